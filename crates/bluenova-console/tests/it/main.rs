@@ -1,0 +1,12 @@
+//! The parser and the assembler against the protocol.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
+
+mod assemble;
+mod parse;
+mod roundtrip;
