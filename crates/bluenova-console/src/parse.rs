@@ -4,7 +4,7 @@
 use nom::{
     Err, Finish, IResult, Parser,
     branch::alt,
-    bytes::complete::{tag, take, take_till, take_till1, take_until},
+    bytes::complete::{tag, take, take_till1, take_until},
     character::complete::{alphanumeric0, digit1, space0},
     combinator::{cut, opt},
     error::ErrorKind as NomKind,
@@ -258,10 +258,9 @@ fn hexadecimal(input: &str) -> Parsed<'_, u32> {
 }
 
 fn quoted(input: &str) -> Parsed<'_, &str> {
-    let quote = |input| {
-        tag("\"").parse(input).or_else(|_: Err<Fault>| fault(ErrorKind::MissingQuote, input))
-    };
-    delimited(quote, take_till(|c| c == '"'), quote).parse(input)
+    let unquoted = |input| Err(Err::Error(Fault::new(ErrorKind::MissingQuote, input)));
+    let Some(text) = input.strip_prefix('"') else { return unquoted(input) };
+    text.split_once('"').map_or_else(|| unquoted(""), |(text, rest)| Ok((rest, text)))
 }
 
 fn rest_of_line(input: &str) -> Parsed<'_, &str> {

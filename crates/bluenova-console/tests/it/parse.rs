@@ -193,6 +193,7 @@ fn a_malformed_value_is_an_error_and_never_a_wrong_number() {
     check_error("MCU ID: 0x", NotANumber, 8);
     check_error("MCU ID: FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF", OutOfRange, 8);
     check_error("Errors: NONE", MissingQuote, 8);
+    check_error("Errors: ", MissingQuote, 8);
     check_error("Errors: \"NO", MissingQuote, 11);
     check_error("System_State: ", MissingValue, 14);
     check_error("Breaker:  ", MissingValue, 10);
