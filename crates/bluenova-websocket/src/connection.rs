@@ -1,0 +1,277 @@
+use std::{
+    borrow::Cow,
+    io::{self, Read},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use tungstenite::{
+    Bytes, Message,
+    protocol::{
+        CloseFrame, Role, WebSocketConfig, WebSocketContext,
+        frame::{Utf8Bytes, coding::CloseCode},
+    },
+};
+
+use crate::{
+    Address, Deadlines, Dial, Error, MESSAGE_LIMIT, TICK, error::quote, incoming::Incoming,
+    socket::Socket,
+};
+
+/// Bytes that one read takes from the socket at most.
+const READ_BUFFER: usize = 8 * 1024;
+
+/// Bytes of pongs that may wait to be sent.
+const WRITE_BUFFER: usize = 1024;
+
+/// A connection to a battery's console.
+///
+/// It holds about 9 KiB while it has nothing to read.
+#[derive(Debug)]
+pub struct Connection {
+    peer: SocketAddr,
+    deadlines: Deadlines,
+    incoming: Incoming<Socket>,
+    protocol: WebSocketContext,
+    /// What was read last; empty while reading, so that its place in the read buffer is free.
+    message: Bytes,
+    /// The end of the last frame before the last ping.
+    pinged: Option<Instant>,
+    over: bool,
+}
+
+impl Connection {
+    /// Connects, and waits until that is done.
+    ///
+    /// # Errors
+    /// Whatever kept the connection from being made.
+    pub fn open(address: &Address, deadlines: Deadlines) -> Result<Self, Error> {
+        let mut dial = Dial::start(address, deadlines)?;
+        loop {
+            if let Some(result) = dial.wait(Duration::MAX) {
+                return result;
+            }
+        }
+    }
+
+    /// The address that the battery was found at.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The text of the next message, all its fragments joined; text and binary messages alike.
+    /// `None`: nothing came for about a [`TICK`].
+    ///
+    /// Bytes that are not UTF-8 are replaced by U+FFFD; only then is the text a copy. Pings are
+    /// answered, and sent, in here, so this must be called again and again.
+    ///
+    /// # Errors
+    /// The connection is over, also for all later calls.
+    pub fn read(&mut self) -> Result<Option<Cow<'_, str>>, Error> {
+        if self.over {
+            return Err(Error::Over);
+        }
+        match self.next_message() {
+            Ok(Some(message)) => {
+                self.message = message;
+                Ok(Some(String::from_utf8_lossy(&self.message)))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                // In particular, tungstenite may not be asked again after a message too long.
+                self.over = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Says good-bye, and waits for the answer; two [`TICK`]s at most for each.
+    pub fn close(&mut self) {
+        if self.over {
+            return;
+        }
+        self.over = true;
+        let normal = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        let said = self.protocol.close(&mut self.incoming, Some(normal)).is_ok();
+        if said && self.incoming.get_mut().finish().is_ok() {
+            self.read_to_end();
+        }
+    }
+
+    /// `early` is what came together with the end of the handshake.
+    pub(crate) fn new(
+        socket: Socket,
+        mut early: Vec<u8>,
+        peer: SocketAddr,
+        deadlines: Deadlines,
+    ) -> Self {
+        let incoming = Incoming::new(socket, &mut early);
+        let protocol = WebSocketContext::from_partially_read(early, Role::Client, Some(config()));
+        Self {
+            peer,
+            deadlines,
+            incoming,
+            protocol,
+            message: Bytes::new(),
+            pinged: None,
+            over: false,
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Option<Bytes>, Error> {
+        self.message = Bytes::new();
+        self.incoming.start_tick();
+        loop {
+            match self.protocol.read(&mut self.incoming) {
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
+                    return Ok(Some(message.into_data()));
+                }
+                Ok(Message::Close(farewell)) => {
+                    // Our answer is a courtesy.
+                    let _ = self.protocol.flush(&mut self.incoming);
+                    return Err(closed(farewell));
+                }
+                // A pong leaves with the next turn.
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Err(tungstenite::Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
+                    return self.nothing_came().map(|()| None);
+                }
+                Err(error) => return Err(Error::in_frames(error)),
+            }
+        }
+    }
+
+    /// Looks after the silence, and uses it to tidy up.
+    fn nothing_came(&mut self) -> Result<(), Error> {
+        let silence = self.incoming.silence();
+        let limit = self.deadlines.give_up_after;
+        if silence >= limit {
+            return Err(Error::Silent { limit });
+        }
+        let last_frame = Some(self.incoming.last_frame());
+        if silence >= self.deadlines.ping_after && self.pinged != last_frame {
+            self.pinged = last_frame;
+            let ping = Message::Ping(Bytes::new());
+            self.protocol.write(&mut self.incoming, ping).map_err(Error::in_frames)?;
+        }
+        // The read buffer grows with what it has to hold, but does not shrink again. Here it's
+        // empty, and nothing else is under way, so a new one can take its place.
+        if self.incoming.between_messages() && self.incoming.take_largest() > READ_BUFFER / 2 {
+            self.protocol = WebSocketContext::new(Role::Client, Some(config()));
+        }
+        Ok(())
+    }
+
+    /// Reads what is still under way, the answer to the good-bye last. If it were left unread, the
+    /// system would reset the connection, which may overtake the good-bye.
+    fn read_to_end(&mut self) {
+        let started = Instant::now();
+        let mut waste = [0; 512];
+        while started.elapsed() < TICK {
+            match self.incoming.get_mut().read(&mut waste) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        // Pings and pongs are sent at once.
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER)
+        .max_message_size(Some(MESSAGE_LIMIT))
+        .max_frame_size(Some(MESSAGE_LIMIT))
+}
+
+fn closed(farewell: Option<CloseFrame>) -> Error {
+    match farewell {
+        Some(CloseFrame { code, reason }) => {
+            Error::Closed { code: Some(code.into()), reason: quote(reason.as_bytes()) }
+        }
+        None => Error::Closed { code: None, reason: String::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::{collections::VecDeque, io::Write};
+
+    /// Gives one piece per read, and a pause after each.
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(piece) = self.0.pop_front() else { return Ok(0) };
+            if piece.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            buffer[..piece.len()].copy_from_slice(&piece);
+            self.0.push_front(vec![]);
+            Ok(piece.len())
+        }
+    }
+
+    impl Write for Pieces {
+        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+            Ok(buffer.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn texts(early: &[u8], pieces: &[&[u8]]) -> Vec<String> {
+        let pieces = pieces.iter().filter(|piece| !piece.is_empty()).map(|piece| piece.to_vec());
+        let mut early = early.to_vec();
+        let mut incoming = Incoming::new(Pieces(pieces.collect()), &mut early);
+        let mut protocol =
+            WebSocketContext::from_partially_read(early, Role::Client, Some(config()));
+        let mut texts = vec![];
+        loop {
+            match protocol.read(&mut incoming) {
+                Ok(Message::Binary(bytes)) => {
+                    texts.push(String::from_utf8_lossy(&bytes).into_owned());
+                }
+                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                Err(tungstenite::Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => match Error::in_frames(error) {
+                    Error::HungUp => return texts,
+                    other => panic!("{other:?}"),
+                },
+                Ok(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_cutting_gives_the_same_texts() {
+        let long = [b'x'; 126];
+        let stream: Vec<u8> = [
+            &b"\x81\x07SOC: 63"[..],
+            b"\x81\x04\xC3\xA4\xC3\xB6",
+            b"\x01\x02\xC3\xA4\x89\x01!\x00\x01\xC3\x80\x01\xB6",
+            b"\x81\x03a\xFFb\x82\x00\x01\x01\xC3\x80\x01b",
+            b"\x82\x7E\x00\x7E",
+            &long,
+            b"\x8A\x00\x81\x03\x00\r\n",
+        ]
+        .concat();
+        let expected =
+            ["SOC: 63", "äö", "äö", "a\u{FFFD}b", "", "\u{FFFD}b", &"x".repeat(126), "\0\r\n"];
+        for first in 0..=stream.len() {
+            for second in [first, (first + 1).min(stream.len()), stream.len()] {
+                let pieces = [&stream[first..second], &stream[second..]];
+                let given = texts(&stream[..first], &pieces);
+                assert_eq!(given, expected, "cut at {first} and {second}");
+            }
+        }
+        let bytes: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(texts(b"", &bytes), expected, "byte by byte");
+    }
+}

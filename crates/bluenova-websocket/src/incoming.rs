@@ -1,0 +1,85 @@
+use std::{
+    io::{self, Read, Write},
+    time::{Duration, Instant},
+};
+
+use crate::{TICK, frames::Frames};
+
+/// A stream past the handshake: follows the frames that come in, remembers when one last ended,
+/// and makes sure that a peer that drips single bytes keeps nobody busy longer than a tick.
+///
+/// tungstenite reads until it has a message or an error, so the stream has to be the one to stop.
+#[derive(Debug)]
+pub(crate) struct Incoming<S> {
+    stream: S,
+    frames: Frames,
+    last_frame: Instant,
+    /// `None` until the first read in a tick, so that messages read at once need no clock.
+    tick_ends: Option<Instant>,
+    /// Bytes of the largest piece read.
+    largest: usize,
+}
+
+impl<S> Incoming<S> {
+    /// `early` is what came together with the end of the handshake.
+    pub(crate) fn new(stream: S, early: &mut [u8]) -> Self {
+        let mut frames = Frames::default();
+        frames.follow(early);
+        Self { stream, frames, last_frame: Instant::now(), tick_ends: None, largest: 0 }
+    }
+
+    /// The next read starts a tick; those after the tick fail with `WouldBlock`.
+    pub(crate) fn start_tick(&mut self) {
+        self.tick_ends = None;
+    }
+
+    /// When a frame last ended.
+    pub(crate) fn last_frame(&self) -> Instant {
+        self.last_frame
+    }
+
+    /// How long no frame has ended.
+    pub(crate) fn silence(&self) -> Duration {
+        self.last_frame.elapsed()
+    }
+
+    /// Whether all that was read makes whole messages.
+    pub(crate) fn between_messages(&self) -> bool {
+        self.frames.between_messages()
+    }
+
+    /// Bytes of the largest frame or piece read since this was last asked.
+    pub(crate) fn take_largest(&mut self) -> usize {
+        let frame = usize::try_from(self.frames.take_largest()).unwrap_or(usize::MAX);
+        frame.max(std::mem::take(&mut self.largest))
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+}
+
+impl<S: Read> Read for Incoming<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let now = Instant::now();
+        if now >= *self.tick_ends.get_or_insert(now + TICK) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let size = self.stream.read(buffer)?;
+        self.largest = self.largest.max(size);
+        if self.frames.follow(&mut buffer[..size]) {
+            self.last_frame = Instant::now();
+        }
+        Ok(size)
+    }
+}
+
+impl<S: Write> Write for Incoming<S> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.stream.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}

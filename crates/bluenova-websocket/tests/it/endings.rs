@@ -1,0 +1,163 @@
+use std::{
+    io::{ErrorKind, Read, Write},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use bluenova_websocket::{Connection, Deadlines, Error, MESSAGE_LIMIT, TICK};
+
+use crate::server::{Server, accept, client_frame, frame, hold, next};
+
+/// What follows upon `bytes`, after one good message; and that nothing follows upon that.
+fn end_of(bytes: Vec<u8>) -> Error {
+    let server = Server::start(move |mut stream| {
+        accept(&mut stream);
+        stream.write_all(&[frame(0x81, b"good"), bytes].concat()).unwrap();
+        hold(&mut stream);
+    });
+    let mut connection = server.open(Deadlines::default()).unwrap();
+    assert_eq!(next(&mut connection).unwrap(), "good");
+    let error = next(&mut connection).unwrap_err();
+    for _ in 0..2 {
+        let again = connection.read().unwrap_err();
+        assert!(matches!(again, Error::Over), "{again:?}");
+    }
+    connection.close();
+    drop(connection);
+    server.join();
+    error
+}
+
+fn source_of(error: &Error) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+#[test]
+fn breaches_of_the_protocol() {
+    for (bytes, expected) in [
+        (vec![0x81, 0x81, 1, 2, 3, 4, b'x'], "masked"),
+        (vec![0x83, 0], "opcode"),
+        (vec![0x8B, 0], "opcode"),
+        (frame(0xC1, b"compressed"), "Reserved bits"),
+        (frame(0x80, b"continues nothing"), "nothing to continue"),
+        ([frame(0x01, b"one"), frame(0x81, b"two")].concat(), "more fragments"),
+        (frame(0x09, b"fragmented ping"), "Fragmented control"),
+        (frame(0x89, &[0; 126]), "too big"),
+        (frame(0x88, b"x"), "close sequence"),
+        (frame(0x88, b"\x03\xE8\xFF"), "UTF-8"),
+    ] {
+        let error = end_of(bytes.clone());
+        assert!(matches!(error, Error::Protocol(_)), "{bytes:?}: {error:?}");
+        assert!(source_of(&error).contains(expected), "{bytes:?}: {}", source_of(&error));
+        assert!(!error.to_string().contains(expected), "the source is printed once: {error}");
+    }
+}
+
+#[test]
+fn messages_too_long() {
+    let endless = [frame(0x01, &[b'x'; 1000]), frame(0x00, &[b'x'; 1000]).repeat(70)].concat();
+    for bytes in [
+        frame(0x81, &[b'x'; MESSAGE_LIMIT + 1]),
+        // Only the header: nobody waits for the rest.
+        vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 1],
+        vec![0x81, 127, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
+        vec![0x89, 127, 0x80, 0, 0, 0, 0, 0, 0, 0],
+        [frame(0x01, &[b'x'; MESSAGE_LIMIT]), frame(0x80, b"x")].concat(),
+        endless,
+    ] {
+        let error = end_of(bytes);
+        assert!(matches!(error, Error::TooLong), "{error:?}");
+    }
+}
+
+#[test]
+fn a_close_frame_is_reported_and_answered() {
+    for (payload, message) in [
+        (&b""[..], "the battery closed the connection"),
+        (b"\x03\xE9", "the battery closed the connection with code 1001"),
+        (b"\x03\xE9re\nboot", r#"the battery closed the connection with code 1001: "re\nboot""#),
+    ] {
+        let server = Server::start(|mut stream| {
+            accept(&mut stream);
+            stream.write_all(&frame(0x88, payload)).unwrap();
+            client_frame(&mut stream)
+        });
+        let mut connection = server.open(Deadlines::default()).unwrap();
+        assert_eq!(next(&mut connection).unwrap_err().to_string(), message);
+        assert_eq!(server.join(), Some((0x88, payload.to_vec())));
+    }
+}
+
+#[test]
+fn hanging_up() {
+    for said in [&b""[..], b"\x81", b"\x81\x05SOC"] {
+        let server = Server::start(|mut stream| {
+            accept(&mut stream);
+            stream.write_all(said).unwrap();
+        });
+        let mut connection = server.open(Deadlines::default()).unwrap();
+        let error = next(&mut connection).unwrap_err();
+        assert!(matches!(error, Error::HungUp), "{error:?}");
+        server.join();
+    }
+}
+
+#[test]
+fn a_reset() {
+    let server = Server::start(|mut stream| {
+        accept(&mut stream);
+        stream.write_all(&frame(0x89, b"")).unwrap();
+        // A socket closed with something unread is reset.
+        stream.peek(&mut [0]).unwrap();
+    });
+    let mut connection = server.open(Deadlines::default()).unwrap();
+    match next(&mut connection).unwrap_err() {
+        Error::Io(source) => assert_eq!(source.kind(), ErrorKind::ConnectionReset),
+        other => panic!("{other:?}"),
+    }
+    server.join();
+}
+
+#[test]
+fn a_good_bye_is_not_lost_over_what_is_unread() {
+    let (gone, wait) = mpsc::channel::<()>();
+    let server = Server::start(move |mut stream| {
+        accept(&mut stream);
+        stream.write_all(&frame(0x81, b"SOC: 63").repeat(5000)).unwrap();
+        let _ = wait.recv();
+        // On some systems a reset would have taken it away by now.
+        (client_frame(&mut stream), stream.read(&mut [0]).map_err(|e| e.kind()))
+    });
+    let mut connection = server.open(Deadlines::default()).unwrap();
+    assert_eq!(next(&mut connection).unwrap(), "SOC: 63");
+    close_promptly(&mut connection);
+    assert!(matches!(connection.read(), Err(Error::Over)));
+    close_promptly(&mut connection);
+    drop(connection);
+    drop(gone);
+    let (said, end) = server.join();
+    assert_eq!(said, Some((0x88, 1000_u16.to_be_bytes().to_vec())));
+    assert_eq!(end, Ok(0), "the connection was ended, not reset");
+}
+
+#[test]
+fn the_answer_to_a_good_bye_is_waited_for_but_not_long() {
+    let server = Server::start(|mut stream| {
+        accept(&mut stream);
+        hold(&mut stream);
+        // Without an answer: the socket stays open.
+        stream
+    });
+    let mut connection = server.open(Deadlines::default()).unwrap();
+    let started = Instant::now();
+    close_promptly(&mut connection);
+    assert!(started.elapsed() > TICK / 2, "{:?}", started.elapsed());
+    drop(server.join());
+}
+
+fn close_promptly(connection: &mut Connection) {
+    let started = Instant::now();
+    connection.close();
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}

@@ -1,0 +1,173 @@
+use std::{io::Write, time::Instant};
+
+use bluenova_websocket::{Connection, Deadlines, MESSAGE_LIMIT};
+
+use crate::server::{PATIENCE, Server, accept, client_frame, frame, hold, next, request};
+
+/// Sends `frames` in the same segment as the answer to the handshake, and after it; and a frame
+/// more, to see that nothing else came of them.
+fn check(mut frames: Vec<u8>, expected: &[&str]) {
+    frames.extend(frame(0x81, b"the end"));
+    for together in [true, false] {
+        let frames = frames.clone();
+        let server = Server::start(move |mut stream| {
+            let (_, answer) = request(&mut stream);
+            if together {
+                stream.write_all(&[answer.as_bytes(), &frames].concat()).unwrap();
+            } else {
+                stream.write_all(answer.as_bytes()).unwrap();
+                stream.write_all(&frames).unwrap();
+            }
+            hold(&mut stream);
+        });
+        let mut connection = server.open(Deadlines::default()).unwrap();
+        for text in expected {
+            assert_eq!(next(&mut connection).unwrap(), *text, "together: {together}");
+        }
+        assert_eq!(next(&mut connection).unwrap(), "the end", "together: {together}");
+        drop(connection);
+        server.join();
+    }
+}
+
+#[test]
+fn text_and_binary() {
+    check(frame(0x81, b"SOC: 63"), &["SOC: 63"]);
+    check(frame(0x82, b"SOC: 63\r\n"), &["SOC: 63\r\n"]);
+    check(frame(0x81, "Temp: 24 °C".as_bytes()), &["Temp: 24 °C"]);
+    check(frame(0x81, b""), &[""]);
+}
+
+#[test]
+fn several_at_once_and_none() {
+    let lines: Vec<String> = (0..500).map(|n| format!("C{n:02}) T: 21, V: 3311")).collect();
+    let frames = lines.iter().flat_map(|line| frame(0x81, line.as_bytes())).collect();
+    check(frames, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    check(vec![], &[]);
+}
+
+#[test]
+fn fragments_are_joined() {
+    let parts = [
+        frame(0x01, b"SO"),
+        frame(0x00, b""),
+        frame(0x89, b"ping between"),
+        frame(0x00, b"C: "),
+        frame(0x8A, b"pong between"),
+        frame(0x80, b"63"),
+        frame(0x02, b"SOC:"),
+        frame(0x80, b" 64"),
+    ];
+    check(parts.concat(), &["SOC: 63", "SOC: 64"]);
+    // A character may lie across fragments.
+    check([frame(0x01, b"\xC2"), frame(0x80, b"\xB0")].concat(), &["°"]);
+}
+
+#[test]
+fn bad_bytes_cost_their_line_only() {
+    let parts = [
+        frame(0x81, b"S\xFFC: 63"),
+        frame(0x81, b"SOC: 64"),
+        frame(0x01, b"S\xC3"),
+        frame(0x80, b"C: 65"),
+        frame(0x81, b"\0\x01\x1b[2J\x7f"),
+        frame(0x81, b"SOC: 66"),
+    ];
+    let expected = ["S\u{FFFD}C: 63", "SOC: 64", "S\u{FFFD}C: 65", "\0\x01\x1b[2J\x7f", "SOC: 66"];
+    check(parts.concat(), &expected);
+}
+
+#[test]
+fn up_to_the_limit_every_length_passes() {
+    for length in [125, 126, 127, 0xFFFF, MESSAGE_LIMIT] {
+        let long = "x".repeat(length);
+        let parts = [
+            frame(0x81, long.as_bytes()),
+            frame(0x81, b"between"),
+            frame(0x01, &long.as_bytes()[1..]),
+            frame(0x80, b"x"),
+            frame(0x81, b"after"),
+        ];
+        check(parts.concat(), &[&long, "between", &long, "after"]);
+    }
+}
+
+#[test]
+fn a_quiet_moment_after_a_long_message_loses_nothing() {
+    let server = Server::start(|mut stream| {
+        accept(&mut stream);
+        for round in 0..3 {
+            stream.write_all(&frame(0x81, &[b'x'; MESSAGE_LIMIT])).unwrap();
+            // The ping tells that the long one was read. Its pong, that the buffer may be empty.
+            stream.write_all(&frame(0x89, b"?")).unwrap();
+            assert_eq!(client_frame(&mut stream).unwrap(), (0x8A, b"?".to_vec()));
+            // The reader's quiet moment comes with a message half there, or with none.
+            let (head, tail) = (frame(0x01, b"hal"), frame(0x80, b"ves"));
+            if round > 0 {
+                stream.write_all(&head[..round * 2]).unwrap();
+                assert_eq!(client_frame(&mut stream).unwrap(), (0x89, vec![]), "quiet");
+                stream.write_all(&head[round * 2..]).unwrap();
+            } else {
+                assert_eq!(client_frame(&mut stream).unwrap(), (0x89, vec![]), "quiet");
+                stream.write_all(&head).unwrap();
+            }
+            stream.write_all(&tail).unwrap();
+        }
+        hold(&mut stream);
+    });
+    let ping_soon =
+        Deadlines { ping_after: crate::server::short().ping_after, ..Deadlines::default() };
+    let mut connection = server.open(ping_soon).unwrap();
+    for _ in 0..3 {
+        assert_eq!(next(&mut connection).unwrap().len(), MESSAGE_LIMIT);
+        assert_eq!(next(&mut connection).unwrap(), "halves");
+    }
+    drop(connection);
+    server.join();
+}
+
+#[test]
+fn the_request_is_what_a_browser_would_send() {
+    let server = Server::start(|mut stream| {
+        let (request, answer) = request(&mut stream);
+        stream.write_all(answer.as_bytes()).unwrap();
+        request
+    });
+    let authority = server.address;
+    let connection = server.open(Deadlines::default()).unwrap();
+    assert_eq!(connection.peer_addr(), authority);
+    let request = server.join();
+    assert!(request.starts_with("GET /ws/ HTTP/1.1\r\n"), "{request}");
+    for header in [
+        format!("Host: {authority}"),
+        format!("Origin: http://{authority}"),
+        "Upgrade: websocket".to_owned(),
+        "Connection: Upgrade".to_owned(),
+        "Sec-WebSocket-Version: 13".to_owned(),
+    ] {
+        assert_eq!(request.lines().filter(|line| *line == header).count(), 1, "{header}");
+    }
+    assert!(!request.contains("Sec-WebSocket-Protocol"), "{request}");
+}
+
+#[test]
+fn a_ping_is_answered_at_once() {
+    let server = Server::start(|mut stream| {
+        accept(&mut stream);
+        let started = Instant::now();
+        stream.write_all(&frame(0x89, &[7; 125])).unwrap();
+        let pong = client_frame(&mut stream);
+        (pong, started.elapsed())
+    });
+    let mut connection = server.open(Deadlines::default()).unwrap();
+    while connection.read().is_ok_and(|message| message.is_none()) {}
+    let (pong, took) = server.join();
+    assert_eq!(pong, Some((0x8A, vec![7; 125])));
+    assert!(took < PATIENCE / 4, "{took:?}");
+}
+
+#[test]
+fn a_connection_goes_to_any_thread() {
+    fn is_send<T: Send + 'static>() {}
+    is_send::<Connection>();
+}
