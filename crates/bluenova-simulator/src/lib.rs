@@ -1,1 +1,45 @@
-//! Placeholder.
+//! A simulated BlueNova battery, to run, test and demonstrate listeners with.
+//!
+//! [`Battery`] is the model: 16 cells, the sun that charges them and the household that drains
+//! them, and the console that it prints. [`Server`] serves batteries as real ones do, one console
+//! line per WebSocket message, and [`Control`] makes [`Fault`]s happen while it runs.
+//!
+//! ```
+//! use bluenova_simulator::{Battery, Fault, Pace, Profile, Server};
+//! use time::UtcDateTime;
+//!
+//! let battery = Battery::new(Profile::new(1, UtcDateTime::UNIX_EPOCH));
+//! let server = Server::bind(([127, 0, 0, 1], 0).into(), battery, Pace::Free { speed: 1.0 })?;
+//! let control = server.control();
+//! println!("connect to {}", control.url());
+//! control.fault(Fault::Silence)?;
+//! server.stop();
+//! # Ok::<(), bluenova_simulator::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod battery;
+mod cell;
+mod client;
+mod console;
+mod error;
+mod fault;
+mod household;
+mod server;
+mod station;
+mod words;
+
+pub use battery::{Battery, Profile};
+pub use console::{AdcReading, Snapshot};
+pub use error::{Error, UnknownFault};
+pub use fault::{Fault, GIANT_BYTES};
+pub use server::{Control, Event, Message, Pace, Server};
+
+/// Cells of the battery, in series.
+pub const CELLS: usize = 16;
+
+/// Channels of its analogue-digital converter.
+pub const ADC_CHANNELS: usize = 5;
+
+/// The path of the console on a battery's web server.
+pub const PATH: &str = "/ws/";

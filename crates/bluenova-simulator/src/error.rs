@@ -1,0 +1,58 @@
+use std::{io, net::SocketAddr};
+
+/// Why a simulated battery can't be served or commanded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address can't be listened on.
+    #[error("can't listen on {address}")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The thread that serves can't be started.
+    #[error("can't start the thread that serves {address}")]
+    Thread {
+        /// The address that it was to serve.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The model can't run at that speed.
+    #[error(
+        "speed {speed} is not between {} and {}",
+        crate::Pace::SPEEDS.start(),
+        crate::Pace::SPEEDS.end()
+    )]
+    Speed {
+        /// The speed that was asked for.
+        speed: f64,
+    },
+    /// The server was stopped.
+    #[error("the server of {address} is stopped")]
+    Stopped {
+        /// The address that it served.
+        address: SocketAddr,
+    },
+    /// The number of clients did not come up in time.
+    #[error("{address} had not {expected} clients in time")]
+    Clients {
+        /// The address of the battery.
+        address: SocketAddr,
+        /// How many were waited for.
+        expected: usize,
+    },
+}
+
+/// A fault that there is no such kind of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no such fault: '{given}' (there are healthy, silence, half-open, malformed, malformed:SHARE \
+     with a SHARE from 0 to 1, drop and giant)"
+)]
+pub struct UnknownFault {
+    /// What was given.
+    pub given: String,
+}

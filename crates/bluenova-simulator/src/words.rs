@@ -1,0 +1,61 @@
+//! Every word that the simulated firmware says of its own accord.
+//!
+//! All of them are made up, since nobody has published what the real firmware prints here. Only
+//! [`NO_ERRORS`], [`NORMAL`], [`CLOSED`] and [`DISCHARGE`] stand in the examples of what is known
+//! of the protocol.
+
+/// `Errors:` of a battery without any.
+pub(crate) const NO_ERRORS: &str = "NONE";
+
+/// `Errors:` that come and go without consequences.
+pub(crate) const WARNINGS: [&str; 4] =
+    ["CELL_COMMS_TIMEOUT", "CELL_TEMP_SENSOR", "FAN_SLOW", "CAN_BUS_OFF"];
+
+/// `Errors:` while the breaker is open.
+pub(crate) const OVER_CURRENT: &str = "OVER_CURRENT";
+
+/// `System_State:` most of the time.
+pub(crate) const NORMAL: &str = "NORMAL";
+/// `System_State:` while some cells are bled.
+pub(crate) const BALANCING: &str = "BALANCING";
+/// `System_State:` while the breaker is open.
+pub(crate) const PROTECTED: &str = "PROTECTED";
+
+/// `Breaker:` in service.
+pub(crate) const CLOSED: &str = "CLOSED";
+/// `Breaker:` tripped.
+pub(crate) const OPEN: &str = "OPEN";
+
+/// `Charge State:` a word, and behind it a number that belongs to no field.
+pub(crate) const IDLE: (&str, &str) = ("IDLE", " (0)");
+/// At constant current.
+pub(crate) const CHARGE: (&str, &str) = ("CHARGE", " (1)");
+/// At constant voltage, near full.
+pub(crate) const TAPER: (&str, &str) = ("TAPER", " (2)");
+/// The household draws on the battery.
+pub(crate) const DISCHARGE: (&str, &str) = ("DISCHARGE", " (3)");
+
+/// What follows the number of units.
+pub(crate) const UNIT_COUNT_TAIL: &str = ", mode=AUTO)";
+/// What follows a bad frame; each `#` becomes a digit.
+pub(crate) const BAD_CRC_TAIL: &str = " on cell bus, got ####";
+/// What follows an unparsable frame; each `#` becomes a digit.
+pub(crate) const PARSE_FAIL_TAIL: &str = " at byte #";
+/// What follows a rejected reading; each `#` becomes a digit.
+pub(crate) const REJECT_TAIL: &str = "V: 6#### T: 2#";
+
+/// Lines that mean nothing to a listener; each `#` becomes a digit.
+pub(crate) const NOISE: [&str; 12] = [
+    "INFO: loop ### us, max #### us",
+    "DEBUG: CAN tx 0x351 len 8 ok",
+    "DEBUG: CAN tx 0x355 len 4 ok",
+    "DEBUG: CAN tx 0x356 len 6 ok",
+    "DEBUG: CAN rx 0x305 age ## ms",
+    "INFO: heap ##### free",
+    "DEBUG: cell bus poll ### ms",
+    "--- CELLS ---",
+    "INFO: rank token seen after ## ms",
+    "DEBUG: OLED refresh",
+    "INFO: wifi rssi -## dBm",
+    "DEBUG: watchdog fed",
+];
