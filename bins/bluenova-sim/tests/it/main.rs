@@ -1,0 +1,133 @@
+//! The program as a user starts it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
+
+use std::{
+    io::{BufRead, BufReader, Lines},
+    net::{TcpListener, TcpStream},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    time::Duration,
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running program that ends with the test.
+struct Sim {
+    child: Child,
+    out: Lines<BufReader<ChildStdout>>,
+    url: String,
+}
+
+impl Sim {
+    fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bluenova-sim"))
+            // Every run ends by itself, whatever a test waits for.
+            .args(["--listen", "127.0.0.1:0", "--seconds", "20"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = out.next().unwrap().unwrap();
+        let url = first.split_once(" at ").unwrap().1.to_owned();
+        assert!(url.starts_with("ws://127.0.0.1:") && url.ends_with("/ws/"), "{first}");
+        Self { child, out, url }
+    }
+
+    fn connect(&self) -> tungstenite::WebSocket<TcpStream> {
+        let address = self.url.trim_start_matches("ws://").trim_end_matches("/ws/");
+        let tcp = TcpStream::connect(address).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tungstenite::client(&self.url, tcp).unwrap().0
+    }
+
+    fn says(&mut self) -> String {
+        self.out.next().unwrap().unwrap()
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        // It may have ended already.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bluenova-sim")).args(args).output().unwrap()
+}
+
+#[test]
+fn serves_a_client_and_tells_of_it() {
+    let mut sim = Sim::start(&["--seed", "7", "--speed", "20"]);
+    let mut client = sim.connect();
+    let peer = client.get_ref().local_addr().unwrap();
+    assert_eq!(sim.says(), format!("client {peer} came"));
+    let seen = |prefix: &str, client: &mut tungstenite::WebSocket<TcpStream>| {
+        while !client.read().unwrap().to_text().unwrap().starts_with(prefix) {}
+    };
+    seen("MCU ID: ", &mut client);
+    seen("Vpack: ", &mut client);
+    client.close(None).unwrap();
+    while client.read().is_ok() {}
+    let gone = sim.says();
+    assert!(gone.starts_with(&format!("client {peer} left after ")), "{gone}");
+}
+
+#[test]
+fn faults_happen_in_their_order() {
+    let mut sim = Sim::start(&["--fault", "drop@0.2", "--fault", "silence"]);
+    assert_eq!(sim.says(), "fault: silence");
+    assert_eq!(sim.says(), "fault: drop");
+}
+
+#[test]
+fn ends_by_itself() {
+    let start = std::time::Instant::now();
+    let output = run(&["--listen", "127.0.0.1:0", "--seconds", "1"]);
+    assert!(output.status.success());
+    assert!((1000..5000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+}
+
+#[test]
+fn prints_help_and_version() {
+    let help = run(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let help = String::from_utf8(help.stdout).unwrap();
+    for option in ["--listen", "--seed", "--speed", "--fault", "--seconds", "--version"] {
+        assert!(help.contains(option), "{help}");
+    }
+    let version = run(&["--version"]);
+    assert_eq!(version.status.code(), Some(0));
+    let expected = format!("bluenova-sim {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), expected);
+}
+
+#[test]
+fn bad_arguments_are_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    for (args, named) in [
+        (&["--speed", "0"] as &[&str], "0.01 to 10000"),
+        (&["--speed", "fast"], "'fast'"),
+        (&["--seed", "-1"], "seed"),
+        (&["--listen", "9000"], "listen"),
+        (&["--fault", "noise@3"], "'noise'"),
+        (&["--fault", "drop@soon"], "'soon'"),
+        (&["--seconds", "x"], "seconds"),
+        (&["--nonsense"], "--nonsense"),
+        (&["--listen", &taken], &taken),
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.starts_with("bluenova-sim: ") && error.contains(named), "{args:?}: {error}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
