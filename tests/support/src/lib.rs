@@ -1,1 +1,39 @@
-//! Placeholder.
+//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], and [`wait_until`].
+//!
+//! ```no_run
+//! use bluenova_test_support::Cluster;
+//!
+//! let cluster = Cluster::start();
+//! cluster.create_database("homeauto");
+//! let answer: i32 = cluster.client("homeauto").query_one("SELECT 42", &[]).unwrap().get(0);
+//! assert_eq!(answer, 42);
+//! ```
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
+
+mod cluster;
+mod programs;
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use cluster::{Cluster, Mode, SUPERUSER};
+
+/// Returns as soon as `condition` holds; asks every few milliseconds.
+///
+/// # Panics
+/// Names `what` when the condition doesn't hold within `at_most`.
+pub fn wait_until(what: &str, at_most: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + at_most;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {at_most:?} in vain until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,343 @@
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use postgres::{Client, Config, NoTls};
+
+use crate::{
+    programs::{Programs, run},
+    wait_until,
+};
+
+/// The superuser of every [`Cluster`].
+pub const SUPERUSER: &str = "postgres";
+
+/// Longer than PostgreSQL takes for anything that is asked of it here, on a busy machine even.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How to stop a server.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode {
+    /// Ends the sessions, writes everything out, and stops.
+    Fast,
+    /// Stops at once; the next start recovers from the log, as after a crash.
+    Immediate,
+}
+
+/// A PostgreSQL cluster of a test's own, gone when the value is dropped or the process dies.
+///
+/// It listens on a Unix socket in a folder of its own, trusts everybody, speaks UTF-8 and, unless
+/// told otherwise, UTC. Roles and databases are the test's to create.
+pub struct Cluster {
+    folder: Folder,
+    programs: Programs,
+    port: u16,
+    postmaster: Option<Child>,
+}
+
+impl Cluster {
+    /// Starts a cluster with PostgreSQL's usual settings.
+    ///
+    /// # Panics
+    /// Where PostgreSQL isn't installed or doesn't start.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a cluster with `settings` on top, as they would stand in `postgresql.conf`.
+    ///
+    /// With `("listen_addresses", "127.0.0.1")` it listens on a free TCP port besides.
+    ///
+    /// # Panics
+    /// Where PostgreSQL isn't installed or doesn't start.
+    pub fn start_with(settings: &[(&str, &str)]) -> Self {
+        let programs = Programs::find();
+        let template = TEMPLATE.get_or_init(|| make_template(&programs));
+        let folder = Folder::new(&programs);
+        let mut copy = programs.as_user(Command::new("cp"));
+        copy.arg("-Rp").arg(template.data()).arg(folder.data());
+        run(copy);
+
+        let mut cluster = Self { folder, programs, port: 5432, postmaster: None };
+        let over_tcp = settings.iter().any(|&(name, _)| name == "listen_addresses");
+        // A free port may be taken by the time that the server asks for it.
+        for attempt in 1.. {
+            if over_tcp {
+                cluster.port = free_port();
+            }
+            cluster.configure(settings);
+            match cluster.launch() {
+                Ok(()) => break,
+                Err(log) => assert!(over_tcp && attempt < 5, "PostgreSQL does not start:\n{log}"),
+            }
+        }
+        cluster
+    }
+
+    /// Folder of the Unix socket: `PGHOST`, or `host=` in a conninfo string.
+    pub fn socket_dir(&self) -> &Path {
+        &self.folder.path
+    }
+
+    /// The data folder, where `postgresql.conf` and `pg_hba.conf` lie.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.data()
+    }
+
+    /// The port, which is part of the Unix socket's name too.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The superuser's name.
+    pub fn user(&self) -> &'static str {
+        SUPERUSER
+    }
+
+    /// URL of a database, over the Unix socket, as the superuser.
+    pub fn url(&self, database: &str) -> String {
+        let folder = self.socket_dir().display();
+        format!("postgresql:///{database}?host={folder}&port={}&user={SUPERUSER}", self.port)
+    }
+
+    /// Conninfo string of a database, over the Unix socket, as the superuser.
+    pub fn conninfo(&self, database: &str) -> String {
+        let folder = self.socket_dir().display();
+        format!("host={folder} port={} user={SUPERUSER} dbname={database}", self.port)
+    }
+
+    /// A connection as the superuser.
+    ///
+    /// # Panics
+    /// Where there is no such database, or the server is away.
+    pub fn client(&self, database: &str) -> Client {
+        self.client_as(SUPERUSER, database)
+    }
+
+    /// A connection as `user`.
+    ///
+    /// # Panics
+    /// Where there is no such user or database, or the server is away.
+    pub fn client_as(&self, user: &str, database: &str) -> Client {
+        self.connect(user, database)
+            .unwrap_or_else(|e| panic!("can't connect to {database} as {user}: {e:?}"))
+    }
+
+    /// Creates a database that belongs to the superuser.
+    ///
+    /// # Panics
+    /// Where there is one of that name.
+    pub fn create_database(&self, name: &str) {
+        self.execute(&format!("CREATE DATABASE {name}"));
+    }
+
+    /// Creates a role that may log in and nothing else.
+    ///
+    /// # Panics
+    /// Where there is one of that name.
+    pub fn create_role(&self, name: &str) {
+        self.execute(&format!("CREATE ROLE {name} LOGIN"));
+    }
+
+    /// The process that all others of the cluster are children of; `None` while it is stopped.
+    pub fn postmaster_pid(&self) -> Option<u32> {
+        self.postmaster.as_ref().map(Child::id)
+    }
+
+    /// Stops the server and waits until it is gone; does nothing where it isn't running.
+    ///
+    /// # Panics
+    /// When it doesn't stop.
+    pub fn stop(&mut self, mode: Mode) {
+        let Some(mut postmaster) = self.postmaster.take() else { return };
+        let signal = match mode {
+            Mode::Fast => Signal::SIGINT,
+            Mode::Immediate => Signal::SIGQUIT,
+        };
+        signal_to(&postmaster, signal);
+        wait_until("PostgreSQL has stopped", PATIENCE, || {
+            postmaster.try_wait().expect("the postmaster is our child").is_some()
+        });
+    }
+
+    /// Starts the server again: same data, same socket, same port.
+    ///
+    /// # Panics
+    /// When it doesn't start.
+    pub fn start_again(&mut self) {
+        self.stop(Mode::Immediate);
+        let deadline = Instant::now() + PATIENCE;
+        // After a kill -9 orphans hold the shared memory for a moment, and the port may be taken.
+        while let Err(log) = self.launch() {
+            assert!(Instant::now() < deadline, "PostgreSQL does not start again:\n{log}");
+        }
+    }
+
+    /// What the server has written to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.log()).unwrap_or_default()
+    }
+
+    fn configure(&self, settings: &[(&str, &str)]) {
+        let socket_dir = self.socket_dir().display().to_string();
+        let port = self.port.to_string();
+        let ours = [
+            ("port", port.as_str()),
+            ("unix_socket_directories", &socket_dir),
+            ("listen_addresses", ""),
+            ("timezone", "UTC"),
+            // What a test must survive is the death of processes, not that of the machine.
+            ("fsync", "off"),
+            ("shared_buffers", "32MB"),
+        ];
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(self.data_dir().join("postgresql.conf"))
+            .expect("initdb has written a postgresql.conf");
+        for (name, value) in ours.iter().chain(settings) {
+            let value = value.replace('\'', "''");
+            writeln!(file, "{name} = '{value}'").expect("the temporary folder is writable");
+        }
+    }
+
+    /// Starts the server and waits until it serves; otherwise tells what it said.
+    fn launch(&mut self) -> Result<(), String> {
+        let log = File::create(self.folder.log()).expect("the temporary folder is writable");
+        let mut command = self.programs.command("postgres");
+        command.arg("-D").arg(self.data_dir()).stdout(Stdio::null()).stderr(log);
+        let mut postmaster =
+            command.spawn().unwrap_or_else(|e| panic!("can't run {command:?}: {e}"));
+        let mut died = false;
+        wait_until("PostgreSQL answers", PATIENCE, || {
+            died = postmaster.try_wait().expect("the postmaster is our child").is_some();
+            died || self.connect(SUPERUSER, "postgres").is_ok()
+        });
+        if died {
+            return Err(self.log());
+        }
+        self.postmaster = Some(postmaster);
+        Ok(())
+    }
+
+    fn connect(&self, user: &str, database: &str) -> Result<Client, postgres::Error> {
+        Config::new()
+            .host_path(self.socket_dir())
+            .port(self.port)
+            .user(user)
+            .dbname(database)
+            .connect(NoTls)
+    }
+
+    fn execute(&self, sql: &str) {
+        self.client("postgres").batch_execute(sql).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let Some(mut postmaster) = self.postmaster.take() else { return };
+        // A test may have stopped it by SIGSTOP.
+        signal_to(&postmaster, Signal::SIGCONT);
+        signal_to(&postmaster, Signal::SIGQUIT);
+        // A panic in drop would abort the tests and hide the reason, so `wait_until` isn't for here.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline && matches!(postmaster.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = postmaster.kill();
+        let _ = postmaster.wait();
+    }
+}
+
+/// What `initdb` made, which takes it a second or more; copying takes far less.
+static TEMPLATE: OnceLock<Folder> = OnceLock::new();
+
+fn make_template(programs: &Programs) -> Folder {
+    let folder = Folder::new(programs);
+    let mut initdb = programs.command("initdb");
+    initdb.arg("--pgdata").arg(folder.data());
+    initdb.args(["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C"]);
+    initdb.arg("--no-sync");
+    run(initdb);
+    folder
+}
+
+/// A temporary folder, and a small process that outlives ours to clear it away.
+struct Folder {
+    path: PathBuf,
+    watchdog: Child,
+}
+
+impl Folder {
+    fn new(programs: &Programs) -> Self {
+        // Not `TMPDIR`: the path of a Unix socket is limited to some hundred bytes, and PostgreSQL's
+        // user may not be allowed in there.
+        let folder = tempfile::Builder::new().prefix("bluenova-pg").tempdir_in("/tmp");
+        let path = folder.expect("/tmp is writable").keep();
+        programs.give(&path);
+        let watchdog = watch_over(&path);
+        Self { path, watchdog }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.path.join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+    }
+}
+
+/// Waits for the end of its input, which comes when we close it or however we die, then stops a
+/// server that still runs and removes the folder.
+fn watch_over(path: &Path) -> Child {
+    let script = r#"
+        trap "" HUP INT TERM
+        read -r _
+        if pid=$(head -n 1 "$1/data/postmaster.pid"); then
+            kill -CONT "$pid"
+            kill -QUIT "$pid"
+            tries=0
+            while kill -0 "$pid" && [ "$tries" -lt 100 ]; do
+                sleep 0.1
+                tries=$((tries + 1))
+            done
+            kill -KILL "$pid"
+        fi
+        rm -rf "$1"
+    "#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(path).current_dir("/");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.process_group(0).spawn().expect("every Unix has a shell")
+}
+
+fn signal_to(process: &Child, signal: Signal) {
+    let pid = i32::try_from(process.id()).expect("process numbers are positive");
+    // It may have died by itself; then there is nothing to signal.
+    let _ = kill(Pid::from_raw(pid), signal);
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
+    listener.local_addr().expect("it is bound").port()
+}
