@@ -1,0 +1,131 @@
+use bluenova_record::{CreateTable, TABLE, TIME_INDEX};
+use postgres::Client;
+
+use crate::{Error, LOCK_CLASS};
+
+/// The statements that create the table and its index, ready for `psql`.
+///
+/// ```
+/// let sql = bluenova_postgres::schema();
+/// assert!(sql.starts_with("CREATE TABLE battery_pack ("));
+/// assert!(sql.ends_with("CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc);\n"));
+/// ```
+pub fn schema() -> String {
+    format!("{CreateTable};\n\n{};\n", create_index())
+}
+
+/// Second half of the key of the lock under which the table is created; the others are the
+/// buckets of batteries, which count from 0.
+const LOCK: i32 = -1;
+
+/// Sees to it that the table is there. What is wrong but does no harm to the rows comes back as
+/// notes for people.
+pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Vec<String>, Error> {
+    let looking = |e| Error::new("looking for battery_pack in", target, e);
+    if look(client).map_err(looking)? == Found::Nothing {
+        let created = create(client, &schema());
+        // It may have come into being meanwhile, by other hands.
+        if look(client).map_err(looking)? == Found::Nothing
+            && let Err(e) = created
+        {
+            let error = Error::new("creating battery_pack in", target, e);
+            return Err(error.with_remedy(Some(format!(
+                "let somebody who may run `bluenovalistener schema | psql` on that database, and \
+                 then {}",
+                grant(user)
+            ))));
+        }
+    }
+    if look(client).map_err(looking)? == Found::Table
+        && let Err(e) = create(client, &create_index())
+    {
+        if client.is_closed() {
+            return Err(Error::new("creating battery_pack_time in", target, e));
+        }
+        let error = Error::new("creating battery_pack_time in", target, e);
+        return Ok(vec![format!(
+            "battery_pack has no index on insert_time_utc, so that every batch reads all of it; \
+             let its owner run {}; ({error})",
+            create_index()
+        )]);
+    }
+    Ok(vec![])
+}
+
+/// The statement that lets `user` do all that we need.
+pub(crate) fn grant(user: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+    let user = match user.strip_prefix(plain) {
+        Some(rest) if rest.chars().all(|c| plain(c) || c.is_ascii_digit()) => user.to_owned(),
+        _ => format!("\"{}\"", user.replace('"', "\"\"")),
+    };
+    format!("GRANT SELECT, INSERT ON {TABLE} TO {user}")
+}
+
+#[derive(PartialEq)]
+enum Found {
+    Nothing,
+    /// Without an index that leads to a time.
+    Table,
+    /// With such an index, or a view, which can't have any.
+    Everything,
+}
+
+/// The table is the one that the search path leads to, as for the statements that use it.
+fn look(client: &mut Client) -> Result<Found, postgres::Error> {
+    // An index on mcu_id and insert_time_utc, in this order, is as good for us.
+    let sql = format!(
+        "SELECT c.relkind NOT IN ('r', 'p') OR EXISTS (
+            SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+            WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL
+              AND a.attname = 'insert_time_utc' AND a.attnum IN (i.indkey[0], i.indkey[1]))
+         FROM pg_class c WHERE c.oid = to_regclass('{TABLE}')"
+    );
+    Ok(match client.query_opt(&sql, &[])? {
+        None => Found::Nothing,
+        Some(row) if row.try_get(0)? => Found::Everything,
+        Some(_) => Found::Table,
+    })
+}
+
+/// Runs the statements of [`schema`], or some of them.
+fn create(client: &mut Client, sql: &str) -> Result<(), postgres::Error> {
+    // Of two that create at once, the second one must wait: `IF NOT EXISTS` alone fails for it.
+    let sql = sql
+        .replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ")
+        .replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ");
+    let result = client.batch_execute(&format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED;
+         SELECT pg_advisory_xact_lock({LOCK_CLASS}, {LOCK});
+         {sql};
+         COMMIT"
+    ));
+    if result.is_err() {
+        // The reason is in the result; a connection that is gone has no transaction either.
+        let _ = client.batch_execute("ROLLBACK");
+    }
+    result
+}
+
+fn create_index() -> String {
+    format!("CREATE INDEX {TIME_INDEX} ON {TABLE} (insert_time_utc)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_where_they_must_be() {
+        for (user, quoted) in [
+            ("homeauto", "homeauto"),
+            ("home_2", "home_2"),
+            ("2home", "\"2home\""),
+            ("Home", "\"Home\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(grant(user), format!("GRANT SELECT, INSERT ON battery_pack TO {quoted}"));
+        }
+    }
+}

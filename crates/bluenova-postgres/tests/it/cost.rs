@@ -1,0 +1,112 @@
+//! A batch costs the same whatever the table holds, and runs under the settings that it needs.
+
+use bluenova_test_support::wait_until;
+
+use crate::{House, PATIENCE, delivered, record};
+
+/// What the server has read of the table.
+struct Read {
+    rows_by_scan: i64,
+    index_probes: i64,
+    rows_by_probe: i64,
+}
+
+fn read(house: &House) -> Read {
+    let sql = "SELECT seq_tup_read, idx_scan, idx_tup_fetch
+               FROM pg_stat_user_tables WHERE relname = 'battery_pack'";
+    let row = house.client().query_one(sql, &[]).unwrap();
+    Read { rows_by_scan: row.get(0), index_probes: row.get(1), rows_by_probe: row.get(2) }
+}
+
+/// Loads `rows` rows of four batteries, one per second.
+fn load(house: &House, rows: i64) {
+    house.admin(&format!(
+        "INSERT INTO battery_pack (insert_time_utc, mcu_id, v_pack)
+         SELECT '2020-01-01'::timestamp + (n / 4) * interval '1 second', n % 4, 53
+         FROM generate_series(1, {rows}) n"
+    ));
+}
+
+/// Delivers new and old rows, and checks what the server has read for that.
+fn check_cost(name: &str, prepare: impl Fn(&House)) {
+    let house = House::new(name);
+    // The plan is made while the table is empty, for any parameters, and may be kept.
+    let mut sink = house.sink();
+    for n in 0..10 {
+        assert_eq!(sink.deliver(&[record(n, 1)]).unwrap(), delivered(1, 0));
+    }
+    prepare(&house);
+    let mut fresh = house.sink();
+
+    let batch: Vec<_> = (0..100).map(|n| record(n, 1)).collect();
+    assert_eq!(sink.deliver(&batch).unwrap(), delivered(90, 10));
+    for _ in 0..9 {
+        assert_eq!(fresh.deliver(&batch).unwrap(), delivered(0, 100));
+    }
+    // The counters are handed over when the sessions end.
+    drop((sink, fresh));
+    wait_until("the counters are in", PATIENCE, || read(&house).index_probes >= 1010);
+    let Read { rows_by_scan, index_probes, rows_by_probe } = read(&house);
+    assert_eq!((index_probes, rows_by_probe), (1010, 910), "{name}");
+    // Making an index reads the rows that were there before `load`.
+    assert!(rows_by_scan <= 10, "{name}: {rows_by_scan}");
+}
+
+#[test]
+fn does_not_grow_with_a_table_that_the_planner_knows_nothing_of() {
+    check_cost("cost_unknown", |house| load(house, 200_000));
+    check_cost("cost_by_battery", |house| {
+        house.admin("CREATE INDEX by_battery ON battery_pack (mcu_id)");
+        load(house, 200_000);
+    });
+    check_cost("cost_empty", |_| {});
+}
+
+#[test]
+fn does_not_grow_with_a_table_that_the_planner_knows() {
+    check_cost("cost_known", |house| {
+        load(house, 200_000);
+        house.admin("ANALYZE battery_pack");
+    });
+    check_cost("cost_known_wrongly", |house| {
+        house.admin("ANALYZE battery_pack");
+        load(house, 200_000);
+    });
+    check_cost("cost_one_moment", |house| {
+        load(house, 200_000);
+        // As it is with a table that was looked at when all of its rows bore one time stamp.
+        house.admin("ALTER TABLE battery_pack ALTER insert_time_utc SET (n_distinct = 1)");
+        house.admin("ANALYZE battery_pack");
+    });
+    check_cost("cost_generic", |house| {
+        house.set("plan_cache_mode = force_generic_plan");
+        load(house, 20_000);
+    });
+}
+
+#[test]
+fn settings_are_the_transactions_own() {
+    let house = House::new("settings");
+    house.set("synchronous_commit = off");
+    house.set("default_transaction_isolation = serializable");
+    house.admin("CREATE TABLE seen (name TEXT, setting TEXT); GRANT INSERT ON seen TO homeauto");
+    let mut sink = house.sink();
+    house.admin(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+           'BEGIN INSERT INTO seen SELECT name, setting FROM pg_settings; RETURN NULL; END';
+         CREATE TRIGGER note AFTER INSERT ON battery_pack EXECUTE FUNCTION note()",
+    );
+    sink.deliver(&[record(0, 1)]).unwrap();
+    for (name, expected) in [
+        ("synchronous_commit", "local"),
+        ("transaction_isolation", "read committed"),
+        ("TimeZone", "UTC"),
+        ("jit", "off"),
+        ("enable_seqscan", "off"),
+        ("application_name", "bluenovalistener"),
+    ] {
+        let sql = "SELECT setting FROM seen WHERE name = $1";
+        let setting: String = house.client().query_one(sql, &[&name]).unwrap().get(0);
+        assert_eq!(setting, expected, "{name}");
+    }
+}

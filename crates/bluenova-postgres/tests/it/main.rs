@@ -1,0 +1,124 @@
+//! The sink against a real PostgreSQL.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
+
+mod cost;
+mod errors;
+mod once;
+mod rows;
+mod table;
+
+use std::{sync::OnceLock, time::Duration};
+
+use bluenova_postgres::{Delivered, Settings, Sink};
+use bluenova_record::{COLUMNS, PackRecord, SqlType, Text, Value};
+use bluenova_test_support::Cluster;
+use postgres::Client;
+use time::{PrimitiveDateTime, UtcDateTime};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One database of the cluster that all tests share.
+struct House {
+    name: String,
+}
+
+impl House {
+    /// A database that belongs to `homeauto`, as whom the sink connects.
+    fn new(name: &str) -> Self {
+        let house = Self::of_somebody_else(name);
+        house.admin(&format!("ALTER DATABASE {name} OWNER TO homeauto"));
+        house
+    }
+
+    /// A database in which `homeauto` may not create anything.
+    fn of_somebody_else(name: &str) -> Self {
+        cluster().create_database(name);
+        Self { name: name.to_owned() }
+    }
+
+    fn settings(&self) -> Settings {
+        let url = cluster().url(&self.name);
+        Settings::resolve(&url, Some("homeauto"), |_| None).unwrap()
+    }
+
+    fn sink(&self) -> Sink {
+        Sink::connect(&self.settings()).expect("the house is in order")
+    }
+
+    fn client(&self) -> Client {
+        cluster().client(&self.name)
+    }
+
+    fn admin(&self, sql: &str) {
+        self.client().batch_execute(sql).expect(sql);
+    }
+
+    /// Sets it for sessions that begin from now on.
+    fn set(&self, setting: &str) {
+        self.admin(&format!("ALTER DATABASE {} SET {setting}", self.name));
+    }
+
+    fn count(&self) -> i64 {
+        let sql = "SELECT count(*) FROM battery_pack";
+        self.client().query_one(sql, &[]).unwrap().get(0)
+    }
+
+    /// All rows, by time and battery.
+    fn rows(&self) -> Vec<PackRecord> {
+        let names: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
+        let sql = format!(
+            "SELECT {} FROM battery_pack ORDER BY insert_time_utc, mcu_id",
+            names.join(",")
+        );
+        self.client().query(&sql, &[]).unwrap().iter().map(record_of).collect()
+    }
+}
+
+fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let cluster = Cluster::start_with(&[("autovacuum", "off"), ("max_connections", "200")]);
+        cluster.create_role("homeauto");
+        cluster
+    })
+}
+
+fn record_of(row: &postgres::Row) -> PackRecord {
+    let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 0);
+    for column in &COLUMNS {
+        let text: Option<String>;
+        let value = match column.sql {
+            SqlType::Timestamp => row
+                .get::<_, Option<PrimitiveDateTime>>(column.name)
+                .map(|time| Value::Timestamp(time.assume_utc().into())),
+            SqlType::BigInt => row.get::<_, Option<i64>>(column.name).map(Value::BigInt),
+            SqlType::SmallInt => row.get::<_, Option<i16>>(column.name).map(Value::SmallInt),
+            SqlType::Real => row.get::<_, Option<f32>>(column.name).map(Value::Real),
+            SqlType::Varchar(_) => {
+                text = row.get(column.name);
+                text.as_deref().map(Value::Text)
+            }
+        };
+        column.set(&mut record, value).unwrap();
+    }
+    record
+}
+
+/// The record of a battery at a number of seconds.
+fn record(seconds: i64, mcu_id: u32) -> PackRecord {
+    let time = UtcDateTime::from_unix_timestamp(1_750_000_000 + seconds).unwrap();
+    let mut record = PackRecord::new(time, mcu_id);
+    record.v_pack = Some(53.017);
+    record.errors = Some(Text::new("NONE"));
+    record
+}
+
+fn delivered(added: u64, known: u64) -> Delivered {
+    Delivered { added, known }
+}
