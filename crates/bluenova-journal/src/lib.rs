@@ -1,1 +1,100 @@
-//! Placeholder.
+//! The local SQLite file of a BlueNova listener: history, outbox and embedded database.
+//!
+//! [`Journal`] is the one writer: it appends records, makes them safe against power loss at each
+//! [`checkpoint`](Journal::checkpoint), and trims what is old. [`Outbox`] hands the rows that
+//! another database has not acknowledged yet to whoever forwards them; [`Reader`] looks at the
+//! rows. Each has a connection of its own, so that each can live on a thread of its own.
+//!
+//! A row is in the file when [`append`](Journal::append) returns: killing the process at any
+//! moment loses none.
+//!
+//! ```
+//! use bluenova_journal::{Journal, Retention};
+//! use bluenova_record::PackRecord;
+//! use time::UtcDateTime;
+//!
+//! # fn main() -> Result<(), bluenova_journal::Error> {
+//! let mut journal = Journal::in_memory(Retention::default())?;
+//! let mut outbox = journal.outbox()?;
+//!
+//! journal.append(&[PackRecord::new(UtcDateTime::UNIX_EPOCH, 0x9F3C_07B2)])?;
+//!
+//! let batch = outbox.undelivered(100)?;
+//! assert_eq!(batch.records.len(), 1);
+//! outbox.delivered(batch.last)?; // once the other database has committed them
+//! assert_eq!(outbox.waiting()?, 0);
+//! assert_eq!(journal.reader()?.count(0x9F3C_07B2)?, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The file
+//!
+//! Anything that reads SQLite finds all rows in `battery_pack`: the columns of
+//! [`COLUMNS`](bluenova_record::COLUMNS) and a `sequence`. That is a view, and what lies below it
+//! keeps an SD card alive. Inserted one by one into an indexed table, a record of some 370 bytes
+//! costs 3.4 KiB of writes, since SQLite writes whole pages and each record touches four: its own,
+//! the page above it, the index and the file header. Hence:
+//!
+//! - A record first overwrites one of the 128 fixed slots of `recent`, which touches one page of
+//!   512 bytes. When the slots are used up, all of them move to `history` in one
+//!   transaction, and so does the progress of the outbox, which costs nothing then.
+//! - A voltage is kept as a whole number of millivolts, two or three bytes instead of eight, where
+//!   that loses nothing.
+//! - A checkpoint syncs the write-ahead log, which is all that safety needs. The log's pages reach
+//!   their places in the file much later, many records at a time.
+//!
+//! `tests/it/writes.rs` measures what a record costs, and what it may cost.
+#![forbid(unsafe_code)]
+
+mod address;
+mod error;
+mod files;
+mod journal;
+mod outbox;
+mod reader;
+mod schema;
+mod value;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use error::Error;
+pub use files::set_aside;
+pub use journal::{Appended, Journal, Trimmed};
+pub use outbox::{Batch, Outbox};
+pub use reader::Reader;
+
+/// How much a [`Journal`] keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How long delivered rows are kept; `None` for ever.
+    pub keep: Option<Duration>,
+    /// How many bytes of the database may be in use before the oldest rows go, undelivered ones
+    /// too; `None` for no bound. Anything below 256 KiB leaves little more than the empty tables.
+    pub bound: Option<u64>,
+}
+
+impl Retention {
+    /// Nothing is ever trimmed: the file is the database, not the way to one.
+    pub const FOREVER: Self = Self { keep: None, bound: None };
+}
+
+impl Default for Retention {
+    /// Seven days, and 256 MiB: months of one battery.
+    fn default() -> Self {
+        Self { keep: Some(Duration::from_secs(7 * 86_400)), bound: Some(256 << 20) }
+    }
+}
+
+/// The place of a row in the order in which rows were appended.
+///
+/// It grows by one with each row, and is never used again once its row was trimmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(i64);
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,86 @@
+//! Where a journal lies, and how to connect to it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::Error;
+
+/// How long a connection waits for another one: far longer than any transaction takes, even on
+/// an SD card that is busy with itself.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Memory for pages per connection; negative, that is in KiB. SQLite's own default of 2 MiB is
+/// more than a journal ever profits from.
+const CACHE_KIB: i64 = -256;
+
+/// Pages of the write-ahead log, 4 MiB, after which SQLite brings them to their places in the
+/// file. The more there are, the more records share a write; reading them after a crash takes a
+/// fraction of a second.
+const LOG_PAGES: i64 = 8192;
+
+/// To what the log is cut again after a long reader kept it from being used anew.
+const LOG_BYTES: i64 = 8 << 20;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Address {
+    /// An absolute path: SQLite takes a relative one that begins with `file:` for a URI.
+    File(PathBuf),
+    /// The URI of a database in memory that connections of this process share.
+    Memory(String),
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Access {
+    /// Write, and create what is not there.
+    Create,
+    Write,
+    Read,
+}
+
+impl Address {
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Memory(_) => None,
+        }
+    }
+
+    pub(crate) fn connect(&self, access: Access) -> Result<Connection, Error> {
+        self.try_connect(access).map_err(|source| self.error("open", source))
+    }
+
+    fn try_connect(&self, access: Access) -> rusqlite::Result<Connection> {
+        let mode = match access {
+            Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+            Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        // A connection is used by one thread at a time, which Rust sees to.
+        let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let connection = match self {
+            Self::File(path) => Connection::open_with_flags(path, flags)?,
+            Self::Memory(uri) => Connection::open_with_flags(uri, flags)?,
+        };
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+        connection.pragma_update(None, "mmap_size", 0)?;
+        connection.pragma_update(None, "temp_store", "memory")?;
+        // No sync per commit: a killed process loses nothing by that, and for a lost mains there
+        // is the checkpoint.
+        connection.pragma_update(None, "synchronous", "normal")?;
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES)?;
+        Ok(connection)
+    }
+
+    pub(crate) fn error(&self, action: &'static str, source: rusqlite::Error) -> Error {
+        Error::Sqlite { action, path: self.name(), source }
+    }
+
+    /// What errors call the journal.
+    pub(crate) fn name(&self) -> PathBuf {
+        self.path().unwrap_or(Path::new(":memory:")).to_owned()
+    }
+}

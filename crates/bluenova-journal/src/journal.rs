@@ -1,0 +1,446 @@
+use std::borrow::Cow;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bluenova_record::PackRecord;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use time::UtcDateTime;
+
+use crate::address::{Access, Address};
+use crate::files::{self, Lock, Log};
+use crate::schema::{self, Kind, SLOTS, Statements};
+use crate::value::time_text;
+use crate::{Error, Outbox, Reader, Retention, Sequence};
+
+/// Rows that one call of [`Journal::trim`] deletes at most, so that it takes well under a second
+/// on a slow machine. A single battery brings six to sixty a minute.
+const TRIM_ROWS: u32 = 4096;
+
+/// Rows that go at a time while the database is beyond its bound.
+const BOUND_ROWS: u32 = 64;
+
+/// The part of their age by which rows are let outlive it, so that many go at a time. Deleting them
+/// one by one would cost as many writes as storing them.
+const GRACE: u32 = 32;
+
+/// The one writer of a journal.
+///
+/// Dropping it closes the file; a killed process closes it just as well.
+#[derive(Debug)]
+pub struct Journal {
+    connection: Connection,
+    sql: Statements,
+    address: Address,
+    retention: Retention,
+    head: Head,
+    cursor: Arc<Cursor>,
+    /// `None` in memory. The lock goes last, after the connection.
+    files: Option<(Log, Lock)>,
+}
+
+/// What [`Journal::append`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Sequence of the last record, or of the last one ever if there was none.
+    pub last: Sequence,
+    /// Records that were stored some microseconds later than they said, because their battery
+    /// had a row of that time already: the clock went back.
+    pub moved: u64,
+}
+
+/// How many rows [`Journal::trim`] deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Rows that had been delivered.
+    pub delivered: u64,
+    /// Rows that nobody will see: the bound was reached before they could be delivered.
+    pub undelivered: u64,
+}
+
+/// Up to where the rows have come; the database holds the same at the end of each transaction.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    /// The last row in `history`.
+    settled: i64,
+    /// The last row.
+    last: i64,
+}
+
+/// Up to which row the outbox has come, for the journal and its outboxes.
+///
+/// The database may lag: the journal brings it up to date whenever it writes to that page anyway,
+/// and the outbox when it has come far since.
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    delivered: AtomicI64,
+    stored: AtomicI64,
+}
+
+// Each number is only ever raised and stands for itself, so that no ordering is needed.
+impl Cursor {
+    pub(crate) fn get(&self) -> i64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn raise(&self, delivered: i64) {
+        self.delivered.fetch_max(delivered, Ordering::Relaxed);
+    }
+
+    /// Rows that would be sent again if the process died now.
+    pub(crate) fn lag(&self) -> i64 {
+        self.get() - self.stored.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn was_stored(&self, delivered: i64) {
+        self.stored.fetch_max(delivered, Ordering::Relaxed);
+    }
+}
+
+impl Journal {
+    /// Opens the journal at `path`, or creates it along with the folders that it needs.
+    ///
+    /// # Errors
+    /// If another process has it open, if the file is something else, or if it or its folder
+    /// can't be read and written. A journal that is damaged may open nevertheless, and show it
+    /// later: see [`Error::is_damage`].
+    pub fn open(path: &Path, retention: Retention) -> Result<Self, Error> {
+        let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
+        let path = &std::path::absolute(path).map_err(error)?;
+        files::create_folder_of(path)?;
+        if path.is_dir() {
+            return Err(error(io::ErrorKind::IsADirectory.into()));
+        }
+        let lock = Lock::take(path)?;
+        let mut journal = Self::at(Address::File(path.clone()), retention, Arc::default())?;
+        journal.files = Some((Log::open(path)?, lock));
+        Ok(journal)
+    }
+
+    /// A journal that lasts as long as it and its outboxes and readers do.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn in_memory(retention: Retention) -> Result<Self, Error> {
+        let cursor = Arc::<Cursor>::default();
+        // Databases in memory share the names of the whole process. This one is nobody else's as
+        // long as the cursor lives, which is as long as any connection to it does.
+        let uri = format!("file:/journal-{:p}?vfs=memdb", Arc::as_ptr(&cursor));
+        Self::at(Address::Memory(uri), retention, cursor)
+    }
+
+    /// Stores records, all of them or none, and tells where they are.
+    ///
+    /// Times are kept in microseconds. No record is refused and none overwritten: where its
+    /// battery has a row of that time already, it takes the next microsecond that is free.
+    ///
+    /// # Errors
+    /// If the file can't be written ([`Error::is_full`]) or is damaged.
+    pub fn append(&mut self, records: &[PackRecord]) -> Result<Appended, Error> {
+        self.try_append(records).map_err(|source| self.address.error("append to", source))
+    }
+
+    /// Makes what was appended so far safe against power loss.
+    ///
+    /// # Errors
+    /// If the disk can't, or if the file is not there any more.
+    pub fn checkpoint(&mut self) -> Result<(), Error> {
+        self.files.as_ref().map_or(Ok(()), |(log, _)| log.sync())
+    }
+
+    /// Deletes delivered rows that are older at `now` than is to be kept, and the oldest rows,
+    /// delivered or not, while the database is beyond its bound.
+    ///
+    /// A call deletes some thousands of rows at most, and is cheap when there is nothing to do.
+    /// Nothing goes until the oldest row is 1/32 older than that: many rows at a time cost little.
+    /// Rows go in the order in which they came, so that one from before the clock went back may
+    /// keep others for a while.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn trim(&mut self, now: UtcDateTime) -> Result<Trimmed, Error> {
+        self.try_trim(now).map_err(|source| self.address.error("trim", source))
+    }
+
+    /// A new connection for the thread that forwards rows. There should be one such thread.
+    ///
+    /// # Errors
+    /// If the file can't be opened once more.
+    pub fn outbox(&self) -> Result<Outbox, Error> {
+        Outbox::new(self.address.clone(), Arc::clone(&self.cursor))
+    }
+
+    /// A new connection for a thread that looks at rows.
+    ///
+    /// # Errors
+    /// If the file can't be opened once more.
+    pub fn reader(&self) -> Result<Reader, Error> {
+        Reader::new(self.address.clone(), Arc::clone(&self.cursor))
+    }
+
+    /// The absolute path of the file; `None` in memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.address.path()
+    }
+
+    /// Whether this journal ends with the process.
+    pub fn is_in_memory(&self) -> bool {
+        self.path().is_none()
+    }
+
+    fn at(address: Address, retention: Retention, cursor: Arc<Cursor>) -> Result<Self, Error> {
+        let mut connection = address.connect(Access::Create)?;
+        let error = |source| address.error("open", source);
+        match schema::kind_of(&connection).map_err(error)? {
+            Kind::Journal => schema::use_log(&connection).map_err(error)?,
+            Kind::Empty => {
+                schema::create(&mut connection)
+                    .map_err(|source| address.error("create", source))?;
+            }
+            Kind::Version(found) => return Err(Error::Version { path: address.name(), found }),
+            Kind::Foreign => return Err(Error::Foreign { path: address.name() }),
+        }
+        let head = load(&mut connection, &cursor).map_err(error)?;
+        let sql = Statements::new();
+        Ok(Self { connection, sql, address, retention, head, cursor, files: None })
+    }
+
+    fn try_append(&mut self, records: &[PackRecord]) -> rusqlite::Result<Appended> {
+        let mut head = self.head;
+        let free = SLOTS - (head.last - head.settled);
+        if i64::try_from(records.len()).unwrap_or(i64::MAX) > free {
+            return self.append_to_history(records);
+        }
+        let mut moved = 0;
+        let transaction = immediate(&mut self.connection)?;
+        for record in records {
+            head.last += 1;
+            let record = with_free_time(&transaction, record, head.settled)?;
+            moved += u64::from(matches!(record, Cow::Owned(_)));
+            let mut put = transaction.prepare_cached(&self.sql.put_recent)?;
+            schema::put(&mut put, &[head.last % SLOTS, head.last], &record)?;
+        }
+        transaction.commit()?;
+        self.head = head;
+        Ok(Appended { last: Sequence(head.last), moved })
+    }
+
+    /// Moves the recent rows on and puts `records` behind them.
+    fn append_to_history(&mut self, records: &[PackRecord]) -> rusqlite::Result<Appended> {
+        let Head { settled, mut last } = self.head;
+        let mut moved = 0;
+        let delivered = self.cursor.get();
+        let transaction = immediate(&mut self.connection)?;
+        transaction.prepare_cached(&self.sql.move_recent)?.execute([settled])?;
+        for record in records {
+            last += 1;
+            let record = with_free_time(&transaction, record, last)?;
+            moved += u64::from(matches!(record, Cow::Owned(_)));
+            let mut put = transaction.prepare_cached(&self.sql.put_history)?;
+            schema::put(&mut put, &[last], &record)?;
+        }
+        transaction
+            .prepare_cached(
+                "INSERT INTO battery
+                 SELECT mcu_id, count(*), max(sequence) FROM history WHERE sequence > ?
+                 GROUP BY mcu_id
+                 ON CONFLICT DO UPDATE
+                 SET stored = stored + excluded.stored, newest = excluded.newest",
+            )?
+            .execute([settled])?;
+        transaction
+            .prepare_cached("UPDATE progress SET settled = ?, delivered = max(delivered, ?)")?
+            .execute((last, delivered))?;
+        transaction.commit()?;
+        self.cursor.was_stored(delivered);
+        self.head = Head { settled: last, last };
+        Ok(Appended { last: Sequence(last), moved })
+    }
+
+    fn try_trim(&mut self, now: UtcDateTime) -> rusqlite::Result<Trimmed> {
+        let mut trimmed = Trimmed::default();
+        let mut rows_left = TRIM_ROWS;
+        if let Some(keep) = self.retention.keep
+            && let Some(last) = self.last_outdated(now, keep)?
+        {
+            trimmed = self.delete_through(last)?;
+            rows_left -= u32::try_from(trimmed.delivered).unwrap_or(0).min(rows_left);
+        }
+        if let Some(bound) = self.retention.bound {
+            while rows_left >= BOUND_ROWS && bytes_in_use(&self.connection)? > bound {
+                let Some(last) = self.last_of_oldest(BOUND_ROWS)? else { break };
+                trimmed.add(self.delete_through(last)?);
+                rows_left -= BOUND_ROWS;
+            }
+        }
+        Ok(trimmed)
+    }
+
+    /// The last delivered row that has to go for its age.
+    fn last_outdated(&mut self, now: UtcDateTime, keep: Duration) -> rusqlite::Result<Option<i64>> {
+        let (Some(cutoff), Some(overdue)) = (before(now, keep), before(now, keep + keep / GRACE))
+        else {
+            return Ok(None);
+        };
+        let overdue = time_text(overdue);
+        // Rows go from `history` only.
+        if self.recent_has_older(&overdue)? {
+            self.append_to_history(&[])?;
+        }
+        let mut statement = self.connection.prepare_cached(
+            "SELECT sequence, insert_time_utc FROM history
+             WHERE sequence <= ? ORDER BY sequence LIMIT ?",
+        )?;
+        let mut rows = statement.query((self.cursor.get(), TRIM_ROWS))?;
+        let mut limit = overdue;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            if row.get_ref(1)?.as_str()? >= limit.as_str() {
+                break;
+            }
+            if last.is_none() {
+                limit = time_text(cutoff);
+            }
+            last = Some(row.get(0)?);
+        }
+        Ok(last)
+    }
+
+    fn recent_has_older(&self, time: &str) -> rusqlite::Result<bool> {
+        self.connection
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM recent WHERE sequence > ? AND insert_time_utc < ?)",
+            )?
+            .query_row((self.head.settled, time), |row| row.get(0))
+    }
+
+    fn last_of_oldest(&self, rows: u32) -> rusqlite::Result<Option<i64>> {
+        self.connection
+            .prepare_cached(
+                "SELECT max(sequence)
+                 FROM (SELECT sequence FROM history ORDER BY sequence LIMIT ?)",
+            )?
+            .query_row([rows], |row| row.get(0))
+    }
+
+    fn delete_through(&mut self, last: i64) -> rusqlite::Result<Trimmed> {
+        let transaction = immediate(&mut self.connection)?;
+        transaction
+            .prepare_cached(
+                "UPDATE battery SET stored = stored - gone.n
+                 FROM (
+                     SELECT mcu_id, count(*) AS n FROM history WHERE sequence <= ? GROUP BY mcu_id
+                 ) AS gone
+                 WHERE battery.mcu_id = gone.mcu_id",
+            )?
+            .execute([last])?;
+        transaction.prepare_cached("DELETE FROM battery WHERE stored <= 0")?.execute(())?;
+        let mut delete = transaction.prepare_cached("DELETE FROM history WHERE sequence <= ?")?;
+        let delivered = delete.execute([last.min(self.cursor.get())])?;
+        let undelivered = delete.execute([last])?;
+        drop(delete);
+        transaction.commit()?;
+        Ok(Trimmed { delivered: delivered as u64, undelivered: undelivered as u64 })
+    }
+}
+
+impl Trimmed {
+    fn add(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.undelivered += other.undelivered;
+    }
+}
+
+/// A transaction that may write from its start: one that began reading could be refused later.
+fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+/// Reads where the journal stands, in a transaction that fails if it can't be written.
+fn load(connection: &mut Connection, cursor: &Cursor) -> rusqlite::Result<Head> {
+    let transaction = immediate(connection)?;
+    let (settled, delivered) =
+        transaction.query_row("SELECT settled, delivered FROM progress", (), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let recent: Option<i64> =
+        transaction.query_row("SELECT max(sequence) FROM recent", (), |row| row.get(0))?;
+    transaction.commit()?;
+    cursor.raise(delivered);
+    cursor.was_stored(delivered);
+    Ok(Head { settled, last: recent.map_or(settled, |recent| recent.max(settled)) })
+}
+
+/// `record`, or a copy of it at the next microsecond at which its battery has no row, in `recent`
+/// behind `settled` or in `history`.
+fn with_free_time<'a>(
+    transaction: &Transaction<'_>,
+    record: &'a PackRecord,
+    settled: i64,
+) -> rusqlite::Result<Cow<'a, PackRecord>> {
+    let mut taken = transaction.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM history WHERE insert_time_utc = ?1 AND mcu_id = ?2)
+             OR EXISTS (
+                 SELECT 1 FROM recent WHERE insert_time_utc = ?1 AND mcu_id = ?2 AND sequence > ?3
+             )",
+    )?;
+    let mut record = Cow::Borrowed(record);
+    while taken
+        .query_row((time_text(record.insert_time_utc), record.mcu_id, settled), |row| row.get(0))?
+    {
+        let next = record.insert_time_utc.checked_add(time::Duration::MICROSECOND);
+        record.to_mut().insert_time_utc = next.unwrap_or(UtcDateTime::MIN);
+    }
+    Ok(record)
+}
+
+fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = pragma("page_count")? - pragma("freelist_count")?;
+    Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
+}
+
+/// `None` if nothing can be as old as that.
+fn before(now: UtcDateTime, keep: Duration) -> Option<UtcDateTime> {
+    now.checked_sub(keep.try_into().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nth(n: i64) -> PackRecord {
+        PackRecord::new(UtcDateTime::from_unix_timestamp(n).unwrap(), 7)
+    }
+
+    #[test]
+    fn a_full_disk_costs_nothing_that_was_accepted() {
+        let mut journal = Journal::in_memory(Retention::FOREVER).unwrap();
+        journal.connection.pragma_update(None, "max_page_count", 400).unwrap();
+        let mut accepted = vec![];
+        let full = loop {
+            let record = nth(accepted.len() as i64);
+            match journal.append(std::slice::from_ref(&record)) {
+                Ok(_) => accepted.push(record),
+                Err(error) => break error,
+            }
+        };
+        assert!(full.is_full() && !full.is_damage(), "{full:?}");
+        assert!(accepted.len() > SLOTS as usize, "{}", accepted.len());
+
+        let mut outbox = journal.outbox().unwrap();
+        assert_eq!(outbox.undelivered(usize::MAX).unwrap().records, accepted);
+        journal.append(&[nth(-1)]).unwrap_err();
+
+        journal.connection.pragma_update(None, "max_page_count", 4000).unwrap();
+        for n in -200..0 {
+            accepted.push(nth(n));
+            journal.append(&[nth(n)]).unwrap();
+        }
+        assert_eq!(outbox.undelivered(usize::MAX).unwrap().records, accepted);
+        assert_eq!(outbox.waiting().unwrap(), accepted.len() as u64);
+        assert_eq!(journal.reader().unwrap().count(7).unwrap(), accepted.len() as u64);
+    }
+}

@@ -1,0 +1,128 @@
+use std::sync::Arc;
+
+use bluenova_record::PackRecord;
+use rusqlite::Connection;
+
+use crate::address::{Access, Address};
+use crate::journal::Cursor;
+use crate::schema::{self, Statements};
+use crate::{Error, Sequence};
+
+/// Delivered rows after which the outbox writes its cursor itself, while a backlog drains. In
+/// quiet times the journal does that along with its own writes, every hundred rows or so.
+const LAG: i64 = 1000;
+
+/// The rows that another database has not acknowledged yet.
+///
+/// What was [`delivered`](Self::delivered) is known at once to the journal and its outboxes, and
+/// written down a little later, to save writes: a process that is killed in between sends up to
+/// 1000 rows again when it is back. Dropping the outbox writes it down, too.
+#[derive(Debug)]
+pub struct Outbox {
+    connection: Connection,
+    sql: Statements,
+    address: Address,
+    cursor: Arc<Cursor>,
+}
+
+/// Some rows of an [`Outbox`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The records, in the order in which they were appended; empty if all are delivered.
+    pub records: Vec<PackRecord>,
+    /// What to tell [`Outbox::delivered`] once they are.
+    pub last: Sequence,
+}
+
+impl Outbox {
+    pub(crate) fn new(address: Address, cursor: Arc<Cursor>) -> Result<Self, Error> {
+        let connection = address.connect(Access::Write)?;
+        Ok(Self { connection, sql: Statements::new(), address, cursor })
+    }
+
+    /// The oldest rows that are not delivered, `limit` at most.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged.
+    pub fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
+        self.try_undelivered(limit).map_err(|source| self.address.error("read", source))
+    }
+
+    /// Notes that the rows up to `last` are delivered. Going back does nothing.
+    ///
+    /// # Errors
+    /// If that could not be written down; the rows count as delivered all the same, as long as
+    /// the process lasts.
+    pub fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
+        self.cursor.raise(last.0);
+        if self.cursor.lag() >= LAG { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes down what is delivered.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        if self.cursor.lag() == 0 {
+            return Ok(());
+        }
+        let delivered = self.cursor.get();
+        self.connection
+            .execute("UPDATE progress SET delivered = max(delivered, ?)", [delivered])
+            .map_err(|source| self.address.error("write the progress of", source))?;
+        self.cursor.was_stored(delivered);
+        Ok(())
+    }
+
+    /// How many rows are not delivered, without counting them.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged.
+    pub fn waiting(&self) -> Result<u64, Error> {
+        self.try_waiting().map_err(|source| self.address.error("read", source))
+    }
+
+    fn try_undelivered(&mut self, limit: usize) -> rusqlite::Result<Batch> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut batch = Batch { records: vec![], last: Sequence(self.cursor.get()) };
+        let mut select = self.connection.prepare_cached(&self.sql.select_after)?;
+        loop {
+            let before = batch.last;
+            let mut rows = select.query((before.0, limit))?;
+            while let Some(row) = rows.next()? {
+                let (sequence, record) = schema::record(row)?;
+                batch.last = Sequence(sequence);
+                batch.records.extend(record);
+            }
+            // An empty batch means that nothing waits, so rows that are damaged don't make one.
+            if !batch.records.is_empty() || batch.last == before {
+                return Ok(batch);
+            }
+        }
+    }
+
+    fn try_waiting(&self) -> rusqlite::Result<u64> {
+        let cursor = self.cursor.get();
+        // Rows are deleted in their order, so that there is no gap behind the oldest one.
+        let (settled, last, oldest): (i64, Option<i64>, Option<i64>) = self
+            .connection
+            .prepare_cached(
+                "SELECT settled,
+                     (SELECT max(sequence) FROM recent),
+                     (SELECT min(sequence) FROM history WHERE sequence > ?)
+                 FROM progress",
+            )?
+            .query_row([cursor], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let before_oldest = oldest.map_or(settled, |oldest| oldest - 1);
+        let waiting = last.unwrap_or(0).max(settled) - before_oldest.max(cursor);
+        Ok(u64::try_from(waiting).unwrap_or(0))
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        if let Err(error) = self.flush() {
+            log::warn!("{error}: delivered rows will be sent again");
+        }
+    }
+}

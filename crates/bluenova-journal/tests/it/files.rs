@@ -1,0 +1,193 @@
+//! The file and what can be wrong with it.
+
+use std::error::Error as _;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bluenova_journal::{Error, Journal, Retention, set_aside};
+use rusqlite::Connection;
+use time::macros::utc_datetime;
+
+use crate::{BATTERY, nth, open, undelivered};
+
+fn refusal(path: &Path) -> Error {
+    Journal::open(path, Retention::default()).expect_err("must not open")
+}
+
+#[test]
+fn folders_are_made_for_their_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/journal");
+    let mut journal = open(&path);
+    assert_eq!(journal.path(), Some(&*path));
+    assert!(!journal.is_in_memory());
+    journal.append(&[nth(BATTERY, 0)]).unwrap();
+    journal.checkpoint().unwrap();
+    let mode = fs::metadata(folder.path().join("a")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_name_that_looks_like_a_uri_is_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file:journal?mode=memory#%41");
+    drop(open(&path));
+    assert!(path.is_file());
+}
+
+#[test]
+fn what_is_not_a_folder_or_not_a_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = refusal(folder.path());
+    assert_eq!(error.to_string(), format!("cannot open {}", folder.path().display()));
+    assert!(matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::IsADirectory));
+    assert!(!error.is_damage() && !error.is_full());
+
+    let error = refusal(Path::new("/dev/null/folder/journal"));
+    assert_eq!(error.to_string(), "cannot create folder /dev/null/folder");
+    assert!(error.source().is_some());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_folder_that_cannot_be_written_is_named() {
+    // Nobody creates files there, root neither.
+    let folder = Path::new("/proc/self/fdinfo");
+    let error = refusal(&folder.join("journal"));
+    assert_eq!(error.to_string(), "cannot lock /proc/self/fdinfo/journal.lock");
+}
+
+#[test]
+fn other_peoples_files_are_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("theirs");
+    for sql in [
+        "CREATE TABLE battery_pack (insert_time_utc TIMESTAMP)",
+        "PRAGMA application_id = 42",
+        "PRAGMA application_id = 42; CREATE TABLE history (x)",
+    ] {
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let before = fs::read(&path).unwrap();
+        let error = refusal(&path);
+        assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
+        assert!(error.to_string().contains("a SQLite database of something else"), "{error}");
+        assert!(!error.is_damage());
+        assert_eq!(fs::read(&path).unwrap(), before);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn tables_of_a_later_version_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    drop(open(&path));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = refusal(&path);
+    assert!(matches!(error, Error::Version { found: 99, .. }), "{error:?}");
+}
+
+#[test]
+fn damage_is_told_and_can_be_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let now = utc_datetime!(2026-03-04 05:06:07);
+    for name in ["journal.damaged-20260304T050607", "journal.damaged-20260304T050607-2"] {
+        fs::write(&path, "no database at all, but long enough to look like one\n".repeat(99))
+            .unwrap();
+        fs::write(folder.path().join("journal-wal"), "log").unwrap();
+        let error = refusal(&path);
+        assert!(error.is_damage() && !error.is_full(), "{error:?}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+
+        let aside = set_aside(&path, now).unwrap();
+        assert_eq!(aside, folder.path().join(name));
+        assert!(fs::read(&aside).unwrap().starts_with(b"no database"));
+        assert!(!folder.path().join("journal-wal").exists());
+        let mut journal = open(&path);
+        journal.append(&[nth(BATTERY, 0)]).unwrap();
+        assert_eq!(undelivered(&journal).len(), 1);
+    }
+    assert_eq!(
+        set_aside(&folder.path().join("none"), now).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn missing_progress_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    for sql in ["DELETE FROM progress", "INSERT INTO progress VALUES ('a', 'b')"] {
+        drop(open(&path));
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("DELETE FROM progress").unwrap();
+        connection.execute_batch(sql).unwrap();
+        drop(connection);
+        assert!(refusal(&path).is_damage(), "{sql}");
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+/// Flips bytes and cuts the file at many places: there is an error or there are rows, never a
+/// panic, and never a row that was not stored.
+#[test]
+fn no_damage_makes_it_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let mut journal = open(&path);
+    let rows: Vec<_> = (0..200).map(|n| nth(BATTERY, n)).collect();
+    journal.append(&rows).unwrap();
+    drop(journal);
+    let whole = fs::read(&path).unwrap();
+    for n in 0..150 {
+        let place = n * whole.len() / 150;
+        let mut bytes = whole.clone();
+        if n % 3 == 0 {
+            bytes.truncate(place);
+        } else {
+            bytes[place] ^= 0x55;
+        }
+        let path = folder.path().join(n.to_string());
+        fs::write(&path, bytes).unwrap();
+        let read = Journal::open(&path, Retention::default()).and_then(|mut journal| {
+            journal.append(&[nth(BATTERY, 900)])?;
+            journal.trim(nth(BATTERY, 0).insert_time_utc)?;
+            journal.reader()?.latest()?;
+            journal.outbox()?.undelivered(usize::MAX)
+        });
+        match read {
+            Ok(batch) => assert!(batch.records.len() <= 201, "{n}: {}", batch.records.len()),
+            Err(error) => assert!(error.source().is_some() || !error.to_string().is_empty()),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_deleted_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let mut journal = open(&path);
+    journal.append(&[nth(BATTERY, 0)]).unwrap();
+    journal.checkpoint().unwrap();
+    fs::rename(&path, folder.path().join("moved")).unwrap();
+    assert!(matches!(journal.checkpoint(), Err(Error::Gone { .. })));
+    fs::write(&path, "another").unwrap();
+    assert!(matches!(journal.checkpoint(), Err(Error::Gone { .. })));
+    fs::rename(folder.path().join("moved"), &path).unwrap();
+    journal.checkpoint().unwrap();
+}
+
+#[test]
+fn in_memory_nothing_is_on_disk() {
+    let mut journal = Journal::in_memory(Retention::default()).unwrap();
+    let mut other = Journal::in_memory(Retention::default()).unwrap();
+    assert!(journal.is_in_memory() && journal.path().is_none());
+    journal.append(&[nth(BATTERY, 0)]).unwrap();
+    other.append(&[nth(7, 0), nth(7, 1)]).unwrap();
+    journal.checkpoint().unwrap();
+    assert_eq!(undelivered(&journal), [nth(BATTERY, 0)]);
+    assert_eq!(undelivered(&other).len(), 2);
+}

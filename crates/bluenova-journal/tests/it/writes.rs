@@ -1,0 +1,112 @@
+//! What a record costs an SD card.
+//!
+//! Linux counts the bytes that a process makes it write, in whole pages of 4 KiB. The count is of
+//! the process, so that each measurement has a process of its own.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use bluenova_journal::{Journal, Retention};
+
+use crate::processes::{folder_of_child, start};
+use crate::typical;
+
+/// Measures in a child, and checks what it tells.
+fn check(measurement: &str, most_per_record: u64) {
+    // Not in /tmp, which is often in memory, where nothing is counted.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (mut child, output) = start(measurement, folder.path());
+    let output = std::io::read_to_string(output).unwrap();
+    assert!(child.wait().unwrap().success(), "{output}");
+    let (_, rest) = output.split_once("bytes per record: ").unwrap();
+    let bytes: u64 = rest.lines().next().unwrap().parse().unwrap();
+    println!("{measurement}: {bytes} bytes per record");
+    assert!(bytes <= most_per_record, "{bytes} bytes per record");
+}
+
+#[test]
+fn a_burst_costs_at_most_2_kib_per_record() {
+    check("writes::burst", 2048);
+}
+
+#[test]
+fn a_checkpoint_each_minute_costs_at_most_2_kib_per_record() {
+    check("writes::paced", 2048);
+}
+
+#[test]
+fn trimming_as_much_as_is_stored_adds_little() {
+    check("writes::trimming", 2304);
+}
+
+#[test]
+#[ignore = "a part of others"]
+fn burst() {
+    if let Some(folder) = folder_of_child() {
+        measure(&folder, 0, 1000, u16::MAX);
+    }
+}
+
+/// A record each 10 s, a checkpoint each minute.
+#[test]
+#[ignore = "a part of others"]
+fn paced() {
+    if let Some(folder) = folder_of_child() {
+        measure(&folder, 0, 1000, 6);
+    }
+}
+
+/// The same after the day that is kept.
+#[test]
+#[ignore = "a part of others"]
+fn trimming() {
+    if let Some(folder) = folder_of_child() {
+        measure(&folder, 10_000, 3000, 6);
+    }
+}
+
+/// Each record is appended on its own and delivered at once. The price includes bringing all of
+/// them from the log to their places at the end.
+fn measure(folder: &Path, old_records: u16, records: u16, records_per_minute: u16) {
+    let path = folder.join("journal");
+    let day = Retention { keep: Some(Duration::from_secs(86_400)), bound: None };
+    let mut journal = Journal::open(&path, day).unwrap();
+    let mut outbox = journal.outbox().unwrap();
+    // Many at a time is the quick way to have them, and trimming is as it is later.
+    for n in (0..old_records).step_by(100) {
+        let hundred: Vec<_> = (n..n + 100).map(typical).collect();
+        let last = journal.append(&hundred).unwrap().last;
+        outbox.delivered(last).unwrap();
+        journal.trim(hundred[99].insert_time_utc).unwrap();
+    }
+    // What is in the log so far is not to be counted.
+    drop((outbox, journal));
+    let mut journal = Journal::open(&path, day).unwrap();
+    let mut outbox = journal.outbox().unwrap();
+
+    let before = written();
+    let first = old_records;
+    for n in first..first + records {
+        let record = typical(n);
+        journal.append(std::slice::from_ref(&record)).unwrap();
+        let batch = outbox.undelivered(100).unwrap();
+        assert_eq!(batch.records, [record]);
+        outbox.delivered(batch.last).unwrap();
+        if (n - first) % records_per_minute == records_per_minute - 1 {
+            journal.checkpoint().unwrap();
+            journal.trim(batch.records[0].insert_time_utc).unwrap();
+        }
+    }
+    drop((outbox, journal));
+    let bytes = written() - before;
+    // A third of what the bare values take.
+    assert!(bytes > 100 * u64::from(records), "{bytes} bytes: writes to this disk don't count");
+    println!("bytes per record: {}", bytes / u64::from(records));
+}
+
+fn written() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).unwrap();
+    line.parse().unwrap()
+}
