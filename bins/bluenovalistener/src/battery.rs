@@ -1,0 +1,304 @@
+//! One thread per battery: dial, read, parse, assemble, and send a record per interval.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use bluenova_console::{Assembler, Interval, Line, NoOwner, ParseError};
+use bluenova_record::PackRecord;
+use bluenova_websocket::{Connection, Deadlines, Dial, TICK};
+use log::{info, warn};
+use time::UtcDateTime;
+
+use crate::{settings::Battery, text};
+
+/// Pauses between two dials in seconds; the last one stays.
+const REDIAL_PAUSES: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
+
+/// How often a state that lasts is mentioned again.
+const REMINDER: Duration = Duration::from_secs(3600);
+
+/// How often malformed lines are mentioned: they may come thousands a second.
+const MALFORMED_EVERY: Duration = Duration::from_secs(60);
+
+/// 2021-01-01T00:00:00Z. A clock before that has plainly not been set.
+const CLOCK_IS_SET: i64 = 1_609_459_200;
+
+/// A record, and which of the batteries it is of.
+#[derive(Debug)]
+pub(crate) struct Assembled {
+    pub(crate) battery: usize,
+    pub(crate) record: PackRecord,
+}
+
+/// What receives the records has gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the recorder has gone")]
+pub(crate) struct RecorderGone;
+
+/// Listens to one battery until it is told to stop.
+pub(crate) struct Listener {
+    battery: Battery,
+    index: usize,
+    raw: bool,
+    assembler: Assembler,
+    records: Sender<Assembled>,
+    stop: Arc<AtomicBool>,
+    link: Link,
+    malformed: Malformed,
+    waits_for_clock: bool,
+    /// These are said once in a connection's life.
+    said_no_owner: bool,
+    said_other_owner: bool,
+}
+
+impl Listener {
+    pub(crate) fn new(
+        index: usize,
+        battery: &Battery,
+        interval: Interval,
+        raw: bool,
+        records: Sender<Assembled>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            battery: battery.clone(),
+            index,
+            raw,
+            assembler: Assembler::new(interval),
+            records,
+            stop,
+            link: Link::New,
+            malformed: Malformed::default(),
+            said_no_owner: false,
+            said_other_owner: false,
+            waits_for_clock: false,
+        }
+    }
+
+    /// # Errors
+    /// Nobody receives the records any more.
+    pub(crate) fn run(mut self) -> Result<(), RecorderGone> {
+        let mut pauses = 0;
+        while !self.stopping() {
+            match self.dial()? {
+                Some(Ok(connection)) => {
+                    if self.listen(connection)? {
+                        pauses = 0;
+                    }
+                }
+                Some(Err(error)) => self.link.failed(&self.battery.name, &error),
+                None => break,
+            }
+            self.pause(Duration::from_secs(REDIAL_PAUSES[pauses]))?;
+            pauses = (pauses + 1).min(REDIAL_PAUSES.len() - 1);
+        }
+        self.finish()
+    }
+
+    /// `None`: the program is to stop.
+    fn dial(
+        &mut self,
+    ) -> Result<Option<Result<Connection, bluenova_websocket::Error>>, RecorderGone> {
+        let mut dial = match Dial::start(&self.battery.address, Deadlines::default()) {
+            Ok(dial) => dial,
+            Err(error) => return Ok(Some(Err(error))),
+        };
+        while !self.stopping() {
+            if let Some(result) = dial.wait(TICK) {
+                return Ok(Some(result));
+            }
+            self.tick()?;
+        }
+        Ok(None)
+    }
+
+    /// Reads until the connection is over; tells whether it has delivered a line.
+    fn listen(&mut self, mut connection: Connection) -> Result<bool, RecorderGone> {
+        self.link.connected(&self.battery);
+        (self.said_no_owner, self.said_other_owner) = (false, false);
+        let mut delivered = false;
+        let lost = loop {
+            if self.stopping() {
+                connection.close();
+                break None;
+            }
+            let message = match connection.read() {
+                Ok(message) => message,
+                Err(error) => break Some(error),
+            };
+            let clock_is_set = self.tick()?;
+            for line in message.as_deref().unwrap_or_default().lines() {
+                delivered = true;
+                self.line(line, clock_is_set);
+            }
+        };
+        // The interval under way stays with the assembler, for the next connection or the end.
+        if let Some(error) = lost {
+            self.link.lost(&self.battery.name, &error);
+            self.assembler.disconnected();
+        }
+        Ok(delivered)
+    }
+
+    fn line(&mut self, line: &str, clock_is_set: bool) {
+        if self.raw {
+            info!("{}: RX: {}", self.battery.name, text::escaped(line));
+        }
+        if !clock_is_set {
+            return;
+        }
+        match self.assembler.feed(line) {
+            Ok(Line::McuId(id)) => self.check_owner(id),
+            Ok(_) => {}
+            Err(error) => self.malformed.note(&self.battery.name, line, error),
+        }
+    }
+
+    fn check_owner(&mut self, id: u32) {
+        let Some(owner) = self.assembler.owner().filter(|owner| *owner != id) else { return };
+        if !self.said_other_owner {
+            self.said_other_owner = true;
+            warn!(
+                "{}: says MCU ID {id:08X} after {owner:08X} on the same connection; its rows stay \
+                 with {owner:08X}",
+                self.battery.name
+            );
+        }
+    }
+
+    /// Sends on what is due; tells whether the clock is set at all.
+    fn tick(&mut self) -> Result<bool, RecorderGone> {
+        let now = UtcDateTime::now();
+        if now.unix_timestamp() < CLOCK_IS_SET {
+            if !self.waits_for_clock {
+                self.waits_for_clock = true;
+                warn!(
+                    "{}: the clock says {now}; nothing is recorded until it is set",
+                    self.battery.name
+                );
+            }
+            return Ok(false);
+        }
+        if self.waits_for_clock {
+            self.waits_for_clock = false;
+            info!("{}: the clock is set; recording", self.battery.name);
+        }
+        while let Some(result) = self.assembler.tick(now) {
+            self.send(result)?;
+        }
+        Ok(true)
+    }
+
+    /// Sends the interval under way, stamped with this moment: the rest of it, after a restart,
+    /// has a row of its own.
+    fn finish(&mut self) -> Result<(), RecorderGone> {
+        if self.tick()? {
+            if let Some(result) = self.assembler.finish(UtcDateTime::now()) {
+                self.send(result)?;
+            }
+            self.tick()?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, result: Result<PackRecord, NoOwner>) -> Result<(), RecorderGone> {
+        match result {
+            Ok(record) => {
+                let assembled = Assembled { battery: self.index, record };
+                self.records.send(assembled).map_err(|_| RecorderGone)
+            }
+            Err(error) => {
+                if !self.said_no_owner {
+                    self.said_no_owner = true;
+                    warn!("{}: {error}; no rows until it comes", self.battery.name);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn pause(&mut self, length: Duration) -> Result<(), RecorderGone> {
+        let end = Instant::now() + length;
+        while !self.stopping() && Instant::now() < end {
+            self.tick()?;
+            thread::sleep(TICK.min(end.saturating_duration_since(Instant::now())));
+        }
+        Ok(())
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// The state of the connection, of which every change is logged once.
+enum Link {
+    New,
+    Up,
+    Down { since: Instant, mentioned: Instant },
+}
+
+impl Link {
+    fn connected(&mut self, Battery { name, address }: &Battery) {
+        match self {
+            Self::Down { since, .. } => {
+                info!(
+                    "{name}: connected to ws://{address} after {}",
+                    text::duration(since.elapsed())
+                );
+            }
+            Self::New | Self::Up => info!("{name}: connected to ws://{address}"),
+        }
+        *self = Self::Up;
+    }
+
+    fn lost(&mut self, name: &str, error: &bluenova_websocket::Error) {
+        warn!("{name}: connection lost: {}; redialling", text::chain(error));
+        *self = Self::Down { since: Instant::now(), mentioned: Instant::now() };
+    }
+
+    fn failed(&mut self, name: &str, error: &bluenova_websocket::Error) {
+        match self {
+            Self::Down { since, mentioned } => {
+                if mentioned.elapsed() >= REMINDER {
+                    *mentioned = Instant::now();
+                    let away = text::duration(since.elapsed());
+                    warn!("{name}: away for {away}: {}; still trying", text::chain(error));
+                }
+            }
+            Self::New | Self::Up => {
+                warn!("{name}: not reachable: {}; trying again", text::chain(error));
+                *self = Self::Down { since: Instant::now(), mentioned: Instant::now() };
+            }
+        }
+    }
+}
+
+/// Malformed lines, mentioned now and then.
+#[derive(Default)]
+struct Malformed {
+    mentioned: Option<Instant>,
+    unmentioned: u64,
+}
+
+impl Malformed {
+    fn note(&mut self, name: &str, line: &str, error: ParseError) {
+        if self.mentioned.is_some_and(|at| at.elapsed() < MALFORMED_EVERY) {
+            self.unmentioned += 1;
+            return;
+        }
+        let line = text::escaped(text::start(line, 100));
+        match self.unmentioned {
+            0 => warn!("{name}: malformed line \"{line}\": {error}"),
+            more => warn!("{name}: malformed line \"{line}\": {error}; {more} more before it"),
+        }
+        *self = Self { mentioned: Some(Instant::now()), unmentioned: 0 };
+    }
+}

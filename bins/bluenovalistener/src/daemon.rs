@@ -1,0 +1,65 @@
+//! Detaching from the terminal.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, PipeWriter, Read, Write},
+    process,
+};
+
+use nix::{
+    sys::{
+        stat::{Mode, umask},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid},
+};
+
+/// The way back to the terminal, as long as the program is starting.
+pub(crate) struct Starting(PipeWriter);
+
+/// Goes on in a child process with a session of its own, folder `/` and umask 027.
+///
+/// The parent waits until the child has started, so that errors at the start are still seen on the
+/// terminal and in the exit code; it never returns from here.
+///
+/// # Errors
+/// There is no further process or pipe to be had.
+pub(crate) fn detach() -> io::Result<Starting> {
+    let (mut from_child, to_parent) = io::pipe()?;
+    // SAFETY: no other thread has been started yet, so the child may do everything.
+    #[allow(unsafe_code)]
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => {
+            drop(to_parent);
+            let started = matches!(from_child.read(&mut [0]), Ok(1));
+            process::exit(if started { 0 } else { exit_code(child) });
+        }
+        ForkResult::Child => {
+            setsid()?;
+            chdir("/")?;
+            umask(Mode::from_bits_truncate(0o027));
+            Ok(Starting(to_parent))
+        }
+    }
+}
+
+impl Starting {
+    /// The program has started: lets the parent go, and the terminal.
+    ///
+    /// # Errors
+    /// /dev/null can't be opened.
+    pub(crate) fn done(mut self) -> io::Result<()> {
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        dup2_stdin(&null)?;
+        dup2_stdout(&null)?;
+        dup2_stderr(&null)?;
+        self.0.write_all(b"+")
+    }
+}
+
+fn exit_code(child: Pid) -> i32 {
+    match waitpid(child, None) {
+        Ok(WaitStatus::Exited(_, code)) if code != 0 => code,
+        _ => 1,
+    }
+}
