@@ -19,8 +19,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Records that go into the journal in one transaction at most.
 const BATCH: usize = 1000;
 
-/// What the journal may take in memory, while its file can't be written: a day or two of one
-/// battery.
+/// What the journal may take in memory, while its file can't be written: nearly a week of one
+/// battery at ten seconds.
 const MEMORY: Retention = Retention { keep: Some(Duration::ZERO), bound: Some(16 << 20) };
 
 /// Where records go on to once they are in the journal.
@@ -153,15 +153,24 @@ impl Storage {
             }
         }
         let memory = self.memory.as_mut().map(|memory| &mut memory.journal);
+        let mut gone = None;
         for journal in self.file.as_mut().into_iter().chain(memory) {
-            let result = journal.checkpoint().and_then(|()| journal.trim(now));
-            match result {
+            match journal.checkpoint().and_then(|()| journal.trim(now)) {
                 Ok(trimmed) if trimmed.undelivered > 0 => error!(
                     "the journal is full: its {} oldest rows, which were not delivered yet, are lost",
                     trimmed.undelivered
                 ),
                 Ok(_) => {}
+                Err(error @ bluenova_journal::Error::Gone { .. }) => gone = Some(error),
                 Err(error) => warn!("{}", text::chain(&error)),
+            }
+        }
+        if let Some(error) = gone {
+            // The forwarder has the file open still, and delivers what is in it. A new one is made
+            // at the next turn.
+            self.file = None;
+            if let Err(error) = self.turn_to_memory(&error) {
+                error!("{}", text::chain(&error));
             }
         }
     }
