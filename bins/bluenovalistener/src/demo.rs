@@ -120,7 +120,8 @@ fn serve() -> Result<(Server, [SocketAddr; 2]), bluenova_simulator::Error> {
         simulator::Battery::new(Profile { n_units: 2, unit_rank: rank, ..profile })
     };
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let pace = Pace::Free { speed: 1.0 };
+    // Several cycles a second, so that each row of a second has a value in every column.
+    let pace = Pace::Free { speed: 4.0 };
     let mut server = Server::bind(anywhere, battery(1), pace)?;
     let second = server.add(anywhere, battery(2), pace)?;
     let addresses = [server.local_addr(), second.local_addr()];
@@ -162,7 +163,7 @@ impl View {
         if self.lines_to_redraw == 0 {
             writeln!(out, "\n{HEADING}")?;
         } else if self.terminal {
-            write!(out, "\x1b[{}A", self.lines_to_redraw)?;
+            write!(out, "\r\x1b[{}A", self.lines_to_redraw)?;
         }
         for Assembled { battery, record } in news {
             let shown = &mut self.batteries[battery];
