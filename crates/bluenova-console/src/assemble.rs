@@ -80,6 +80,8 @@ pub struct Assembler {
     draft: Draft,
     /// Whose connection it is.
     owner: Option<u32>,
+    /// Another MCU ID, seen last on this connection.
+    doubt: Option<u32>,
     energy: Energy,
     /// What an earlier connection has said in this interval.
     held: Option<PackRecord>,
@@ -122,6 +124,7 @@ impl Assembler {
             end: None,
             draft: Draft::EMPTY,
             owner: None,
+            doubt: None,
             energy: Energy { out: None, r#in: None, next: NextEnergy::Unannounced },
             held: None,
             also: None,
@@ -137,8 +140,8 @@ impl Assembler {
     /// returns `None`: when another battery has taken over the address there are two.
     ///
     /// The record bears the end of its interval, even where the clock has jumped. If the clock was
-    /// set back by more than an interval, the one under way ends at once; less than that makes it
-    /// longer.
+    /// set back to more than an interval before the one under way, that one ends at once; less than
+    /// that makes it longer.
     ///
     /// # Errors
     /// An interval had lines, but it isn't known whose.
@@ -196,6 +199,7 @@ impl Assembler {
             };
         }
         self.owner = None;
+        self.doubt = None;
         self.energy = Energy::default();
     }
 
@@ -227,8 +231,7 @@ impl Assembler {
         let record = &mut self.draft.record;
         match *line {
             Line::Other(_) => return,
-            // It cannot change within a connection: another one is a garbled one.
-            Line::McuId(id) => self.owner = self.owner.or(Some(id)),
+            Line::McuId(id) => self.identify(id),
             Line::UnitCount(n) => record.n_units = Some(n),
             Line::UnitRank(n) => record.unit_rank = Some(n),
             Line::CellCount(n) => record.cell_count = Some(n),
@@ -259,6 +262,19 @@ impl Assembler {
             Line::EnergyWritten(n) => self.energy_written(Some(n.to_f32())),
         }
         self.draft.seen = true;
+    }
+
+    /// The ID cannot change within a connection, so that another one is a garbled one. But it may
+    /// have been the first one that was garbled: of two that differ the one counts that comes twice
+    /// running.
+    fn identify(&mut self, id: u32) {
+        let known = self.owner.is_none_or(|owner| owner == id);
+        if known || self.doubt == Some(id) {
+            self.owner = Some(id);
+            self.doubt = None;
+        } else {
+            self.doubt = Some(id);
+        }
     }
 
     /// `None` is a malformed line: it is the one that was due all the same.

@@ -215,7 +215,10 @@ fn whole_number(input: &str) -> Parsed<'_, i64> {
     let bytes = input.as_bytes();
     let (start, sign) = sign_of(bytes);
     let (end, number) = digits(bytes, start, 0);
-    if end == start || continues(bytes, end) {
+    // The fraction is one of the things that may follow.
+    let fraction = bytes.get(end) == Some(&b'.');
+    let behind = if fraction { digits(bytes, end + 1, 0).0 } else { end };
+    if end == start || is_garbled(bytes, behind) {
         return fault(ErrorKind::NotANumber, input);
     }
     let number = i64::try_from(number).unwrap_or(i64::MAX);
@@ -233,7 +236,7 @@ fn decimal(input: &str) -> Parsed<'_, Decimal> {
         (point, number, 0)
     };
     let has_digits = if end > point { scale > 0 } else { end > start };
-    if !has_digits || bytes.get(end) == Some(&b'.') || continues(bytes, end) {
+    if !has_digits || bytes.get(end) == Some(&b'.') || is_garbled(bytes, end) {
         return fault(ErrorKind::NotANumber, input);
     }
     let number = i64::try_from(number).unwrap_or(i64::MAX);
@@ -246,7 +249,8 @@ fn decimal(input: &str) -> Parsed<'_, Decimal> {
 fn hexadecimal(input: &str) -> Parsed<'_, u32> {
     let (digits, _) = opt(alt((tag("0x"), tag("0X")))).parse(input)?;
     let (rest, digits) = alphanumeric0(digits)?;
-    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if digits.is_empty() || !hexadecimal || is_garbled(rest.as_bytes(), 0) {
         return fault(ErrorKind::NotANumber, input);
     }
     match digits.trim_start_matches('0') {
@@ -290,11 +294,17 @@ fn digits(bytes: &[u8], mut at: usize, mut number: u64) -> (usize, u64) {
     (at, number)
 }
 
-/// Whether what stands at `at`, behind digits, is more of the number: an exponent, or a comma in
-/// place of the point. Leaving that out would make it a wrong number.
-fn continues(bytes: &[u8], at: usize) -> bool {
-    matches!(
-        bytes.get(at..).unwrap_or_default(),
-        [b',' | b'e' | b'E', b'0'..=b'9', ..] | [b'e' | b'E', b'+' | b'-', b'0'..=b'9', ..]
-    )
+/// Whether what stands at `at`, behind digits, shows that they are not the whole number: a byte that
+/// no firmware prints, an exponent, or further digits after a character that doesn't end a number
+/// (a comma in place of the point, say). Leaving that out would make it a wrong number.
+fn is_garbled(bytes: &[u8], at: usize) -> bool {
+    const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
+    match bytes.get(at..).unwrap_or_default() {
+        [] | [b' ' | b'\t', ..] => false,
+        [first, ..] if first.is_ascii_control() => true,
+        [b'e' | b'E', b'+' | b'-', b'0'..=b'9', ..] => true,
+        [first, b'0'..=b'9', ..] => !matches!(first, b'(' | b'[' | b'/'),
+        [b'x' | b'X', second, ..] if second.is_ascii_hexdigit() => true,
+        rest => rest.starts_with(REPLACEMENT),
+    }
 }

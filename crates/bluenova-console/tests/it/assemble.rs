@@ -160,7 +160,15 @@ fn a_row_needs_an_owner() {
 fn the_owner_cannot_change_within_a_connection() {
     let mut assembler = identified();
     assert_eq!(assembler.feed("MCU ID: 9F3C07B3"), Ok(Line::McuId(0x9F3C_07B3)));
+    feed(&mut assembler, &["MCU ID: 9F3C07B2", "MCU ID: 9F3C07B3"]);
     assert_eq!(row(&mut assembler, 10.0).mcu_id, ID);
+}
+
+#[test]
+fn a_first_mcu_id_that_was_garbled_does_not_stay() {
+    let mut assembler = unidentified();
+    feed(&mut assembler, &["MCU ID: 9F", "SOC: 63", "MCU ID: 9F3C07B2", "MCU ID: 9F3C07B2"]);
+    assert_eq!(row(&mut assembler, 10.0), PackRecord { soc: Some(63), ..empty(10.0) });
 }
 
 #[test]

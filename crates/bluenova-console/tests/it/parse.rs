@@ -92,6 +92,8 @@ fn what_follows_the_value_is_ignored() {
     check("SOC: 63 % of 100", Line::StateOfCharge(63));
     check("SOC: 63.9", Line::StateOfCharge(63));
     check("SOC: 63.", Line::StateOfCharge(63));
+    check("SOC: 63/100", Line::StateOfCharge(63));
+    check("SOC: 63(2)", Line::StateOfCharge(63));
     check("Vpack: 53017mV", Line::PackVoltage(mv("53017")));
     check("Current: -41.75 A (avg -40.1)", Line::PackCurrent(number("-41.75")));
     check("C16) T: 21 C, V: 3311 mV (ok)", cell(16, 21, "3311"));
@@ -112,7 +114,7 @@ fn line_ends_and_strange_bytes() {
     check("noise\r\n", Line::Other("noise"));
     check("", Line::Other(""));
     check("\r\n", Line::Other(""));
-    check("SOC: 63\0", Line::StateOfCharge(63));
+    check("SOC: 63\t%", Line::StateOfCharge(63));
     check("System_State: NOR\0MAL", Line::SystemState("NOR\0MAL"));
     check(
         "Errors: \"\u{FFFD}\u{1}'; DROP TABLE battery_pack; --\"",
@@ -174,6 +176,21 @@ fn a_malformed_value_is_an_error_and_never_a_wrong_number() {
     check_error("SOC: 99999999999999999999999999999", OutOfRange, 5);
     check_error("SOC: 5e3", NotANumber, 5);
     check_error("SOC: 5,3", NotANumber, 5);
+    // Noise within the digits.
+    check_error("SOC: 6\u{FFFD}3", NotANumber, 5);
+    check_error("SOC: 6\u{FFFD}", NotANumber, 5);
+    check_error("SOC: 63\0", NotANumber, 5);
+    check_error("SOC: 6?3", NotANumber, 5);
+    check_error("SOC: 6.\u{7}3", NotANumber, 5);
+    check_error("Vpack: 53\u{1}017", NotANumber, 7);
+    check_error("Current: -4\u{7}1.75", NotANumber, 9);
+    check_error("Temp: 0x18", NotANumber, 6);
+    check_error("Temp: 0xFF", NotANumber, 6);
+    check_error("Vc_max: 3'338", NotANumber, 8);
+    check_error("Vc_max: 3_338", NotANumber, 8);
+    check_error("MCU ID: 9F3C\u{FFFD}7B2", NotANumber, 8);
+    check_error("MCU ID: 9F3C?7B2", NotANumber, 8);
+    check_error("MCU ID: 9F3C07B2\u{1}", NotANumber, 8);
     check_error("Temp: nan", NotANumber, 6);
     check_error("Current: inf", NotANumber, 9);
     check_error("Current: .", NotANumber, 9);
