@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "path")]
     pub(crate) journal: Option<String>,
 
-    /// days that delivered rows stay in the journal, 0 to 3650 (default 7)
+    /// days that delivered rows stay in the journal, 1 to 3650 (default 7)
     #[argh(option, arg_name = "days")]
     pub(crate) keep: Option<String>,
 
@@ -108,9 +108,13 @@ fn not_utf8(argument: OsString) -> EarlyExit {
 
 /// The first listener has `-daemon` with a single dash; argh has neither that nor `--name=value`.
 fn as_argh_has_it(argument: String) -> Vec<String> {
+    if argument == "-daemon" {
+        return vec!["--daemon".to_owned()];
+    }
+    if argument == "-h" {
+        return vec!["--help".to_owned()];
+    }
     match argument.split_once('=') {
-        _ if argument == "-daemon" => vec!["--daemon".to_owned()],
-        _ if argument == "-h" => vec!["--help".to_owned()],
         Some((name, value)) if name.starts_with("--") => vec![name.to_owned(), value.to_owned()],
         _ => vec![argument],
     }

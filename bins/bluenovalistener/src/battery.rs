@@ -16,13 +16,18 @@ use bluenova_websocket::{Connection, Deadlines, Dial, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use crate::{settings::Battery, text};
+use crate::{link::Link, settings::Battery, text};
 
 /// Pauses between two dials in seconds; the last one stays.
 const REDIAL_PAUSES: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
 
-/// How often a state that lasts is mentioned again.
-const REMINDER: Duration = Duration::from_secs(3600);
+/// A battery that says nothing for so long is redialled, even if it answers pings: it has about 45
+/// lines a second to say.
+const SILENCE: Duration = Duration::from_secs(40);
+
+/// How long a battery may take to say who it is before that is worth a word. It does so once a
+/// second or so.
+const NAMELESS: Duration = Duration::from_secs(10);
 
 /// How often malformed lines are mentioned: they may come thousands a second.
 const MALFORMED_EVERY: Duration = Duration::from_secs(60);
@@ -43,7 +48,7 @@ pub(crate) struct Assembled {
 pub(crate) struct RecorderGone;
 
 /// Listens to one battery until it is told to stop.
-pub(crate) struct Listener {
+pub(crate) struct BatteryThread {
     battery: Battery,
     index: usize,
     raw: bool,
@@ -53,12 +58,23 @@ pub(crate) struct Listener {
     link: Link,
     malformed: Malformed,
     waits_for_clock: bool,
+    /// When this connection, or the last one, was made.
+    connected: Instant,
     /// These are said once in a connection's life.
     said_no_owner: bool,
     said_other_owner: bool,
 }
 
-impl Listener {
+/// Why a connection is over.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Connection(#[from] bluenova_websocket::Error),
+    #[error("it has said nothing for {} s", SILENCE.as_secs())]
+    SaysNothing,
+}
+
+impl BatteryThread {
     pub(crate) fn new(
         index: usize,
         battery: &Battery,
@@ -74,11 +90,12 @@ impl Listener {
             assembler: Assembler::new(interval),
             records,
             stop,
-            link: Link::New,
+            link: Link::new(),
             malformed: Malformed::default(),
             said_no_owner: false,
             said_other_owner: false,
             waits_for_clock: false,
+            connected: Instant::now(),
         }
     }
 
@@ -89,7 +106,7 @@ impl Listener {
         while !self.stopping() {
             match self.dial()? {
                 Some(Ok(connection)) => {
-                    if self.listen(connection)? {
+                    if self.read_lines(connection)? {
                         pauses = 0;
                     }
                 }
@@ -120,10 +137,12 @@ impl Listener {
     }
 
     /// Reads until the connection is over; tells whether it has delivered a line.
-    fn listen(&mut self, mut connection: Connection) -> Result<bool, RecorderGone> {
+    fn read_lines(&mut self, mut connection: Connection) -> Result<bool, RecorderGone> {
         self.link.connected(&self.battery);
+        self.connected = Instant::now();
         (self.said_no_owner, self.said_other_owner) = (false, false);
         let mut delivered = false;
+        let mut last_line = Instant::now();
         let lost = loop {
             if self.stopping() {
                 connection.close();
@@ -131,17 +150,25 @@ impl Listener {
             }
             let message = match connection.read() {
                 Ok(message) => message,
-                Err(error) => break Some(error),
+                Err(error) => break Some(Lost::Connection(error)),
             };
             let clock_is_set = self.tick()?;
-            for line in message.as_deref().unwrap_or_default().lines() {
-                delivered = true;
-                self.line(line, clock_is_set);
+            match message {
+                Some(message) => {
+                    for line in message.lines() {
+                        self.line(line, clock_is_set);
+                    }
+                    delivered = true;
+                    last_line = Instant::now();
+                }
+                None if last_line.elapsed() >= SILENCE => break Some(Lost::SaysNothing),
+                None => {}
             }
+            self.link.lasts(&self.battery.name);
         };
         // The interval under way stays with the assembler, for the next connection or the end.
-        if let Some(error) = lost {
-            self.link.lost(&self.battery.name, &error);
+        if let Some(lost) = lost {
+            self.link.lost(&self.battery.name, &lost);
             self.assembler.disconnected();
         }
         Ok(delivered)
@@ -165,18 +192,15 @@ impl Listener {
         let Some(owner) = self.assembler.owner().filter(|owner| *owner != id) else { return };
         if !self.said_other_owner {
             self.said_other_owner = true;
-            warn!(
-                "{}: says MCU ID {id:08X} after {owner:08X} on the same connection; its rows stay \
-                 with {owner:08X}",
-                self.battery.name
-            );
+            let name = &self.battery.name;
+            warn!("{name}: says MCU ID {id:08X} after {owner:08X}; garbled, if it isn't repeated");
         }
     }
 
     /// Sends on what is due; tells whether the clock is set at all.
     fn tick(&mut self) -> Result<bool, RecorderGone> {
         let now = UtcDateTime::now();
-        if now.unix_timestamp() < CLOCK_IS_SET {
+        if !clock_is_set(now) {
             if !self.waits_for_clock {
                 self.waits_for_clock = true;
                 warn!(
@@ -215,9 +239,9 @@ impl Listener {
                 self.records.send(assembled).map_err(|_| RecorderGone)
             }
             Err(error) => {
-                if !self.said_no_owner {
+                if !self.said_no_owner && self.connected.elapsed() >= NAMELESS {
                     self.said_no_owner = true;
-                    warn!("{}: {error}; no rows until it comes", self.battery.name);
+                    warn!("{}: {error}; no row is stored without", self.battery.name);
                 }
                 Ok(())
             }
@@ -238,47 +262,9 @@ impl Listener {
     }
 }
 
-/// The state of the connection, of which every change is logged once.
-enum Link {
-    New,
-    Up,
-    Down { since: Instant, mentioned: Instant },
-}
-
-impl Link {
-    fn connected(&mut self, Battery { name, address }: &Battery) {
-        match self {
-            Self::Down { since, .. } => {
-                info!(
-                    "{name}: connected to ws://{address} after {}",
-                    text::duration(since.elapsed())
-                );
-            }
-            Self::New | Self::Up => info!("{name}: connected to ws://{address}"),
-        }
-        *self = Self::Up;
-    }
-
-    fn lost(&mut self, name: &str, error: &bluenova_websocket::Error) {
-        warn!("{name}: connection lost: {}; redialling", text::chain(error));
-        *self = Self::Down { since: Instant::now(), mentioned: Instant::now() };
-    }
-
-    fn failed(&mut self, name: &str, error: &bluenova_websocket::Error) {
-        match self {
-            Self::Down { since, mentioned } => {
-                if mentioned.elapsed() >= REMINDER {
-                    *mentioned = Instant::now();
-                    let away = text::duration(since.elapsed());
-                    warn!("{name}: away for {away}: {}; still trying", text::chain(error));
-                }
-            }
-            Self::New | Self::Up => {
-                warn!("{name}: not reachable: {}; trying again", text::chain(error));
-                *self = Self::Down { since: Instant::now(), mentioned: Instant::now() };
-            }
-        }
-    }
+/// Whether this can be the real time.
+pub(crate) fn clock_is_set(now: UtcDateTime) -> bool {
+    now.unix_timestamp() >= CLOCK_IS_SET
 }
 
 /// Malformed lines, mentioned now and then.

@@ -53,7 +53,9 @@ impl Starting {
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
-        self.0.write_all(b"+")
+        // Nobody may be waiting any more.
+        let _ = self.0.write_all(b"+");
+        Ok(())
     }
 }
 

@@ -63,19 +63,22 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     ));
     let end = length.map(|length| Instant::now() + length);
     let mut view = View::new();
-    while signals.try_recv().is_err() && end.is_none_or(|end| Instant::now() < end) {
-        let next = stored.recv_timeout(Duration::from_millis(200));
-        let news: Vec<Assembled> = next.into_iter().chain(stored.try_iter()).collect();
-        view.show(news)?;
-        log.flush();
-        if running.is_broken() {
-            break;
+    let shown = loop {
+        let ended = end.is_some_and(|end| Instant::now() >= end) || signals.try_recv().is_ok();
+        if ended || running.is_broken() {
+            break Ok(());
         }
-    }
+        let next = stored.recv_timeout(Duration::from_millis(200));
+        if let Err(error) = view.show(next.into_iter().chain(stored.try_iter())) {
+            break Err(error);
+        }
+        log.flush();
+    };
     let well = running.stop();
     let rows = view.rows() + stored.try_iter().count() as u64;
     text::print(&format!("\n{rows} rows recorded.\n"));
     log.flush();
+    shown?;
     if well { Ok(()) } else { Err("a thread failed; see the log".into()) }
 }
 
@@ -158,7 +161,7 @@ impl View {
     }
 
     /// Takes in what was stored, and draws.
-    fn show(&mut self, news: Vec<Assembled>) -> io::Result<()> {
+    fn show(&mut self, news: impl Iterator<Item = Assembled>) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if self.lines_to_redraw == 0 {
             writeln!(out, "\n{HEADING}")?;

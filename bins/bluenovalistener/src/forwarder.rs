@@ -7,10 +7,10 @@ use std::{
 };
 
 use bluenova_journal::Outbox;
-use bluenova_postgres::{Retry, Settings, Sink};
-use log::{info, warn};
+use bluenova_postgres::{Delivered, Retry, Settings, Sink};
+use log::{error, info, warn};
 
-use crate::text;
+use crate::{outage::Outage, text};
 
 /// Rows in one transaction at most.
 const BATCH: usize = 1000;
@@ -18,9 +18,6 @@ const BATCH: usize = 1000;
 /// First and longest pause between two attempts; each one is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// How often a state that lasts is mentioned again.
-const REMINDER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, thiserror::Error)]
 enum ForwardError {
@@ -30,38 +27,49 @@ enum ForwardError {
     Server(#[from] bluenova_postgres::Error),
 }
 
+/// Where rows come from.
+pub(crate) struct Source {
+    pub(crate) outbox: Outbox,
+    /// Whether its rows end with the process.
+    pub(crate) in_memory: bool,
+}
+
 /// Delivers rows to PostgreSQL.
 pub(crate) struct Forwarder {
     server: Settings,
     wake: Receiver<()>,
-    new_outboxes: Receiver<Outbox>,
-    outboxes: Vec<Outbox>,
+    new_sources: Receiver<Source>,
+    sources: Vec<Source>,
     sink: Option<Sink>,
     has_delivered: bool,
+    said_known: bool,
     trouble: Option<Trouble>,
 }
 
 /// What hinders delivery at present.
 struct Trouble {
-    since: Instant,
-    mentioned: Instant,
+    outage: Outage<Kind>,
     pause: Duration,
     retry_at: Instant,
 }
 
+/// Two errors of a kind are no news.
+#[derive(PartialEq)]
+enum Kind {
+    Journal,
+    Server { sqlstate: Option<String>, slow: bool },
+}
+
 impl Forwarder {
-    pub(crate) fn new(
-        server: Settings,
-        wake: Receiver<()>,
-        new_outboxes: Receiver<Outbox>,
-    ) -> Self {
+    pub(crate) fn new(server: Settings, wake: Receiver<()>, new_sources: Receiver<Source>) -> Self {
         Self {
             server,
             wake,
-            new_outboxes,
-            outboxes: Vec::new(),
+            new_sources,
+            sources: Vec::new(),
             sink: None,
             has_delivered: false,
+            said_known: false,
             trouble: None,
         }
     }
@@ -70,7 +78,7 @@ impl Forwarder {
     pub(crate) fn run(mut self) {
         let mut ended = false;
         loop {
-            self.outboxes.extend(self.new_outboxes.try_iter());
+            self.sources.extend(self.new_sources.try_iter());
             match self.deliver() {
                 Ok(rows) => self.delivered(rows),
                 Err(error) => self.failed(&error),
@@ -80,9 +88,10 @@ impl Forwarder {
             }
             ended = self.wait();
         }
-        let waiting = self.waiting();
-        if waiting > 0 {
-            warn!("{waiting} rows wait in the journal for {}", self.server);
+        match (self.waiting(true), self.waiting(false)) {
+            (0, 0) => {}
+            (0, rows) => warn!("{rows} rows wait in the journal for {}", self.server),
+            (rows, _) => error!("{rows} rows are lost: they were in memory only"),
         }
     }
 
@@ -90,8 +99,8 @@ impl Forwarder {
     fn wait(&self) -> bool {
         let Some(trouble) = &self.trouble else { return self.wake.recv().is_err() };
         loop {
-            match self.wake.recv_timeout(trouble.retry_at.saturating_duration_since(Instant::now()))
-            {
+            let pause = trouble.retry_at.saturating_duration_since(Instant::now());
+            match self.wake.recv_timeout(pause) {
                 Ok(()) => {}
                 Err(RecvTimeoutError::Timeout) => return false,
                 Err(RecvTimeoutError::Disconnected) => return true,
@@ -99,26 +108,35 @@ impl Forwarder {
         }
     }
 
-    fn deliver(&mut self) -> Result<u64, ForwardError> {
+    fn deliver(&mut self) -> Result<Delivered, ForwardError> {
         let mut sink = match self.sink.take() {
             Some(sink) => sink,
             None => self.connect()?,
         };
-        let mut rows = 0;
-        for outbox in &mut self.outboxes {
-            loop {
-                let batch = outbox.undelivered(BATCH)?;
-                if batch.records.is_empty() {
-                    break;
+        let mut rows = Delivered::default();
+        let mut unreadable = None;
+        let mut at = 0;
+        while let Some((source, later)) = self.sources[at..].split_first_mut() {
+            // Its file was deleted and a new one is in its place, so that nothing more will come.
+            let replaced = !source.in_memory && later.iter().any(|later| !later.in_memory);
+            match source.deliver(&mut sink, &mut rows) {
+                Ok(()) => {}
+                Err(ForwardError::Journal(error)) if replaced => {
+                    error!("rows are lost with their journal: {}", text::chain(&error));
                 }
-                let delivered = sink.deliver(&batch.records)?;
-                outbox.delivered(batch.last)?;
-                rows += delivered.added;
+                // The next one may be fine.
+                Err(error @ ForwardError::Journal(_)) => unreadable = Some(error),
+                // A connection on which something went wrong isn't used again.
+                Err(error @ ForwardError::Server(_)) => return Err(error),
+            }
+            if replaced {
+                self.sources.remove(at);
+            } else {
+                at += 1;
             }
         }
-        // A connection on which something went wrong isn't used again.
         self.sink = Some(sink);
-        Ok(rows)
+        unreadable.map_or(Ok(rows), Err)
     }
 
     fn connect(&self) -> Result<Sink, bluenova_postgres::Error> {
@@ -129,11 +147,19 @@ impl Forwarder {
         Ok(sink)
     }
 
-    fn delivered(&mut self, rows: u64) {
+    fn delivered(&mut self, rows: Delivered) {
         match self.trouble.take() {
             Some(trouble) => {
-                let away = text::duration(trouble.since.elapsed());
-                info!("{}: delivering after {away}; {rows} rows", self.server);
+                let away = text::duration(trouble.outage.lasted());
+                info!("{}: delivering after {away}, {} rows", self.server, rows.added);
+            }
+            // After trouble, rows may be there whose acknowledgement was lost.
+            None if self.has_delivered && rows.known > 0 && !self.said_known => {
+                self.said_known = true;
+                warn!(
+                    "{}: {} rows were there already; a second listener, or a clock that was set back?",
+                    self.server, rows.known
+                );
             }
             None if !self.has_delivered => info!("{}: connected", self.server),
             None => {}
@@ -142,32 +168,51 @@ impl Forwarder {
     }
 
     fn failed(&mut self, error: &ForwardError) {
+        let (kind, slow) = match error {
+            ForwardError::Journal(_) => (Kind::Journal, false),
+            ForwardError::Server(error) => {
+                let slow = error.retry() != Retry::Soon;
+                let sqlstate = error.sqlstate().map(str::to_owned);
+                (Kind::Server { sqlstate, slow }, slow)
+            }
+        };
         let now = Instant::now();
-        let slow = matches!(error, ForwardError::Server(error) if error.retry() != Retry::Soon);
-        let trouble = self.trouble.get_or_insert(Trouble {
-            since: now,
-            mentioned: now,
-            pause: Duration::ZERO,
+        let trouble = self.trouble.get_or_insert_with(|| Trouble {
+            outage: Outage::begin(),
+            pause: FIRST_PAUSE / 2,
             retry_at: now,
         });
-        let first = trouble.pause.is_zero();
-        trouble.pause = match trouble.pause {
-            _ if slow => LONGEST_PAUSE,
-            pause if pause.is_zero() => FIRST_PAUSE,
-            pause => (pause * 2).min(LONGEST_PAUSE),
-        };
+        trouble.pause = if slow { LONGEST_PAUSE } else { (trouble.pause * 2).min(LONGEST_PAUSE) };
         // Listeners that lost the server together should not come back together.
-        trouble.retry_at = now + trouble.pause.mul_f64(0.75 + fastrand::f64() / 2.0);
-        if first || trouble.mentioned.elapsed() >= REMINDER {
-            trouble.mentioned = now;
-            let since = text::duration(trouble.since.elapsed());
-            let waiting = self.waiting();
-            let since = if first { String::new() } else { format!(" (for {since} now)") };
-            warn!("{}; {waiting} rows wait in the journal{since}", text::chain(error));
+        trouble.retry_at = now + trouble.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        if trouble.outage.is_news(kind) {
+            let since = text::since(trouble.outage.lasted());
+            let waiting = self.waiting(true) + self.waiting(false);
+            warn!("{}; {waiting} rows wait{since}", text::chain(error));
         }
     }
 
-    fn waiting(&self) -> u64 {
-        self.outboxes.iter().filter_map(|outbox| outbox.waiting().ok()).sum()
+    fn waiting(&self, in_memory: bool) -> u64 {
+        let sources = self.sources.iter().filter(|source| source.in_memory == in_memory);
+        sources.filter_map(|source| source.outbox.waiting().ok()).sum()
+    }
+}
+
+impl Source {
+    /// Delivers all that it has, and counts it into `rows`.
+    fn deliver(&mut self, sink: &mut Sink, rows: &mut Delivered) -> Result<(), ForwardError> {
+        loop {
+            let batch = self.outbox.undelivered(BATCH)?;
+            if batch.records.is_empty() {
+                return Ok(());
+            }
+            let Delivered { added, known } = sink.deliver(&batch.records)?;
+            rows.added += added;
+            rows.known += known;
+            if let Err(error) = self.outbox.delivered(batch.last) {
+                // It is known in memory all the same; the rows would only be sent once more.
+                warn!("{}", text::chain(&error));
+            }
+        }
     }
 }

@@ -15,15 +15,16 @@ use bluenova_journal::Retention;
 use log::{error, warn};
 
 use crate::{
-    battery::{Assembled, Listener},
+    battery::{Assembled, BatteryThread},
     forwarder::Forwarder,
     recorder::{Downstream, Recorder, Storage},
     settings::{Settings, Store},
     text,
 };
 
-/// How long PostgreSQL may take for the last rows when the program ends.
-const LAST_DELIVERY: Duration = Duration::from_secs(5);
+/// How long all threads together may take for their last work when the program ends; most of it is
+/// PostgreSQL's.
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -61,13 +62,13 @@ pub(crate) fn start(
 
     let (to_recorder, records) = mpsc::channel();
     let names = settings.batteries.iter().map(|battery| battery.name.clone()).collect();
-    let recorder = Recorder { records, names, storage, observer };
+    let recorder = Recorder::new(records, names, storage, observer);
     let recorder = spawn("recorder", move || report(recorder.run()))?;
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut batteries = Vec::with_capacity(settings.batteries.len());
     for (index, battery) in settings.batteries.iter().enumerate() {
-        let listener = Listener::new(
+        let listener = BatteryThread::new(
             index,
             battery,
             settings.interval,
@@ -89,11 +90,11 @@ fn open(store: &Store) -> Result<(Storage, Option<Forwarder>), bluenova_journal:
         Store::Postgres { server, journal, keep } => {
             // One wake-up is as good as many.
             let (wake, woken) = mpsc::sync_channel(1);
-            let (outboxes, new_outboxes) = mpsc::channel();
+            let (sources, new_sources) = mpsc::channel();
             let retention = Retention { keep: Some(*keep), ..Retention::default() };
-            let downstream = Downstream { wake, outboxes };
+            let downstream = Downstream { wake, sources };
             let storage = Storage::open(journal.clone(), retention, Some(downstream))?;
-            Ok((storage, Some(Forwarder::new(server.as_ref().clone(), woken, new_outboxes))))
+            Ok((storage, Some(Forwarder::new(server.as_ref().clone(), woken, new_sources))))
         }
     }
 }
@@ -110,21 +111,19 @@ impl Running {
     /// still had. Tells whether all threads ended well.
     pub(crate) fn stop(self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + LAST_WORK;
         let mut well = true;
-        for battery in self.batteries {
-            well &= ended_well(battery);
+        for thread in self.batteries.into_iter().chain([self.recorder]) {
+            well &= ended_well(thread, deadline).unwrap_or_else(|| {
+                error!("a thread doesn't end; its last row may be lost");
+                false
+            });
         }
-        well &= ended_well(self.recorder);
         if let Some(forwarder) = self.forwarder {
-            let deadline = Instant::now() + LAST_DELIVERY;
-            while !forwarder.is_finished() && Instant::now() < deadline {
-                thread::sleep(Duration::from_millis(10));
-            }
-            if forwarder.is_finished() {
-                well &= ended_well(forwarder);
-            } else {
+            well &= ended_well(forwarder, deadline).unwrap_or_else(|| {
                 warn!("PostgreSQL doesn't answer; the last rows wait in the journal");
-            }
+                true
+            });
         }
         well
     }
@@ -141,9 +140,13 @@ fn spawn(
         .map_err(|source| StartError::Thread { name: name.to_owned(), source })
 }
 
-fn ended_well(thread: JoinHandle<bool>) -> bool {
-    // A panic has told about itself on the standard error.
-    thread.join().unwrap_or(false)
+/// `None`: it has not ended by then.
+fn ended_well(thread: JoinHandle<bool>, deadline: Instant) -> Option<bool> {
+    while !thread.is_finished() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    // A panic has told about itself in the log.
+    thread.is_finished().then(|| thread.join().unwrap_or(false))
 }
 
 /// Logs what a thread ended with; tells whether it ended well.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use flexi_logger::LoggerHandle;
-use log::{error, info, warn};
+use log::{error, info};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -19,6 +19,7 @@ use signal_hook::{
 
 use crate::{
     args::{Args, Mode},
+    daemon::Starting,
     listen::Running,
     settings::{LogSettings, Settings},
 };
@@ -28,8 +29,10 @@ mod battery;
 mod daemon;
 mod demo;
 mod forwarder;
+mod link;
 mod listen;
 mod logging;
+mod outage;
 mod recorder;
 mod settings;
 mod text;
@@ -75,20 +78,35 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 fn listen(args: &Args) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let log_settings = LogSettings::resolve(args)?;
+    if args.daemon && log_settings.file.is_none() {
+        let _ = writeln!(io::stderr(), "bluenovalistener: without -l a daemon has no log");
+    }
     let starting = if args.daemon { Some(daemon::detach()?) } else { None };
 
     let log = logging::start(&log_settings)?;
     let signals = signals()?;
     info!("bluenovalistener {}: {settings}", env!("CARGO_PKG_VERSION"));
-    let running = listen::start(&settings, None)?;
+    let ended = work(&settings, starting, &signals, &log);
+    match &ended {
+        Ok(()) => info!("ended"),
+        Err(error) => error!("ended: {}", text::chain(error.as_ref())),
+    }
+    log.flush();
+    ended
+}
+
+fn work(
+    settings: &Settings,
+    starting: Option<Starting>,
+    signals: &Receiver<i32>,
+    log: &LoggerHandle,
+) -> Result<(), Box<dyn Error>> {
+    let running = listen::start(settings, None)?;
     if let Some(starting) = starting {
         starting.done()?;
     }
-    wait(&signals, &running, &log);
-    let well = running.stop();
-    info!("ended");
-    log.flush();
-    if well { Ok(()) } else { Err("a thread failed; see the log".into()) }
+    wait(signals, &running, log);
+    if running.stop() { Ok(()) } else { Err("a thread failed; see the log".into()) }
 }
 
 /// Signals arrive on a thread of their own.
@@ -109,11 +127,8 @@ fn signals() -> Result<Receiver<i32>, std::io::Error> {
 fn wait(signals: &Receiver<i32>, running: &Running, log: &LoggerHandle) {
     while !running.is_broken() {
         match signals.recv_timeout(Duration::from_secs(1)) {
-            Ok(SIGHUP) => {
-                if let Err(error) = log.reopen_output() {
-                    warn!("{}", text::chain(&error));
-                }
-            }
+            // The log's thread does it; where it can't, there is nowhere to say so.
+            Ok(SIGHUP) => drop(log.reopen_output()),
             Ok(_) => return,
             // What is in the log's buffer is seen within a second.
             Err(RecvTimeoutError::Timeout) => log.flush(),

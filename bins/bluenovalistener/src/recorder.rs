@@ -1,17 +1,19 @@
 //! The recorder thread: every record goes into the journal before anything else happens to it.
 
 use std::{
+    collections::{HashMap, HashSet},
+    iter,
     path::PathBuf,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError},
     time::{Duration, Instant},
 };
 
-use bluenova_journal::{Journal, Outbox, Retention};
+use bluenova_journal::{Error, Journal, Outbox, Retention};
 use bluenova_record::PackRecord;
 use log::{error, info, warn};
 use time::UtcDateTime;
 
-use crate::{battery::Assembled, text};
+use crate::{battery::Assembled, forwarder::Source, outage::Outage, text};
 
 /// How often the journal is made safe against power loss, and trimmed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
@@ -27,25 +29,39 @@ const MEMORY: Retention = Retention { keep: Some(Duration::ZERO), bound: Some(16
 pub(crate) struct Downstream {
     /// Tells the forwarder that there is something new.
     pub(crate) wake: SyncSender<()>,
-    /// Gives the forwarder a further outbox.
-    pub(crate) outboxes: Sender<Outbox>,
+    /// Gives the forwarder a further journal to deliver from.
+    pub(crate) sources: Sender<Source>,
 }
 
 /// Keeps the records of all batteries.
 pub(crate) struct Recorder {
-    pub(crate) records: Receiver<Assembled>,
-    pub(crate) names: Vec<String>,
-    pub(crate) storage: Storage,
-    /// Sees every record that was stored.
-    pub(crate) observer: Option<Sender<Assembled>>,
+    records: Receiver<Assembled>,
+    names: Vec<String>,
+    storage: Storage,
+    observer: Option<Sender<Assembled>>,
+    /// The latest row of each MCU ID, and which battery of the command line it came from.
+    latest: HashMap<u32, (UtcDateTime, usize)>,
+    /// Pairs of batteries that are the same one.
+    twins: HashSet<(usize, usize)>,
 }
 
 impl Recorder {
+    /// `names` are those of the batteries; `observer` sees every record that was stored.
+    pub(crate) fn new(
+        records: Receiver<Assembled>,
+        names: Vec<String>,
+        storage: Storage,
+        observer: Option<Sender<Assembled>>,
+    ) -> Self {
+        let (latest, twins) = (HashMap::new(), HashSet::new());
+        Self { records, names, storage, observer, latest, twins }
+    }
+
     /// Records until nobody sends any more.
     ///
     /// # Errors
     /// Neither file nor memory takes a record.
-    pub(crate) fn run(mut self) -> Result<(), bluenova_journal::Error> {
+    pub(crate) fn run(mut self) -> Result<(), Error> {
         let mut checkpoint = Instant::now() + CHECKPOINT_EVERY;
         loop {
             match self.records.recv_timeout(checkpoint.saturating_duration_since(Instant::now())) {
@@ -61,12 +77,14 @@ impl Recorder {
         Ok(())
     }
 
-    fn store(&mut self, first: Assembled) -> Result<(), bluenova_journal::Error> {
-        let mut batteries = vec![first.battery];
-        let mut records = vec![first.record];
-        for assembled in self.records.try_iter().take(BATCH - 1) {
-            batteries.push(assembled.battery);
-            records.push(assembled.record);
+    fn store(&mut self, first: Assembled) -> Result<(), Error> {
+        let (mut batteries, mut records) = (Vec::new(), Vec::new());
+        let more = self.records.try_iter().take(BATCH - 1).collect::<Vec<_>>();
+        for Assembled { battery, record } in iter::once(first).chain(more) {
+            if self.is_first_of_its_row(battery, &record) {
+                batteries.push(battery);
+                records.push(record);
+            }
         }
         self.storage.append(&records)?;
         for (battery, record) in batteries.into_iter().zip(records) {
@@ -78,6 +96,22 @@ impl Recorder {
         }
         Ok(())
     }
+
+    /// One battery may be listened to under two addresses: by cable and by wireless, or by mistake.
+    /// Its row is the one that comes first.
+    fn is_first_of_its_row(&mut self, battery: usize, record: &PackRecord) -> bool {
+        let latest = (record.insert_time_utc, battery);
+        let (stamp, other) = *self.latest.entry(record.mcu_id).or_insert(latest);
+        if stamp == record.insert_time_utc && other != battery {
+            if self.twins.insert((other.min(battery), other.max(battery))) {
+                let (one, two, id) = (&self.names[other], &self.names[battery], record.mcu_id);
+                warn!("{one} and {two} are the same battery, {id:08X}; one row of it is stored");
+            }
+            return false;
+        }
+        self.latest.insert(record.mcu_id, latest);
+        true
+    }
 }
 
 /// The journal in its file, and in memory while the file can't be written.
@@ -86,6 +120,8 @@ pub(crate) struct Storage {
     retention: Retention,
     file: Option<Journal>,
     memory: Option<Memory>,
+    /// While rows go to memory for want of the file.
+    outage: Option<Outage<String>>,
     downstream: Option<Downstream>,
 }
 
@@ -93,8 +129,6 @@ struct Memory {
     journal: Journal,
     /// For taking the rows back into the file.
     outbox: Outbox,
-    /// Whether new records go here.
-    in_use: bool,
 }
 
 impl Storage {
@@ -102,39 +136,41 @@ impl Storage {
     /// there.
     ///
     /// # Errors
-    /// Another process has the journal; or it can't be opened, and nothing is downstream.
+    /// Another process has the journal, or the file is something else; or it can't be opened, and
+    /// nothing is downstream.
     pub(crate) fn open(
         path: PathBuf,
         retention: Retention,
         downstream: Option<Downstream>,
-    ) -> Result<Self, bluenova_journal::Error> {
-        let mut storage = Self { path, retention, file: None, memory: None, downstream };
-        match Journal::open(&storage.path, retention) {
-            Ok(journal) => {
-                storage.pass_on(&journal)?;
-                storage.file = Some(journal);
-            }
-            Err(error @ bluenova_journal::Error::InUse { .. }) => return Err(error),
+    ) -> Result<Self, Error> {
+        let (file, memory, outage) = (None, None, None);
+        let mut storage = Self { path, retention, file, memory, outage, downstream };
+        match storage.open_file() {
+            Ok(()) => {}
             Err(error) if storage.downstream.is_none() => return Err(error),
-            Err(error) => storage.turn_to_memory(&error)?,
+            Err(error @ (Error::InUse { .. } | Error::Foreign { .. } | Error::Version { .. })) => {
+                return Err(error);
+            }
+            Err(error) if storage.path.is_dir() => return Err(error),
+            Err(error) => {
+                storage.turn_to_memory(&error);
+                storage.memory()?;
+            }
         }
         Ok(storage)
     }
 
-    /// Whether rows are kept in memory for want of a file.
-    fn is_in_memory(&self) -> bool {
-        self.memory.as_ref().is_some_and(|memory| memory.in_use)
-    }
-
-    fn append(&mut self, records: &[PackRecord]) -> Result<(), bluenova_journal::Error> {
-        if !self.is_in_memory() {
-            let appended = self.file.as_mut().map(|file| file.append(records));
-            if let Some(Err(error)) = appended {
-                self.turn_to_memory(&error)?;
+    fn append(&mut self, records: &[PackRecord]) -> Result<(), Error> {
+        let file = self.file.as_mut().filter(|_| self.outage.is_none());
+        match file.map(|file| file.append(records)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                self.turn_to_memory(&error);
+                self.memory()?.journal.append(records)?;
             }
-        }
-        if let Some(memory) = self.memory.as_mut().filter(|memory| memory.in_use) {
-            memory.journal.append(records)?;
+            None => {
+                self.memory()?.journal.append(records)?;
+            }
         }
         self.wake();
         Ok(())
@@ -143,86 +179,86 @@ impl Storage {
     /// Makes safe what was appended, lets go what need not be kept, and goes back to the file when
     /// it can be written again.
     fn maintain(&mut self, now: UtcDateTime) {
-        if self.is_in_memory() {
+        if self.outage.is_some() {
             match self.return_to_file() {
-                Ok(rows) => info!(
-                    "journal {}: written again, with {rows} rows from memory",
-                    self.path.display()
-                ),
-                Err(error) => warn!("{}; rows are still kept in memory only", text::chain(&error)),
+                Ok(rows) => {
+                    let path = self.path.display();
+                    info!("journal {path}: written again, with {rows} rows from memory");
+                }
+                Err(error) => self.turn_to_memory(&error),
             }
         }
-        let memory = self.memory.as_mut().map(|memory| &mut memory.journal);
-        let mut gone = None;
-        for journal in self.file.as_mut().into_iter().chain(memory) {
-            match journal.checkpoint().and_then(|()| journal.trim(now)) {
-                Ok(trimmed) if trimmed.undelivered > 0 => error!(
-                    "the journal is full: its {} oldest rows, which were not delivered yet, are lost",
-                    trimmed.undelivered
-                ),
-                Ok(_) => {}
-                Err(error @ bluenova_journal::Error::Gone { .. }) => gone = Some(error),
-                Err(error) => warn!("{}", text::chain(&error)),
-            }
+        if let Some(Memory { journal, .. }) = &mut self.memory
+            && let Err(error) = keep_up(journal, now)
+        {
+            warn!("{}", text::chain(&error));
         }
-        if let Some(error) = gone {
-            // The forwarder has the file open still, and delivers what is in it. A new one is made
-            // at the next turn.
-            self.file = None;
-            if let Err(error) = self.turn_to_memory(&error) {
-                error!("{}", text::chain(&error));
-            }
+        if let Some(file) = &mut self.file
+            && let Err(error) = keep_up(file, now)
+        {
+            self.turn_to_memory(&error);
         }
     }
 
-    fn turn_to_memory(
-        &mut self,
-        error: &bluenova_journal::Error,
-    ) -> Result<(), bluenova_journal::Error> {
-        error!(
-            "{}; rows are kept in memory only, and lost if the program ends before PostgreSQL has them",
-            text::chain(error)
-        );
+    /// From now on rows go to memory, because of `error`.
+    fn turn_to_memory(&mut self, error: &Error) {
+        let why = text::chain(error);
+        let outage = self.outage.get_or_insert_with(Outage::begin);
+        if outage.is_news(why.clone()) {
+            error!("{why}; rows are kept in memory only, and lost if the program ends");
+        }
+        if matches!(error, Error::Gone { .. }) {
+            // A new one is made in its place.
+            self.file = None;
+        }
+    }
+
+    fn memory(&mut self) -> Result<&mut Memory, Error> {
         let memory = match self.memory.take() {
-            Some(memory) => Memory { in_use: true, ..memory },
+            Some(memory) => memory,
             None => {
                 let journal = Journal::in_memory(MEMORY)?;
                 self.pass_on(&journal)?;
-                let outbox = journal.outbox()?;
-                Memory { journal, outbox, in_use: true }
+                Memory { outbox: journal.outbox()?, journal }
             }
         };
-        self.memory = Some(memory);
-        Ok(())
+        Ok(self.memory.insert(memory))
     }
 
     /// Takes the rows in memory into the file; tells how many.
-    fn return_to_file(&mut self) -> Result<usize, bluenova_journal::Error> {
+    fn return_to_file(&mut self) -> Result<usize, Error> {
         if self.file.is_none() {
-            let journal = Journal::open(&self.path, self.retention)?;
-            self.pass_on(&journal)?;
-            self.file = Some(journal);
+            self.open_file()?;
         }
-        let (Some(file), Some(memory)) = (&mut self.file, &mut self.memory) else { return Ok(0) };
         let mut rows = 0;
-        loop {
-            let batch = memory.outbox.undelivered(BATCH)?;
-            if batch.records.is_empty() {
-                break;
+        if let (Some(file), Some(memory)) = (&mut self.file, &mut self.memory) {
+            loop {
+                let batch = memory.outbox.undelivered(BATCH)?;
+                if batch.records.is_empty() {
+                    break;
+                }
+                file.append(&batch.records)?;
+                memory.outbox.delivered(batch.last)?;
+                rows += batch.records.len();
             }
-            file.append(&batch.records)?;
-            memory.outbox.delivered(batch.last)?;
-            rows += batch.records.len();
         }
-        memory.in_use = false;
+        self.outage = None;
         self.wake();
         Ok(rows)
     }
 
-    fn pass_on(&self, journal: &Journal) -> Result<(), bluenova_journal::Error> {
+    fn open_file(&mut self) -> Result<(), Error> {
+        let journal = Journal::open(&self.path, self.retention)?;
+        self.pass_on(&journal)?;
+        self.file = Some(journal);
+        Ok(())
+    }
+
+    fn pass_on(&self, journal: &Journal) -> Result<(), Error> {
         if let Some(downstream) = &self.downstream {
+            let source = Source { outbox: journal.outbox()?, in_memory: journal.is_in_memory() };
             // If the forwarder has gone the rows wait in the journal.
-            let _ = downstream.outboxes.send(journal.outbox()?);
+            let _ = downstream.sources.send(source);
         }
         Ok(())
     }
@@ -234,6 +270,17 @@ impl Storage {
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
         }
     }
+}
+
+/// Makes safe and trims.
+fn keep_up(journal: &mut Journal, now: UtcDateTime) -> Result<(), Error> {
+    journal.checkpoint()?;
+    let trimmed = journal.trim(now)?;
+    if trimmed.undelivered > 0 {
+        let rows = trimmed.undelivered;
+        error!("the journal is full: its {rows} oldest rows, not delivered yet, are lost");
+    }
+    Ok(())
 }
 
 /// What a person wants to know of a row.

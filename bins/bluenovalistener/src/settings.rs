@@ -14,8 +14,10 @@ use crate::args::Args;
 
 const DEFAULT_BATTERY: &str = "10.0.0.2";
 const DEFAULT_DATABASE: &str = "homeauto";
-const DEFAULT_INTERVAL: u32 = 10;
-const DEFAULT_KEEP_DAYS: u32 = 7;
+const DEFAULT_INTERVAL: &str = "10";
+const DEFAULT_KEEP_DAYS: &str = "7";
+const DEFAULT_LOG_KEEP: &str = "5";
+const DEFAULT_LOG_SIZE: &str = "50M";
 
 /// Everything that listening needs to know.
 #[derive(Debug)]
@@ -85,26 +87,15 @@ impl Settings {
         args: &Args,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
-        let interval = match &args.interval {
-            None => DEFAULT_INTERVAL,
-            Some(given) => {
-                whole_number("-i", given, 1..=Interval::MAX_SECONDS, "1 to 86400 seconds")?
-            }
-        };
+        let given = args.interval.as_deref().unwrap_or(DEFAULT_INTERVAL);
+        let interval = given.parse().ok().and_then(Interval::from_seconds);
+        let interval = interval.ok_or_else(|| SettingsError::NotAllowed {
+            option: "-i",
+            given: given.to_owned(),
+            allowed: "1 to 86400 seconds",
+        })?;
         let batteries = batteries(&args.battery)?;
-        Ok(Self {
-            store: store(args, &batteries, env)?,
-            batteries,
-            // The range was checked above.
-            interval: Interval::from_seconds(interval).ok_or_else(|| {
-                SettingsError::NotAllowed {
-                    option: "-i",
-                    given: interval.to_string(),
-                    allowed: "1 to 86400 seconds",
-                }
-            })?,
-            raw: args.raw,
-        })
+        Ok(Self { store: store(args, &batteries, env)?, batteries, interval, raw: args.raw })
     }
 }
 
@@ -129,11 +120,13 @@ impl LogSettings {
     pub(crate) fn resolve(args: &Args) -> Result<Self, SettingsError> {
         Ok(Self {
             file: args.log_file.as_deref().map(|path| absolute("-l", path)).transpose()?,
-            keep: match &args.log_keep {
-                None => 5,
-                Some(given) => whole_number("-n", given, 0..=1000, "0 to 1000 files")?,
-            },
-            size: match args.log_size.as_deref().unwrap_or("50M") {
+            keep: whole_number(
+                "-n",
+                args.log_keep.as_deref().unwrap_or(DEFAULT_LOG_KEEP),
+                0..=1000,
+                "0 to 1000 files",
+            )?,
+            size: match args.log_size.as_deref().unwrap_or(DEFAULT_LOG_SIZE) {
                 "0" => None,
                 given => Some(size(given).ok_or_else(|| SettingsError::NotAllowed {
                     option: "-m",
@@ -175,12 +168,12 @@ fn batteries(given: &[String]) -> Result<Vec<Battery>, SettingsError> {
         [] => vec![battery(DEFAULT_BATTERY)?],
         given => given.iter().map(|text| battery(text)).collect::<Result<_, _>>()?,
     };
-    // Several ports of one host need a name each.
+    // Several batteries behind one host need a name each.
     let hosts: Vec<String> = batteries.iter().map(|battery| battery.name.clone()).collect();
     for battery in &mut batteries {
         let unnamed = battery.name == battery.address.host();
         if unnamed && hosts.iter().filter(|host| **host == battery.name).count() > 1 {
-            battery.name = battery.address.authority();
+            battery.name = battery.address.to_string();
         }
     }
     let mut addresses = HashSet::new();
@@ -244,10 +237,9 @@ fn store(
         Some(path) => absolute("--journal", path)?,
         None => state_folder(env).join(journal_name(batteries, &server.identity())),
     };
-    let days = match &args.keep {
-        None => DEFAULT_KEEP_DAYS,
-        Some(given) => whole_number("--keep", given, 0..=3650, "0 to 3650 days")?,
-    };
+    // The journal must remember a day's stamps, for when the clock is set back.
+    let days = args.keep.as_deref().unwrap_or(DEFAULT_KEEP_DAYS);
+    let days = whole_number("--keep", days, 1..=3650, "1 to 3650 days")?;
     let keep = Duration::from_secs(u64::from(days) * 86_400);
     Ok(Store::Postgres { server: Box::new(server), journal, keep })
 }
@@ -353,7 +345,7 @@ mod tests {
         names("-b six=[::1]:1", &[("six", "[::1]:1/ws/")]);
         names(
             "-b h:1 -b h:2 -b other",
-            &[("h:1", "h:1/ws/"), ("h:2", "h:2/ws/"), ("other", "other:9000/ws/")],
+            &[("h:1/ws/", "h:1/ws/"), ("h:2/ws/", "h:2/ws/"), ("other", "other:9000/ws/")],
         );
     }
 
@@ -366,7 +358,7 @@ mod tests {
         refused("-m 5X", "-m \"5X\"");
         refused("-m 99999999999G", "K, M or G");
         refused("-f 2", "0 or 1 is allowed");
-        refused("--keep 3651", "0 to 3650 days");
+        refused("--keep 0", "1 to 3650 days");
         refused("-b a=h -b b=h", "battery h:9000/ws/ is given twice");
         refused("-b a=h -b a=i", "two batteries are named \"a\"");
         refused("-b =h", "a name is");

@@ -56,6 +56,14 @@ pub(crate) fn duration(length: Duration) -> String {
     }
 }
 
+/// For how long something has been so, as an addition to a sentence; nothing if it is new.
+pub(crate) fn since(length: Duration) -> String {
+    if length < Duration::from_secs(1) {
+        return String::new();
+    }
+    format!(", for {} now", duration(length))
+}
+
 /// A time stamp as it stands in the table, in UTC.
 pub(crate) fn timestamp(time: UtcDateTime) -> String {
     let micros = time.microsecond();
