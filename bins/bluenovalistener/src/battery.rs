@@ -27,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(40);
 
 /// How long a battery may take to say who it is before that is worth a word. It does so once a
 /// second or so.
-const NAMELESS: Duration = Duration::from_secs(10);
+const NAMELESS: Duration = Duration::from_secs(3);
 
 /// How often malformed lines are mentioned: they may come thousands a second.
 const MALFORMED_EVERY: Duration = Duration::from_secs(60);
@@ -60,7 +60,8 @@ pub(crate) struct BatteryThread {
     waits_for_clock: bool,
     /// When this connection, or the last one, was made.
     connected: Instant,
-    /// These are said once in a connection's life.
+    /// What went wrong on this connection, and what of it was said.
+    lacks_owner: bool,
     said_no_owner: bool,
     said_other_owner: bool,
 }
@@ -92,6 +93,7 @@ impl BatteryThread {
             stop,
             link: Link::new(),
             malformed: Malformed::default(),
+            lacks_owner: false,
             said_no_owner: false,
             said_other_owner: false,
             waits_for_clock: false,
@@ -140,7 +142,7 @@ impl BatteryThread {
     fn read_lines(&mut self, mut connection: Connection) -> Result<bool, RecorderGone> {
         self.link.connected(&self.battery);
         self.connected = Instant::now();
-        (self.said_no_owner, self.said_other_owner) = (false, false);
+        (self.lacks_owner, self.said_no_owner, self.said_other_owner) = (false, false, false);
         let mut delivered = false;
         let mut last_line = Instant::now();
         let lost = loop {
@@ -217,6 +219,7 @@ impl BatteryThread {
         while let Some(result) = self.assembler.tick(now) {
             self.send(result)?;
         }
+        self.mention_missing_owner();
         Ok(true)
     }
 
@@ -238,12 +241,20 @@ impl BatteryThread {
                 let assembled = Assembled { battery: self.index, record };
                 self.records.send(assembled).map_err(|_| RecorderGone)
             }
-            Err(error) => {
-                if !self.said_no_owner && self.connected.elapsed() >= NAMELESS {
-                    self.said_no_owner = true;
-                    warn!("{}: {error}; no row is stored without", self.battery.name);
-                }
+            Err(NoOwner) => {
+                self.lacks_owner = true;
                 Ok(())
+            }
+        }
+    }
+
+    /// Says, once in a connection's life, that rows have to do without their owner.
+    fn mention_missing_owner(&mut self) {
+        if self.lacks_owner && !self.said_no_owner && self.connected.elapsed() >= NAMELESS {
+            self.said_no_owner = true;
+            // It may have come meanwhile.
+            if self.assembler.owner().is_none() {
+                warn!("{}: {NoOwner}; no row is stored without", self.battery.name);
             }
         }
     }

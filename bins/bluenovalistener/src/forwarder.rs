@@ -188,7 +188,7 @@ impl Forwarder {
         if trouble.outage.is_news(kind) {
             let since = text::since(trouble.outage.lasted());
             let waiting = self.waiting(true) + self.waiting(false);
-            warn!("{}; {waiting} rows wait{since}", text::chain(error));
+            warn!("{}; {waiting} rows wait in the journal{since}", text::chain(error));
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{outage::Outage, settings::Battery, text};
 const SHORT: Duration = Duration::from_secs(60);
 
 /// Short connections that are mentioned one by one.
-const SHORT_ONES: u32 = 3;
+const SHORT_ONES: u32 = 10;
 
 /// What is wrong with a connection. Two errors of a sort are no news.
 #[derive(Clone, Copy, PartialEq)]
