@@ -108,12 +108,13 @@ impl LogWriter for Queue {
 }
 
 impl Queue {
-    /// Tells whether there was a place. `hurry` is for when there was none the last time.
+    /// Tells whether there was a place. `hurry` is for when there was none the last time: whoever
+    /// logs has waited for the log once, and doesn't again.
     fn send(&self, mut message: Message, hurry: bool) -> bool {
-        let tries = if hurry { 1 } else { 10 };
-        for _ in 0..tries {
+        for _ in 0..10 {
             match self.lines.try_send(message) {
                 Ok(()) => return true,
+                Err(TrySendError::Full(_)) if hurry => return false,
                 Err(TrySendError::Full(back)) => message = back,
                 Err(TrySendError::Disconnected(_)) => return false,
             }

@@ -1,0 +1,375 @@
+//! Every option, every refusal, and the modes.
+
+use std::process::Output;
+
+use bluenova_test_support::wait_until;
+use postgres::Client;
+
+use crate::{
+    rows::{Rows, postgres_rows, sqlite_rows},
+    support::{
+        Home, Listener, PATIENCE, count, exists, named, output, shared_cluster, stored,
+        talking_battery, text,
+    },
+};
+
+/// No password may ever be seen.
+const PASSWORD: &str = "sesame";
+
+#[track_caller]
+fn check_refused(output: &Output, args: &[&str], says: &[&str]) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
+    assert!(output.stdout.is_empty(), "{args:?}: {}", text(&output.stdout));
+    assert!(error.starts_with("bluenovalistener: "), "{args:?}: {error}");
+    for word in says {
+        assert!(error.contains(word), "{args:?}: {error:?} lacks {word:?}");
+    }
+    assert!(!error.contains(PASSWORD), "{args:?}: {error}");
+    assert!(!error.contains("panicked"), "{args:?}: {error}");
+}
+
+#[test]
+fn what_is_not_allowed_is_refused() {
+    let home = Home::new();
+    let refusals: &[(&[&str], &[&str])] = &[
+        (&["-i", "0"], &["-i", "\"0\"", "1 to 86400"]),
+        (&["--interval=86401"], &["\"86401\"", "1 to 86400"]),
+        (&["--interval", "ten"], &["\"ten\"", "1 to 86400"]),
+        (&["-n", "-1"], &["-n", "\"-1\"", "0 to 1000"]),
+        (&["--log-keep=1001"], &["\"1001\"", "0 to 1000"]),
+        (&["-m", "5X"], &["-m", "\"5X\"", "K, M or G"]),
+        (&["--log-size="], &["-m", "\"\"", "bytes"]),
+        (&["-f", "yes"], &["-f", "\"yes\"", "0 or 1"]),
+        (&["--keep", "3651"], &["--keep", "\"3651\"", "1 to 3650"]),
+        (&["-b", "battery:0"], &["-b", "battery:0"]),
+        (&["-b", "battery:70000"], &["-b", "battery:70000"]),
+        (&["-b", "::1"], &["-b", "::1", "brackets"]),
+        (&["-b", "ws://battery"], &["-b", "ws", "HOST[:PORT][/PATH]"]),
+        (&["-b", ""], &["-b"]),
+        (&["-b", "=battery"], &["-b", "=battery", "name"]),
+        (&["-b", "a=battery", "-b", "b=battery:9000"], &["battery:9000/ws/", "twice"]),
+        (&["-b", "a=battery", "-b", "a=other"], &["\"a\""]),
+        (&["-d", ""], &["-d", "empty"]),
+        (&["-d", "sqlite:"], &["sqlite:PATH", "path"]),
+        (&["-d", "sqlite:x", "-u", "me"], &["-u", "sqlite:PATH"]),
+        (&["-d", "sqlite:x", "--journal", "y"], &["--journal", "sqlite:PATH"]),
+        (&["-d", "sqlite:x", "--keep", "1"], &["--keep", "sqlite:PATH"]),
+        (&["-d", "postgresql://me:sesame@h:port/x"], &["-d"]),
+        (&["-d", "host=h password=sesame port=x"], &["-d"]),
+        (&["-d", "host=h sslmode=perhaps"], &["-d"]),
+        (&["-l", "no/such/folder/x.log", "-d", "sqlite:x"], &["no/such/folder/x.log"]),
+        (&["-l", ".", "-d", "sqlite:x"], &["log file"]),
+        (&["--nonsense"], &["--nonsense", "--help"]),
+        (&["-x"], &["-x", "--help"]),
+        (&["nonsense"], &["nonsense", "--help"]),
+        (&["-i"], &["-i", "--help"]),
+        (&["--interval"], &["--interval"]),
+        (&["-daemon", "-i", "0"], &["-i", "\"0\"", "1 to 86400"]),
+        (&["demo", "--seconds", "0"], &["--seconds", "\"0\"", "1 to 86400"]),
+        (&["-b", "battery", "demo"], &["-b", "demo"]),
+        (&["-daemon", "demo"], &["daemon", "demo"]),
+        (&["schema", "more"], &["more"]),
+    ];
+    for (args, says) in refusals {
+        check_refused(&home.run(args), args, says);
+    }
+    let mut command = home.command(&["-d", "x"]);
+    command.env("PGPORT", "five");
+    check_refused(&output(command), &["PGPORT=five"], &["PGPORT", "\"five\"", "1 to 65535"]);
+    assert!(!exists(&home.path("state")), "nothing was begun");
+}
+
+#[test]
+fn help_and_version() {
+    let home = Home::new();
+    for args in [["--help"], ["-h"]] {
+        let output = home.run(&args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(output.stderr.is_empty(), "{args:?}");
+        let help = text(&output.stdout);
+        for word in [
+            "-daemon",
+            "--daemon",
+            "-b, --battery",
+            "-d, --database",
+            "-u, --user",
+            "-i, --interval",
+            "-l, --log-file",
+            "-n, --log-keep",
+            "-m, --log-size",
+            "-f, --log-flush",
+            "-r, --raw",
+            "--journal",
+            "--keep",
+            "--version",
+            "demo",
+            "schema",
+            "sqlite:PATH",
+            "86400",
+        ] {
+            assert!(help.contains(word), "{args:?}: {help} lacks {word:?}");
+        }
+    }
+    for (args, word) in [
+        (["demo", "--help"], "--seconds"),
+        (["demo", "-h"], "--seconds"),
+        (["schema", "--help"], "SQL"),
+    ] {
+        let output = home.run(&args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(text(&output.stdout).contains(word), "{args:?}: {}", text(&output.stdout));
+    }
+    let output = home.run(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    let expected = format!("bluenovalistener {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[test]
+fn schema_is_that_of_the_first_listener() {
+    let output = Home::new().run(&["schema"]);
+    assert_eq!(output.status.code(), Some(0));
+    let cluster = shared_cluster();
+    cluster.create_database("schema");
+    let mut client = cluster.client("schema");
+    client.batch_execute(&text(&output.stdout)).unwrap();
+    let sql = "SELECT upper(attname || ' ' || format_type(atttypid, atttypmod)) FROM pg_attribute
+               WHERE attrelid = 'battery_pack'::regclass AND attnum > 0 ORDER BY attnum";
+    let columns: Vec<String> =
+        client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let columns: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            column
+                .replace("CHARACTER VARYING", "VARCHAR")
+                .replace("TIMESTAMP WITHOUT TIME ZONE", "TIMESTAMP")
+        })
+        .collect();
+    let original = include_str!("../../../../crates/bluenova-record/tests/it/original-table.txt");
+    assert_eq!(columns, original.lines().collect::<Vec<_>>());
+    let sql = "SELECT indexdef FROM pg_indexes WHERE indexname = 'battery_pack_time'";
+    let index: String = client.query_one(sql, &[]).unwrap().get(0);
+    assert!(index.ends_with("(insert_time_utc)"), "{index}");
+}
+
+#[test]
+fn demo_shows_two_batteries_and_keeps_their_rows() {
+    let home = Home::new();
+    let output = home.run(&["demo", "--seconds", "4"]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{shown}{}", text(&output.stderr));
+    for name in ["north", "south"] {
+        let lines: Vec<&str> = shown.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(lines.len() >= 2, "{shown}");
+        let last = lines.last().unwrap();
+        for unit in [" % ", " V ", " A ", " °C ", " mV)"] {
+            assert!(last.contains(unit), "{last:?} lacks {unit:?}");
+        }
+        assert!(last.trim_end().ends_with(char::is_numeric), "{last:?} lacks the rows");
+    }
+    let rows = sqlite_rows(&home.path("state/bluenova/demo.sqlite"));
+    let owners: std::collections::BTreeSet<i64> = rows.keys().map(|(_, id)| *id).collect();
+    assert_eq!(owners.len(), 2);
+    let told = format!("{}", home.path("state/bluenova/demo.sqlite").display());
+    assert!(shown.contains(&told), "{shown}");
+    let log = home.read("state/bluenova/demo.log");
+    assert_eq!(count(&log.lines().collect::<Vec<_>>(), ": stored "), rows.len());
+}
+
+#[test]
+fn a_journal_has_one_program_only() {
+    let server = talking_battery(1);
+    let home = Home::new();
+    let at = named("attic", server.local_addr());
+    let nowhere = format!("host={}", home.path("no").display());
+    // Both kinds: the database as it is, and the journal on the way to one.
+    for place in [["-d", &home.sqlite("db")], ["-d", &nowhere]] {
+        let args = [&["-b", &at], &place[..]].concat();
+        let mut first = home.listen(&args);
+        first.wait_for("attic: connected");
+        let second = home.run(&args);
+        let error = text(&second.stderr);
+        assert_eq!(second.status.code(), Some(1), "{error}");
+        assert!(error.contains(&format!("in use by process {}", first.pid())), "{error}");
+        first.stop();
+    }
+    // Another battery has a journal of its own.
+    let other = talking_battery(2);
+    let other_at = named("attic", other.local_addr());
+    let mut first = home.listen(&["-b", &at, "-d", &nowhere]);
+    first.wait_for("attic: connected");
+    let mut second = home.listen(&["-b", &other_at, "-d", &nowhere]);
+    second.wait_for("attic: connected");
+}
+
+fn arrive(client: &mut Client, log: &[String]) -> Rows {
+    let stored = stored(log, "attic").len();
+    assert!(stored > 0, "{}", log.join("\n"));
+    let rows = postgres_rows(client);
+    assert_eq!(rows.len(), stored, "{}", log.join("\n"));
+    rows
+}
+
+#[test]
+fn databases_are_named_as_libpq_has_it() {
+    let cluster = shared_cluster();
+    cluster.create_role("ada");
+    let server = talking_battery(1);
+    let at = named("attic", server.local_addr());
+    let folder = cluster.socket_dir().display().to_string();
+    let port = cluster.port().to_string();
+    let url_folder = folder.replace('/', "%2F");
+    let url = format!("postgresql://ada:{PASSWORD}@{url_folder}:{port}/by_url");
+    let place = format!("host={folder} port={port} password={PASSWORD}");
+    let environment = [("PGHOST", folder.as_str()), ("PGPORT", &port), ("PGPASSWORD", PASSWORD)];
+    let conninfo = format!("{place} user=ada dbname=by_conninfo");
+    let overruled = format!("{place} user=eve dbname=by_option");
+    let forms: [(&str, &[&str], Option<&str>); 6] = [
+        ("by_name", &["-d", "by_name", "-u", "ada"], Some("eve")),
+        ("by_environment", &["--database=by_environment"], Some("ada")),
+        ("by_url", &["--database", &url], None),
+        ("by_conninfo", &["-d", &conninfo], None),
+        ("by_option", &["-d", &overruled, "--user=ada"], None),
+        ("homeauto", &["--user", "ada"], None),
+    ];
+    let running: Vec<(&str, Home, Listener)> = forms
+        .into_iter()
+        .map(|(database, args, user)| {
+            cluster.create_database(database);
+            let grant = "GRANT CREATE ON SCHEMA public TO ada";
+            cluster.client(database).batch_execute(grant).unwrap();
+            let home = Home::new();
+            let mut command = home.command(args);
+            command.args(["-b", &at, "-i", "1"]).envs(environment);
+            command.envs(user.map(|user| ("PGUSER", user)));
+            (database, home, Listener::start(command))
+        })
+        .collect();
+    for (database, home, mut listener) in running {
+        listener.wait_for("attic: stored");
+        let log = listener.stop().log;
+        let mut client = cluster.client(database);
+        arrive(&mut client, &log);
+        // Whose it is tells who we were.
+        let sql = "SELECT tableowner FROM pg_tables WHERE tablename = 'battery_pack'";
+        let owner: String = client.query_one(sql, &[]).unwrap().get(0);
+        assert_eq!(owner, "ada", "{database}");
+        assert_eq!(count(&log, PASSWORD), 0, "{}", log.join("\n"));
+        assert!(count(&log, database) > 0, "{}", log.join("\n"));
+        assert!(exists(&home.path("state/bluenova")));
+    }
+}
+
+#[test]
+fn every_option_has_its_short_and_its_long_form() {
+    let cluster = shared_cluster();
+    cluster.create_role("bob");
+    let server = talking_battery(1);
+    let at = named("attic", server.local_addr());
+    let place = format!("host={} port={} dbname=", cluster.socket_dir().display(), cluster.port());
+    let [short, long, equal] =
+        ["options_short", "options_long", "options_equal"].map(|name| format!("{place}{name}"));
+    let args_short = [
+        "-b",
+        &at,
+        "-d",
+        &short,
+        "-u",
+        "bob",
+        "-i",
+        "1",
+        "-l",
+        "x.log",
+        "-n",
+        "2",
+        "-m",
+        "4K",
+        "-f",
+        "1",
+        "-r",
+        "--journal",
+        "j/j.sqlite",
+        "--keep",
+        "1",
+    ];
+    let args_long = [
+        "--battery",
+        &at,
+        "--database",
+        &long,
+        "--user",
+        "bob",
+        "--interval",
+        "1",
+        "--log-file",
+        "x.log",
+        "--log-keep",
+        "2",
+        "--log-size",
+        "4096",
+        "--log-flush",
+        "1",
+        "--raw",
+        "--journal",
+        "j/j.sqlite",
+        "--keep",
+        "1",
+    ];
+    let equal = [format!("--battery={at}"), format!("--database={equal}"), "--user=bob".to_owned()];
+    let args_equal = [
+        &equal[0],
+        &equal[1],
+        &equal[2],
+        "--interval=1",
+        "--log-file=x.log",
+        "--log-keep=2",
+        "--log-size=4k",
+        "--log-flush=1",
+        "--raw",
+        "--journal=j/j.sqlite",
+        "--keep=1",
+    ];
+    for (database, args) in [
+        ("options_short", &args_short[..]),
+        ("options_long", &args_long),
+        ("options_equal", &args_equal),
+    ] {
+        cluster.create_database(database);
+        let mut client = cluster.client(database);
+        client.batch_execute("GRANT CREATE ON SCHEMA public TO bob").unwrap();
+        let home = Home::new();
+        let listener = home.listen(args);
+        wait_until("the log was rotated twice", PATIENCE, || exists(&home.path("x.log.2")));
+        let has_rows = "SELECT to_regclass('battery_pack') IS NOT NULL";
+        wait_until("two rows are there", PATIENCE, || {
+            client.query_one(has_rows, &[]).unwrap().get::<_, bool>(0)
+                && postgres_rows(&mut client).len() >= 2
+        });
+        let ended = listener.stop();
+        assert!(ended.log.is_empty(), "all goes to the file: {:?}", ended.log);
+        assert!(!exists(&home.path("x.log.3")));
+        assert!(home.read("x.log.1").contains("attic: RX: "), "{database}");
+        assert_eq!(sqlite_rows(&home.path("j/j.sqlite")), postgres_rows(&mut client));
+        assert!(!exists(&home.path("state")));
+    }
+}
+
+#[test]
+fn without_a_journal_rows_are_delivered_all_the_same() {
+    let cluster = shared_cluster();
+    cluster.create_database("no_journal");
+    let server = talking_battery(1);
+    let home = Home::new();
+    std::fs::write(home.path("file"), "no folder").unwrap();
+    let (at, url) = (named("attic", server.local_addr()), cluster.url("no_journal"));
+    let args = ["-b", &at, "-d", &url, "-i", "1", "--journal", "file/journal.sqlite"];
+    let mut listener = home.listen(&args);
+    let loud = listener.wait_for(" ERROR ");
+    assert!(loud.contains("file/journal.sqlite") || loud.contains("/file"), "{loud}");
+    assert!(loud.contains("memory"), "{loud}");
+    listener.wait_for("attic: stored");
+    let ended = listener.stop();
+    arrive(&mut cluster.client("no_journal"), &ended.log);
+    assert_eq!(count(&ended.log, " ERROR "), 1, "{}", ended.log.join("\n"));
+}

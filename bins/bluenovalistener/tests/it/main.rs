@@ -1,0 +1,18 @@
+//! The program as its users run it: with batteries, databases, signals and files.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
+
+mod command_line;
+mod daemon;
+mod end_to_end;
+mod foreign_server;
+mod log;
+mod outages;
+mod rows;
+mod strange_lines;
+mod support;

@@ -1,0 +1,345 @@
+//! What may be away, hang or be killed: no row is lost, none is doubled.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bluenova_simulator::{Message, Pace, Server};
+use bluenova_test_support::{Cluster, Mode, wait_until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use postgres::Client;
+use time::UtcDateTime;
+
+use crate::{
+    rows::{Row, Rows, postgres_rows, said, same_row, sqlite_rows, stamps_of},
+    support::{
+        Home, Listener, PATIENCE, battery, count, loopback, named, obedient_battery,
+        shared_cluster, stored, talking_battery,
+    },
+};
+
+const MCU_ID: u32 = 0x10AB_CDEF;
+
+/// Waits until the table has all rows of the log, and nothing else.
+#[track_caller]
+fn arrives(client: &mut Client, log: &[String], name: &str) {
+    let expected: BTreeSet<String> = stored(log, name).into_iter().collect();
+    wait_until(&format!("{expected:?} arrive"), PATIENCE, || has(client, &expected));
+}
+
+fn has(client: &mut Client, stamps: &BTreeSet<String>) -> bool {
+    // Before the first row there may be no table.
+    let exists = client.query_one("SELECT to_regclass('battery_pack') IS NOT NULL", &[]);
+    exists.unwrap().get(0)
+        && stamps.is_subset(&stamps_of(&postgres_rows(client), MCU_ID).into_iter().collect())
+}
+
+#[test]
+fn postgresql_may_come_late_and_go_and_come() {
+    let mut cluster = Cluster::start();
+    cluster.create_database("homeauto");
+    let url = cluster.url("homeauto");
+    cluster.stop(Mode::Fast);
+    let server = talking_battery(1);
+    let home = Home::new();
+    let at = named("attic", server.local_addr());
+    let mut listener = home.listen(&["-b", &at, "-d", &url, "-i", "1"]);
+
+    listener.wait_for(" rows wait");
+    listener.wait_for("attic: stored");
+    listener.wait_for("attic: stored");
+    cluster.start_again();
+    listener.wait_for("delivering after");
+    arrives(&mut cluster.client("homeauto"), listener.log(), "attic");
+
+    // As in a crash of the server.
+    cluster.stop(Mode::Immediate);
+    listener.wait_for(" rows wait");
+    listener.wait_for("attic: stored");
+    cluster.start_again();
+    listener.wait_for("delivering after");
+    let ended = listener.stop();
+    arrives(&mut cluster.client("homeauto"), &ended.log, "attic");
+    let recorded = stamps_of(&postgres_rows(&mut cluster.client("homeauto")), MCU_ID);
+    assert_eq!(recorded, stored(&ended.log, "attic"));
+    assert_eq!(count(&ended.log, " rows wait"), 2, "{}", ended.log.join("\n"));
+}
+
+/// Processes that are stopped, and go on when the value is dropped.
+struct Stopped(Vec<Pid>);
+
+impl Stopped {
+    /// The server and all of its sessions.
+    fn server(cluster: &Cluster) -> Self {
+        let mut client = cluster.client("postgres");
+        let sessions =
+            client.query("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()", &[]);
+        let mut processes = vec![cluster.postmaster_pid().unwrap().cast_signed()];
+        processes.extend(sessions.unwrap().iter().map(|row| row.get::<_, i32>(0)));
+        drop(client);
+        let processes: Vec<Pid> = processes.into_iter().map(Pid::from_raw).collect();
+        for process in &processes {
+            kill(*process, Signal::SIGSTOP).unwrap();
+        }
+        Self(processes)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for process in &self.0 {
+            _ = kill(*process, Signal::SIGCONT);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_hangs_does_not_keep_the_program_from_ending() {
+    let cluster = Cluster::start();
+    cluster.create_database("homeauto");
+    let url = cluster.url("homeauto");
+    let server = talking_battery(1);
+    let home = Home::new();
+    let at = named("attic", server.local_addr());
+    let args = ["-b", &at, "-d", &url, "-i", "1"];
+    let mut listener = home.listen(&args);
+    listener.wait_for("attic: stored");
+    arrives(&mut cluster.client("homeauto"), listener.log(), "attic");
+
+    let stopped = Stopped::server(&cluster);
+    listener.wait_for("attic: stored");
+    listener.wait_for("attic: stored");
+    let first = listener.end(Signal::SIGTERM);
+    assert_eq!(first.status.code(), Some(0), "{}", first.log.join("\n"));
+    assert!(first.took < Duration::from_secs(8), "{:?}\n{}", first.took, first.log.join("\n"));
+    assert_eq!(count(&first.log, "wait in the journal"), 1, "{}", first.log.join("\n"));
+    drop(stopped);
+
+    // The same command finds the same journal.
+    let mut listener = home.listen(&args);
+    listener.wait_for("attic: stored");
+    let second = listener.stop();
+    let mut expected = stored(&first.log, "attic");
+    expected.extend(stored(&second.log, "attic"));
+    assert_eq!(stamps_of(&postgres_rows(&mut cluster.client("homeauto")), MCU_ID), expected);
+}
+
+#[test]
+fn without_a_server_the_rows_wait_in_the_journal_for_the_next_start() {
+    let server = talking_battery(1);
+    let home = Home::new();
+    let at = named("attic", server.local_addr());
+    let journal = home.path("deep/down/journal.sqlite").display().to_string();
+    let nowhere = format!("host={} dbname=x", home.path("no").display());
+    let mut args = ["-b", &at, "--journal", &journal, "-i", "1", "-d", &nowhere];
+    let mut listener = home.listen(&args);
+    listener.wait_for("attic: stored");
+    listener.wait_for("attic: stored");
+    let first = listener.stop();
+    let recorded = stored(&first.log, "attic");
+    assert_eq!(stamps_of(&sqlite_rows(journal.as_ref()), MCU_ID), recorded);
+    assert_eq!(count(&first.log, &format!("{} rows wait in the journal", recorded.len())), 1);
+
+    let cluster = shared_cluster();
+    cluster.create_database("next_start");
+    let url = cluster.url("next_start");
+    args[7] = &url;
+    let listener = home.listen(&args);
+    arrives(&mut cluster.client("next_start"), &first.log, "attic");
+    listener.stop();
+}
+
+#[test]
+fn a_battery_may_come_late_and_by_ipv6() {
+    // A port that nobody listens on; the other tests take theirs from another address.
+    let address = {
+        let listener = std::net::TcpListener::bind("[::1]:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let home = Home::new();
+    let (at, database) = (named("attic", address), home.sqlite("db"));
+    let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "1"]);
+    listener.wait_for("attic: not reachable");
+    // Long enough for a second attempt, which isn't worth a line.
+    std::thread::sleep(Duration::from_millis(1500));
+    let server = Server::bind(address, battery(1), Pace::Free { speed: 4.0 }).unwrap();
+    listener.wait_for("attic: connected to ws://[::1]:");
+    listener.wait_for("attic: stored");
+    drop(server);
+    listener.wait_for("attic: connection lost");
+    let ended = listener.stop();
+    // One line per change of state, however many attempts there were.
+    let warnings = count(&ended.log, " WARN ") - count(&ended.log, "no MCU ID");
+    assert_eq!(warnings, 2, "{}", ended.log.join("\n"));
+    assert!(!sqlite_rows(&home.path("db")).is_empty());
+}
+
+/// Lets a battery say a cycle, and the program hear it.
+fn hears_a_cycle(server: &Server, listener: &mut Listener, sentence: &str) -> Row {
+    let control = server.control();
+    control.wait_for_clients(1, PATIENCE).unwrap();
+    let mut row = said(&[control.step().unwrap()]);
+    for name in ["energy_in", "energy_out"] {
+        row.remove(name);
+    }
+    control.send(Message::Text(sentence.into())).unwrap();
+    listener.wait_until_said(&format!("attic: RX: {sentence}"));
+    row
+}
+
+#[test]
+fn the_interval_under_way_is_stored_when_the_program_ends() {
+    let cluster = shared_cluster();
+    cluster.create_database("under_way");
+    let url = cluster.url("under_way");
+    let server = obedient_battery(1);
+    let home = Home::new();
+    let at = named("attic", server.local_addr());
+    let mut expected = vec![];
+    for (signal, sentence) in [(Signal::SIGTERM, "once"), (Signal::SIGINT, "twice")] {
+        let mut listener = home.listen(&["-b", &at, "-d", &url, "-i", "86400", "-r"]);
+        let row = hears_a_cycle(&server, &mut listener, sentence);
+        let before = UtcDateTime::now();
+        let ended = listener.end(signal);
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log.join("\n"));
+        assert!(ended.took < Duration::from_secs(4), "{:?}", ended.took);
+        let stamps = stored(&ended.log, "attic");
+        let [stamp] = stamps.as_slice() else { panic!("{stamps:?}") };
+        let [earliest, latest] = [before, UtcDateTime::now()].map(with_micros);
+        assert!((&earliest..=&latest).contains(&stamp), "{earliest} {stamp} {latest}");
+        expected.push((stamp.clone(), row));
+    }
+    let mut rows: Rows = postgres_rows(&mut cluster.client("under_way"));
+    for row in rows.values_mut() {
+        for name in ["energy_in", "energy_out"] {
+            row.remove(name);
+        }
+    }
+    assert_eq!(rows.len(), 2);
+    for (stamp, row) in expected {
+        same_row(&stamp, &rows[&(stamp.clone(), MCU_ID.into())], &row);
+    }
+}
+
+fn with_micros(time: UtcDateTime) -> String {
+    let second = crate::rows::stamp(time.replace_nanosecond(0).unwrap());
+    format!("{second}.{:06}", time.microsecond())
+}
+
+#[test]
+fn kill_9_costs_no_row_that_was_stored() {
+    let cluster = shared_cluster();
+    cluster.create_database("kill_9");
+    let url = cluster.url("kill_9");
+    let mut server = talking_battery(1);
+    let mut args = vec!["-i".to_owned(), "1".into(), "-d".into(), url];
+    args.extend(["-b".to_owned(), named("no1", server.local_addr())]);
+    for seed in 2..=4 {
+        let pace = Pace::Free { speed: 4.0 };
+        let control = server.add(loopback(), battery(seed), pace).unwrap();
+        args.extend(["-b".into(), named(&format!("no{seed}"), control.local_addr())]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let home = Home::new();
+    let mut logs = vec![];
+    // Killed when it stores the first row, and when it is about to deliver the second.
+    for delay in [0, 3, 1010] {
+        let mut listener = home.listen(&args);
+        listener.wait_for(": stored ");
+        std::thread::sleep(Duration::from_millis(delay));
+        logs.extend(listener.end(Signal::SIGKILL).log);
+    }
+    let mut listener = home.listen(&args);
+    listener.wait_for(": stored ");
+    logs.extend(listener.stop().log);
+
+    let rows = postgres_rows(&mut cluster.client("kill_9"));
+    for seed in 1..=4_u32 {
+        let recorded = stamps_of(&rows, seed << 28 | 0x00AB_CDEF);
+        let known = stored(&logs, &format!("no{seed}"));
+        for stamp in &known {
+            assert!(recorded.contains(stamp), "no{seed} {stamp} is missing: {recorded:?}");
+        }
+        // A row may have been stored whose line in the log was not; one per kill.
+        assert!(recorded.len() <= known.len() + 3, "{recorded:?} {known:?}");
+    }
+}
+
+#[test]
+fn two_listeners_of_one_battery_double_no_row() {
+    let cluster = shared_cluster();
+    cluster.create_database("two_listeners");
+    let url = cluster.url("two_listeners");
+    let server = talking_battery(1);
+    let at = named("attic", server.local_addr());
+    let homes = [Home::new(), Home::new()];
+    let mut listeners =
+        homes.each_ref().map(|home| home.listen(&["-b", &at, "-d", &url, "-i", "1"]));
+    server.control().wait_for_clients(2, PATIENCE).unwrap();
+    for listener in &mut listeners {
+        for _ in 0..3 {
+            listener.wait_for("attic: stored");
+        }
+    }
+    let mut expected = BTreeSet::new();
+    for listener in listeners {
+        expected.extend(stored(&listener.stop().log, "attic"));
+    }
+    // This looks for doubled rows itself.
+    let recorded = stamps_of(&postgres_rows(&mut cluster.client("two_listeners")), MCU_ID);
+    assert_eq!(recorded, expected.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_person_can_mend_holds_the_rows_and_is_said_once() {
+    let cluster = shared_cluster();
+    cluster.create_database("mend");
+    cluster.create_role("eve");
+    let url = format!("{} user=eve", cluster.conninfo("mend").replace("user=postgres ", ""));
+    let server = talking_battery(1);
+    let home = Home::new();
+    let at = named("attic", server.local_addr());
+    let args = ["-b", &at, "-d", &url, "-i", "1"];
+    let mut listener = home.listen(&args);
+    // The table is missing, and creating it isn't allowed.
+    let told = listener.wait_for("creating battery_pack");
+    assert!(told.contains("bluenovalistener schema"), "{told}");
+    listener.wait_for("attic: stored");
+    listener.wait_for("attic: stored");
+    let first = listener.stop();
+    assert_eq!(count(&first.log, "creating battery_pack"), 1, "{}", first.log.join("\n"));
+
+    let mut client = cluster.client("mend");
+    client.batch_execute("GRANT CREATE ON SCHEMA public TO eve").unwrap();
+    let mut listener = home.listen(&args);
+    listener.wait_for("attic: stored");
+    let second = listener.stop();
+    let mut expected = stored(&first.log, "attic");
+    expected.extend(stored(&second.log, "attic"));
+    assert_eq!(stamps_of(&postgres_rows(&mut client), MCU_ID), expected);
+}
+
+#[test]
+fn a_damaged_journal_is_no_reason_not_to_record() {
+    let cluster = shared_cluster();
+    cluster.create_database("damaged");
+    let server = talking_battery(1);
+    let home = Home::new();
+    std::fs::write(home.path("journal.sqlite"), "this is no database. ".repeat(1000)).unwrap();
+    let (at, url) = (named("attic", server.local_addr()), cluster.url("damaged"));
+    let args = ["-b", &at, "-d", &url, "-i", "1", "--journal", "journal.sqlite"];
+    let mut listener = home.listen(&args);
+    let loud = listener.wait_for(" ERROR ");
+    assert!(loud.contains("journal.sqlite"), "{loud}");
+    listener.wait_for("attic: stored");
+    let ended = listener.stop();
+    let recorded = stamps_of(&postgres_rows(&mut cluster.client("damaged")), MCU_ID);
+    assert_eq!(recorded, stored(&ended.log, "attic"));
+    // Somebody may still want to look at it.
+    let files = std::fs::read_dir(home.path(".")).unwrap().flatten();
+    let damage = |path: std::path::PathBuf| {
+        std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"this is no database"))
+    };
+    assert_eq!(files.filter(|file| damage(file.path())).count(), 1);
+}
