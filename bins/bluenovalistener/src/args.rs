@@ -11,9 +11,14 @@ pub(crate) struct Args {
     #[argh(switch)]
     pub(crate) daemon: bool,
 
-    /// battery to listen to: [NAME=]HOST[:PORT][/PATH], IPv6 in brackets; give it several times
-    /// for several batteries (default 10.0.0.2, port 9000, path /ws/)
-    #[argh(option, short = 'b', arg_name = "battery")]
+    // rustdoc would take the brackets for links.
+    #[argh(
+        option,
+        short = 'b',
+        arg_name = "battery",
+        description = "battery to listen to: [NAME=]HOST[:PORT][/PATH], IPv6 in brackets; give it \
+                       several times for several batteries (default 10.0.0.2, port 9000, path /ws/)"
+    )]
     pub(crate) battery: Vec<String>,
 
     /// database: NAME, postgresql:// URL, key=value conninfo, or sqlite:PATH (default homeauto)
