@@ -1,6 +1,8 @@
-use std::{error, fmt, io};
+use std::{error, fmt, io, time::Duration};
 
 use postgres::error::DbError;
+
+use crate::tls::{self, TlsError};
 
 /// What could not be done in the database, where, and what the server said about it.
 ///
@@ -12,7 +14,30 @@ pub struct Error {
     doing: &'static str,
     target: String,
     remedy: Option<String>,
-    cause: postgres::Error,
+    cause: Cause,
+}
+
+/// What we were doing; reads well before the target.
+pub(crate) const CONNECTING: &str = "connecting to";
+pub(crate) const LOOKING: &str = "looking for battery_pack in";
+pub(crate) const PREPARING: &str = "preparing to insert into battery_pack of";
+pub(crate) const INSERTING: &str = "inserting into battery_pack of";
+pub(crate) const TRYING_OUT: &str = "trying to insert into battery_pack of";
+
+/// Why it could not be done.
+#[derive(Debug)]
+pub(crate) enum Cause {
+    Postgres(postgres::Error),
+    // Boxed for its size.
+    Tls(Box<TlsError>),
+    /// No answer within that time.
+    Late(Duration),
+    /// That many connections were given up, and none of them has ended since.
+    Stuck(usize),
+    Thread(io::Error),
+    Died,
+    /// Nobody waits for the outcome any more.
+    Unwanted,
 }
 
 /// What an [`Error`] means for the rows that were to be delivered.
@@ -28,8 +53,13 @@ pub enum Retry {
 
 impl Error {
     /// `doing` reads well before `target`: "connecting to", "inserting into battery_pack of".
-    pub(crate) fn new(doing: &'static str, target: &str, cause: postgres::Error) -> Self {
-        Self { doing, target: target.to_owned(), remedy: None, cause }
+    pub(crate) fn new(doing: &'static str, target: &str, cause: impl Into<Cause>) -> Self {
+        Self { doing, target: target.to_owned(), remedy: None, cause: cause.into() }
+    }
+
+    /// Nobody waits for the outcome any more, nor for this.
+    pub(crate) fn unwanted(doing: &'static str, target: &str) -> Self {
+        Self::new(doing, target, Cause::Unwanted)
     }
 
     /// Adds what somebody should do about it, for the end of the line.
@@ -39,29 +69,77 @@ impl Error {
 
     /// The server's code for what is wrong; `None` where it was not the server that said so.
     pub fn sqlstate(&self) -> Option<&str> {
-        self.cause.code().map(|code| code.code())
+        self.answer().map(|answer| answer.code().code())
     }
 
     /// What to do with the rows.
     pub fn retry(&self) -> Retry {
-        match self.sqlstate() {
-            Some(code) => classify(code),
-            // Without a code it's the connection, unless the client gave up by itself: for lack
-            // of a password, say.
-            None => match error::Error::source(&self.cause) {
-                Some(source) if !source.is::<io::Error>() => Retry::Hold,
-                _ => Retry::Soon,
+        match &self.cause {
+            Cause::Postgres(e) => match e.code() {
+                Some(code) => classify(code.code()),
+                // Without a code it's the connection, unless the client gave up by itself: for
+                // lack of a password, say, or for a certificate.
+                None => match error::Error::source(e) {
+                    Some(source) if !source.is::<io::Error>() => Retry::Hold,
+                    Some(source) if tls::objection(source).is_some() => Retry::Hold,
+                    _ => Retry::Soon,
+                },
             },
+            Cause::Tls(_) => Retry::Hold,
+            Cause::Late(_) | Cause::Stuck(_) => Retry::Soon,
+            Cause::Thread(_) | Cause::Died | Cause::Unwanted => Retry::Soon,
         }
+    }
+
+    /// Whether the rows took too long, so that fewer of them at once might do.
+    pub fn is_too_slow(&self) -> bool {
+        match &self.cause {
+            Cause::Late(_) => self.doing == INSERTING,
+            // A person who ends a statement has the same code. These words may come in another
+            // language; then the next batch is smaller than it need be, which does no harm.
+            _ => self.answer().is_some_and(|answer| {
+                answer.code().code() == "57014" && !answer.message().contains("user request")
+            }),
+        }
+    }
+
+    fn answer(&self) -> Option<&DbError> {
+        match &self.cause {
+            Cause::Postgres(e) => e.as_db_error(),
+            _ => None,
+        }
+    }
+}
+
+impl From<postgres::Error> for Cause {
+    fn from(error: postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl From<TlsError> for Cause {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(Box::new(error))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.doing, self.target)?;
-        if let Some(answer) = self.cause.as_db_error() {
-            write!(f, ": ")?;
-            write_answer(f, answer)?;
+        match &self.cause {
+            Cause::Postgres(_) => {
+                if let Some(answer) = self.answer() {
+                    write!(f, ": ")?;
+                    write_answer(f, answer)?;
+                }
+            }
+            Cause::Late(limit) => write!(f, ": no answer within {limit:?}")?,
+            Cause::Stuck(count) => {
+                write!(f, ": {count} connections were given up and still hang; waiting for them")?;
+            }
+            Cause::Tls(_) | Cause::Thread(_) => {}
+            Cause::Died => write!(f, ": the thread of the connection died")?,
+            Cause::Unwanted => write!(f, ": given up")?,
         }
         if let Some(remedy) = &self.remedy {
             write!(f, "; {remedy}")?;
@@ -72,8 +150,13 @@ impl fmt::Display for Error {
 
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        // For an answer of the server it would say "db error", and then repeat it.
-        if self.cause.as_db_error().is_some() { None } else { Some(&self.cause) }
+        match &self.cause {
+            // For an answer of the server it would say "db error", and then repeat it.
+            Cause::Postgres(e) if e.as_db_error().is_none() => Some(e),
+            Cause::Tls(e) => Some(&**e),
+            Cause::Thread(e) => Some(e),
+            _ => None,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Delivers records into the `battery_pack` table of a PostgreSQL database, each exactly once.
 //!
 //! [`Settings`] says where the database is, in the words that users of libpq know. [`Sink`] is one
-//! open connection to the table. A batch may be sent again whenever it is not certain that it
+//! open connection to the table; [`Courier`] keeps one on a thread of its own, and never waits longer
+//! than it was told to. A batch may be sent again whenever it is not certain that it
 //! arrived: a row is known by its time and its battery, and what is there already is not added
 //! again, even where a first attempt is still under way, and without a unique key on the table.
 //!
@@ -22,11 +23,20 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod connect;
+mod conninfo;
+mod courier;
 mod error;
+mod limits;
+mod password;
+mod place;
 mod settings;
 mod sink;
 mod table;
+mod tls;
+mod words;
 
+pub use courier::{Courier, Deadlines};
 pub use error::{Error, Retry};
 pub use settings::{Settings, SettingsError};
 pub use sink::{Delivered, Sink};

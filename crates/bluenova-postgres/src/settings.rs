@@ -4,10 +4,9 @@ use std::{
     time::Duration,
 };
 
-use postgres::{
-    Config,
-    config::{Host, SslMode},
-};
+use postgres::{Config, config::Host};
+
+use crate::{place::Place, tls::Encryption, words::Words};
 
 /// Where the database is and who we are to it, as users of libpq say it.
 ///
@@ -15,8 +14,11 @@ use postgres::{
 /// password.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Complete but for the host, which may be left open.
+    /// Complete but for the host, the password where a file has it, and encryption.
     config: Config,
+    places: Vec<Place>,
+    encryption: Encryption,
+    password_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -24,61 +26,100 @@ impl Settings {
     ///
     /// `database` is a name, a URL (`postgresql://` or `postgres://`), or a conninfo string
     /// (`host=db.example dbname=homeauto`). What it leaves open comes from `env`, which looks up
-    /// a variable of the environment: `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`,
-    /// `PGAPPNAME`, `PGCONNECT_TIMEOUT`. `user` comes before all other ways to name the user, who
-    /// is `homeauto` where nothing is said.
+    /// a variable of the environment: `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGDATABASE`, `PGUSER`,
+    /// `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGCONNECT_TIMEOUT`, `PGAPPNAME`,
+    /// `PGOPTIONS` and some more, and `HOME`, where `.pgpass` and `.postgresql/root.crt` lie.
+    /// `user` comes before all other ways to name the user, who is `homeauto` where nothing is
+    /// said.
     ///
-    /// Where nobody names a host, the one that is asked is found anew at each connect: the Unix
-    /// socket in /var/run/postgresql or /tmp, else localhost.
+    /// Several hosts are tried in order at each connect. Where nobody names a host, the one that is
+    /// asked is found anew at each connect: the Unix socket in /var/run/postgresql or /tmp, else
+    /// localhost.
     ///
     /// # Errors
-    /// Where something isn't understood, or asks for encryption, which there is none of yet.
+    /// Where something isn't understood.
     pub fn resolve(
         database: &str,
         user: Option<&str>,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
-        // libpq too takes an empty variable for one that isn't set.
-        let env = |name: &str| env(name).filter(|value| !value.is_empty());
-        let mut config = parse(database, &env)?;
-        fill_in_place(&mut config, &env)?;
-        fill_in_person(&mut config, user, &env);
-        fill_in_manners(&mut config, &env)?;
-        refuse_encryption(&config, &env)?;
-        Ok(Self { config })
+        let mut words = Words::read(database, &env)?;
+        let places = Place::all(&mut words)?;
+        let encryption = Encryption::resolve(&mut words)?;
+        let named = words.take_value("user");
+        let user = user.map(str::to_owned).or(named).unwrap_or_else(|| "homeauto".to_owned());
+        // Without any word libpq takes the user's name.
+        let database = words.take_value("dbname").unwrap_or_else(|| user.clone());
+        let home = words.variable("HOME");
+        let password_file = words
+            .take_value("passfile")
+            .map(PathBuf::from)
+            .or_else(|| home.map(|home| Path::new(&home).join(".pgpass")));
+        let password = words.take_value("password");
+        let manners = Manners::resolve(&mut words, places.len())?;
+
+        let mut config = words.rest()?;
+        config.user(&user).dbname(&database);
+        if let Some(password) = password {
+            config.password(password);
+        }
+        manners.write(&mut config);
+        Ok(Self { config, places, encryption, password_file })
     }
 
     /// A text that is the same whenever database, host, port and user are, and has no password in
     /// it: to name a file after.
     pub fn identity(&self) -> String {
-        format!("{}@{}/{}", self.user(), places(&self.config), self.database())
+        format!("{}@{}/{}", self.user(), self.all_places(), self.database())
     }
 
     pub(crate) fn user(&self) -> &str {
         self.config.get_user().unwrap_or_default()
     }
 
-    /// What to connect to at this moment, and the words for it.
-    pub(crate) fn for_now(&self) -> (Config, String) {
-        let mut config = self.config.clone();
-        if names_no_host(&config) {
-            match socket_folder(&["/var/run/postgresql", "/tmp"], first_port(&config)) {
-                Some(folder) => config.host_path(folder),
-                None => config.host("localhost"),
-            };
-        }
-        let target = format!("{} on {}", self.database(), places(&config));
-        (config, target)
+    pub(crate) fn database(&self) -> &str {
+        self.config.get_dbname().unwrap_or_default()
     }
 
-    fn database(&self) -> &str {
-        self.config.get_dbname().unwrap_or_default()
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    pub(crate) fn encryption(&self) -> &Encryption {
+        &self.encryption
+    }
+
+    /// Where the password is looked for; `None` where it is known, or nobody has a home.
+    pub(crate) fn password_file(&self) -> Option<&Path> {
+        self.password_file.as_deref().filter(|_| self.config.get_password().is_none())
+    }
+
+    /// What the `postgres` crate needs to connect to `place`, but for password and encryption.
+    pub(crate) fn config_for(&self, place: &Place) -> Config {
+        let mut config = self.config.clone();
+        config.port(place.port);
+        if let Some(address) = place.address {
+            config.hostaddr(address);
+        }
+        match (&place.host, place.address) {
+            (Some(Host::Tcp(name)), _) => config.host(name),
+            // Without a name the crate encrypts nothing; an address may stand in a certificate.
+            (_, Some(address)) => config.host(&address.to_string()),
+            (Some(Host::Unix(folder)), None) => config.host_path(folder),
+            (None, None) => &mut config,
+        };
+        config
+    }
+
+    fn all_places(&self) -> String {
+        let places: Vec<_> = self.places.iter().map(ToString::to_string).collect();
+        places.join(",")
     }
 }
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.database(), places(&self.config))
+        write!(f, "{} on {}", self.database(), self.all_places())
     }
 }
 
@@ -91,11 +132,17 @@ pub enum SettingsError {
     #[error("the name of the database is empty")]
     Empty,
     /// It isn't a URL or conninfo string after all.
-    #[error("can't read the address of the database (a name, a URL or key=value pairs)")]
-    Address(#[source] postgres::Error),
+    #[error("can't read the address of the database (a name, a URL or key=value pairs): {0}")]
+    Address(&'static str),
     /// The first one of two ends the password.
     #[error("there is an @ too many in the database's URL; in a password, write %40 for it")]
     StrayAt,
+    /// There is no such keyword, or it isn't for this program.
+    #[error("can't read the address of the database: {0} isn't among its settings")]
+    Unknown(String),
+    /// A setting has a value that it can't have.
+    #[error("can't read the settings of the connection")]
+    Manners(#[source] postgres::Error),
     /// There must be one port for all hosts, or one for each.
     #[error("{ports} ports for {hosts} hosts; name one for all, or one for each")]
     Ports {
@@ -104,209 +151,99 @@ pub enum SettingsError {
         /// How many ports there are.
         ports: usize,
     },
-    /// A variable of the environment can't be used.
+    /// There must be one address for each name.
+    #[error("{addresses} addresses (hostaddr) for {hosts} hosts; name one for each")]
+    Addresses {
+        /// How many hosts there are.
+        hosts: usize,
+        /// How many addresses there are.
+        addresses: usize,
+    },
+    /// A keyword or a variable of the environment can't be used.
     #[error("{name} is {value:?}; it must be {allowed}")]
-    Variable {
-        /// The variable.
-        name: &'static str,
+    Value {
+        /// The keyword or variable.
+        name: String,
         /// What it is set to.
         value: String,
         /// What it may be set to.
         allowed: &'static str,
     },
-    /// Encryption is asked for.
-    #[error(
-        "{0} asks for an encrypted connection, which this version cannot make; a Unix socket, a \
-         tunnel, or sslmode=disable does without"
-    )]
-    Encryption(&'static str),
+    /// Anybody can have a certificate that the system trusts.
+    #[error("sslrootcert=system needs sslmode=verify-full")]
+    SystemRoots,
 }
 
+impl SettingsError {
+    pub(crate) fn value(name: &str, value: &str, allowed: &'static str) -> Self {
+        Self::Value { name: name.to_owned(), value: value.to_owned(), allowed }
+    }
+
+    pub(crate) fn unknown(key: &str) -> Self {
+        // What looks like no keyword may be a piece of a password.
+        let is_word = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        Self::Unknown(if is_word { format!("`{key}`") } else { "a key".to_owned() })
+    }
+}
+
+/// How to behave on the connection.
+struct Manners {
+    application_name: String,
+    options: Option<String>,
+    connect_timeout: Duration,
+    tcp_user_timeout: Duration,
+}
+
+/// For all hosts together, so that the last one has its turn too.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-const PORT: u16 = 5432;
+/// What a busy host may need in any case, as libpq has it.
+const LEAST_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// libpq's rule for what is a name and what is more.
-fn parse(database: &str, env: &impl Fn(&str) -> Option<String>) -> Result<Config, SettingsError> {
-    let is_url = ["postgresql://", "postgres://"].iter().any(|scheme| database.starts_with(scheme));
-    let config = if is_url {
-        // The parser would fill in 5432, and nobody could tell any more that it did.
-        let port = env("PGPORT").unwrap_or_else(|| PORT.to_string());
-        fill_in_url_port(database, &port).parse()
-    } else if database.contains('=') {
-        database.parse()
-    } else if database.is_empty() {
-        return Err(SettingsError::Empty);
-    } else {
-        let mut config = Config::new();
-        config.dbname(database);
-        Ok(config)
-    };
-    config.map_err(SettingsError::Address)
-}
-
-/// Gives `port` to each host of the URL that has none.
-fn fill_in_url_port(url: &str, port: &str) -> String {
-    let scheme = url.find("://").map_or(0, |at| at + 3);
-    let start = url[scheme..].find('@').map_or(scheme, |at| scheme + at + 1);
-    let end = url[start..].find(['/', '?']).map_or(url.len(), |at| start + at);
-    let hosts: Vec<String> = url[start..end]
-        .split(',')
-        .map(|host| {
-            let after_address = host.rsplit_once(']').map_or(host, |(_, after)| after);
-            if host.is_empty() || after_address.contains(':') {
-                host.to_owned()
-            } else {
-                format!("{host}:{port}")
-            }
-        })
-        .collect();
-    format!("{}{}{}", &url[..start], hosts.join(","), &url[end..])
-}
-
-fn fill_in_place(
-    config: &mut Config,
-    env: &impl Fn(&str) -> Option<String>,
-) -> Result<(), SettingsError> {
-    if names_no_host(config)
-        && let Some(hosts) = env("PGHOST")
-    {
-        for host in hosts.split(',') {
-            config.host(host);
-        }
-    }
-    if config.get_ports().is_empty() {
-        let value = env("PGPORT").unwrap_or_else(|| PORT.to_string());
-        for port in value.split(',') {
-            let port = port.trim().parse().ok().filter(|&port| port > 0);
-            config.port(port.ok_or_else(|| SettingsError::Variable {
-                name: "PGPORT",
-                value: value.clone(),
-                allowed: "a port, 1 to 65535",
-            })?);
-        }
-    }
-    let is_stray = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
-    if config.get_hosts().iter().any(is_stray) {
-        return Err(SettingsError::StrayAt);
-    }
-    let hosts = config.get_hosts().len().max(config.get_hostaddrs().len()).max(1);
-    let ports = config.get_ports().len();
-    if ports != 1 && ports != hosts {
-        return Err(SettingsError::Ports { hosts, ports });
-    }
-    Ok(())
-}
-
-fn fill_in_person(config: &mut Config, user: Option<&str>, env: &impl Fn(&str) -> Option<String>) {
-    let named = config.get_user().filter(|name| !name.is_empty()).map(str::to_owned);
-    let user = user
-        .map(str::to_owned)
-        .or(named)
-        .or_else(|| env("PGUSER"))
-        .unwrap_or_else(|| "homeauto".to_owned());
-    if config.get_dbname().is_none_or(str::is_empty) {
-        // Without any word libpq takes the user's name.
-        config.dbname(&env("PGDATABASE").unwrap_or_else(|| user.clone()));
-    }
-    config.user(&user);
-    if config.get_password().is_none()
-        && let Some(password) = env("PGPASSWORD")
-    {
-        config.password(password);
-    }
-}
-
-fn fill_in_manners(
-    config: &mut Config,
-    env: &impl Fn(&str) -> Option<String>,
-) -> Result<(), SettingsError> {
-    if config.get_application_name().is_none() {
-        let name = env("PGAPPNAME");
-        config.application_name(name.as_deref().unwrap_or("bluenovalistener"));
-    }
-    if config.get_connect_timeout().is_none() {
-        let timeout = match env("PGCONNECT_TIMEOUT") {
-            None => CONNECT_TIMEOUT,
-            Some(value) => match value.trim().parse() {
+impl Manners {
+    fn resolve(words: &mut Words<'_>, hosts: usize) -> Result<Self, SettingsError> {
+        let mut number = |key| match words.take(key) {
+            None => Ok(None),
+            Some((name, value)) => match value.trim().parse::<i64>() {
                 // "For ever" to libpq, but not to us, who have something else to do.
-                Ok(..=0) => CONNECT_TIMEOUT,
-                Ok(seconds @ 1..) => Duration::from_secs(i64::unsigned_abs(seconds)),
-                Err(_) => {
-                    return Err(SettingsError::Variable {
-                        name: "PGCONNECT_TIMEOUT",
-                        value,
-                        allowed: "a number of seconds",
-                    });
-                }
+                Ok(..=0) => Ok(None),
+                Ok(number) => Ok(Some(number.unsigned_abs())),
+                Err(_) => Err(SettingsError::value(&name, &value, "a whole number")),
             },
         };
-        config.connect_timeout(timeout);
+        let share = CONNECT_TIMEOUT / u32::try_from(hosts).unwrap_or(u32::MAX);
+        let connect_timeout = number("connect_timeout")?
+            .map_or(share.max(LEAST_CONNECT_TIMEOUT), Duration::from_secs);
+        // Milliseconds to libpq, and seconds to the `postgres` crate.
+        let tcp_user_timeout =
+            number("tcp_user_timeout")?.map_or(Duration::from_secs(60), Duration::from_millis);
+        let application_name = words.take_value("application_name");
+        Ok(Self {
+            application_name: application_name.unwrap_or_else(|| "bluenovalistener".to_owned()),
+            options: words.take_value("options"),
+            connect_timeout,
+            tcp_user_timeout,
+        })
     }
-    // The crate's own time is two hours, as the system's; that's two hours without a row.
-    if config.get_keepalives_idle() >= Duration::from_secs(2 * 60 * 60) {
-        config.keepalives_idle(Duration::from_secs(30));
-    }
-    if config.get_keepalives_interval().is_none() {
-        config.keepalives_interval(Duration::from_secs(10));
-    }
-    if config.get_keepalives_retries().is_none() {
-        config.keepalives_retries(3);
-    }
-    Ok(())
-}
 
-/// Silently doing without what was asked for would be worse than not connecting.
-fn refuse_encryption(
-    config: &Config,
-    env: &impl Fn(&str) -> Option<String>,
-) -> Result<(), SettingsError> {
-    let wanted = env("PGSSLMODE");
-    match config.get_ssl_mode() {
-        SslMode::Disable => Ok(()),
-        SslMode::Require => Err(SettingsError::Encryption("sslmode=require")),
-        _ if matches!(wanted.as_deref(), Some("require" | "verify-ca" | "verify-full")) => {
-            Err(SettingsError::Encryption("PGSSLMODE"))
+    fn write(self, config: &mut Config) {
+        config.application_name(&self.application_name);
+        if let Some(options) = &self.options {
+            config.options(options);
         }
-        _ => Ok(()),
+        config.connect_timeout(self.connect_timeout);
+        config.tcp_user_timeout(self.tcp_user_timeout);
+        // The crate's own time is two hours, as the system's; that's two hours without a row.
+        if config.get_keepalives_idle() >= Duration::from_secs(2 * 60 * 60) {
+            config.keepalives_idle(Duration::from_secs(30));
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(Duration::from_secs(10));
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(3);
+        }
     }
-}
-
-fn names_no_host(config: &Config) -> bool {
-    config.get_hosts().is_empty() && config.get_hostaddrs().is_empty()
-}
-
-fn first_port(config: &Config) -> u16 {
-    config.get_ports().first().copied().unwrap_or(PORT)
-}
-
-/// `host:port`, or several of them with commas.
-fn places(config: &Config) -> String {
-    let hosts = config.get_hosts().iter().map(|host| match host {
-        Host::Tcp(name) if name.contains(':') => format!("[{name}]"),
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(folder) => folder.display().to_string(),
-    });
-    let mut hosts: Vec<String> = hosts.collect();
-    // Where both are given, the address is what is connected to.
-    if hosts.is_empty() {
-        hosts.extend(config.get_hostaddrs().iter().map(ToString::to_string));
-    }
-    if hosts.is_empty() {
-        hosts.push("this machine".to_owned());
-    }
-    let ports = config.get_ports();
-    let pairs = hosts.iter().enumerate().map(|(i, host)| {
-        let port = ports.get(i).or(ports.first()).unwrap_or(&PORT);
-        format!("{host}:{port}")
-    });
-    pairs.collect::<Vec<_>>().join(",")
-}
-
-/// The first one of `folders` that has a server's Unix socket.
-fn socket_folder(folders: &[impl AsRef<Path>], port: u16) -> Option<PathBuf> {
-    let has_socket = |folder: &&Path| folder.join(format!(".s.PGSQL.{port}")).exists();
-    folders.iter().map(AsRef::as_ref).find(has_socket).map(Path::to_owned)
 }
 
 #[cfg(test)]
@@ -354,7 +291,12 @@ mod tests {
             ("dbname=house", None, "PGHOST=h PGUSER=eve", "eve@h:5432/house"),
             ("host=h port=3", None, "PGDATABASE=house PGPORT=9", "homeauto@h:3/house"),
             ("host='/tmp/a b' user=bob", None, "", "bob@/tmp/a b:5432/bob"),
-            ("hostaddr=127.0.0.1 dbname=x", None, "PGHOST=h", "homeauto@127.0.0.1:5432/x"),
+            ("hostaddr=127.0.0.1 dbname=x", None, "", "homeauto@127.0.0.1:5432/x"),
+            ("hostaddr=127.0.0.1 dbname=x", None, "PGHOST=h", "homeauto@h:5432/x"),
+            ("host=h dbname=x", None, "PGHOSTADDR=127.0.0.1", "homeauto@h:5432/x"),
+            ("x", None, "PGHOSTADDR=::1,10.0.0.1 PGPORT=7", "homeauto@[::1]:7,10.0.0.1:7/x"),
+            ("host=a,,b port=1,,3 dbname=x", None, "", "homeauto@a:1,this machine:5432,b:3/x"),
+            ("host=a host=b dbname=x", None, "", "homeauto@b:5432/x"),
         ] {
             let settings = resolve(database, user, environment).expect(database);
             assert_eq!(settings.identity(), expected, "{database:?} {user:?} {environment:?}");
@@ -365,25 +307,41 @@ mod tests {
     fn what_cannot_be_meant_is_refused() {
         for (database, environment, expected) in [
             ("", "", "the name of the database is empty"),
-            ("port=x", "", "can't read the address of the database"),
-            ("hots=h", "", "can't read the address of the database"),
-            ("postgresql://h:99999/x", "", "can't read the address of the database"),
+            ("u:sesame@h/x", "", "can't read the address of the database (a name, a URL or"),
+            (
+                "postgresql:/u:sesame@h/x",
+                "",
+                "can't read the address of the database (a name, a URL or",
+            ),
+            (
+                "host=h,password=sesame",
+                "",
+                "can't read the address of the database (a name, a URL or",
+            ),
+            ("port=x", "", "port is \"x\"; it must be a port"),
+            ("hots=h", "", "can't read the address of the database: `hots` isn't among"),
+            ("password=a SESAME!sesame=b", "", "can't read the address of the database: a key"),
+            ("host=h sesame", "", "can't read the address of the database (a name, a URL or"),
+            ("postgresql://h:99999/x", "", "port is \"99999\"; it must be a port"),
             ("postgresql://u:sesame@s@h/x", "", "there is an @ too many"),
             ("x", "PGPORT=0", "PGPORT is \"0\"; it must be a port"),
             ("x", "PGPORT=abc", "PGPORT is \"abc\"; it must be a port"),
             ("x", "PGHOST=a PGPORT=1,2", "2 ports for 1 hosts"),
             ("host=a,b,c port=1,2", "", "2 ports for 3 hosts"),
+            ("host=a,b", "PGHOSTADDR=::1", "1 addresses (hostaddr) for 2 hosts"),
+            ("hostaddr=h", "", "hostaddr is \"h\"; it must be an IP address"),
             ("x", "PGCONNECT_TIMEOUT=soon", "PGCONNECT_TIMEOUT is \"soon\""),
-            ("postgresql://h/x?sslmode=require", "", "sslmode=require asks for an encrypted"),
-            ("sslmode=require", "", "sslmode=require asks for an encrypted"),
-            ("x", "PGSSLMODE=verify-full", "PGSSLMODE asks for an encrypted"),
+            ("keepalives=x", "", "can't read the settings of the connection"),
+            ("target_session_attrs=x", "", "can't read the settings of the connection"),
+            ("sslmode=always", "", "sslmode is \"always\"; it must be disable, allow, prefer"),
+            ("x", "PGSSLMODE=1", "PGSSLMODE is \"1\"; it must be disable, allow, prefer"),
+            ("sslrootcert=system sslmode=require", "", "sslrootcert=system needs sslmode=verif"),
+            ("x", "PGGSSENCMODE=require", "PGGSSENCMODE is \"require\"; it must be disable"),
         ] {
             let error = resolve(database, None, environment).expect_err(database).to_string();
             assert!(error.starts_with(expected), "{database:?} {environment:?}: {error}");
             assert!(!error.contains("sesame"), "{error}");
         }
-        assert!(resolve("sslmode=disable", None, "PGSSLMODE=require").is_ok());
-        assert!(resolve("sslmode=prefer", None, "PGSSLMODE=prefer").is_ok());
     }
 
     #[test]
@@ -395,6 +353,10 @@ mod tests {
             ("x", "PGCONNECT_TIMEOUT=3", 3),
             ("dbname=x connect_timeout=4", "PGCONNECT_TIMEOUT=3", 4),
             ("dbname=x connect_timeout=0", "", 10),
+            ("host=a,b,c,d,e", "", 2),
+            ("host=a,b,c,d,e,f", "", 2),
+            ("host=a,b", "", 5),
+            ("host=a,b connect_timeout=20", "", 20),
         ] {
             let settings = resolve(database, None, environment).expect(database);
             let expected = Duration::from_secs(seconds);
@@ -423,19 +385,5 @@ mod tests {
                 assert!(!text.contains("sesame"), "{text}");
             }
         }
-    }
-
-    #[test]
-    fn the_socket_is_looked_for_whenever_it_is_needed() {
-        let folder = std::env::temp_dir().join(format!("bluenova-socket-{}", std::process::id()));
-        let socket = folder.join(".s.PGSQL.5433");
-        std::fs::create_dir_all(&folder).unwrap();
-        let folders = [Path::new("/nowhere"), &folder];
-        assert_eq!(socket_folder(&folders, 5433), None);
-        std::fs::write(&socket, "").unwrap();
-        assert_eq!(socket_folder(&folders, 5433).as_ref(), Some(&folder));
-        assert_eq!(socket_folder(&folders, 5432), None);
-        std::fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(socket_folder(&folders, 5433), None);
     }
 }

@@ -1,10 +1,17 @@
-use std::{collections::HashSet, fmt::Write};
+use std::{collections::HashSet, fmt::Write, time::Duration};
 
 use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE, Value};
-use postgres::{Client, NoTls, Statement, types::ToSql};
+use postgres::{Client, Statement, types::ToSql};
 use time::{PrimitiveDateTime, UtcDateTime};
 
-use crate::{Error, LOCK_CLASS, Settings, table};
+use crate::{
+    Error, LOCK_CLASS, Settings,
+    connect::{self, Session},
+    courier::Leash,
+    error::{Cause, INSERTING, LOOKING, PREPARING, TRYING_OUT},
+    limits::LIMITS,
+    table,
+};
 
 /// One open connection to the table.
 pub struct Sink {
@@ -13,6 +20,7 @@ pub struct Sink {
     target: String,
     user: String,
     notes: Vec<String>,
+    leash: Leash,
     /// A transaction could not be ended.
     stuck: bool,
 }
@@ -35,22 +43,31 @@ impl Sink {
     /// Where the database can't be reached or refuses, or has no table with our columns and
     /// doesn't let us create it.
     pub fn connect(settings: &Settings) -> Result<Self, Error> {
-        let (mut config, target) = settings.for_now();
-        config.notice_callback(|notice| log::debug!("PostgreSQL: {notice}"));
-        let user = settings.user().to_owned();
-        let mut client = config.connect(NoTls).map_err(|e| {
-            let missing = e.code().is_some_and(|code| code.code() == "3D000");
-            let remedy = missing.then(|| "create it, for example with `createdb`".to_owned());
-            Error::new("connecting to", &target, e).with_remedy(remedy)
-        })?;
-        let notes = table::ensure(&mut client, &target, &user)?;
-        let insert = client
-            .prepare(&insert_sql())
-            .map_err(|e| Error::new("preparing to insert into battery_pack of", &target, e))?;
-        Ok(Self { client, insert, target, user, notes, stuck: false })
+        Self::open(settings, Leash::default())
     }
 
-    /// What people should know about the table, although rows get into it.
+    /// Stops, at the next step, when `leash` is cut.
+    pub(crate) fn open(settings: &Settings, leash: Leash) -> Result<Self, Error> {
+        let Session { mut client, target, mut notes } = connect::connect(settings, &leash)?;
+        let user = settings.user().to_owned();
+        let place = target.as_str();
+        let failed = |doing| move |cause: postgres::Error| Error::new(doing, place, cause);
+        if leash.is_cut() {
+            return Err(Error::unwanted(LOOKING, &target));
+        }
+        // In one message, for lines on which each takes its time; and in a transaction, under its
+        // limits, for preparing waits as long as somebody holds a lock on the table.
+        if !table::is_complete(&mut client, &begin(&[])).map_err(failed(LOOKING))? {
+            client.batch_execute("ROLLBACK").map_err(failed(LOOKING))?;
+            notes.extend(table::ensure(&mut client, &target, &user)?);
+            client.batch_execute(&begin(&[])).map_err(failed(PREPARING))?;
+        }
+        let insert = client.prepare(&insert_sql()).map_err(failed(PREPARING))?;
+        client.batch_execute("COMMIT").map_err(failed(PREPARING))?;
+        Ok(Self { client, insert, target, user, notes, leash, stuck: false })
+    }
+
+    /// What people should know about the connection and the table, although rows get into it.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -71,14 +88,26 @@ impl Sink {
             Ok(added) => {
                 Ok(Delivered { added, known: (records.len() as u64).saturating_sub(added) })
             }
-            Err(e) => {
+            Err(cause) => Err(self.failed(INSERTING, cause)),
+        }
+    }
+
+    /// Tells whether a row like that would be taken: inserts it at a time close by, at which there
+    /// is none yet, and takes it back.
+    ///
+    /// Before a row is set aside because the server refuses it, one that was fine before should
+    /// pass; otherwise it's the table that refuses everything.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver) has them.
+    pub fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
+        match self.try_out(record) {
+            Ok(()) => {
+                // Where that fails the connection is gone, and the row with it.
                 self.stuck = self.client.batch_execute("ROLLBACK").is_err();
-                let forbidden = e.code().is_some_and(|code| code.code() == "42501");
-                let remedy =
-                    forbidden.then(|| format!("let its owner run {}", table::grant(&self.user)));
-                Err(Error::new("inserting into battery_pack of", &self.target, e)
-                    .with_remedy(remedy))
+                Ok(())
             }
+            Err(cause) => Err(self.failed(TRYING_OUT, cause)),
         }
     }
 
@@ -87,14 +116,49 @@ impl Sink {
         self.stuck || self.client.is_closed()
     }
 
-    fn insert(&mut self, records: &[&PackRecord]) -> Result<u64, postgres::Error> {
+    fn insert(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
         self.client.batch_execute(&begin(records))?;
+        let added = self.add(records)?;
+        self.check_leash()?;
+        self.client.batch_execute("COMMIT")?;
+        Ok(added)
+    }
+
+    fn try_out(&mut self, record: &PackRecord) -> Result<(), Cause> {
+        self.client.batch_execute(&begin(&[record]))?;
+        // One that is there already would not be inserted, and prove nothing.
+        for distance in 1..=3 {
+            let mut near = record.clone();
+            near.insert_time_utc = close_to(record.insert_time_utc, distance);
+            if self.add(&[&near])? > 0 {
+                break;
+            }
+        }
+        // What is deferred would be checked by the COMMIT that doesn't come.
+        self.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE")?;
+        Ok(())
+    }
+
+    fn add(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
+        self.check_leash()?;
         let arrays: Vec<_> = COLUMNS.iter().map(|column| array(column, records)).collect();
         let parameters: Vec<&(dyn ToSql + Sync)> =
             arrays.iter().map(|array| -> &(dyn ToSql + Sync) { &**array }).collect();
-        let added = self.client.execute(&self.insert, &parameters)?;
-        self.client.batch_execute("COMMIT")?;
-        Ok(added)
+        Ok(self.client.execute(&self.insert, &parameters)?)
+    }
+
+    fn check_leash(&self) -> Result<(), Cause> {
+        if self.leash.is_cut() { Err(Cause::Unwanted) } else { Ok(()) }
+    }
+
+    /// Ends the transaction, and says what was wrong.
+    fn failed(&mut self, doing: &'static str, cause: Cause) -> Error {
+        // The end of the connection is the end of the transaction too.
+        self.stuck = self.leash.is_cut() || self.client.batch_execute("ROLLBACK").is_err();
+        let error = Error::new(doing, &self.target, cause);
+        let forbidden = error.sqlstate() == Some("42501");
+        let remedy = forbidden.then(|| format!("let its owner run {}", table::grant(&self.user)));
+        error.with_remedy(remedy)
     }
 }
 
@@ -122,7 +186,7 @@ fn begin(records: &[&PackRecord]) -> String {
     buckets.sort_unstable();
     buckets.dedup();
 
-    let mut sql = BEGIN.join("; ");
+    let mut sql = [&BEGIN[..], &LIMITS].concat().join("; ");
     for bucket in buckets {
         let _ = write!(sql, "; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {bucket})");
     }
@@ -199,6 +263,13 @@ fn timestamp(time: UtcDateTime) -> PrimitiveDateTime {
     PrimitiveDateTime::new(time.date(), time.time().truncate_to_microsecond())
 }
 
+/// So many microseconds later, or, at the end of time, earlier.
+fn close_to(time: UtcDateTime, microseconds: u64) -> UtcDateTime {
+    let distance = Duration::from_micros(microseconds);
+    let later = time.checked_add(distance.try_into().unwrap_or_default());
+    later.unwrap_or_else(|| time - distance)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +278,7 @@ mod tests {
     fn locks_are_few_and_in_order() {
         let records = [200, 3, 64, 131, 3].map(|id| PackRecord::new(UtcDateTime::UNIX_EPOCH, id));
         let sql = begin(&records.iter().collect::<Vec<_>>());
-        let locks: Vec<&str> = sql.split("; ").skip(BEGIN.len()).collect();
+        let locks: Vec<&str> = sql.split("; ").skip(BEGIN.len() + LIMITS.len()).collect();
         let lock = |bucket| format!("SELECT pg_advisory_xact_lock(1112436598, {bucket})");
         assert_eq!(locks, [lock(0), lock(3), lock(8)]);
     }

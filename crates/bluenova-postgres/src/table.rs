@@ -1,7 +1,7 @@
 use bluenova_record::{CreateTable, TABLE, TIME_INDEX};
-use postgres::Client;
+use postgres::{Client, SimpleQueryMessage};
 
-use crate::{Error, LOCK_CLASS};
+use crate::{Error, LOCK_CLASS, error::LOOKING, limits::LOCK_LIMIT};
 
 /// The statements that create the table and its index, ready for `psql`.
 ///
@@ -18,14 +18,19 @@ pub fn schema() -> String {
 /// buckets of batteries, which count from 0.
 const LOCK: i32 = -1;
 
+/// Whether nothing is missing; executes `before` first, in the same message.
+pub(crate) fn is_complete(client: &mut Client, before: &str) -> Result<bool, postgres::Error> {
+    Ok(look(client, before)? == Found::Everything)
+}
+
 /// Sees to it that the table is there. What is wrong but does no harm to the rows comes back as
 /// notes for people.
 pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Vec<String>, Error> {
-    let looking = |e| Error::new("looking for battery_pack in", target, e);
-    if look(client).map_err(looking)? == Found::Nothing {
+    let looking = |e| Error::new(LOOKING, target, e);
+    if look(client, "").map_err(looking)? == Found::Nothing {
         let created = create(client, &schema());
         // It may have come into being meanwhile, by other hands.
-        if look(client).map_err(looking)? == Found::Nothing
+        if look(client, "").map_err(looking)? == Found::Nothing
             && let Err(e) = created
         {
             let error = Error::new("creating battery_pack in", target, e);
@@ -36,7 +41,7 @@ pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Ve
             ))));
         }
     }
-    if look(client).map_err(looking)? == Found::Table
+    if look(client, "").map_err(looking)? == Found::Table
         && let Err(e) = create(client, &create_index())
     {
         if client.is_closed() {
@@ -72,18 +77,25 @@ enum Found {
 }
 
 /// The table is the one that the search path leads to, as for the statements that use it.
-fn look(client: &mut Client) -> Result<Found, postgres::Error> {
+fn look(client: &mut Client, before: &str) -> Result<Found, postgres::Error> {
     // An index on mcu_id and insert_time_utc, in this order, is as good for us.
     let sql = format!(
-        "SELECT c.relkind NOT IN ('r', 'p') OR EXISTS (
+        "{before}; SELECT c.relkind NOT IN ('r', 'p') OR EXISTS (
             SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
             WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL
               AND a.attname = 'insert_time_utc' AND a.attnum IN (i.indkey[0], i.indkey[1]))
-         FROM pg_class c WHERE c.oid = to_regclass('{TABLE}')"
+         AS is_complete FROM pg_class c WHERE c.oid = to_regclass('{TABLE}')"
     );
-    Ok(match client.query_opt(&sql, &[])? {
+    // What comes before may have rows of its own.
+    let is_complete = client.simple_query(&sql)?.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            row.try_get("is_complete").ok().flatten().map(str::to_owned)
+        }
+        _ => None,
+    });
+    Ok(match is_complete.as_deref() {
         None => Found::Nothing,
-        Some(row) if row.try_get(0)? => Found::Everything,
+        Some("t") => Found::Everything,
         Some(_) => Found::Table,
     })
 }
@@ -96,6 +108,7 @@ fn create(client: &mut Client, sql: &str) -> Result<(), postgres::Error> {
         .replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ");
     let result = client.batch_execute(&format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED;
+         {LOCK_LIMIT};
          SELECT pg_advisory_xact_lock({LOCK_CLASS}, {LOCK});
          {sql};
          COMMIT"

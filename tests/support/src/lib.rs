@@ -1,4 +1,5 @@
-//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], and [`wait_until`].
+//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`Proxy`] on which things
+//! go wrong, processes that stand still ([`Frozen`]), and [`wait_until`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -17,7 +18,9 @@
 )]
 
 mod cluster;
+mod frozen;
 mod programs;
+mod proxy;
 
 use std::{
     thread,
@@ -25,6 +28,8 @@ use std::{
 };
 
 pub use cluster::{Cluster, Mode, SUPERUSER};
+pub use frozen::Frozen;
+pub use proxy::{Point, Proxy};
 
 /// Returns as soon as `condition` holds; asks every few milliseconds.
 ///

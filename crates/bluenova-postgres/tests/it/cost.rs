@@ -104,6 +104,9 @@ fn settings_are_the_transactions_own() {
         ("jit", "off"),
         ("enable_seqscan", "off"),
         ("application_name", "bluenovalistener"),
+        ("lock_timeout", "10000"),
+        ("statement_timeout", "30000"),
+        ("idle_in_transaction_session_timeout", "60000"),
     ] {
         let sql = "SELECT setting FROM seen WHERE name = $1";
         let setting: String = house.client().query_one(sql, &[&name]).unwrap().get(0);

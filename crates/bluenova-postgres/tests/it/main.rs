@@ -8,8 +8,15 @@
 )]
 
 mod cost;
+mod courier;
+mod encryption;
 mod errors;
+mod flat;
+mod hosts;
+mod limits;
 mod once;
+mod passwords;
+mod probe;
 mod rows;
 mod table;
 

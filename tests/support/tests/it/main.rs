@@ -7,6 +7,8 @@
     reason = "that is how a test fails"
 )]
 
+mod proxy;
+
 use std::{
     env, fs,
     io::{BufRead, BufReader},

@@ -1,0 +1,207 @@
+//! The forms in which libpq takes the place and the manners of a connection, as pairs of a keyword
+//! and its value: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
+
+use std::{iter::Peekable, str::Chars};
+
+use percent_encoding::percent_decode_str;
+
+use crate::SettingsError;
+
+pub(crate) type Pairs = Vec<(String, String)>;
+
+/// Reads a URL, a conninfo string or, where it is neither, the name of a database.
+pub(crate) fn pairs(text: &str) -> Result<Pairs, SettingsError> {
+    let after_scheme =
+        ["postgresql://", "postgres://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    if let Some(rest) = after_scheme {
+        url(rest)
+    } else if text.contains('=') {
+        conninfo(text)
+    } else if text.is_empty() {
+        Err(SettingsError::Empty)
+    } else if text.contains('@') || text.contains("//") {
+        // Taken for a name it would be shown, with the password that may be in it.
+        Err(SettingsError::Address("a URL begins with postgresql://"))
+    } else {
+        Ok(vec![("dbname".to_owned(), text.to_owned())])
+    }
+}
+
+/// Writes pairs so that the parser of the `postgres` crate reads them.
+pub(crate) fn print(pairs: &[(String, String)]) -> String {
+    let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
+    let printed = pairs.iter().map(|(key, value)| format!("{key}='{}'", quoted(value)));
+    printed.collect::<Vec<_>>().join(" ")
+}
+
+/// `host=db.example dbname='my house'`
+fn conninfo(text: &str) -> Result<Pairs, SettingsError> {
+    let mut rest = text.chars().peekable();
+    let mut pairs = vec![];
+    loop {
+        skip_spaces(&mut rest);
+        if rest.peek().is_none() {
+            return Ok(pairs);
+        }
+        let mut key = String::new();
+        while let Some(c) = rest.next_if(|&c| c != '=' && !c.is_ascii_whitespace()) {
+            key.push(c);
+        }
+        skip_spaces(&mut rest);
+        if rest.next_if_eq(&'=').is_none() {
+            return Err(SettingsError::Address("a word stands there without a ="));
+        }
+        skip_spaces(&mut rest);
+        let value = value(&mut rest)?;
+        if key == "host" && value.contains(',') && value.contains('=') {
+            return Err(SettingsError::Address("there are spaces between the words, not commas"));
+        }
+        pairs.push((key, value));
+    }
+}
+
+fn skip_spaces(rest: &mut Peekable<Chars<'_>>) {
+    while rest.next_if(char::is_ascii_whitespace).is_some() {}
+}
+
+fn value(rest: &mut Peekable<Chars<'_>>) -> Result<String, SettingsError> {
+    let is_quoted = rest.next_if_eq(&'\'').is_some();
+    let mut value = String::new();
+    loop {
+        match rest.next() {
+            Some('\\') => value.extend(rest.next()),
+            Some('\'') if is_quoted => return Ok(value),
+            Some(c) if !is_quoted && c.is_ascii_whitespace() => return Ok(value),
+            Some(c) => value.push(c),
+            None if is_quoted => return Err(SettingsError::Address("a quote isn't closed")),
+            None => return Ok(value),
+        }
+    }
+}
+
+/// `user:password@host:port,host:port/dbname?key=value&key=value`, each part of which may be
+/// missing. A port that is missing is an empty one in the list.
+fn url(rest: &str) -> Result<Pairs, SettingsError> {
+    let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
+    let (person, places) = authority.split_once('@').unwrap_or(("", authority));
+    let (user, password) = person.split_once(':').unwrap_or((person, ""));
+    let places = places.split(',').map(host_and_port).collect::<Result<Vec<_>, _>>()?;
+    let hosts = list(places.iter().map(|(host, _)| *host));
+    let ports = list(places.iter().map(|(_, port)| *port));
+
+    let mut pairs = vec![];
+    let mut push = |key: &str, value: &str| -> Result<(), SettingsError> {
+        if !value.is_empty() {
+            pairs.push((decode(key)?, decode(value)?));
+        }
+        Ok(())
+    };
+    push("user", user)?;
+    push("password", password)?;
+    push("dbname", name)?;
+    push("host", &hosts)?;
+    push("port", &ports)?;
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            // As JDBC says it, and libpq understands it.
+            Some(("ssl", "true")) => push("sslmode", "require")?,
+            Some((key, value)) => push(key, value)?,
+            None => return Err(SettingsError::Address("a word stands there without a =")),
+        }
+    }
+    Ok(pairs)
+}
+
+fn host_and_port(place: &str) -> Result<(&str, &str), SettingsError> {
+    let Some(bracketed) = place.strip_prefix('[') else {
+        return Ok(place.split_once(':').unwrap_or((place, "")));
+    };
+    match bracketed.split_once(']') {
+        Some((host, "")) => Ok((host, "")),
+        Some((host, rest)) if rest.starts_with(':') => Ok((host, &rest[1..])),
+        _ => {
+            Err(SettingsError::Address("a [ isn't closed, or something other than a port follows"))
+        }
+    }
+}
+
+/// Empty where all items are.
+fn list<'a>(items: impl Iterator<Item = &'a str> + Clone) -> String {
+    if items.clone().all(str::is_empty) {
+        return String::new();
+    }
+    items.collect::<Vec<_>>().join(",")
+}
+
+fn decode(text: &str) -> Result<String, SettingsError> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| SettingsError::Address("a % stands for no UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `expected` is `key=value` with `|` between.
+    fn check(text: &str, expected: &str) {
+        let read = pairs(text).expect(text);
+        let shown: Vec<_> = read.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(shown.join("|"), expected, "{text}");
+        if !read.is_empty() {
+            assert_eq!(pairs(&print(&read)).expect(text), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_conninfo_strings_are_read_as_libpq_reads_them() {
+        check("homeauto", "dbname=homeauto");
+        check("my house", "dbname=my house");
+        check("host=h", "host=h");
+        check("  host = h\tport\n=\n 5 ", "host=h|port=5");
+        check("host='' user=''", "host=|user=");
+        check(r"password='it\'s \\ = x' dbname=a\ b\'", r"password=it's \ = x|dbname=a b'");
+        check("host= port=5", "host=port=5");
+        check("password=", "password=");
+        check(r"password=\", "password=");
+        check("user=Zoë", "user=Zoë");
+    }
+
+    #[test]
+    fn urls_are_read_as_libpq_reads_them() {
+        check("postgresql://", "");
+        check("postgres://h", "host=h");
+        check("postgresql:///house", "dbname=house");
+        check("postgresql://h:5/", "host=h|port=5");
+        check("postgresql://u@h/d", "user=u|dbname=d|host=h");
+        check("postgresql://u:p@/d", "user=u|password=p|dbname=d");
+        check("postgresql://:p%40%2F%3a@h", "password=p@/:|host=h");
+        check("postgresql://u:a:b@h", "user=u|password=a:b|host=h");
+        check("postgresql://a,b:2,[::1]:3,[::1]", "host=a,b,::1,::1|port=,2,3,");
+        check("postgresql://%2Ftmp,h/d", "dbname=d|host=/tmp,h");
+        check("postgresql://h?user=u&port=5&", "host=h|user=u|port=5");
+        check("postgresql:///d?host=/tmp&options=-c%20a%3db", "dbname=d|host=/tmp|options=-c a=b");
+        check(
+            "postgresql://h/d?application_name=me@home/x",
+            "dbname=d|host=h|application_name=me@home/x",
+        );
+        check("postgresql://h?ssl=true", "host=h|sslmode=require");
+    }
+
+    #[test]
+    fn what_is_no_pair_is_refused_and_not_repeated() {
+        for text in [
+            "password=open sesame",
+            "host=h sesame",
+            "password='sesame",
+            "postgresql://[sesame",
+            "postgresql://[::1]sesame",
+            "postgresql://h?sesame",
+            "postgresql://u:sesame%ff@h",
+            "",
+        ] {
+            let error = pairs(text).expect_err(text).to_string();
+            assert!(!error.contains("sesame"), "{error}");
+        }
+    }
+}

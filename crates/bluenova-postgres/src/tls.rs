@@ -1,0 +1,328 @@
+//! Encryption, as libpq's `sslmode` and `sslrootcert` have it:
+//! <https://www.postgresql.org/docs/current/libpq-ssl.html>.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use postgres::config::SslMode;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
+    },
+    crypto::{self, WebPkiSupportedAlgorithms},
+    pki_types::{
+        CertificateDer, ServerName, UnixTime,
+        pem::{self, PemObject},
+    },
+    server::ParsedCertificate,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{SettingsError, words::Words};
+
+/// How much encryption is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Encryption {
+    mode: Mode,
+    roots: Roots,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Disable,
+    Allow,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+/// Whose signature makes a certificate good.
+#[derive(Clone, Debug, PartialEq)]
+enum Roots {
+    Named(PathBuf),
+    /// The file in the user's home, if the user has one.
+    Usual(Option<PathBuf>),
+    System,
+}
+
+impl Encryption {
+    pub(crate) const NONE: Self = Self { mode: Mode::Disable, roots: Roots::System };
+
+    pub(crate) fn resolve(words: &mut Words<'_>) -> Result<Self, SettingsError> {
+        let roots = match words.take_value("sslrootcert") {
+            Some(value) if value == "system" => Roots::System,
+            Some(path) => Roots::Named(PathBuf::from(path)),
+            None => {
+                let home = words.variable("HOME");
+                Roots::Usual(home.map(|home| Path::new(&home).join(".postgresql/root.crt")))
+            }
+        };
+        let mode = match words.take("sslmode") {
+            Some((name, value)) => Mode::parse(&name, &value)?,
+            None if roots == Roots::System => Mode::VerifyFull,
+            None => Mode::Prefer,
+        };
+        // The system trusts authorities that give a certificate to anybody.
+        if roots == Roots::System && mode != Mode::VerifyFull {
+            return Err(SettingsError::SystemRoots);
+        }
+        match words.take("gssencmode") {
+            Some((name, value)) if value != "disable" && value != "prefer" => {
+                return Err(SettingsError::value(&name, &value, "disable or prefer"));
+            }
+            _ => {}
+        }
+        Ok(Self { mode, roots })
+    }
+
+    /// What to try first, and then, where encryption is what that fails for.
+    pub(crate) fn ways(&self) -> (SslMode, Option<SslMode>) {
+        match self.mode {
+            Mode::Disable => (SslMode::Disable, None),
+            Mode::Allow => (SslMode::Disable, Some(SslMode::Require)),
+            Mode::Prefer => (SslMode::Prefer, Some(SslMode::Disable)),
+            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => (SslMode::Require, None),
+        }
+    }
+
+    /// Reads the certificates anew, so that what somebody has mended counts at the next attempt.
+    /// With it comes what people should know.
+    pub(crate) fn connector(&self) -> Result<(MakeRustlsConnect, Option<String>), TlsError> {
+        let (check, trusted, note) = self.trust()?;
+        let provider = crypto::ring::default_provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier { check, trusted, algorithms }))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        Ok((MakeRustlsConnect::new(config), note))
+    }
+
+    fn trust(&self) -> Result<(Check, Trusted, Option<String>), TlsError> {
+        let nobody = (Check::Nothing, Trusted::nobody(), None);
+        let check = if self.mode == Mode::VerifyFull { Check::ChainAndName } else { Check::Chain };
+        match (self.mode, &self.roots) {
+            (Mode::Disable | Mode::Allow | Mode::Prefer, _) => Ok(nobody),
+            // As in libpq, a file that is there makes more of it.
+            (Mode::Require, Roots::Usual(Some(file)) | Roots::Named(file)) if file.exists() => {
+                Ok((check, Trusted::read(file)?, None))
+            }
+            (Mode::Require, Roots::Named(file)) => {
+                let missing = format!(
+                    "there is no {} to check the server's certificate by; it isn't checked",
+                    file.display()
+                );
+                Ok((Check::Nothing, Trusted::nobody(), Some(missing)))
+            }
+            (Mode::Require, _) => Ok(nobody),
+            (_, Roots::Usual(Some(file)) | Roots::Named(file)) => {
+                Ok((check, Trusted::read(file)?, None))
+            }
+            (_, Roots::Usual(None)) => Err(TlsError::NoFile),
+            (_, Roots::System) => Ok((check, Trusted::of_the_system()?, None)),
+        }
+    }
+}
+
+impl Mode {
+    fn parse(name: &str, value: &str) -> Result<Self, SettingsError> {
+        Ok(match value {
+            "disable" => Self::Disable,
+            "allow" => Self::Allow,
+            "prefer" => Self::Prefer,
+            "require" => Self::Require,
+            "verify-ca" => Self::VerifyCa,
+            "verify-full" => Self::VerifyFull,
+            _ => {
+                let allowed = "disable, allow, prefer, require, verify-ca or verify-full";
+                return Err(SettingsError::value(name, value, allowed));
+            }
+        })
+    }
+}
+
+/// Why no certificate can be checked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("there is no home folder with a .postgresql/root.crt; name a file by sslrootcert")]
+    NoFile,
+    #[error(
+        "the root certificate {} can't be read; put it there, or name another by sslrootcert, or \
+         say sslrootcert=system", .path.display()
+    )]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is no file of certificates in PEM form", .path.display())]
+    Pem { path: PathBuf, source: pem::Error },
+    #[error("there is a certificate in {} that can't be used", .path.display())]
+    Unusable { path: PathBuf, source: rustls::Error },
+    #[error("there is no certificate in {}", .0.display())]
+    Empty(PathBuf),
+    #[error("the system's root certificates can't be found; name a file by sslrootcert")]
+    NoSystem(#[source] Option<rustls_native_certs::Error>),
+    #[error("no version of TLS can be used")]
+    Versions(#[source] rustls::Error),
+}
+
+/// What the TLS library has against the server, if that is what ended the attempt.
+pub(crate) fn objection<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a rustls::Error> {
+    let io: &io::Error = error.downcast_ref()?;
+    io.get_ref()?.downcast_ref()
+}
+
+/// What to do about it.
+pub(crate) fn advice(objection: &rustls::Error) -> Option<String> {
+    let rustls::Error::InvalidCertificate(reason) = objection else { return None };
+    let advice = match reason {
+        CertificateError::UnknownIssuer => {
+            "name the certificate of the authority that signed the server's by sslrootcert"
+        }
+        CertificateError::NotValidForNameContext { .. } | CertificateError::NotValidForName => {
+            "connect to a name that stands in the certificate as a subjectAltName (its CN doesn't \
+             count), or do with sslmode=verify-ca"
+        }
+        // An authority's own certificate, or one of version 1.
+        CertificateError::Other(_) => {
+            "name the server's own certificate by sslrootcert, or give it one that is made for \
+             servers"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "give the server a new certificate"
+        }
+        _ => return None,
+    };
+    Some(advice.to_owned())
+}
+
+#[derive(Debug)]
+struct Trusted {
+    roots: RootCertStore,
+    /// The same as they are. One may be the server's own, that nobody else has signed, and which
+    /// is no authority's to the rules by which a chain is checked.
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Trusted {
+    fn nobody() -> Self {
+        Self { roots: RootCertStore::empty(), certificates: vec![] }
+    }
+
+    fn read(path: &Path) -> Result<Self, TlsError> {
+        let here = || path.to_owned();
+        let wrong = |source| match source {
+            pem::Error::Io(source) => TlsError::Unreadable { path: here(), source },
+            source => TlsError::Pem { path: here(), source },
+        };
+        let mut trusted = Self::nobody();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(wrong)? {
+            let certificate = certificate.map_err(wrong)?;
+            trusted.certificates.push(certificate.clone());
+            let added = trusted.roots.add(certificate);
+            added.map_err(|source| TlsError::Unusable { path: here(), source })?;
+        }
+        if trusted.certificates.is_empty() { Err(TlsError::Empty(here())) } else { Ok(trusted) }
+    }
+
+    fn of_the_system() -> Result<Self, TlsError> {
+        let mut found = rustls_native_certs::load_native_certs();
+        let mut trusted = Self::nobody();
+        let (usable, _) = trusted.roots.add_parsable_certificates(found.certs);
+        if usable == 0 { Err(TlsError::NoSystem(found.errors.pop())) } else { Ok(trusted) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Check {
+    Nothing,
+    Chain,
+    ChainAndName,
+}
+
+#[derive(Debug)]
+struct Verifier {
+    check: Check,
+    trusted: Trusted,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Verifier {
+    /// Asked even where nobody checks the certificate, for the sake of channel binding, which
+    /// tells a server that knows our password from one that only shows its certificate around.
+    fn check_signature(
+        &self,
+        certificate: &CertificateDer<'_>,
+        check: impl Fn() -> Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        // Certificates of version 1, as `openssl x509` makes them, have no key for the library.
+        if self.check == Check::Nothing && ParsedCertificate::try_from(certificate).is_err() {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        check()
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Trusted { roots, certificates } = &self.trusted;
+        if self.check != Check::Nothing {
+            let parsed = ParsedCertificate::try_from(certificate)?;
+            if !certificates.iter().any(|trusted| trusted == certificate) {
+                let algorithms = self.algorithms.all;
+                verify_server_cert_signed_by_trust_anchor(
+                    &parsed,
+                    roots,
+                    intermediates,
+                    now,
+                    algorithms,
+                )?;
+            }
+            if self.check == Check::ChainAndName {
+                verify_server_name(&parsed, name)?;
+            }
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.check_signature(certificate, || {
+            crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        })
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.check_signature(certificate, || {
+            crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        })
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,101 @@
+//! What was said about a connection: in the address itself, and else in the environment.
+
+use postgres::Config;
+
+use crate::{
+    SettingsError,
+    conninfo::{self, Pairs},
+};
+
+/// Hands out what was said, each word once; what is left is for the `postgres` crate.
+pub(crate) struct Words<'a> {
+    pairs: Pairs,
+    env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Keywords and the variables that stand for them.
+const VARIABLES: [(&str, &str); 16] = [
+    ("application_name", "PGAPPNAME"),
+    ("channel_binding", "PGCHANNELBINDING"),
+    ("connect_timeout", "PGCONNECT_TIMEOUT"),
+    ("dbname", "PGDATABASE"),
+    ("gssencmode", "PGGSSENCMODE"),
+    ("host", "PGHOST"),
+    ("hostaddr", "PGHOSTADDR"),
+    ("options", "PGOPTIONS"),
+    ("passfile", "PGPASSFILE"),
+    ("password", "PGPASSWORD"),
+    ("port", "PGPORT"),
+    ("sslmode", "PGSSLMODE"),
+    ("sslnegotiation", "PGSSLNEGOTIATION"),
+    ("sslrootcert", "PGSSLROOTCERT"),
+    ("target_session_attrs", "PGTARGETSESSIONATTRS"),
+    ("user", "PGUSER"),
+];
+
+/// Keywords of libpq that the `postgres` crate knows under the same or another name.
+const OF_THE_CRATE: [(&str, &str); 9] = [
+    ("channel_binding", "channel_binding"),
+    ("keepalives", "keepalives"),
+    ("keepalives_count", "keepalives_retries"),
+    ("keepalives_idle", "keepalives_idle"),
+    ("keepalives_interval", "keepalives_interval"),
+    ("keepalives_retries", "keepalives_retries"),
+    ("load_balance_hosts", "load_balance_hosts"),
+    ("sslnegotiation", "sslnegotiation"),
+    ("target_session_attrs", "target_session_attrs"),
+];
+
+/// Keywords of libpq that make no difference here, where all is UTF-8 and nothing is Kerberos.
+const OF_NO_MATTER: [&str; 6] = [
+    "client_encoding",
+    "fallback_application_name",
+    "gsslib",
+    "krbsrvname",
+    "sslcompression",
+    "sslsni",
+];
+
+impl<'a> Words<'a> {
+    pub(crate) fn read(
+        database: &str,
+        env: &'a dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
+        Ok(Self { pairs: conninfo::pairs(database)?, env })
+    }
+
+    /// The value of `key` and the name under which it was given. What is empty was not said.
+    pub(crate) fn take(&mut self, key: &str) -> Option<(String, String)> {
+        // As in libpq, the last one of several counts.
+        let found = self.pairs.iter().rfind(|(name, _)| name == key).cloned();
+        self.pairs.retain(|(name, _)| name != key);
+        found.filter(|(_, value)| !value.is_empty()).or_else(|| {
+            let (_, variable) = VARIABLES.iter().find(|(name, _)| *name == key)?;
+            Some(((*variable).to_owned(), self.variable(variable)?))
+        })
+    }
+
+    pub(crate) fn take_value(&mut self, key: &str) -> Option<String> {
+        self.take(key).map(|(_, value)| value)
+    }
+
+    /// A variable of the environment; libpq too takes an empty one for one that isn't set.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        (self.env)(name).filter(|value| !value.is_empty())
+    }
+
+    /// What nobody has taken, as the `postgres` crate understands it.
+    pub(crate) fn rest(mut self) -> Result<Config, SettingsError> {
+        let mut rest = vec![];
+        for (keyword, name) in OF_THE_CRATE {
+            if let Some((_, value)) = self.take(keyword) {
+                rest.push((name.to_owned(), value));
+            }
+        }
+        let unknown = self.pairs.iter().find(|(key, _)| !OF_NO_MATTER.contains(&key.as_str()));
+        if let Some((key, _)) = unknown {
+            return Err(SettingsError::unknown(key));
+        }
+        conninfo::print(&rest).parse().map_err(SettingsError::Manners)
+    }
+}

@@ -1,0 +1,271 @@
+//! Every sslmode, against servers with and without encryption.
+
+use std::{
+    error::Error as _,
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use bluenova_postgres::{Error, Retry, Settings, Sink};
+use bluenova_test_support::{Cluster, Mode, Proxy};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use crate::{House, cluster, delivered, errors::refused, record};
+
+/// Somebody who signs certificates, and a folder to put them into.
+struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for a server of these names, and its key.
+    fn sign(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+/// What `openssl req -x509` makes: signed by itself, and an authority, which it isn't.
+fn self_signed(name: &str) -> (String, String) {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// A server that can encrypt, and a folder for what its clients know.
+struct Server {
+    cluster: Cluster,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    fn new(certificate: &str, key: &str) -> Self {
+        let mut cluster = Cluster::start_with(&[("listen_addresses", "127.0.0.1")]);
+        let data = cluster.data_dir();
+        let owner = fs::metadata(&data).unwrap();
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = data.join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
+        let path = data.join("postgresql.conf");
+        writeln!(OpenOptions::new().append(true).open(path).unwrap(), "ssl = on").unwrap();
+        let rules = "local all all trust
+            hostssl all only_encrypted all trust
+            host all only_encrypted all reject
+            hostnossl all only_plain all trust
+            host all only_plain all reject
+            hostssl all with_password all scram-sha-256
+            host all all all trust\n";
+        fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        cluster.stop(Mode::Fast);
+        cluster.start_again();
+        cluster.client("postgres").batch_execute(
+            "CREATE ROLE only_encrypted SUPERUSER LOGIN; CREATE ROLE only_plain SUPERUSER LOGIN;
+             CREATE ROLE with_password SUPERUSER LOGIN PASSWORD 'open sesame'",
+        ).unwrap();
+        Self { cluster, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A file in the folder; its path.
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn settings(&self, conninfo: &str) -> Settings {
+        let port = self.cluster.port();
+        let conninfo = format!(
+            "host=db.example hostaddr=127.0.0.1 port={port} dbname=postgres user=postgres {conninfo}"
+        );
+        let home = self.folder.path().display().to_string();
+        Settings::resolve(&conninfo, None, |name| (name == "HOME").then(|| home.clone())).unwrap()
+    }
+
+    /// Whether the connection is encrypted; and the notes.
+    #[track_caller]
+    fn connect(&self, conninfo: &str) -> (bool, Vec<String>) {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let sink = Sink::connect(&self.settings(&format!("application_name='{name}' {conninfo}")));
+        let mut sink = sink.unwrap_or_else(|e| panic!("{conninfo}: {e} {e:?}"));
+        let sql = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                   WHERE application_name = $1";
+        let row = self.cluster.client("postgres").query_one(sql, &[&name]).unwrap();
+        sink.deliver(&[record(0, 1)]).unwrap();
+        (row.get(0), sink.notes().to_vec())
+    }
+
+    #[track_caller]
+    fn check(&self, conninfo: &str, is_encrypted: bool) {
+        assert_eq!(self.connect(conninfo), (is_encrypted, vec![]), "{conninfo}");
+    }
+
+    #[track_caller]
+    fn check_refused(&self, conninfo: &str, words: &[&str]) {
+        let error = refused(&self.settings(conninfo));
+        let text = chain(&error);
+        assert_eq!(error.retry(), Retry::Hold, "{conninfo}: {text}");
+        for word in words {
+            assert!(text.contains(word), "{conninfo}: {word:?} in {text:?}");
+        }
+    }
+}
+
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[test]
+fn a_certificate_of_its_own_will_do_unless_more_is_asked_for() {
+    let (certificate, key) = self_signed("db.example");
+    let server = Server::new(&certificate, &key);
+    let own = server.file("own.crt", &certificate);
+    let other = server.file("other.crt", &Authority::new("other").certificate);
+
+    server.check("", true);
+    server.check("sslmode=prefer", true);
+    server.check("sslmode=require", true);
+    server.check("sslmode=disable", false);
+    server.check("sslmode=allow", false);
+    server.check("host=/nowhere sslmode=prefer", true);
+    server.check(&format!("sslmode=verify-ca sslrootcert={own}"), true);
+    server.check(&format!("sslmode=verify-full sslrootcert={own}"), true);
+    server.check(&format!("sslmode=require sslrootcert={own}"), true);
+
+    let words = &["invalid peer certificate", "name the server's own certificate"];
+    server.check_refused(&format!("sslmode=verify-ca sslrootcert={other}"), words);
+    server.check_refused(&format!("sslmode=require sslrootcert={other}"), words);
+    let words = &["not valid for name", "as a subjectAltName"];
+    let conninfo = format!("host=other.example sslmode=verify-full sslrootcert={own}");
+    server.check_refused(&conninfo, words);
+    server.check_refused("sslrootcert=system", &[]);
+
+    // The server's rules may ask for encryption, or have none for it.
+    server.check("user=only_encrypted", true);
+    server.check("user=only_encrypted sslmode=allow", true);
+    server.check("user=only_plain", false);
+    server.check_refused("user=only_plain sslmode=require", &["pg_hba.conf", "28000"]);
+    server.check_refused("user=only_encrypted sslmode=disable", &["pg_hba.conf", "28000"]);
+
+    // The password is bound to the certificate.
+    let with_password = "user=with_password password='open sesame' channel_binding=require";
+    server.check(with_password, true);
+}
+
+#[test]
+fn a_certificate_is_checked_against_its_authority_and_name() {
+    let authority = Authority::new("ours");
+    let (certificate, key) = authority.sign(&["db.example", "127.0.0.1"]);
+    let server = Server::new(&certificate, &key);
+    let ours = server.file("ours.crt", &authority.certificate);
+    let other = Authority::new("other").certificate;
+    let both = server.file("both.crt", &format!("{other}{}", authority.certificate));
+    let other = server.file("other.crt", &other);
+
+    server.check("", true);
+    server.check(&format!("sslmode=verify-full sslrootcert={ours}"), true);
+    server.check(&format!("sslmode=verify-full sslrootcert={both}"), true);
+    server.check(&format!("sslmode=verify-full sslrootcert={ours} host=DB.Example"), true);
+    server.check(&format!("sslmode=verify-full sslrootcert={ours} host="), true);
+    server.check(&format!("sslmode=verify-ca sslrootcert={ours} host=other.example"), true);
+    server.check(&format!("sslmode=require sslrootcert={ours} host=other.example"), true);
+    let words = &["not valid for name", "as a subjectAltName"];
+    let conninfo = format!("sslmode=verify-full sslrootcert={ours} host=other.example");
+    server.check_refused(&conninfo, words);
+    let words = &["UnknownIssuer", "name the certificate of the authority"];
+    server.check_refused(&format!("sslmode=verify-full sslrootcert={other}"), words);
+    server.check_refused(&format!("sslmode=verify-ca sslrootcert={other}"), words);
+    server.check_refused(&format!("sslmode=require sslrootcert={other}"), words);
+}
+
+#[test]
+fn the_authority_is_looked_for_where_libpq_looks() {
+    let authority = Authority::new("ours");
+    let (certificate, key) = authority.sign(&["db.example"]);
+    let server = Server::new(&certificate, &key);
+    let usual = server.folder.path().join(".postgresql/root.crt").display().to_string();
+    let away = &["root certificate", &usual, "can't be read", "sslrootcert=system"];
+    server.check_refused("sslmode=verify-full", away);
+    server.check_refused("sslmode=verify-ca", away);
+    server.check("sslmode=require", true);
+    let (is_encrypted, notes) = server.connect("sslmode=require sslrootcert=/nowhere");
+    assert!(is_encrypted);
+    assert!(notes[0].contains("there is no /nowhere to check"), "{notes:?}");
+
+    server.file(".postgresql/root.crt", &authority.certificate);
+    server.check("sslmode=verify-full", true);
+    server
+        .check_refused("sslmode=verify-full sslrootcert=/nowhere", &["/nowhere", "can't be read"]);
+    server.file(".postgresql/root.crt", &Authority::new("other").certificate);
+    server.check_refused("sslmode=verify-full", &["UnknownIssuer"]);
+    server.check_refused("sslmode=require", &["UnknownIssuer"]);
+    server.check("sslmode=prefer", true);
+
+    let empty = server.file("empty", "");
+    server.check_refused(&format!("sslmode=verify-ca sslrootcert={empty}"), &["no certificate in"]);
+    let cut = server.file("cut", &authority.certificate[..200]);
+    server.check_refused(&format!("sslmode=verify-ca sslrootcert={cut}"), &["PEM form"]);
+    let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let nonsense = server.file("nonsense", text);
+    let conninfo = format!("sslmode=verify-ca sslrootcert={nonsense}");
+    server.check_refused(&conninfo, &["can't be used"]);
+    assert!(Path::new(&usual).exists());
+}
+
+#[test]
+fn a_server_without_encryption_is_told_from_one_with() {
+    let house = House::new("plain");
+    let proxy = Proxy::start(cluster());
+    let settings = |mode: &str| {
+        let url = format!("{}?sslmode={mode}", proxy.url("plain"));
+        Settings::resolve(&url, Some("homeauto"), |_| None).unwrap()
+    };
+    for (n, mode) in (0..).zip(["disable", "allow", "prefer"]) {
+        let mut sink = Sink::connect(&settings(mode)).unwrap();
+        assert_eq!(sink.deliver(&[record(n, 1)]).unwrap(), delivered(1, 0), "{mode}");
+    }
+    assert_eq!(house.count(), 3);
+    let error = refused(&settings("require"));
+    assert_eq!(error.retry(), Retry::Hold);
+    let text = chain(&error);
+    assert!(text.contains("server does not support TLS"), "{text}");
+    assert!(text.contains("switch it on there (ssl = on), or say sslmode=prefer"), "{text}");
+}
+
+#[test]
+fn a_unix_socket_needs_no_encryption() {
+    let house = House::new("socket");
+    let url = format!("{}&sslmode=verify-full", cluster().url("socket"));
+    let settings = Settings::resolve(&url, Some("homeauto"), |_| None).unwrap();
+    assert_eq!(
+        Sink::connect(&settings).unwrap().deliver(&[record(0, 1)]).unwrap(),
+        delivered(1, 0)
+    );
+    assert_eq!(house.count(), 1);
+}

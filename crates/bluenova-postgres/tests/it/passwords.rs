@@ -1,0 +1,143 @@
+//! Passwords, and where they come from, against a server that wants them.
+
+use std::{
+    error::Error as _,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use bluenova_postgres::{Error, Retry, Settings, Sink};
+use bluenova_test_support::{Cluster, wait_until};
+
+use crate::{
+    PATIENCE,
+    errors::{check, refused},
+};
+
+/// A server that wants `open sesame` from everybody but the superuser, and a home.
+struct Castle {
+    cluster: Cluster,
+    home: tempfile::TempDir,
+}
+
+impl Castle {
+    fn new() -> Self {
+        let cluster = Cluster::start_with(&[("password_encryption", "scram-sha-256")]);
+        let mut admin = cluster.client("postgres");
+        admin.batch_execute("CREATE ROLE homeauto LOGIN PASSWORD 'open sesame'").unwrap();
+        admin.batch_execute("GRANT CREATE ON SCHEMA public TO homeauto").unwrap();
+        let rules = "local all postgres trust\nlocal all all scram-sha-256\n";
+        fs::write(cluster.data_dir().join("pg_hba.conf"), rules).unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").unwrap();
+        wait_until("the server asks for passwords", PATIENCE, || {
+            let conninfo = cluster.conninfo("postgres").replace("user=postgres", "user=homeauto");
+            postgres::Client::connect(&conninfo, postgres::NoTls).is_err()
+        });
+        Self { cluster, home: tempfile::tempdir().unwrap() }
+    }
+
+    /// `environment` is `NAME=value` with `;` between.
+    fn settings(&self, conninfo: &str, environment: &str) -> Settings {
+        let here = self.cluster.socket_dir().display();
+        let conninfo = format!("host={here} dbname=postgres user=homeauto {conninfo}");
+        Settings::resolve(&conninfo, None, |name| {
+            let mut pairs = environment.split(';').filter_map(|pair| pair.split_once('='));
+            let found = pairs.find_map(|(n, value)| (n == name).then(|| value.to_owned()));
+            found.or_else(|| (name == "HOME").then(|| self.home.path().display().to_string()))
+        })
+        .unwrap()
+    }
+
+    /// A password file that nobody else may read, with this line for our server.
+    fn write(&self, name: &str, password: &str) -> PathBuf {
+        let path = self.home.path().join(name);
+        let host = self.cluster.socket_dir().display();
+        fs::write(&path, format!("# ours\n{host}:*:postgres:homeauto:{password}\n")).unwrap();
+        restrict(&path, 0o600);
+        path
+    }
+
+    #[track_caller]
+    fn check_missing(&self, words: &[&str]) -> Error {
+        let error = refused(&self.settings("", ""));
+        let text = error.to_string();
+        assert_eq!((error.retry(), error.sqlstate()), (Retry::Hold, None), "{text}");
+        let here = self.cluster.socket_dir().display();
+        let line = format!("`{here}:5432:postgres:homeauto:PASSWORD` into ");
+        for word in words.iter().chain(&["set PGPASSWORD", &line]) {
+            assert!(text.contains(word), "{word:?} in {text:?}");
+        }
+        error
+    }
+}
+
+fn restrict(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_password_comes_from_where_libpq_takes_it() {
+    let castle = Castle::new();
+    let file = castle.write("elsewhere", "open sesame");
+    let file = file.display();
+    for (conninfo, environment) in [
+        ("", "PGPASSWORD=open sesame"),
+        ("password='open sesame'", ""),
+        ("password='open sesame'", "PGPASSWORD=close sesame"),
+        ("", &*format!("PGPASSFILE={file}")),
+        (&*format!("passfile={file}"), "PGPASSFILE=/nowhere"),
+    ] {
+        let sink = Sink::connect(&castle.settings(conninfo, environment));
+        assert!(sink.is_ok_and(|sink| sink.notes().is_empty()), "{conninfo} {environment}");
+    }
+
+    castle.check_missing(&[".pgpass (with mode 600)"]);
+    castle.write(".pgpass", "close sesame");
+    let wrong = refused(&castle.settings("", ""));
+    let here = castle.home.path().join(".pgpass").display().to_string();
+    check(
+        &wrong,
+        Retry::Hold,
+        "28P01",
+        &["password authentication failed", "is the one in", &here],
+    );
+    castle.write(".pgpass", "open sesame");
+    assert!(Sink::connect(&castle.settings("", "")).is_ok());
+
+    let wrong = refused(&castle.settings("", "PGPASSWORD=close sesame"));
+    check(&wrong, Retry::Hold, "28P01", &["password authentication failed"]);
+    assert!(!wrong.to_string().contains("is the one in"), "{wrong}");
+    assert!(!format!("{wrong} {wrong:?}").contains("sesame"), "{wrong:?}");
+}
+
+#[test]
+fn a_password_file_that_others_may_read_is_ignored_and_noted() {
+    let castle = Castle::new();
+    let file = castle.write(".pgpass", "open sesame");
+    let advice = format!("is ignored, for others may use it; run `chmod 600 {}`", file.display());
+    for mode in [0o640, 0o604, 0o620, 0o601] {
+        restrict(&file, mode);
+        let error = castle.check_missing(&[&advice]);
+        assert_eq!(error.source().unwrap().source().unwrap().to_string(), "password missing");
+    }
+    // To whom no password is needed it is a note.
+    let sink = Sink::connect(&castle.settings("user=postgres", "")).unwrap();
+    assert!(sink.notes()[0].contains(&advice), "{:?}", sink.notes());
+    restrict(&file, 0o400);
+    assert!(Sink::connect(&castle.settings("", "")).is_ok());
+
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    castle.check_missing(&["is no plain file"]);
+}
+
+#[test]
+fn each_host_has_its_own_password() {
+    let castle = Castle::new();
+    let file = castle.write(".pgpass", "open sesame");
+    let lines = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("/nowhere:*:*:*:close sesame\n{lines}")).unwrap();
+    let here = castle.cluster.socket_dir().display();
+    assert!(Sink::connect(&castle.settings(&format!("host=/nowhere,{here}"), "")).is_ok());
+}
