@@ -2,6 +2,9 @@ use std::io;
 use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::{
+    SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_READ, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_SHORT_READ,
+};
 
 /// What went wrong with a journal, and with which.
 ///
@@ -30,6 +33,12 @@ pub enum Error {
         path: PathBuf,
         /// The version that it bears.
         found: i32,
+    },
+    /// The file is a journal, or was one, and what it says of itself is not true.
+    #[error("journal {} is damaged", path.display())]
+    Damaged {
+        /// The journal.
+        path: PathBuf,
     },
     /// The file was deleted, or another one was put in its place, while the journal was open.
     #[error("journal {} was deleted or replaced while in use", path.display())]
@@ -62,20 +71,36 @@ pub enum Error {
 impl Error {
     /// Whether the file is damaged, or no SQLite database at all.
     ///
-    /// [`set_aside`](crate::set_aside) makes room for a new one.
+    /// [`Journal::open_or_recover`](crate::Journal::open_or_recover) deals with it at the start,
+    /// and [`Journal::recover`](crate::Journal::recover) when it shows later.
     pub fn is_damage(&self) -> bool {
         use rusqlite::Error as Sqlite;
         match self {
-            // SQLite has no checksums: where it does not see the damage, our tables hold what was
-            // never put there.
+            Self::Damaged { .. } => true,
+            // SQLite has no checksums: where it does not see the damage, our tables lack what was
+            // put there, or hold what never was.
             Self::Sqlite {
                 source:
                     Sqlite::QueryReturnedNoRows
                     | Sqlite::InvalidColumnType(..)
+                    | Sqlite::FromSqlConversionFailure(..)
                     | Sqlite::IntegralValueOutOfRange(..),
                 ..
             } => true,
-            _ => matches!(self.code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)),
+            Self::Sqlite { source, .. } => source.sqlite_error().is_some_and(|error| {
+                matches!(
+                    error.code,
+                    ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        // No statement of ours violates one on tables as we left them.
+                        | ErrorCode::ConstraintViolation
+                ) || matches!(
+                    error.extended_code,
+                    // The disk does not give a part of the file.
+                    SQLITE_IOERR_READ | SQLITE_IOERR_SHORT_READ | SQLITE_IOERR_CORRUPTFS
+                )
+            }),
+            _ => false,
         }
     }
 
@@ -85,14 +110,13 @@ impl Error {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            _ => self.code() == Some(ErrorCode::DiskFull),
-        }
-    }
-
-    fn code(&self) -> Option<ErrorCode> {
-        match self {
-            Self::Sqlite { source, .. } => source.sqlite_error_code(),
-            _ => None,
+            Self::Sqlite { source, .. } => {
+                source.sqlite_error().is_some_and(|error| {
+                    // The second one is how SQLite says it of the index to its log.
+                    error.code == ErrorCode::DiskFull || error.extended_code == SQLITE_IOERR_SHMSIZE
+                })
+            }
+            _ => false,
         }
     }
 }

@@ -9,23 +9,25 @@ use std::path::{Path, PathBuf};
 use time::UtcDateTime;
 
 use crate::Error;
+use crate::schema::PAGE_BYTES;
 
 /// Renames a damaged database and its log to `PATH.damaged-YYYYMMDDTHHMMSS`, and tells the name.
 ///
-/// The journal must be closed. The new name is one that no file has yet.
+/// The new name is one that no file has yet. Files that are not there are passed over.
 ///
 /// # Errors
 /// Where a file cannot be renamed; the database has its old name then.
-pub fn set_aside(path: &Path, now: UtcDateTime) -> io::Result<PathBuf> {
+pub(crate) fn keep_damaged(path: &Path, now: UtcDateTime) -> Result<PathBuf, Error> {
     let aside = free_name(path, now);
     // The database goes last: whatever interrupts this, the next try finds it.
-    for suffix in ["-wal", "-shm"] {
+    for suffix in ["-wal", "-shm", ""] {
         match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::Io { action: "rename", path: beside(path, suffix), source });
+            }
             _ => {}
         }
     }
-    fs::rename(path, &aside)?;
     Ok(aside)
 }
 
@@ -43,6 +45,14 @@ fn free_name(path: &Path, now: UtcDateTime) -> PathBuf {
     aside
 }
 
+/// Whether the file is too short for a database, but it or its log holds something. SQLite would
+/// take it for a new one, write over it and remove the log.
+pub(crate) fn is_stub(path: &Path) -> bool {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let length = bytes(path);
+    length < PAGE_BYTES.into() && (length > 0 || bytes(&beside(path, "-wal")) > 0)
+}
+
 /// Creates the folders that `path` needs; they are for their owner only.
 pub(crate) fn create_folder_of(path: &Path) -> Result<(), Error> {
     let folder = folder_of(path);
@@ -55,16 +65,19 @@ pub(crate) fn create_folder_of(path: &Path) -> Result<(), Error> {
 
 /// The right to write to a journal, until dropped.
 ///
-/// The lock is on a file of its own, which is never removed: SQLite's own locks are for the length
+/// The lock is on a file of its own, which stays as long as the journal: SQLite's own locks are for the length
 /// of a transaction, and POSIX drops them when any descriptor of the file is closed.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
+    path: PathBuf,
+    is_new: bool,
 }
 
 impl Lock {
     pub(crate) fn take(journal: &Path) -> Result<Self, Error> {
         let path = beside(journal, ".lock");
+        let is_new = !path.exists();
         let error = |source| Error::Io { action: "lock", path: path.clone(), source };
         let mut file = File::options()
             .read(true)
@@ -81,7 +94,20 @@ impl Lock {
             Err(TryLockError::Error(source)) => return Err(error(source)),
         }
         write_pid(&mut file).map_err(error)?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, path, is_new })
+    }
+
+    /// Whether there was none before: then nobody has had a journal here.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Leaves no lock beside a file that turned out to be something else.
+    pub(crate) fn withdraw(self) {
+        if self.is_new {
+            // A file that stays behind does no harm.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -149,7 +175,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()

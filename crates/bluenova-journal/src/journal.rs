@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -11,9 +11,11 @@ use time::UtcDateTime;
 
 use crate::address::{Access, Address};
 use crate::files::{self, Lock, Log};
+use crate::recover::{self, Recovery};
+use crate::salvage;
 use crate::schema::{self, Kind, SLOTS, Statements};
 use crate::value::time_text;
-use crate::{Error, Outbox, Reader, Retention, Sequence};
+use crate::{Error, Outbox, Reader, Retention, Sequence, SetAside};
 
 /// Rows that one call of [`Journal::trim`] deletes at most, so that it takes well under a second
 /// on a slow machine. A single battery brings six to sixty a minute.
@@ -46,8 +48,8 @@ pub struct Journal {
 pub struct Appended {
     /// Sequence of the last record, or of the last one ever if there was none.
     pub last: Sequence,
-    /// Records that were stored some microseconds later than they said, because their battery
-    /// had a row of that time already: the clock went back.
+    /// Records that were stored up to a second later than they said, because their battery had a
+    /// row of that time already, or may have had: the clock went back.
     pub moved: u64,
 }
 
@@ -107,16 +109,74 @@ impl Journal {
     /// can't be read and written. A journal that is damaged may open nevertheless, and show it
     /// later: see [`Error::is_damage`].
     pub fn open(path: &Path, retention: Retention) -> Result<Self, Error> {
-        let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
-        let path = &std::path::absolute(path).map_err(error)?;
-        files::create_folder_of(path)?;
-        if path.is_dir() {
-            return Err(error(io::ErrorKind::IsADirectory.into()));
+        let (path, lock) = take(path)?;
+        match Self::in_file(&path, retention) {
+            Ok((journal, log)) => Ok(Self { files: Some((log, lock)), ..journal }),
+            Err(error) => {
+                if matches!(error, Error::Foreign { .. }) || error.is_damage() {
+                    lock.withdraw();
+                }
+                Err(error)
+            }
         }
-        let lock = Lock::take(path)?;
-        let mut journal = Self::at(Address::File(path.clone()), retention, Arc::default())?;
-        journal.files = Some((Log::open(path)?, lock));
-        Ok(journal)
+    }
+
+    /// Opens the journal at `path` as [`open`](Self::open) does; if it is seen to be damaged, puts
+    /// a new one in its place, with every row that is still legible.
+    ///
+    /// Rows that were not delivered yet are waiting there again, and so are all if it can't be told
+    /// which they are: delivering a row twice must do no harm. The damaged file is kept as
+    /// `PATH.damaged-YYYYMMDDTHHMMSS`, with its log. Until the new journal is complete nothing is
+    /// renamed, so that being killed in between costs no more than doing it again.
+    ///
+    /// Looking at all of a large file at each start would take too long, so this finds what SQLite
+    /// finds on opening it, and what our own books tell. Other damage shows when the rows are used:
+    /// then [`Error::is_damage`] is true, and [`recover`](Self::recover) is the answer.
+    ///
+    /// A file in which nothing tells that it ever was a journal (no row, no header, no lock beside
+    /// it) is [`Error::Foreign`], and is left alone.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); or if the new journal can't be written, and then everything is
+    /// as it was.
+    pub fn open_or_recover(
+        path: &Path,
+        retention: Retention,
+        now: UtcDateTime,
+    ) -> Result<(Self, Option<Recovery>), Error> {
+        let (path, lock) = take(path)?;
+        match recover::open(&path, &lock, retention, now) {
+            Ok((journal, log, recovery)) => {
+                Ok((Self { files: Some((log, lock)), ..journal }, recovery))
+            }
+            Err(error) => {
+                if matches!(error, Error::Foreign { .. }) {
+                    lock.withdraw();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Does what [`open_or_recover`](Self::open_or_recover) does with a damaged journal, even if
+    /// opening it would not show the damage.
+    ///
+    /// It is for the program that was told of damage by a journal in use. That journal must be
+    /// dropped first, since it holds the lock, and its outboxes and readers should be: they go on
+    /// with the file that is put aside, and what an outbox has delivered there meanwhile will be
+    /// delivered again.
+    ///
+    /// # Errors
+    /// As for [`open_or_recover`](Self::open_or_recover).
+    pub fn recover(
+        path: &Path,
+        retention: Retention,
+        now: UtcDateTime,
+    ) -> Result<(Self, Recovery), Error> {
+        let (path, lock) = take(path)?;
+        let recovery = recover::replace(&path, &lock, now)?;
+        let (journal, log) = Self::in_file(&path, retention)?;
+        Ok((Self { files: Some((log, lock)), ..journal }, recovery))
     }
 
     /// A journal that lasts as long as it and its outboxes and readers do.
@@ -134,7 +194,9 @@ impl Journal {
     /// Stores records, all of them or none, and tells where they are.
     ///
     /// Times are kept in microseconds. No record is refused and none overwritten: where its
-    /// battery has a row of that time already, it takes the next microsecond that is free.
+    /// battery has a row of that time already, it takes the next microsecond that is free. Where
+    /// rows of such a time are trimmed and forgotten, it takes one within the next second that none
+    /// of them is likely to have had, so that the database to which they went knows it for new.
     ///
     /// # Errors
     /// If the file can't be written ([`Error::is_full`]) or is damaged.
@@ -180,6 +242,14 @@ impl Journal {
         Reader::new(self.address.clone(), Arc::clone(&self.cursor))
     }
 
+    /// A new connection for looking at the rows that are set aside.
+    ///
+    /// # Errors
+    /// If the file can't be opened once more.
+    pub fn set_aside(&self) -> Result<SetAside, Error> {
+        SetAside::new(self.address.clone(), Arc::clone(&self.cursor))
+    }
+
     /// The absolute path of the file; `None` in memory.
     pub fn path(&self) -> Option<&Path> {
         self.address.path()
@@ -190,15 +260,51 @@ impl Journal {
         self.path().is_none()
     }
 
+    /// Opens a file at an absolute path whose lock is taken. The lock is still to be added.
+    pub(crate) fn in_file(path: &Path, retention: Retention) -> Result<(Self, Log), Error> {
+        if files::is_stub(path) || salvage::is_log_broken(path) || recover::is_to_be_finished(path)
+        {
+            return Err(Error::Damaged { path: path.to_owned() });
+        }
+        let journal = Self::at(Address::File(path.to_owned()), retention, Arc::default())?;
+        Ok((journal, Log::open(path)?))
+    }
+
+    /// Whether there is a row of that battery and time.
+    pub(crate) fn contains(&self, record: &PackRecord) -> Result<bool, Error> {
+        is_taken(&self.connection, record, self.head.settled)
+            .map_err(|source| self.address.error("read", source))
+    }
+
+    /// Brings everything from the log to the file, and does without a log until it is opened again.
+    pub(crate) fn merge_log(self) -> Result<(), Error> {
+        self.connection
+            .pragma_update(None, "journal_mode", "delete")
+            .map_err(|source| self.address.error("write", source))
+    }
+
+    /// The sequence of the last row.
+    pub(crate) fn last(&self) -> Sequence {
+        Sequence(self.head.last)
+    }
+
+    /// How many rows were ever stored.
+    pub(crate) fn rows(&self) -> u64 {
+        u64::try_from(self.head.last).unwrap_or(0)
+    }
+
     fn at(address: Address, retention: Retention, cursor: Arc<Cursor>) -> Result<Self, Error> {
         let mut connection = address.connect(Access::Create)?;
         let error = |source| address.error("open", source);
         match schema::kind_of(&connection).map_err(error)? {
-            Kind::Journal => schema::use_log(&connection).map_err(error)?,
+            Kind::Journal => schema::use_log(&connection)
+                .and_then(|()| schema::add_set_aside(&connection))
+                .map_err(error)?,
             Kind::Empty => {
                 schema::create(&mut connection)
                     .map_err(|source| address.error("create", source))?;
             }
+            Kind::Damaged => return Err(Error::Damaged { path: address.name() }),
             Kind::Version(found) => return Err(Error::Version { path: address.name(), found }),
             Kind::Foreign => return Err(Error::Foreign { path: address.name() }),
         }
@@ -217,7 +323,7 @@ impl Journal {
         let transaction = immediate(&mut self.connection)?;
         for record in records {
             head.last += 1;
-            let record = with_free_time(&transaction, record, head.settled)?;
+            let record = with_free_time(&transaction, record, head)?;
             moved += u64::from(matches!(record, Cow::Owned(_)));
             let mut put = transaction.prepare_cached(&self.sql.put_recent)?;
             schema::put(&mut put, &[head.last % SLOTS, head.last], &record)?;
@@ -236,7 +342,8 @@ impl Journal {
         transaction.prepare_cached(&self.sql.move_recent)?.execute([settled])?;
         for record in records {
             last += 1;
-            let record = with_free_time(&transaction, record, last)?;
+            // All rows are in `history` now, and looked for there.
+            let record = with_free_time(&transaction, record, Head { settled: last, last })?;
             moved += u64::from(matches!(record, Cow::Owned(_)));
             let mut put = transaction.prepare_cached(&self.sql.put_history)?;
             schema::put(&mut put, &[last], &record)?;
@@ -244,7 +351,7 @@ impl Journal {
         transaction
             .prepare_cached(
                 "INSERT INTO battery
-                 SELECT mcu_id, count(*), max(sequence) FROM history WHERE sequence > ?
+                 SELECT mcu_id, count(*), max(sequence), '' FROM history WHERE sequence > ?
                  GROUP BY mcu_id
                  ON CONFLICT DO UPDATE
                  SET stored = stored + excluded.stored, newest = excluded.newest",
@@ -269,6 +376,11 @@ impl Journal {
             rows_left -= u32::try_from(trimmed.delivered).unwrap_or(0).min(rows_left);
         }
         if let Some(bound) = self.retention.bound {
+            let mut bound = bound;
+            if bytes_in_use(&self.connection)? > bound {
+                // That is worth finding out only then: it takes reading them.
+                bound += bytes_set_aside(&self.connection)?;
+            }
             while rows_left >= BOUND_ROWS && bytes_in_use(&self.connection)? > bound {
                 let Some(last) = self.last_of_oldest(BOUND_ROWS)? else { break };
                 trimmed.add(self.delete_through(last)?);
@@ -329,14 +441,15 @@ impl Journal {
         let transaction = immediate(&mut self.connection)?;
         transaction
             .prepare_cached(
-                "UPDATE battery SET stored = stored - gone.n
+                "UPDATE battery
+                 SET stored = stored - gone.n, trimmed = max(trimmed, gone.latest)
                  FROM (
-                     SELECT mcu_id, count(*) AS n FROM history WHERE sequence <= ? GROUP BY mcu_id
+                     SELECT mcu_id, count(*) AS n, max(insert_time_utc) AS latest
+                     FROM history WHERE sequence <= ? GROUP BY mcu_id
                  ) AS gone
                  WHERE battery.mcu_id = gone.mcu_id",
             )?
             .execute([last])?;
-        transaction.prepare_cached("DELETE FROM battery WHERE stored <= 0")?.execute(())?;
         let mut delete = transaction.prepare_cached("DELETE FROM history WHERE sequence <= ?")?;
         let delivered = delete.execute([last.min(self.cursor.get())])?;
         let undelivered = delete.execute([last])?;
@@ -353,6 +466,18 @@ impl Trimmed {
     }
 }
 
+/// The absolute form of `path`, and the lock on the journal there.
+fn take(path: &Path) -> Result<(PathBuf, Lock), Error> {
+    let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
+    let path = std::path::absolute(path).map_err(error)?;
+    files::create_folder_of(&path)?;
+    if path.is_dir() {
+        return Err(error(io::ErrorKind::IsADirectory.into()));
+    }
+    let lock = Lock::take(&path)?;
+    Ok((path, lock))
+}
+
 /// A transaction that may write from its start: one that began reading could be refused later.
 fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
@@ -361,45 +486,88 @@ fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
 /// Reads where the journal stands, in a transaction that fails if it can't be written.
 fn load(connection: &mut Connection, cursor: &Cursor) -> rusqlite::Result<Head> {
     let transaction = immediate(connection)?;
-    let (settled, delivered) =
+    let (settled, delivered): (i64, i64) =
         transaction.query_row("SELECT settled, delivered FROM progress", (), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    let recent: Option<i64> =
-        transaction.query_row("SELECT max(sequence) FROM recent", (), |row| row.get(0))?;
+    let newest: Option<i64> =
+        transaction.query_row("SELECT max(sequence) FROM history", (), |row| row.get(0))?;
+    let (recent, last): (i64, Option<i64>) = transaction.query_row(
+        "SELECT count(*), max(sequence) FROM recent WHERE sequence > ?",
+        [settled],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     transaction.commit()?;
+    let last = last.unwrap_or(settled);
+    let tallies = newest.is_none_or(|newest| newest == settled)
+        && last.checked_sub(settled) == Some(recent)
+        && (0..=last).contains(&delivered);
+    if !tallies {
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    }
     cursor.raise(delivered);
     cursor.was_stored(delivered);
-    Ok(Head { settled, last: recent.map_or(settled, |recent| recent.max(settled)) })
+    Ok(Head { settled, last })
 }
 
-/// `record`, or a copy of it at the next microsecond at which its battery has no row, in `recent`
-/// behind `settled` or in `history`.
+/// `record`, which is to be the last row; or a copy of it at another time within the next second,
+/// where its battery has a row of that time, or may have had one that was trimmed.
 fn with_free_time<'a>(
     transaction: &Transaction<'_>,
     record: &'a PackRecord,
-    settled: i64,
+    head: Head,
 ) -> rusqlite::Result<Cow<'a, PackRecord>> {
-    let mut taken = transaction.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM history WHERE insert_time_utc = ?1 AND mcu_id = ?2)
-             OR EXISTS (
-                 SELECT 1 FROM recent WHERE insert_time_utc = ?1 AND mcu_id = ?2 AND sequence > ?3
-             )",
-    )?;
     let mut record = Cow::Borrowed(record);
-    while taken
-        .query_row((time_text(record.insert_time_utc), record.mcu_id, settled), |row| row.get(0))?
-    {
-        let next = record.insert_time_utc.checked_add(time::Duration::MICROSECOND);
-        record.to_mut().insert_time_utc = next.unwrap_or(UtcDateTime::MIN);
+    if is_trimmed(transaction, &record)? {
+        // No two rows that lie near to each other get the same.
+        let micros = time::Duration::microseconds(head.last % 999_983 + 1);
+        move_by(&mut record, micros);
+    }
+    while is_taken(transaction, &record, head.settled)? {
+        move_by(&mut record, time::Duration::MICROSECOND);
     }
     Ok(record)
+}
+
+fn move_by(record: &mut Cow<'_, PackRecord>, by: time::Duration) {
+    let later = record.insert_time_utc.checked_add(by);
+    record.to_mut().insert_time_utc = later.unwrap_or(UtcDateTime::MIN);
+}
+
+/// Whether its time is one that rows of its battery had which are trimmed.
+fn is_trimmed(connection: &Connection, record: &PackRecord) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM battery WHERE mcu_id = ? AND trimmed >= ?)")?
+        .query_row((record.mcu_id, time_text(record.insert_time_utc)), |row| row.get(0))
+}
+
+fn is_taken(connection: &Connection, record: &PackRecord, settled: i64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM history WHERE insert_time_utc = ?1 AND mcu_id = ?2)
+                 OR EXISTS (
+                     SELECT 1 FROM recent
+                     WHERE insert_time_utc = ?1 AND mcu_id = ?2 AND sequence > ?3
+                 )
+                 OR EXISTS (SELECT 1 FROM set_aside WHERE insert_time_utc = ?1 AND mcu_id = ?2)",
+        )?
+        .query_row((time_text(record.insert_time_utc), record.mcu_id, settled), |row| row.get(0))
 }
 
 fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let pages = pragma("page_count")? - pragma("freelist_count")?;
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
+}
+
+fn bytes_set_aside(connection: &Connection) -> rusqlite::Result<u64> {
+    let bytes: Option<i64> = connection.query_row(
+        "SELECT sum(pgsize) FROM dbstat('main', 1)
+         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = 'set_aside')",
+        (),
+        |row| row.get(0),
+    )?;
+    Ok(bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
 }
 
 /// `None` if nothing can be as old as that.

@@ -45,6 +45,23 @@
 //!   their places in the file much later, many records at a time.
 //!
 //! `tests/it/writes.rs` measures what a record costs, and what it may cost.
+//!
+//! # What can go wrong with it
+//!
+//! - **A row that the other database refuses** goes to [`Outbox::set_aside`], with the reason, and
+//!   counts as delivered. [`SetAside`] looks at such rows and lets them go, from another process
+//!   too while the journal is in use.
+//! - **A full disk, or one that can't be written**, costs the call that it fails, and nothing that
+//!   was accepted; the same [`Journal`] goes on once there is room ([`Error::is_full`]).
+//! - **A file that is deleted** is [`Error::Gone`] at the next checkpoint. Outboxes have it still:
+//!   open a new journal, append what an old outbox holds, and drop that.
+//! - **A damaged file** ([`Error::is_damage`]): a program starts with
+//!   [`Journal::open_or_recover`]. Whichever call of journal, outbox or reader meets damage later,
+//!   it drops all of them and goes on with [`Journal::recover`]. Rows are found page by page then,
+//!   not by way of the tables, so that what is lost is what was damaged. Since SQLite keeps no
+//!   checksums, a value that became another one goes unnoticed.
+//! - **A clock that jumps** costs nothing: [`Journal::append`] sees that a battery has no two rows
+//!   of one time, those included that were trimmed.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -53,17 +70,21 @@ mod files;
 mod journal;
 mod outbox;
 mod reader;
+mod recover;
+mod salvage;
 mod schema;
+mod set_aside;
 mod value;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use error::Error;
-pub use files::set_aside;
 pub use journal::{Appended, Journal, Trimmed};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
+pub use recover::Recovery;
+pub use set_aside::{SetAside, SetAsideRow};
 
 /// How much a [`Journal`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,12 @@ use std::sync::Arc;
 
 use bluenova_record::PackRecord;
 use rusqlite::Connection;
+use time::UtcDateTime;
 
 use crate::address::{Access, Address};
 use crate::journal::Cursor;
 use crate::schema::{self, Statements};
-use crate::{Error, Sequence};
+use crate::{Error, Sequence, set_aside};
 
 /// Delivered rows after which the outbox writes its cursor itself, while a backlog drains. In
 /// quiet times the journal does that along with its own writes, every hundred rows or so.
@@ -82,19 +83,52 @@ impl Outbox {
         self.try_waiting().map_err(|source| self.address.error("read", source))
     }
 
+    /// Keeps a row that the other database refuses, with its reason, apart from the others: once it
+    /// is [`delivered`](Self::delivered) as well, it holds nothing up and is not lost.
+    ///
+    /// Neither age nor bound makes it go. Where it was set aside before, since `now` or earlier,
+    /// the new reason counts; of a message, the first thousand characters are kept.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn set_aside(
+        &mut self,
+        record: &PackRecord,
+        sqlstate: &str,
+        message: &str,
+        now: UtcDateTime,
+    ) -> Result<(), Error> {
+        set_aside::put(&self.connection, &self.sql, record, sqlstate, message, now)
+            .map_err(|source| self.address.error("set a row aside in", source))
+    }
+
+    /// How many rows are set aside.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged.
+    pub fn count_set_aside(&self) -> Result<u64, Error> {
+        set_aside::count(&self.connection).map_err(|source| self.address.error("read", source))
+    }
+
     fn try_undelivered(&mut self, limit: usize) -> rusqlite::Result<Batch> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut batch = Batch { records: vec![], last: Sequence(self.cursor.get()) };
-        let mut select = self.connection.prepare_cached(&self.sql.select_after)?;
+        // One transaction, so that no row comes or goes between the questions.
+        let transaction = self.connection.unchecked_transaction()?;
+        let mut select = transaction.prepare_cached(&self.sql.select_after)?;
         loop {
             let before = batch.last;
             let mut rows = select.query((before.0, limit))?;
             while let Some(row) = rows.next()? {
                 let (sequence, record) = schema::record(row)?;
+                check_next(&transaction, batch.last.0, sequence)?;
                 batch.last = Sequence(sequence);
                 batch.records.extend(record);
             }
             // An empty batch means that nothing waits, so rows that are damaged don't make one.
+            if batch.last == before {
+                check_last(&transaction)?;
+            }
             if !batch.records.is_empty() || batch.last == before {
                 return Ok(batch);
             }
@@ -117,6 +151,35 @@ impl Outbox {
         let waiting = last.unwrap_or(0).max(settled) - before_oldest.max(cursor);
         Ok(u64::try_from(waiting).unwrap_or(0))
     }
+}
+
+/// Fails if `sequence` can't be the row after `before`.
+///
+/// SQLite finds nothing amiss where a bad byte hides rows or gives one another number. But numbers
+/// have no gaps, other than one where the oldest rows were trimmed.
+fn check_next(connection: &Connection, before: i64, sequence: i64) -> rusqlite::Result<()> {
+    if before.checked_add(1) == Some(sequence) {
+        return Ok(());
+    }
+    let is_oldest = sequence > before
+        && connection
+            .prepare_cached(
+                "SELECT ?1 <= settled + 1
+                     AND NOT EXISTS (SELECT 1 FROM history WHERE sequence < ?1)
+                 FROM progress",
+            )?
+            .query_row([sequence], |row| row.get(0))?;
+    if is_oldest { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
+}
+
+/// Fails if the last rows of `history` are hidden.
+fn check_last(connection: &Connection) -> rusqlite::Result<()> {
+    let tallies = connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT max(sequence) FROM history) = settled, 1) FROM progress",
+        )?
+        .query_row((), |row| row.get(0))?;
+    if tallies { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
 }
 
 impl Drop for Outbox {

@@ -42,6 +42,14 @@ pub(crate) fn real_expression(column: &str) -> String {
     format!("CASE typeof({column}) WHEN 'integer' THEN {column} / 1000.0 ELSE {column} END")
 }
 
+/// What [`real_expression`] makes of a value that was read without SQLite.
+pub(crate) fn shown<'a>(column: &Column, stored: ValueRef<'a>) -> ValueRef<'a> {
+    match (column.sql, stored) {
+        (SqlType::Real, ValueRef::Integer(number)) => ValueRef::Real(number as f64 / 1000.0),
+        _ => stored,
+    }
+}
+
 /// What came back for `column` from the view; `None` if nothing that was ever put there.
 pub(crate) fn read<'a>(column: &Column, value: ValueRef<'a>) -> Option<Option<Value<'a>>> {
     match (column.sql, value) {
@@ -73,7 +81,7 @@ pub(crate) fn time_text(time: UtcDateTime) -> String {
     text
 }
 
-fn parse_time(text: &[u8]) -> Option<UtcDateTime> {
+pub(crate) fn parse_time(text: &[u8]) -> Option<UtcDateTime> {
     let text = std::str::from_utf8(text).ok()?;
     let (date, clock) = text.split_once(' ')?;
     // From the right, since a year may have a sign of its own.

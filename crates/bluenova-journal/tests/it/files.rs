@@ -6,9 +6,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use bluenova_journal::{Error, Journal, Retention, set_aside};
+use bluenova_journal::{Error, Journal, Retention};
 use rusqlite::Connection;
-use time::macros::utc_datetime;
 
 use crate::{BATTERY, nth, open, undelivered};
 
@@ -84,43 +83,24 @@ fn tables_of_a_later_version_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
     drop(open(&path));
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    // Without other tables, another version is a number that was damaged.
+    assert!(refusal(&path).is_damage());
+    connection.execute_batch("ALTER TABLE battery ADD COLUMN name TEXT").unwrap();
     let error = refusal(&path);
     assert!(matches!(error, Error::Version { found: 99, .. }), "{error:?}");
-}
-
-#[test]
-fn damage_is_told_and_can_be_set_aside() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
-    let now = utc_datetime!(2026-03-04 05:06:07);
-    for name in ["journal.damaged-20260304T050607", "journal.damaged-20260304T050607-2"] {
-        fs::write(&path, "no database at all, but long enough to look like one\n".repeat(99))
-            .unwrap();
-        fs::write(folder.path().join("journal-wal"), "log").unwrap();
-        let error = refusal(&path);
-        assert!(error.is_damage() && !error.is_full(), "{error:?}");
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
-
-        let aside = set_aside(&path, now).unwrap();
-        assert_eq!(aside, folder.path().join(name));
-        assert!(fs::read(&aside).unwrap().starts_with(b"no database"));
-        assert!(!folder.path().join("journal-wal").exists());
-        let mut journal = open(&path);
-        journal.append(&[nth(BATTERY, 0)]).unwrap();
-        assert_eq!(undelivered(&journal).len(), 1);
-    }
-    assert_eq!(
-        set_aside(&folder.path().join("none"), now).unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
 }
 
 #[test]
 fn missing_progress_is_damage() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
-    for sql in ["DELETE FROM progress", "INSERT INTO progress VALUES ('a', 'b')"] {
+    for sql in [
+        "DELETE FROM progress",
+        "INSERT INTO progress VALUES ('a', 'b')",
+        "INSERT INTO progress VALUES (0, 1)",
+    ] {
         drop(open(&path));
         let connection = Connection::open(&path).unwrap();
         connection.execute_batch("DELETE FROM progress").unwrap();
@@ -128,40 +108,6 @@ fn missing_progress_is_damage() {
         drop(connection);
         assert!(refusal(&path).is_damage(), "{sql}");
         fs::remove_file(&path).unwrap();
-    }
-}
-
-/// Flips bytes and cuts the file at many places: there is an error or there are rows, never a
-/// panic, and never a row that was not stored.
-#[test]
-fn no_damage_makes_it_panic() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
-    let mut journal = open(&path);
-    let rows: Vec<_> = (0..200).map(|n| nth(BATTERY, n)).collect();
-    journal.append(&rows).unwrap();
-    drop(journal);
-    let whole = fs::read(&path).unwrap();
-    for n in 0..150 {
-        let place = n * whole.len() / 150;
-        let mut bytes = whole.clone();
-        if n % 3 == 0 {
-            bytes.truncate(place);
-        } else {
-            bytes[place] ^= 0x55;
-        }
-        let path = folder.path().join(n.to_string());
-        fs::write(&path, bytes).unwrap();
-        let read = Journal::open(&path, Retention::default()).and_then(|mut journal| {
-            journal.append(&[nth(BATTERY, 900)])?;
-            journal.trim(nth(BATTERY, 0).insert_time_utc)?;
-            journal.reader()?.latest()?;
-            journal.outbox()?.undelivered(usize::MAX)
-        });
-        match read {
-            Ok(batch) => assert!(batch.records.len() <= 201, "{n}: {}", batch.records.len()),
-            Err(error) => assert!(error.source().is_some() || !error.to_string().is_empty()),
-        }
     }
 }
 
@@ -178,6 +124,38 @@ fn a_file_that_was_deleted_is_noticed() {
     assert!(matches!(journal.checkpoint(), Err(Error::Gone { .. })));
     fs::rename(folder.path().join("moved"), &path).unwrap();
     journal.checkpoint().unwrap();
+}
+
+/// The rows can still be had from it, and closing it at last does the new journal no harm.
+#[test]
+fn what_was_in_a_deleted_file_goes_to_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let mut journal = open(&path);
+    let mut outbox = journal.outbox().unwrap();
+    let rows: Vec<_> = (0..300).map(|n| nth(BATTERY, n)).collect();
+    journal.append(&rows[..200]).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        fs::remove_file(folder.path().join(format!("journal{suffix}"))).unwrap();
+    }
+    for row in &rows[200..] {
+        journal.append(std::slice::from_ref(row)).unwrap();
+    }
+    assert!(matches!(journal.checkpoint(), Err(Error::Gone { .. })));
+    drop(journal);
+
+    let mut journal = open(&path);
+    journal.append(&outbox.undelivered(usize::MAX).unwrap().records).unwrap();
+    drop(outbox);
+    journal.append(&[nth(BATTERY, 300)]).unwrap();
+    assert_eq!(undelivered(&journal)[..300], rows);
+    // What a killed process would leave.
+    let copy = folder.path().join("copy");
+    for suffix in ["", "-wal"] {
+        let name = |of: &Path| format!("{}{suffix}", of.display());
+        fs::copy(name(&path), name(&copy)).unwrap();
+    }
+    assert_eq!(undelivered(&open(&copy)).len(), 301);
 }
 
 #[test]

@@ -8,18 +8,26 @@
 )]
 
 mod append;
+mod backlog;
+mod clock;
+#[cfg(target_os = "linux")]
+mod disk;
 mod files;
 mod outbox;
 mod processes;
 mod reader;
+mod recover;
+mod set_aside;
 mod threads;
 mod trim;
 #[cfg(target_os = "linux")]
 mod writes;
 
 use std::path::Path;
+use std::thread;
+use std::time::Instant;
 
-use bluenova_journal::{Journal, Retention};
+use bluenova_journal::{Error, Journal, Retention};
 use bluenova_record::{PackRecord, Text};
 use time::macros::utc_datetime;
 use time::{Duration, UtcDateTime};
@@ -67,7 +75,19 @@ fn typical(n: u16) -> PackRecord {
 }
 
 fn open(path: &Path) -> Journal {
-    Journal::open(path, Retention::default()).unwrap()
+    patiently(|| Journal::open(path, Retention::default())).unwrap()
+}
+
+/// Tries again while the journal is in use: a process that another test is about to start holds a
+/// copy of the lock for a moment, though this one has let go of it.
+fn patiently<T>(open: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    let deadline = Instant::now() + std::time::Duration::from_secs(5);
+    loop {
+        match open() {
+            Err(Error::InUse { .. }) if Instant::now() < deadline => thread::yield_now(),
+            opened => return opened,
+        }
+    }
 }
 
 /// All that the journal holds and nobody acknowledged.

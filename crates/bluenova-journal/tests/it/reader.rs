@@ -3,7 +3,7 @@
 use bluenova_journal::{Journal, Retention};
 use time::Duration;
 
-use crate::{BATTERY, START, nth};
+use crate::{BATTERY, START, nth, patiently};
 
 #[test]
 fn the_latest_row_of_each_battery() {
@@ -53,7 +53,7 @@ fn counts_survive_trimming_and_reopening() {
     assert_eq!((trimmed.delivered, trimmed.undelivered), (700, 0));
     drop((outbox, journal));
 
-    let journal = Journal::open(&path, retention).unwrap();
+    let journal = patiently(|| Journal::open(&path, retention)).unwrap();
     let reader = journal.reader().unwrap();
     assert_eq!([0, 1, 9].map(|battery| reader.count(battery).unwrap()), [150, 150, 1]);
     assert_eq!(reader.latest().unwrap().len(), 3);

@@ -5,7 +5,7 @@ use std::fs;
 use bluenova_journal::{Journal, Retention, Trimmed};
 use time::{Duration, UtcDateTime};
 
-use crate::{BATTERY, START, nth, numbers, typical, undelivered};
+use crate::{BATTERY, START, nth, numbers, patiently, typical, undelivered};
 
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
 
@@ -106,7 +106,7 @@ fn a_sequence_is_never_used_again() {
     let retention = Retention { keep: Some(HOUR), bound: None };
     let mut expected = 0;
     for (run, rows) in [(0_u16, 10), (1, 200), (2, 1)] {
-        let mut journal = Journal::open(&path, retention).unwrap();
+        let mut journal = patiently(|| Journal::open(&path, retention)).unwrap();
         for n in 0..rows {
             let last = journal.append(&[nth(BATTERY, 1000 * run + n)]).unwrap().last;
             expected += 1;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bluenova_journal::{Journal, Retention};
 
 use crate::processes::{folder_of_child, start};
-use crate::typical;
+use crate::{patiently, typical};
 
 /// Measures in a child, and checks what it tells.
 fn check(measurement: &str, most_per_record: u64) {
@@ -71,7 +71,7 @@ fn trimming() {
 fn measure(folder: &Path, old_records: u16, records: u16, records_per_minute: u16) {
     let path = folder.join("journal");
     let day = Retention { keep: Some(Duration::from_secs(86_400)), bound: None };
-    let mut journal = Journal::open(&path, day).unwrap();
+    let mut journal = patiently(|| Journal::open(&path, day)).unwrap();
     let mut outbox = journal.outbox().unwrap();
     // Many at a time is the quick way to have them, and trimming is as it is later.
     for n in (0..old_records).step_by(100) {
@@ -82,7 +82,7 @@ fn measure(folder: &Path, old_records: u16, records: u16, records_per_minute: u1
     }
     // What is in the log so far is not to be counted.
     drop((outbox, journal));
-    let mut journal = Journal::open(&path, day).unwrap();
+    let mut journal = patiently(|| Journal::open(&path, day)).unwrap();
     let mut outbox = journal.outbox().unwrap();
 
     let before = written();

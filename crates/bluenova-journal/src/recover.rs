@@ -1,0 +1,165 @@
+//! Puts a new journal in the place of a damaged one.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bluenova_record::PackRecord;
+use time::UtcDateTime;
+
+use crate::files::{Lock, Log, beside, keep_damaged};
+use crate::salvage::{Contents, Image, Place};
+use crate::{Error, Journal, Retention};
+
+/// What a new journal is called until it takes the place of the damaged one.
+const COMPLETE: &str = ".recovered";
+
+/// Rows that are copied in one transaction.
+const BATCH: usize = 1000;
+
+/// What became of a damaged journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Where the damaged file is kept.
+    pub aside: PathBuf,
+    /// Rows that were legible, delivered ones too.
+    pub rows: u64,
+    /// Rows that were not delivered and are lost, going by the gaps in their numbers; `None` where
+    /// that can't be told.
+    pub lost: Option<u64>,
+}
+
+/// Opens a journal, or a new one in its place if it is damaged.
+pub(crate) fn open(
+    path: &Path,
+    lock: &Lock,
+    retention: Retention,
+    now: UtcDateTime,
+) -> Result<(Journal, Log, Option<Recovery>), Error> {
+    let interrupted = if is_to_be_finished(path) { Some(take_place(path, now)?) } else { None };
+    match Journal::in_file(path, retention) {
+        Err(error) if error.is_damage() => {
+            let recovery = replace(path, lock, now)?;
+            let (journal, log) = Journal::in_file(path, retention)?;
+            Ok((journal, log, Some(recovery)))
+        }
+        Err(error) => Err(error),
+        Ok((journal, log)) => {
+            let rows = journal.rows();
+            let recovery = interrupted.map(|aside| Recovery { aside, rows, lost: None });
+            Ok((journal, log, recovery))
+        }
+    }
+}
+
+/// Copies what is legible to a new journal, and puts that in the place of the damaged one.
+pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Recovery, Error> {
+    if is_to_be_finished(path) {
+        take_place(path, now)?;
+    }
+    let image = Image::open(path).map_err(|source| io_error("read", path, source))?;
+    let contents = image.contents();
+    let is_ours = !contents.rows.is_empty() || image.has_our_header() || !lock.is_new();
+    if !is_ours {
+        return Err(Error::Foreign { path: path.to_owned() });
+    }
+    let fresh = beside(path, ".recovering");
+    remove(&fresh)?;
+    let copied = copy(&image, &contents, &fresh).inspect_err(|_| {
+        // The disk may be full, and it is made anew the next time.
+        let _ = remove(&fresh);
+    })?;
+    rename(&fresh, &beside(path, COMPLETE))?;
+    let aside = take_place(path, now)?;
+    let lost = copied.lost.filter(|&lost| lost <= image.pages().into());
+    Ok(Recovery { aside, rows: copied.rows, lost })
+}
+
+/// Whether a recovery was interrupted when it had but to rename files.
+pub(crate) fn is_to_be_finished(path: &Path) -> bool {
+    beside(path, COMPLETE).exists()
+}
+
+fn take_place(path: &Path, now: UtcDateTime) -> Result<PathBuf, Error> {
+    let aside = keep_damaged(path, now)?;
+    rename(&beside(path, COMPLETE), path)?;
+    Ok(aside)
+}
+
+struct Copied {
+    rows: u64,
+    lost: Option<u64>,
+}
+
+fn copy(image: &Image, contents: &Contents, path: &Path) -> Result<Copied, Error> {
+    let (mut journal, log) = Journal::in_file(path, Retention::FOREVER)?;
+    let is_delivered = |place: &Place| contents.delivered >= Some(place.sequence);
+    let (delivered, waiting) = contents.rows.split_at(contents.rows.partition_point(is_delivered));
+    copy_rows(image, delivered, &mut journal)?;
+    let rows_delivered = journal.rows();
+    let mut outbox = journal.outbox()?;
+    outbox.delivered(journal.last())?;
+    copy_rows(image, waiting, &mut journal)?;
+    for row in &contents.set_aside {
+        outbox.set_aside(&row.record, &row.sqlstate, &row.message, row.since)?;
+    }
+    outbox.flush()?;
+    drop((outbox, log));
+
+    let rows = journal.rows();
+    journal.merge_log()?;
+    let numbers = contents.delivered.and_then(|cursor| numbers_after(cursor, delivered, waiting));
+    let lost = numbers.map(|numbers| numbers.saturating_sub(rows - rows_delivered));
+    Ok(Copied { rows, lost })
+}
+
+/// How many rows there once were after the cursor; `None` if that is no sensible number, since the
+/// last one isn't.
+fn numbers_after(cursor: i64, delivered: &[Place], waiting: &[Place]) -> Option<u64> {
+    let before = match (delivered.last(), waiting.first()) {
+        // If nothing is left of those before, the first of those after may have been trimmed.
+        (None, Some(first)) => first.sequence.checked_sub(1)?,
+        _ => cursor,
+    };
+    let last = waiting.last().map_or(cursor, |last| last.sequence);
+    u64::try_from(last.checked_sub(before)?).ok()
+}
+
+fn copy_rows(image: &Image, places: &[Place], journal: &mut Journal) -> Result<(), Error> {
+    for places in places.chunks(BATCH) {
+        let mut records: Vec<PackRecord> = vec![];
+        let mut copied = HashSet::new();
+        for record in places.iter().filter_map(|&place| image.record(place)) {
+            // A time is given once in a journal: this is a row that was copied already.
+            let is_new = copied.insert((record.insert_time_utc, record.mcu_id));
+            if is_new && !journal.contains(&record)? {
+                records.push(record);
+            }
+        }
+        journal.append(&records)?;
+    }
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(|source| io_error("rename", from, source))
+}
+
+/// Removes a database and its log.
+fn remove(path: &Path) -> Result<(), Error> {
+    for suffix in ["-wal", "-shm", ""] {
+        let path = beside(path, suffix);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &path, source));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io { action, path: path.to_owned(), source }
+}

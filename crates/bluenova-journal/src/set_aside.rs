@@ -1,0 +1,155 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
+
+use bluenova_record::{COLUMNS, PackRecord};
+use rusqlite::{Connection, Row};
+use time::UtcDateTime;
+
+use crate::Error;
+use crate::address::{Access, Address};
+use crate::journal::Cursor;
+use crate::schema::{self, Kind, Statements};
+use crate::value::{parse_time, time_text};
+
+/// Characters of a message that are kept: a server may answer with any amount of text.
+const MESSAGE_CHARS: usize = 1000;
+
+/// The rows that another database refused: see [`Outbox::set_aside`](crate::Outbox::set_aside).
+///
+/// It needs no lock: one process may look at these rows and try them again while another one has
+/// the journal open.
+#[derive(Debug)]
+pub struct SetAside {
+    connection: Connection,
+    sql: Statements,
+    address: Address,
+    /// Keeps the name of a database in memory from being given to another one.
+    _cursor: Arc<Cursor>,
+}
+
+/// A row that is set aside, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetAsideRow {
+    /// The row.
+    pub record: PackRecord,
+    /// The code with which the other database refused it last.
+    pub sqlstate: String,
+    /// What the other database said then.
+    pub message: String,
+    /// When it was set aside first.
+    pub since: UtcDateTime,
+}
+
+impl SetAside {
+    /// Opens the rows that are set aside in the journal at `path`, which may be in use.
+    ///
+    /// # Errors
+    /// If there is no journal at `path`, or if it can't be opened for writing.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
+        let path = std::path::absolute(path).map_err(error)?;
+        // SQLite says no more than that it can't.
+        let metadata = fs::metadata(&path).map_err(error)?;
+        if metadata.is_dir() {
+            return Err(error(io::ErrorKind::IsADirectory.into()));
+        }
+        let address = Address::File(path);
+        let connection = address.connect(Access::Write)?;
+        let kind = schema::kind_of(&connection).map_err(|source| address.error("open", source))?;
+        match kind {
+            Kind::Journal => {}
+            Kind::Damaged => return Err(Error::Damaged { path: address.name() }),
+            Kind::Version(found) => return Err(Error::Version { path: address.name(), found }),
+            Kind::Empty | Kind::Foreign => return Err(Error::Foreign { path: address.name() }),
+        }
+        schema::add_set_aside(&connection).map_err(|source| address.error("open", source))?;
+        Ok(Self::with(connection, address, Arc::default()))
+    }
+
+    pub(crate) fn new(address: Address, cursor: Arc<Cursor>) -> Result<Self, Error> {
+        let connection = address.connect(Access::Write)?;
+        Ok(Self::with(connection, address, cursor))
+    }
+
+    /// The rows, in the order in which they were set aside.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged.
+    pub fn rows(&self) -> Result<Vec<SetAsideRow>, Error> {
+        self.try_rows().map_err(|source| self.address.error("read", source))
+    }
+
+    /// Lets go of a row, since it was delivered after all.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn remove(&mut self, record: &PackRecord) -> Result<(), Error> {
+        self.connection
+            .execute(
+                "DELETE FROM set_aside WHERE insert_time_utc = ? AND mcu_id = ?",
+                (time_text(record.insert_time_utc), record.mcu_id),
+            )
+            .map(drop)
+            .map_err(|source| self.address.error("take a row out of", source))
+    }
+
+    fn with(connection: Connection, address: Address, cursor: Arc<Cursor>) -> Self {
+        Self { connection, sql: Statements::new(), address, _cursor: cursor }
+    }
+
+    fn try_rows(&self) -> rusqlite::Result<Vec<SetAsideRow>> {
+        let mut select = self.connection.prepare_cached(&self.sql.select_set_aside)?;
+        let mut rows = select.query(())?;
+        let mut set_aside = vec![];
+        while let Some(row) = rows.next()? {
+            set_aside.extend(read(row)?);
+        }
+        Ok(set_aside)
+    }
+}
+
+pub(crate) fn put(
+    connection: &Connection,
+    sql: &Statements,
+    record: &PackRecord,
+    sqlstate: &str,
+    message: &str,
+    since: UtcDateTime,
+) -> rusqlite::Result<()> {
+    let message: String = message.chars().take(MESSAGE_CHARS).collect();
+    let mut put = connection.prepare_cached(&sql.set_aside)?;
+    schema::bind(&mut put, 1, record)?;
+    for (i, text) in [sqlstate, &message, &time_text(since)].into_iter().enumerate() {
+        put.raw_bind_parameter(COLUMNS.len() + 1 + i, text)?;
+    }
+    put.raw_execute()?;
+    Ok(())
+}
+
+pub(crate) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM set_aside")?
+        .query_row((), |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// `None` where damage has left no owner or time; other text that it made illegible is empty.
+fn read(row: &Row<'_>) -> rusqlite::Result<Option<SetAsideRow>> {
+    let (_, record) = schema::record(row)?;
+    let reason = |i: usize| row.get_ref(COLUMNS.len() + 1 + i).ok()?.as_str().ok();
+    Ok(record.map(|record| SetAsideRow::new(record, reason)))
+}
+
+impl SetAsideRow {
+    /// `reason` tells the columns behind those of the record, where they are legible.
+    pub(crate) fn new<'a>(record: PackRecord, reason: impl Fn(usize) -> Option<&'a str>) -> Self {
+        let since = reason(2).and_then(|text| parse_time(text.as_bytes()));
+        Self {
+            since: since.unwrap_or(record.insert_time_utc),
+            record,
+            sqlstate: reason(0).unwrap_or_default().to_owned(),
+            message: reason(1).unwrap_or_default().to_owned(),
+        }
+    }
+}

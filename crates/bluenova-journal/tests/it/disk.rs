@@ -1,0 +1,158 @@
+//! Disks that are full or can't be written, on file systems of our own.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bluenova_journal::{Error, Journal, Retention};
+use bluenova_record::PackRecord;
+use tempfile::TempDir;
+
+use crate::{START, patiently, typical, undelivered};
+
+/// A small file system in memory, until dropped.
+struct Disk(TempDir);
+
+impl Disk {
+    /// # Panics
+    /// Where this may not be mounted: there the test can't be made, and says so.
+    fn new(options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()));
+        Self(folder)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("journal")
+    }
+
+    fn remount(&self, options: &str) {
+        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()));
+    }
+
+    /// Takes all the room that there is but so many bytes.
+    fn fill_but(&self, bytes: usize) -> PathBuf {
+        let path = self.0.path().join("filler");
+        let mut file = File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        let length = file.metadata().unwrap().len();
+        file.set_len(length - bytes as u64).unwrap();
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily, since a test that fails may have files open.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {error} (this test needs the right to mount)");
+}
+
+fn open(path: &Path) -> Result<Journal, Error> {
+    let opened = patiently(|| Journal::open_or_recover(path, Retention::default(), START));
+    opened.map(|(journal, recovery)| {
+        assert_eq!(recovery, None);
+        journal
+    })
+}
+
+#[test]
+fn a_full_disk_is_survived() {
+    let disk = Disk::new("size=1m");
+    let mut journal = open(&disk.path()).unwrap();
+    let mut outbox = journal.outbox().unwrap();
+    let mut accepted: Vec<PackRecord> = vec![];
+    let mut numbers = 0..;
+    let mut next = || typical(numbers.next().unwrap());
+    for room in [0, 4096, 20_000, 50_000, 200_000] {
+        let filler = disk.fill_but(room);
+        let mut refused = 0;
+        while refused < 20 {
+            let record = next();
+            match journal.append(std::slice::from_ref(&record)) {
+                Ok(_) => accepted.push(record),
+                Err(error) => {
+                    assert!(error.is_full() && !error.is_damage(), "{room}: {error:?}");
+                    refused += 1;
+                }
+            }
+            journal.checkpoint().unwrap();
+            journal.trim(START).unwrap();
+        }
+        // What is there can be delivered meanwhile.
+        assert_eq!(outbox.undelivered(usize::MAX).unwrap().records, accepted);
+        fs::remove_file(filler).unwrap();
+        for _ in 0..100 {
+            let record = next();
+            journal.append(std::slice::from_ref(&record)).unwrap();
+            accepted.push(record);
+        }
+        journal.checkpoint().unwrap();
+        assert_eq!(outbox.undelivered(usize::MAX).unwrap().records, accepted);
+    }
+    drop((outbox, journal));
+    assert_eq!(undelivered(&open(&disk.path()).unwrap()), accepted);
+}
+
+/// Nothing is lost or renamed, and it opens as it was once there is room.
+#[test]
+fn a_journal_opens_or_says_why_on_a_full_disk() {
+    let disk = Disk::new("size=1m");
+    let filler = disk.fill_but(0);
+    let error = open(&disk.path()).unwrap_err();
+    assert!(error.is_full() && !error.is_damage(), "{error:?}");
+    fs::remove_file(filler).unwrap();
+
+    let records: Vec<_> = (0..300).map(typical).collect();
+    open(&disk.path()).unwrap().append(&records).unwrap();
+    let filler = disk.fill_but(0);
+    let error = open(&disk.path()).unwrap_err();
+    assert!(error.is_full() && !error.is_damage(), "{error:?}");
+    fs::remove_file(filler).unwrap();
+    assert_eq!(undelivered(&open(&disk.path()).unwrap()), records);
+}
+
+/// The new journal does not fit beside the damaged one: that stays, until there is room.
+#[test]
+fn a_recovery_without_room_leaves_everything_as_it_was() {
+    let disk = Disk::new("size=1m");
+    let path = disk.path();
+    let records: Vec<_> = (0..300).map(typical).collect();
+    open(&path).unwrap().append(&records).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..512].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let filler = disk.fill_but(100_000);
+    let error = Journal::open_or_recover(&path, Retention::default(), START).unwrap_err();
+    assert!(error.is_full() && !error.is_damage(), "{error:?}");
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    let mut files: Vec<_> =
+        fs::read_dir(disk.0.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["filler", "journal", "journal.lock"]);
+    fs::remove_file(filler).unwrap();
+    let (journal, recovery) =
+        patiently(|| Journal::open_or_recover(&path, Retention::default(), START)).unwrap();
+    assert_eq!(recovery.unwrap().rows, 300);
+    assert_eq!(undelivered(&journal), records);
+}
+
+#[test]
+fn a_disk_that_is_read_only_is_no_damage() {
+    let disk = Disk::new("size=1m");
+    let records: Vec<_> = (0..300).map(typical).collect();
+    open(&disk.path()).unwrap().append(&records).unwrap();
+    disk.remount("ro");
+    let error = open(&disk.path()).unwrap_err();
+    assert!(!error.is_damage() && !error.is_full(), "{error:?}");
+    assert!(error.to_string().starts_with("cannot lock"), "{error}");
+    disk.remount("rw");
+    assert_eq!(undelivered(&open(&disk.path()).unwrap()), records);
+}
