@@ -73,8 +73,26 @@ pub(crate) struct Args {
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand)]
 pub(crate) enum Mode {
+    Check(Check),
     Demo(Demo),
     Schema(Schema),
+    SetAside(SetAside),
+}
+
+/// Try everything once (batteries, journal, database, clock) and say what is fine and what to do
+/// about what is not. Takes the options of listening before it.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "check")]
+pub(crate) struct Check {}
+
+/// List the rows that PostgreSQL refused for what is in them, with its reasons. Takes the options of
+/// listening before it.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "set-aside")]
+pub(crate) struct SetAside {
+    /// deliver them again; those that pass now are off the list
+    #[argh(switch)]
+    pub(crate) retry: bool,
 }
 
 /// Watch two simulated batteries being recorded, without battery or server.

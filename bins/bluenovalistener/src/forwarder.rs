@@ -2,22 +2,30 @@
 //! far it has come.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 
 use bluenova_journal::Outbox;
-use bluenova_postgres::{Delivered, Retry, Settings, Sink};
-use log::{error, info, warn};
+use bluenova_postgres::{Delivered, Retry, Settings};
+use bluenova_record::PackRecord;
+use log::{debug, error, info, warn};
 
-use crate::{outage::Outage, text};
+use time::UtcDateTime;
 
-/// Rows in one transaction at most.
-const BATCH: usize = 1000;
+use crate::{delivery::Delivery, outage::Outage, text};
 
-/// First and longest pause between two attempts; each one is twice as long as the one before.
+/// First and longest pause between two attempts; each one is twice as long as the one before. An
+/// attempt itself may take 40 s to fail.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(45);
+
+/// The pause where somebody has to mend something first.
+const SLOW_PAUSE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, thiserror::Error)]
 enum ForwardError {
@@ -32,6 +40,8 @@ pub(crate) struct Source {
     pub(crate) outbox: Outbox,
     /// Whether its rows end with the process.
     pub(crate) in_memory: bool,
+    /// Tells the recorder that the file is damaged.
+    pub(crate) damaged: Arc<AtomicBool>,
 }
 
 /// Delivers rows to PostgreSQL.
@@ -40,7 +50,7 @@ pub(crate) struct Forwarder {
     wake: Receiver<()>,
     new_sources: Receiver<Source>,
     sources: Vec<Source>,
-    sink: Option<Sink>,
+    delivery: Delivery,
     has_delivered: bool,
     said_known: bool,
     trouble: Option<Trouble>,
@@ -62,12 +72,13 @@ enum Kind {
 
 impl Forwarder {
     pub(crate) fn new(server: Settings, wake: Receiver<()>, new_sources: Receiver<Source>) -> Self {
+        let delivery = Delivery::new(server.clone());
         Self {
             server,
             wake,
             new_sources,
             sources: Vec::new(),
-            sink: None,
+            delivery,
             has_delivered: false,
             said_known: false,
             trouble: None,
@@ -109,24 +120,19 @@ impl Forwarder {
     }
 
     fn deliver(&mut self) -> Result<Delivered, ForwardError> {
-        let mut sink = match self.sink.take() {
-            Some(sink) => sink,
-            None => self.connect()?,
-        };
+        self.delivery.connect()?;
         let mut rows = Delivered::default();
         let mut unreadable = None;
         let mut at = 0;
         while let Some((source, later)) = self.sources[at..].split_first_mut() {
-            // Its file was deleted and a new one is in its place, so that nothing more will come.
+            // A new file is in the place of its own, so that nothing more will come.
             let replaced = !source.in_memory && later.iter().any(|later| !later.in_memory);
-            match source.deliver(&mut sink, &mut rows) {
+            match source.deliver(&mut self.delivery, &mut rows) {
                 Ok(()) => {}
-                Err(ForwardError::Journal(error)) if replaced => {
-                    error!("rows are lost with their journal: {}", text::chain(&error));
-                }
+                // What could be read of it is in the new one.
+                Err(ForwardError::Journal(error)) if replaced => debug!("{}", text::chain(&error)),
                 // The next one may be fine.
                 Err(error @ ForwardError::Journal(_)) => unreadable = Some(error),
-                // A connection on which something went wrong isn't used again.
                 Err(error @ ForwardError::Server(_)) => return Err(error),
             }
             if replaced {
@@ -135,16 +141,7 @@ impl Forwarder {
                 at += 1;
             }
         }
-        self.sink = Some(sink);
         unreadable.map_or(Ok(rows), Err)
-    }
-
-    fn connect(&self) -> Result<Sink, bluenova_postgres::Error> {
-        let sink = Sink::connect(&self.server)?;
-        for note in sink.notes() {
-            warn!("{}: {note}", self.server);
-        }
-        Ok(sink)
     }
 
     fn delivered(&mut self, rows: Delivered) {
@@ -182,7 +179,7 @@ impl Forwarder {
             pause: FIRST_PAUSE / 2,
             retry_at: now,
         });
-        trouble.pause = if slow { LONGEST_PAUSE } else { (trouble.pause * 2).min(LONGEST_PAUSE) };
+        trouble.pause = if slow { SLOW_PAUSE } else { (trouble.pause * 2).min(LONGEST_PAUSE) };
         // Listeners that lost the server together should not come back together.
         trouble.retry_at = now + trouble.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
         if trouble.outage.is_news(kind) {
@@ -200,13 +197,22 @@ impl Forwarder {
 
 impl Source {
     /// Delivers all that it has, and counts it into `rows`.
-    fn deliver(&mut self, sink: &mut Sink, rows: &mut Delivered) -> Result<(), ForwardError> {
+    fn deliver(
+        &mut self,
+        delivery: &mut Delivery,
+        rows: &mut Delivered,
+    ) -> Result<(), ForwardError> {
         loop {
-            let batch = self.outbox.undelivered(BATCH)?;
+            let batch = self.outbox.undelivered(delivery.size()).inspect_err(|error| {
+                if error.is_damage() {
+                    self.damaged.store(true, Ordering::Relaxed);
+                }
+            })?;
             if batch.records.is_empty() {
                 return Ok(());
             }
-            let Delivered { added, known } = sink.deliver(&batch.records)?;
+            let Delivered { added, known } = delivery
+                .deliver(&batch.records, &mut |record, error| self.set_aside(record, error))?;
             rows.added += added;
             rows.known += known;
             if let Err(error) = self.outbox.delivered(batch.last) {
@@ -214,5 +220,16 @@ impl Source {
                 warn!("{}", text::chain(&error));
             }
         }
+    }
+
+    fn set_aside(
+        &mut self,
+        record: &PackRecord,
+        why: &bluenova_postgres::Error,
+    ) -> Result<(), ForwardError> {
+        let (stamp, id) = (text::timestamp(record.insert_time_utc), record.mcu_id);
+        error!("the row of {id:08X} at {stamp} is set aside: {}", text::chain(why));
+        let sqlstate = why.sqlstate().unwrap_or_default();
+        Ok(self.outbox.set_aside(record, sqlstate, &text::chain(why), UtcDateTime::now())?)
     }
 }

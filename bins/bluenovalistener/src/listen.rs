@@ -17,8 +17,9 @@ use log::{error, warn};
 use crate::{
     battery::{Assembled, BatteryThread},
     forwarder::Forwarder,
-    recorder::{Downstream, Recorder, Storage},
+    recorder::Recorder,
     settings::{Settings, Store},
+    storage::{Downstream, Storage},
     text,
 };
 

@@ -26,7 +26,9 @@ use crate::{
 
 mod args;
 mod battery;
+mod check;
 mod daemon;
+mod delivery;
 mod demo;
 mod forwarder;
 mod link;
@@ -34,7 +36,9 @@ mod listen;
 mod logging;
 mod outage;
 mod recorder;
+mod set_aside;
 mod settings;
+mod storage;
 mod text;
 
 fn main() -> ExitCode {
@@ -68,6 +72,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     match &args.mode {
         None => listen(args),
         Some(Mode::Demo(options)) => demo::run(args, options),
+        Some(Mode::Check(_)) => check::run(args),
+        Some(Mode::SetAside(options)) => set_aside::run(args, options),
         Some(Mode::Schema(_)) => {
             text::print(&bluenova_postgres::schema());
             Ok(())

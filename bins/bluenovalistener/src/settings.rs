@@ -378,6 +378,11 @@ mod tests {
         assert!(!crate::text::chain(&error).contains("secret"));
         let shown = settings("-d postgresql://u:secret@h/x").unwrap().to_string();
         assert!(!shown.contains("secret"), "{shown}");
+        for wrong in ["u:secret@h/x", "postgresql:/u:secret@h/x", "host=h,password=secret"] {
+            let args = Args::read(["-d", wrong].map(Into::into).into_iter()).unwrap();
+            let error = crate::text::chain(&Settings::resolve(&args, |_| None).unwrap_err());
+            assert!(!error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

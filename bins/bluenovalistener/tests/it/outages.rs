@@ -322,24 +322,73 @@ fn what_a_person_can_mend_holds_the_rows_and_is_said_once() {
 
 #[test]
 fn a_damaged_journal_is_no_reason_not_to_record() {
+    const DAMAGE: &[u8] = b"this is no database any more. ";
     let cluster = shared_cluster();
     cluster.create_database("damaged");
     let server = talking_battery(1);
     let home = Home::new();
-    std::fs::write(home.path("journal.sqlite"), "this is no database. ".repeat(1000)).unwrap();
     let (at, url) = (named("attic", server.local_addr()), cluster.url("damaged"));
     let args = ["-b", &at, "-d", &url, "-i", "1", "--journal", "journal.sqlite"];
     let mut listener = home.listen(&args);
-    let loud = listener.wait_for(" ERROR ");
-    assert!(loud.contains("journal.sqlite"), "{loud}");
     listener.wait_for("attic: stored");
-    let ended = listener.stop();
+    let first = listener.stop();
+
+    let mut journal = std::fs::read(home.path("journal.sqlite")).unwrap();
+    journal[..DAMAGE.len()].copy_from_slice(DAMAGE);
+    std::fs::write(home.path("journal.sqlite"), journal).unwrap();
+    let mut listener = home.listen(&args);
+    let loud = listener.wait_for(" ERROR ");
+    assert!(loud.contains("journal.sqlite was damaged"), "{loud}");
+    listener.wait_for("attic: stored");
+    let second = listener.stop();
+    let mut expected = stored(&first.log, "attic");
+    expected.extend(stored(&second.log, "attic"));
     let recorded = stamps_of(&postgres_rows(&mut cluster.client("damaged")), MCU_ID);
-    assert_eq!(recorded, stored(&ended.log, "attic"));
+    assert_eq!(recorded, expected);
     // Somebody may still want to look at it.
     let files = std::fs::read_dir(home.path(".")).unwrap().flatten();
-    let damage = |path: std::path::PathBuf| {
-        std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"this is no database"))
-    };
+    let damage =
+        |path: std::path::PathBuf| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(DAMAGE));
     assert_eq!(files.filter(|file| damage(file.path())).count(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_journal_is_left_alone() {
+    let home = Home::new();
+    std::fs::write(home.path("notes.txt"), "milk, bread").unwrap();
+    for args in
+        [["-d", "homeauto", "--journal", "notes.txt"].as_slice(), &["-d", "sqlite:notes.txt"]]
+    {
+        let ended = home.run(args);
+        assert_eq!(ended.status.code(), Some(1), "{args:?}");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.contains("notes.txt"), "{args:?}: {said}");
+        assert_eq!(home.read("notes.txt"), "milk, bread");
+    }
+}
+
+#[test]
+fn a_row_that_the_server_never_takes_does_not_hold_up_the_others() {
+    let cluster = shared_cluster();
+    cluster.create_database("poison");
+    let mut client = cluster.client("poison");
+    client.batch_execute(&bluenova_postgres::schema()).unwrap();
+    client.batch_execute("ALTER TABLE battery_pack ADD CHECK (soc <> 13)").unwrap();
+    let server = obedient_battery(1);
+    let control = server.control();
+    let home = Home::new();
+    let (at, url) = (named("attic", control.local_addr()), cluster.url("poison"));
+    let journal = home.path("j.sqlite").display().to_string();
+    let args = ["-b", &at, "-d", &url, "-i", "1", "--journal", &journal];
+    let mut listener = home.listen(&args);
+    control.wait_for_clients(1, PATIENCE).unwrap();
+    for soc in [12, 13, 14] {
+        control.send(Message::Text(format!("MCU ID: 1\nSOC: {soc}").into())).unwrap();
+        listener.wait_for(&format!("  {soc} %"));
+    }
+    // The reason is said, and the row is still there for a person to see.
+    listener.wait_until_said("battery_pack_soc_check");
+    wait_until("the good rows arrive", PATIENCE, || postgres_rows(&mut client).len() == 2);
+    listener.stop();
+    assert_eq!(stamps_of(&sqlite_rows(journal.as_ref()), 1).len(), 3);
 }
