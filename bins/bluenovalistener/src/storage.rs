@@ -111,8 +111,14 @@ impl Storage {
         if self.file.is_some() && self.damaged.load(Ordering::Relaxed) {
             self.recover(now);
         }
+        if let (Some(file), None) = (&mut self.file, &self.outage)
+            && let Err(error) = keep_up(&mut file.journal, now)
+        {
+            self.turn_to_memory(&error);
+        }
+        // At once too: a file that was deleted is replaced even when the program is about to end.
         if self.outage.is_some() {
-            match self.return_to_file() {
+            match self.return_to_file(now) {
                 Ok(rows) => {
                     let path = self.path.display();
                     info!("journal {path}: written again, with {rows} rows from memory");
@@ -124,11 +130,6 @@ impl Storage {
             && let Err(error) = keep_up(journal, now)
         {
             warn!("{}", text::chain(&error));
-        }
-        if let Some(Kept { journal, .. }) = &mut self.file
-            && let Err(error) = keep_up(journal, now)
-        {
-            self.turn_to_memory(&error);
         }
     }
 
@@ -176,7 +177,7 @@ impl Storage {
     }
 
     /// Takes the rows in memory into the file; tells how many.
-    fn return_to_file(&mut self) -> Result<usize, Error> {
+    fn return_to_file(&mut self, now: UtcDateTime) -> Result<usize, Error> {
         if self.file.is_none() {
             self.open_file()?;
         }
@@ -194,6 +195,7 @@ impl Storage {
                     set_aside.remove(&row.record)?;
                 }
             }
+            keep_up(&mut file.journal, now)?;
         }
         self.outage = None;
         self.wake();
@@ -247,7 +249,10 @@ fn move_rows(from: &mut Outbox, file: &mut Kept) -> Result<usize, Error> {
             return Ok(rows);
         }
         file.journal.append(&batch.records)?;
-        from.delivered(batch.last)?;
+        if let Err(error) = from.delivered(batch.last) {
+            // It is known in memory all the same, and must not keep us from going on.
+            warn!("{}", text::chain(&error));
+        }
         rows += batch.records.len();
     }
 }
