@@ -23,6 +23,7 @@ mod programs;
 mod proxy;
 
 use std::{
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -41,4 +42,14 @@ pub fn wait_until(what: &str, at_most: Duration, mut condition: impl FnMut() -> 
         assert!(Instant::now() < deadline, "waited {at_most:?} in vain until {what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A program that only root may run to any effect, `mount` say: by way of `sudo` for others.
+pub fn as_root(program: &str) -> Command {
+    if nix::unistd::Uid::effective().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["--non-interactive", program]);
+    command
 }

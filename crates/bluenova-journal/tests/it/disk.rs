@@ -7,6 +7,7 @@ use std::process::Command;
 
 use bluenova_journal::{Error, Journal, Retention};
 use bluenova_record::PackRecord;
+use bluenova_test_support::as_root;
 use tempfile::TempDir;
 
 use crate::{START, patiently, typical, undelivered};
@@ -19,7 +20,7 @@ impl Disk {
     /// Where this may not be mounted: there the test can't be made, and says so.
     fn new(options: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()));
+        run(as_root("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()));
         Self(folder)
     }
 
@@ -28,7 +29,7 @@ impl Disk {
     }
 
     fn remount(&self, options: &str) {
-        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()));
+        run(as_root("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()));
     }
 
     /// Takes all the room that there is but so many bytes.
@@ -45,7 +46,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily, since a test that fails may have files open.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        let _ = as_root("umount").arg("-l").arg(self.0.path()).status();
     }
 }
 
