@@ -51,6 +51,7 @@ pub(crate) struct Forwarder {
     new_sources: Receiver<Source>,
     sources: Vec<Source>,
     delivery: Delivery,
+    has_connected: bool,
     has_delivered: bool,
     said_known: bool,
     trouble: Option<Trouble>,
@@ -59,6 +60,8 @@ pub(crate) struct Forwarder {
 /// What hinders delivery at present.
 struct Trouble {
     outage: Outage<Kind>,
+    /// Of the server, not of a journal.
+    of_server: bool,
     pause: Duration,
     retry_at: Instant,
 }
@@ -79,6 +82,7 @@ impl Forwarder {
             new_sources,
             sources: Vec::new(),
             delivery,
+            has_connected: false,
             has_delivered: false,
             said_known: false,
             trouble: None,
@@ -90,9 +94,8 @@ impl Forwarder {
         let mut ended = false;
         loop {
             self.sources.extend(self.new_sources.try_iter());
-            match self.deliver() {
-                Ok(rows) => self.delivered(rows),
-                Err(error) => self.failed(&error),
+            if let Err(error) = self.deliver() {
+                self.failed(&error);
             }
             if ended {
                 break;
@@ -119,16 +122,24 @@ impl Forwarder {
         }
     }
 
-    fn deliver(&mut self) -> Result<Delivered, ForwardError> {
+    /// Delivers all that there is.
+    fn deliver(&mut self) -> Result<(), ForwardError> {
         self.delivery.connect()?;
-        let mut rows = Delivered::default();
+        if !self.has_connected {
+            self.has_connected = true;
+            info!("{}: connected", self.server);
+        }
         let mut unreadable = None;
         let mut at = 0;
         while let Some((source, later)) = self.sources[at..].split_first_mut() {
             // A new file is in the place of its own, so that nothing more will come.
             let replaced = !source.in_memory && later.iter().any(|later| !later.in_memory);
-            match source.deliver(&mut self.delivery, &mut rows) {
-                Ok(()) => {}
+            match source.deliver(&mut self.delivery) {
+                Ok(Some(rows)) => {
+                    self.delivered(rows);
+                    continue;
+                }
+                Ok(None) => {}
                 // What could be read of it is in the new one.
                 Err(ForwardError::Journal(error)) if replaced => debug!("{}", text::chain(&error)),
                 // The next one may be fine.
@@ -141,27 +152,38 @@ impl Forwarder {
                 at += 1;
             }
         }
-        unreadable.map_or(Ok(rows), Err)
+        match unreadable {
+            Some(error) => Err(error),
+            None => {
+                self.end_trouble();
+                Ok(())
+            }
+        }
     }
 
+    /// A batch has passed.
     fn delivered(&mut self, rows: Delivered) {
-        match self.trouble.take() {
-            Some(trouble) => {
-                let away = text::duration(trouble.outage.lasted());
-                info!("{}: delivering after {away}, {} rows", self.server, rows.added);
-            }
-            // After trouble, rows may be there whose acknowledgement was lost.
-            None if self.has_delivered && rows.known > 0 && !self.said_known => {
-                self.said_known = true;
-                warn!(
-                    "{}: {} rows were there already; a second listener, or a clock that was set back?",
-                    self.server, rows.known
-                );
-            }
-            None if !self.has_delivered => info!("{}: connected", self.server),
-            None => {}
+        let had_trouble = self.trouble.is_some();
+        if self.trouble.as_ref().is_some_and(|trouble| trouble.of_server) {
+            self.end_trouble();
+        }
+        // After trouble, rows may be there whose acknowledgement was lost.
+        if rows.known > 0 && self.has_delivered && !had_trouble && !self.said_known {
+            self.said_known = true;
+            warn!(
+                "{}: {} rows were there already; a second listener, or a clock that was set back?",
+                self.server, rows.known
+            );
         }
         self.has_delivered = true;
+    }
+
+    fn end_trouble(&mut self) {
+        if let Some(trouble) = self.trouble.take() {
+            let away = text::duration(trouble.outage.lasted());
+            let waiting = self.waiting(true) + self.waiting(false);
+            info!("{}: delivering after {away}, {waiting} rows to go", self.server);
+        }
     }
 
     fn failed(&mut self, error: &ForwardError) {
@@ -176,10 +198,12 @@ impl Forwarder {
         let now = Instant::now();
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
             outage: Outage::begin(),
+            of_server: true,
             pause: FIRST_PAUSE / 2,
             retry_at: now,
         });
         trouble.pause = if slow { SLOW_PAUSE } else { (trouble.pause * 2).min(LONGEST_PAUSE) };
+        trouble.of_server = kind != Kind::Journal;
         // Listeners that lost the server together should not come back together.
         trouble.retry_at = now + trouble.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
         if trouble.outage.is_news(kind) {
@@ -196,30 +220,23 @@ impl Forwarder {
 }
 
 impl Source {
-    /// Delivers all that it has, and counts it into `rows`.
-    fn deliver(
-        &mut self,
-        delivery: &mut Delivery,
-        rows: &mut Delivered,
-    ) -> Result<(), ForwardError> {
-        loop {
-            let batch = self.outbox.undelivered(delivery.size()).inspect_err(|error| {
-                if error.is_damage() {
-                    self.damaged.store(true, Ordering::Relaxed);
-                }
-            })?;
-            if batch.records.is_empty() {
-                return Ok(());
+    /// Delivers its next batch; `None` if there is none.
+    fn deliver(&mut self, delivery: &mut Delivery) -> Result<Option<Delivered>, ForwardError> {
+        let batch = self.outbox.undelivered(delivery.size()).inspect_err(|error| {
+            if error.is_damage() {
+                self.damaged.store(true, Ordering::Relaxed);
             }
-            let Delivered { added, known } = delivery
-                .deliver(&batch.records, &mut |record, error| self.set_aside(record, error))?;
-            rows.added += added;
-            rows.known += known;
-            if let Err(error) = self.outbox.delivered(batch.last) {
-                // It is known in memory all the same; the rows would only be sent once more.
-                warn!("{}", text::chain(&error));
-            }
+        })?;
+        if batch.records.is_empty() {
+            return Ok(None);
         }
+        let rows =
+            delivery.deliver(&batch.records, &mut |record, error| self.set_aside(record, error))?;
+        if let Err(error) = self.outbox.delivered(batch.last) {
+            // It is known in memory all the same; the rows would only be sent once more.
+            warn!("{}", text::chain(&error));
+        }
+        Ok(Some(rows))
     }
 
     fn set_aside(
