@@ -4,14 +4,16 @@
 use std::{
     env,
     error::Error,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use bluenova_console::{Line, parse};
 use bluenova_journal::{Journal, Retention};
-use bluenova_postgres::Sink;
+use bluenova_postgres::{Courier, Deadlines};
 use bluenova_record::PackRecord;
-use bluenova_websocket::{Connection, Deadlines};
+use bluenova_websocket::Connection;
+use nix::unistd::AccessFlags;
 use time::UtcDateTime;
 
 use crate::{
@@ -67,9 +69,10 @@ fn clock() -> Finding {
 
 fn listen_to(battery: &Battery) -> Finding {
     let address = &battery.address;
-    let mut connection = Connection::open(address, Deadlines::default()).map_err(|error| {
-        format!("{}; is the battery switched on, and in this network?", text::chain(&error))
-    })?;
+    let mut connection = Connection::open(address, bluenova_websocket::Deadlines::default())
+        .map_err(|error| {
+            format!("{}; is the battery switched on, and in this network?", text::chain(&error))
+        })?;
     let started = Instant::now();
     let (mut lines, mut known) = (0_u32, 0_u32);
     while started.elapsed() < PATIENCE {
@@ -95,27 +98,40 @@ fn listen_to(battery: &Battery) -> Finding {
     })
 }
 
-fn open(path: &std::path::Path) -> Finding {
-    match Journal::open(path, Retention::FOREVER) {
-        Ok(_) => Ok(format!("{} can be written", path.display())),
+/// Whether the journal can be written. One that isn't there yet is not made.
+fn open(path: &Path) -> Finding {
+    let shown = path.display();
+    if !path.exists() {
+        return folder_can_be_written(path).map(|()| format!("{shown} will be made"));
+    }
+    match Journal::open(path, Retention::FOREVER).and_then(|mut journal| journal.try_write()) {
+        Ok(()) => Ok(format!("{shown} can be written")),
         Err(error @ bluenova_journal::Error::InUse { .. }) => {
             Ok(format!("{error}; no doubt a listener that is running"))
         }
-        Err(error) => Err(format!(
-            "{}; see to its folder, or name another with --journal",
-            text::chain(&error)
-        )),
+        Err(error) if error.is_damage() => {
+            Ok(format!("{}; the listener will save what can be read", text::chain(&error)))
+        }
+        Err(error) => Err(format!("{}; see to the file and its folder", text::chain(&error))),
     }
 }
 
+/// The folder, or the first above it that is there.
+fn folder_can_be_written(path: &Path) -> Result<(), String> {
+    let folder = path.ancestors().skip(1).find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    nix::unistd::access(folder, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|error| format!("{}: {error}; see to its permissions", folder.display()))
+}
+
 fn database(server: &bluenova_postgres::Settings) -> Finding {
-    let mut sink = Sink::connect(server).map_err(|error| match error.sqlstate() {
+    let mut courier = Courier::new(server.clone(), Deadlines::default());
+    courier.connect().map_err(|error| match error.sqlstate() {
         Some(_) => text::chain(&error),
         None => format!("{}; is the server running, and listening there?", text::chain(&error)),
     })?;
     // Inserted for real, but rolled back.
     let row = PackRecord::new(UtcDateTime::now(), 0);
-    sink.probe(&row).map_err(|error| text::chain(&error))?;
-    let notes: String = sink.notes().iter().map(|note| format!("; but {note}")).collect();
+    courier.probe(&row).map_err(|error| text::chain(&error))?;
+    let notes: String = courier.take_notes().iter().map(|note| format!("; but {note}")).collect();
     Ok(format!("rows can be inserted into battery_pack of {server}{notes}"))
 }

@@ -4,7 +4,7 @@ use bluenova_postgres::{Courier, Deadlines, Delivered, Error, Retry, Settings};
 use bluenova_record::PackRecord;
 use log::warn;
 
-use crate::text;
+use crate::{outage::Outage, text};
 
 /// Rows in one transaction at most.
 pub(crate) const BATCH: usize = 1000;
@@ -22,12 +22,13 @@ pub(crate) struct Delivery {
     size: usize,
     /// A row that the server has taken.
     good: Option<PackRecord>,
+    slowness: Outage<()>,
 }
 
 impl Delivery {
     pub(crate) fn new(server: Settings) -> Self {
         let courier = Courier::new(server.clone(), Deadlines::default());
-        Self { server, courier, size: BATCH, good: None }
+        Self { server, courier, size: BATCH, good: None, slowness: Outage::begin() }
     }
 
     /// Rows that a batch should have at present.
@@ -47,56 +48,62 @@ impl Delivery {
         result
     }
 
-    /// Delivers `records` in their order. Those that are refused for what is in them, while others
-    /// pass, go to `set_aside`.
+    /// Delivers `batch` in its order. Rows that are refused for what is in them, while others pass,
+    /// go to `set_aside`.
     ///
     /// # Errors
-    /// The server is away, or there is something to mend; the same records are to be delivered
-    /// again then. Or `set_aside` had an error.
+    /// The server is away, or there is something to mend; the same rows are to be delivered again
+    /// then. Or `set_aside` had an error.
     pub(crate) fn deliver<E: From<Error>>(
         &mut self,
-        records: &[PackRecord],
-        set_aside: &mut impl FnMut(&PackRecord, &Error) -> Result<(), E>,
-    ) -> Result<Delivered, E> {
-        self.deliver_part(records, records, set_aside)
-    }
-
-    /// `batch` is what `part` was cut from.
-    fn deliver_part<E: From<Error>>(
-        &mut self,
-        part: &[PackRecord],
         batch: &[PackRecord],
-        set_aside: &mut impl FnMut(&PackRecord, &Error) -> Result<(), E>,
+        mut set_aside: impl FnMut(&PackRecord, &Error) -> Result<(), E>,
     ) -> Result<Delivered, E> {
-        let error = match self.courier.deliver(part) {
-            Ok(delivered) => {
-                self.size = (self.size * 2).min(BATCH);
-                self.good = part.last().cloned();
-                return Ok(delivered);
-            }
-            Err(error) => error,
-        };
-        let smaller = match part {
-            [_, _, ..] if error.is_too_slow() => part.len().div_ceil(PARTS),
-            [_, _, ..] if error.retry() == Retry::Row => part.len().div_ceil(2),
-            [record] if error.retry() == Retry::Row && self.others_pass(record, batch)? => {
-                set_aside(record, &error)?;
-                return Ok(Delivered::default());
-            }
-            _ => return Err(error.into()),
-        };
-        if error.is_too_slow() {
-            self.size = smaller;
-            let error = text::chain(&error);
-            warn!("{error}; going on with {smaller} rows at a time");
-        }
         let mut sum = Delivered::default();
-        for part in part.chunks(smaller) {
-            let Delivered { added, known } = self.deliver_part(part, batch, set_aside)?;
-            sum.added += added;
-            sum.known += known;
+        let mut rest = batch;
+        // Less than `self.size` while a row that is refused is searched for.
+        let mut size = self.size;
+        while !rest.is_empty() {
+            let (part, behind) = rest.split_at(size.min(rest.len()));
+            match self.courier.deliver(part) {
+                Ok(Delivered { added, known }) => {
+                    sum.added += added;
+                    sum.known += known;
+                    if part.len() == self.size {
+                        self.size = (self.size + self.size.div_ceil(4)).min(BATCH);
+                    }
+                    self.good = part.last().cloned();
+                    rest = behind;
+                    size = (size * 2).min(self.size);
+                }
+                Err(error) if error.is_too_slow() && part.len() > 1 => {
+                    size = part.len().div_ceil(PARTS);
+                    self.is_slow(size, &error);
+                    // Without an answer nothing is known but that it took too long.
+                    if error.sqlstate().is_none() {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) if error.retry() == Retry::Row && part.len() > 1 => {
+                    size = part.len().div_ceil(2);
+                }
+                Err(error)
+                    if error.retry() == Retry::Row && self.others_pass(&part[0], batch)? =>
+                {
+                    set_aside(&part[0], &error)?;
+                    rest = behind;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(sum)
+    }
+
+    fn is_slow(&mut self, size: usize, error: &Error) {
+        self.size = size;
+        if self.slowness.is_news(()) {
+            warn!("{}; going on with {size} rows at a time", text::chain(error));
+        }
     }
 
     /// Whether the server still takes other rows than `refused`. If it takes none, something is

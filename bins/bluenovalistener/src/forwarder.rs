@@ -202,7 +202,12 @@ impl Forwarder {
             pause: FIRST_PAUSE / 2,
             retry_at: now,
         });
-        trouble.pause = if slow { SLOW_PAUSE } else { (trouble.pause * 2).min(LONGEST_PAUSE) };
+        trouble.pause = match kind {
+            // A new journal may come at any moment.
+            Kind::Journal => FIRST_PAUSE,
+            _ if slow => SLOW_PAUSE,
+            _ => (trouble.pause * 2).min(LONGEST_PAUSE),
+        };
         trouble.of_server = kind != Kind::Journal;
         // Listeners that lost the server together should not come back together.
         trouble.retry_at = now + trouble.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
@@ -231,7 +236,7 @@ impl Source {
             return Ok(None);
         }
         let rows =
-            delivery.deliver(&batch.records, &mut |record, error| self.set_aside(record, error))?;
+            delivery.deliver(&batch.records, |record, error| self.set_aside(record, error))?;
         if let Err(error) = self.outbox.delivered(batch.last) {
             // It is known in memory all the same; the rows would only be sent once more.
             warn!("{}", text::chain(&error));

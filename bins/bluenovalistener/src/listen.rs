@@ -122,7 +122,9 @@ impl Running {
         }
         if let Some(forwarder) = self.forwarder {
             well &= ended_well(forwarder, deadline).unwrap_or_else(|| {
-                warn!("PostgreSQL doesn't answer; the last rows wait in the journal");
+                warn!(
+                    "PostgreSQL doesn't answer; the rows it has not acknowledged wait in the journal"
+                );
                 true
             });
         }

@@ -9,12 +9,13 @@ const REMINDER: Duration = Duration::from_secs(3600);
 /// Something that doesn't work, for a while. `K` tells one kind of trouble from another.
 pub(crate) struct Outage<K> {
     since: Instant,
-    mentioned: Option<(K, Instant)>,
+    /// What was said, and when; there are only so many kinds.
+    mentioned: Vec<(K, Instant)>,
 }
 
 impl<K: PartialEq> Outage<K> {
     pub(crate) fn begin() -> Self {
-        Self { since: Instant::now(), mentioned: None }
+        Self { since: Instant::now(), mentioned: Vec::new() }
     }
 
     /// How long it has lasted.
@@ -22,16 +23,19 @@ impl<K: PartialEq> Outage<K> {
         self.since.elapsed()
     }
 
-    /// Whether to speak of it: it is of another kind than what was last said, or that was long ago.
+    /// Whether to speak of it: nothing of that kind was said yet, or long ago.
     pub(crate) fn is_news(&mut self, kind: K) -> bool {
-        let known = self
-            .mentioned
-            .as_ref()
-            .is_some_and(|(said, at)| *said == kind && at.elapsed() < REMINDER);
-        if !known {
-            self.mentioned = Some((kind, Instant::now()));
+        match self.mentioned.iter_mut().find(|(said, _)| *said == kind) {
+            Some((_, at)) if at.elapsed() < REMINDER => false,
+            Some((_, at)) => {
+                *at = Instant::now();
+                true
+            }
+            None => {
+                self.mentioned.push((kind, Instant::now()));
+                true
+            }
         }
-        !known
     }
 }
 
@@ -44,6 +48,6 @@ mod tests {
         let mut outage = Outage::begin();
         let said = ["refused", "refused", "no such role", "no such role", "refused"]
             .map(|kind| outage.is_news(kind));
-        assert_eq!(said, [true, false, true, false, true]);
+        assert_eq!(said, [true, false, true, false, false]);
     }
 }

@@ -50,14 +50,21 @@ impl Recorder {
         loop {
             match self.records.recv_timeout(checkpoint.saturating_duration_since(Instant::now())) {
                 Ok(first) => self.store(first)?,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.storage.maintain(UtcDateTime::now());
-                    checkpoint = Instant::now() + CHECKPOINT_EVERY;
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= checkpoint || self.storage.is_damaged() {
+                self.storage.maintain(UtcDateTime::now());
+                checkpoint = Instant::now() + CHECKPOINT_EVERY;
             }
         }
         self.storage.maintain(UtcDateTime::now());
+        match self.storage.only_in_memory() {
+            0 => {}
+            rows => warn!(
+                "{rows} rows are in memory only: they are lost unless PostgreSQL takes them now"
+            ),
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 use std::{env, error::Error};
 
 use bluenova_journal::SetAside;
-use bluenova_postgres::Sink;
+use bluenova_postgres::{Courier, Deadlines, Retry};
 
 use crate::{
     args::{self, Args},
@@ -28,16 +28,17 @@ pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn E
         text::print("no row is set aside\n");
         return Ok(());
     }
-    let mut sink = if options.retry { Some(Sink::connect(&server)?) } else { None };
+    let mut courier = options.retry.then(|| Courier::new(*server, Deadlines::default()));
     let mut refused = 0;
     for row in &rows {
-        let again = sink.as_mut().map(|sink| sink.deliver(std::slice::from_ref(&row.record)));
+        let again = courier.as_mut().map(|courier| courier.deliver([row.record.clone()]));
         let finding = match again {
             None => row.message.clone(),
             Some(Ok(_)) => {
                 set_aside.remove(&row.record)?;
                 "delivered".to_owned()
             }
+            Some(Err(error)) if error.retry() != Retry::Row => return Err(error.into()),
             Some(Err(error)) => {
                 refused += 1;
                 text::chain(&error)

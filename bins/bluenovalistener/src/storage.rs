@@ -1,13 +1,14 @@
 //! Where records are kept: the journal in its file, or in memory while that can't be.
 
 use std::{
+    mem::{self, Discriminant},
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{Sender, SyncSender, TrySendError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bluenova_journal::{Error, Journal, Outbox, Recovery, Retention};
@@ -29,6 +30,9 @@ pub(crate) struct Downstream {
     pub(crate) sources: Sender<Source>,
 }
 
+/// How soon after a recovery that failed the next one may be tried: it reads the whole file.
+const RECOVER_EVERY: Duration = Duration::from_secs(3600);
+
 /// The journal in its file, and in memory while the file can't be written.
 pub(crate) struct Storage {
     path: PathBuf,
@@ -37,10 +41,13 @@ pub(crate) struct Storage {
     memory: Option<Kept>,
     /// What is still to be read of a file that was deleted.
     deleted: Vec<Outbox>,
-    /// While rows go to memory for want of the file.
-    outage: Option<Outage<String>>,
-    /// The file can't be read as it should; the forwarder may find out first.
-    damaged: Arc<AtomicBool>,
+    /// Rows go to memory for want of the file.
+    in_memory: bool,
+    /// What was wrong with the file lately, and whether it was said this time.
+    outage: Outage<Discriminant<Error>>,
+    said: bool,
+    /// When a recovery failed; each one reads the whole file.
+    recovery_failed: Option<Instant>,
     downstream: Option<Downstream>,
 }
 
@@ -48,6 +55,8 @@ pub(crate) struct Storage {
 struct Kept {
     journal: Journal,
     outbox: Outbox,
+    /// It can't be read as it should; the forwarder may find out first.
+    damaged: Arc<AtomicBool>,
 }
 
 impl Storage {
@@ -68,8 +77,10 @@ impl Storage {
             file: None,
             memory: None,
             deleted: Vec::new(),
-            outage: None,
-            damaged: Arc::default(),
+            in_memory: false,
+            outage: Outage::begin(),
+            said: false,
+            recovery_failed: None,
             downstream,
         };
         match storage.open_file() {
@@ -90,7 +101,7 @@ impl Storage {
     /// # Errors
     /// Neither file nor memory takes them.
     pub(crate) fn append(&mut self, records: &[PackRecord]) -> Result<(), Error> {
-        let file = self.file.as_mut().filter(|_| self.outage.is_none());
+        let file = self.file.as_mut().filter(|_| !self.in_memory);
         match file.map(|file| file.journal.append(records)) {
             Some(Ok(_)) => {}
             Some(Err(error)) => {
@@ -105,29 +116,46 @@ impl Storage {
         Ok(())
     }
 
+    /// Whether [`maintain`](Self::maintain) should not wait for its time.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let failed_lately = self.recovery_failed.is_some_and(|at| at.elapsed() < RECOVER_EVERY);
+        let damaged = self.file.as_ref().is_some_and(|file| file.damaged.load(Ordering::Relaxed));
+        damaged && !failed_lately
+    }
+
+    /// Rows that end with the process.
+    pub(crate) fn only_in_memory(&self) -> u64 {
+        let memory = self.memory.iter().map(|memory| &memory.outbox);
+        memory.chain(&self.deleted).filter_map(|outbox| outbox.waiting().ok()).sum()
+    }
+
     /// Makes safe what was appended, lets go what need not be kept, and goes back to the file when
     /// it can be written again.
     pub(crate) fn maintain(&mut self, now: UtcDateTime) {
-        if self.file.is_some() && self.damaged.load(Ordering::Relaxed) {
+        if self.is_damaged() {
             self.recover(now);
         }
-        if let (Some(file), None) = (&mut self.file, &self.outage)
+        if let (Some(file), false) = (&mut self.file, self.in_memory)
             && let Err(error) = keep_up(&mut file.journal, now)
         {
             self.turn_to_memory(&error);
         }
         // At once too: a file that was deleted is replaced even when the program is about to end.
-        if self.outage.is_some() {
+        if self.in_memory {
             match self.return_to_file(now) {
                 Ok(rows) => {
-                    let path = self.path.display();
-                    info!("journal {path}: written again, with {rows} rows from memory");
+                    self.in_memory = false;
+                    if mem::take(&mut self.said) {
+                        let path = self.path.display();
+                        info!("journal {path}: written again, with {rows} rows from memory");
+                    }
+                    self.wake();
                 }
                 Err(error) => self.turn_to_memory(&error),
             }
         }
-        if let Some(Kept { journal, .. }) = &mut self.memory
-            && let Err(error) = keep_up(journal, now)
+        if let Some(memory) = &mut self.memory
+            && let Err(error) = keep_up(&mut memory.journal, now)
         {
             warn!("{}", text::chain(&error));
         }
@@ -135,13 +163,16 @@ impl Storage {
 
     /// From now on rows go to memory, because of `error`.
     fn turn_to_memory(&mut self, error: &Error) {
-        let why = text::chain(error);
-        let outage = self.outage.get_or_insert_with(Outage::begin);
-        if outage.is_news(why.clone()) {
+        self.in_memory = true;
+        if self.outage.is_news(mem::discriminant(error)) {
+            self.said = true;
+            let why = text::chain(error);
             error!("{why}; rows are kept in memory only, and lost if the program ends");
         }
-        if error.is_damage() {
-            self.damaged.store(true, Ordering::Relaxed);
+        if error.is_damage()
+            && let Some(file) = &self.file
+        {
+            file.damaged.store(true, Ordering::Relaxed);
         }
         if let Error::Gone { .. } = error
             && let Some(Kept { outbox, .. }) = self.file.take()
@@ -158,13 +189,16 @@ impl Storage {
         match Journal::recover(&self.path, self.retention, now) {
             Ok((journal, recovery)) => {
                 mention(&self.path, &recovery);
-                self.damaged.store(false, Ordering::Relaxed);
+                self.recovery_failed = None;
                 if let Err(error) = self.take_up(journal) {
                     self.turn_to_memory(&error);
                 }
+                self.wake();
             }
-            // It is tried again at the next start: each try reads the whole file.
-            Err(error) => self.turn_to_memory(&error),
+            Err(error) => {
+                self.recovery_failed = Some(Instant::now());
+                self.turn_to_memory(&error);
+            }
         }
     }
 
@@ -183,32 +217,48 @@ impl Storage {
         }
         let mut rows = 0;
         if let Some(file) = &mut self.file {
-            while let Some(deleted) = self.deleted.last_mut() {
-                rows += move_rows(deleted, file)?;
-                self.deleted.pop();
+            while let Some(mut deleted) = self.deleted.pop() {
+                match move_rows(&mut deleted, &mut file.journal) {
+                    Ok(moved) => rows += moved,
+                    Err(Moving::From(error)) => {
+                        error!("rows of the deleted journal are lost: {}", text::chain(&error));
+                    }
+                    Err(Moving::To(error)) => {
+                        self.deleted.push(deleted);
+                        return Err(error);
+                    }
+                }
             }
             if let Some(memory) = &mut self.memory {
-                rows += move_rows(&mut memory.outbox, file)?;
+                rows += move_rows(&mut memory.outbox, &mut file.journal).map_err(Moving::error)?;
                 let mut set_aside = memory.journal.set_aside()?;
                 for row in set_aside.rows()? {
                     file.outbox.set_aside(&row.record, &row.sqlstate, &row.message, row.since)?;
                     set_aside.remove(&row.record)?;
                 }
             }
+            file.journal.try_write()?;
             keep_up(&mut file.journal, now)?;
         }
-        self.outage = None;
-        self.wake();
         Ok(rows)
     }
 
     fn open_file(&mut self) -> Result<(), Error> {
+        let failed_lately = self.recovery_failed.is_some_and(|at| at.elapsed() < RECOVER_EVERY);
         let now = UtcDateTime::now();
-        let (journal, recovery) = Journal::open_or_recover(&self.path, self.retention, now)?;
+        let opened = if failed_lately {
+            Journal::open(&self.path, self.retention).map(|journal| (journal, None))
+        } else {
+            Journal::open_or_recover(&self.path, self.retention, now)
+        };
+        let (journal, recovery) = opened.inspect_err(|error| {
+            if error.is_damage() && !failed_lately {
+                self.recovery_failed = Some(Instant::now());
+            }
+        })?;
         if let Some(recovery) = recovery {
             mention(&self.path, &recovery);
         }
-        self.damaged.store(false, Ordering::Relaxed);
         self.take_up(journal)
     }
 
@@ -219,16 +269,17 @@ impl Storage {
 
     /// Lets the forwarder deliver from `journal`.
     fn kept(&self, journal: Journal) -> Result<Kept, Error> {
+        let damaged = Arc::<AtomicBool>::default();
         if let Some(downstream) = &self.downstream {
             let source = Source {
                 outbox: journal.outbox()?,
                 in_memory: journal.is_in_memory(),
-                damaged: Arc::clone(&self.damaged),
+                damaged: Arc::clone(&damaged),
             };
             // If the forwarder has gone the rows wait in the journal.
             let _ = downstream.sources.send(source);
         }
-        Ok(Kept { outbox: journal.outbox()?, journal })
+        Ok(Kept { outbox: journal.outbox()?, journal, damaged })
     }
 
     fn wake(&self) {
@@ -240,15 +291,29 @@ impl Storage {
     }
 }
 
-/// Takes what `from` has not delivered into `file`; tells how many rows that were.
-fn move_rows(from: &mut Outbox, file: &mut Kept) -> Result<usize, Error> {
+/// On which side moving rows has failed.
+enum Moving {
+    From(Error),
+    To(Error),
+}
+
+impl Moving {
+    fn error(self) -> Error {
+        match self {
+            Self::From(error) | Self::To(error) => error,
+        }
+    }
+}
+
+/// Takes what `from` has not delivered into `to`; tells how many rows that were.
+fn move_rows(from: &mut Outbox, to: &mut Journal) -> Result<usize, Moving> {
     let mut rows = 0;
     loop {
-        let batch = from.undelivered(BATCH)?;
+        let batch = from.undelivered(BATCH).map_err(Moving::From)?;
         if batch.records.is_empty() {
             return Ok(rows);
         }
-        file.journal.append(&batch.records)?;
+        to.append(&batch.records).map_err(Moving::To)?;
         if let Err(error) = from.delivered(batch.last) {
             // It is known in memory all the same, and must not keep us from going on.
             warn!("{}", text::chain(&error));

@@ -15,7 +15,7 @@ pub(crate) fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// An error with all that caused it.
+/// An error with all that caused it, on one line: a server may have had a part in its words.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -24,7 +24,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         text.push_str(&error.to_string());
         source = error.source();
     }
-    text
+    escaped(&text).into_owned()
 }
 
 /// Text with its control characters escaped, so that it stays on its line and does nothing to the

@@ -204,6 +204,18 @@ impl Journal {
         self.try_append(records).map_err(|source| self.address.error("append to", source))
     }
 
+    /// Writes something that changes nothing, to find out whether the file can be written.
+    ///
+    /// # Errors
+    /// If it can't, or if the file is damaged.
+    pub fn try_write(&mut self) -> Result<(), Error> {
+        let written = immediate(&mut self.connection).and_then(|transaction| {
+            transaction.execute("UPDATE progress SET settled = settled", ())?;
+            transaction.commit()
+        });
+        written.map_err(|source| self.address.error("write to", source))
+    }
+
     /// Makes what was appended so far safe against power loss.
     ///
     /// # Errors
