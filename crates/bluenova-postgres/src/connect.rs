@@ -24,21 +24,27 @@ pub(crate) struct Session {
 }
 
 /// Tries the hosts in order. Where none takes us, the error is the last one about which somebody
-/// can do something, or else the last one.
+/// can do something, or else the last one, with the reasons of the others.
 pub(crate) fn connect(settings: &Settings, leash: &Leash) -> Result<Session, Error> {
-    let mut failure: Option<Error> = None;
-    for place in settings.places().iter().take_while(|_| !leash.is_cut()) {
-        let error = match connect_to(&place.for_now(), settings) {
+    let mut failures = vec![];
+    for (index, place) in settings.places().iter().enumerate().take_while(|_| !leash.is_cut()) {
+        leash.is_at(index);
+        let place = place.for_now();
+        match connect_to(&place, settings) {
             Ok(session) => return Ok(session),
-            Err(error) => error,
-        };
-        log::debug!("{error}");
-        match &failure {
-            Some(old) if old.retry() == Retry::Hold && error.retry() == Retry::Soon => {}
-            _ => failure = Some(error),
+            Err(error) => {
+                log::debug!("{error}");
+                failures.push((place, error));
+            }
         }
     }
-    Err(failure.unwrap_or_else(|| Error::unwanted(CONNECTING, &settings.to_string())))
+    let foremost = failures.iter().rposition(|(_, error)| error.retry() == Retry::Hold);
+    let Some((_, error)) = foremost.map(|index| failures.remove(index)).or_else(|| failures.pop())
+    else {
+        return Err(Error::unwanted(CONNECTING, &settings.to_string()));
+    };
+    let others = failures.iter().map(|(place, error)| format!("{place}: {}", error.reason()));
+    Err(error.with_others(others))
 }
 
 fn connect_to(place: &Place, settings: &Settings) -> Result<Session, Error> {

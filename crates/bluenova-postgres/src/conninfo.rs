@@ -34,6 +34,10 @@ pub(crate) fn print(pairs: &[(String, String)]) -> String {
     printed.collect::<Vec<_>>().join(" ")
 }
 
+/// Keywords whose values people get to see, and so must not have swallowed a password.
+const SHOWN: [&str; 8] =
+    ["dbname", "host", "hostaddr", "passfile", "port", "sslmode", "sslrootcert", "user"];
+
 /// `host=db.example dbname='my house'`
 fn conninfo(text: &str) -> Result<Pairs, SettingsError> {
     let mut rest = text.chars().peekable();
@@ -52,8 +56,10 @@ fn conninfo(text: &str) -> Result<Pairs, SettingsError> {
             return Err(SettingsError::Address("a word stands there without a ="));
         }
         skip_spaces(&mut rest);
+        let is_quoted = rest.peek() == Some(&'\'');
         let value = value(&mut rest)?;
-        if key == "host" && value.contains(',') && value.contains('=') {
+        let may_hide_more = SHOWN.contains(&key.as_str()) && !is_quoted;
+        if may_hide_more && value.contains(',') && value.contains('=') {
             return Err(SettingsError::Address("there are spaces between the words, not commas"));
         }
         pairs.push((key, value));
@@ -84,6 +90,10 @@ fn value(rest: &mut Peekable<Chars<'_>>) -> Result<String, SettingsError> {
 fn url(rest: &str) -> Result<Pairs, SettingsError> {
     let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
+    if name.contains('@') {
+        // The slash was one of the password.
+        return Err(SettingsError::StrayAt);
+    }
     let (person, places) = authority.split_once('@').unwrap_or(("", authority));
     let (user, password) = person.split_once(':').unwrap_or((person, ""));
     let places = places.split(',').map(host_and_port).collect::<Result<Vec<_>, _>>()?;

@@ -7,7 +7,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
@@ -19,12 +19,14 @@ use bluenova_record::PackRecord;
 use crate::{
     Delivered, Error, Retry, Settings, Sink,
     error::{CONNECTING, Cause, INSERTING, TRYING_OUT},
+    place::Place,
 };
 
 /// A [`Sink`] that connects by itself and always answers within a known time.
 ///
 /// A connection that doesn't answer in time is given up: it ends by itself once its server answers
 /// after all or its line breaks, and delivers nothing more. Only a few of them may hang at a time.
+/// A host on which a connect hangs is the last one to be tried, where there are several.
 /// A connection that an error has left behind isn't used again, unless it was the row's.
 ///
 /// Dropping it doesn't wait for anything.
@@ -32,7 +34,7 @@ pub struct Courier {
     settings: Settings,
     deadlines: Deadlines,
     line: Option<Line>,
-    given_up: Vec<JoinHandle<()>>,
+    given_up: Vec<GivenUp>,
     notes: Vec<String>,
 }
 
@@ -54,7 +56,8 @@ impl Default for Deadlines {
 }
 
 impl Courier {
-    /// Connections that were given up and may hang at a time; more are not begun.
+    /// Connections that were given up and may hang at a time; more are not begun, unless to a host
+    /// on which none hangs.
     pub const MOST_STUCK: usize = 3;
 
     /// Nothing is connected yet.
@@ -71,12 +74,12 @@ impl Courier {
         if self.line.is_some() {
             return Ok(());
         }
-        let stuck = self.stuck();
-        if stuck >= Self::MOST_STUCK {
-            return Err(self.error(CONNECTING, Cause::Stuck(stuck)));
+        self.given_up.retain(|given_up| !given_up.thread.is_finished());
+        let places = self.places();
+        if places.is_empty() {
+            return Err(self.error(CONNECTING, Cause::Stuck(self.given_up.len())));
         }
-        self.given_up.retain(|thread| !thread.is_finished());
-        let line = Line::begin(self.settings.clone())
+        let line = Line::begin(self.settings.clone().with_places(places))
             .map_err(|e| self.error(CONNECTING, Cause::Thread(e)))?;
         if let Reply::Connected(notes) = self.wait(line, self.deadlines.connect, CONNECTING)? {
             self.notes = notes;
@@ -111,7 +114,7 @@ impl Courier {
 
     /// How many connections were given up and hang still.
     pub fn stuck(&self) -> usize {
-        self.given_up.iter().filter(|thread| !thread.is_finished()).count()
+        self.given_up.iter().filter(|given_up| !given_up.thread.is_finished()).count()
     }
 
     /// Whether there is a connection, as far as is known.
@@ -122,15 +125,24 @@ impl Courier {
 
 /// Tells the thread of a connection that was given up to deliver nothing more.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Leash(Arc<AtomicBool>);
+pub(crate) struct Leash {
+    cut: Arc<AtomicBool>,
+    /// Index of the place that the thread has to do with.
+    place: Arc<AtomicUsize>,
+}
 
 impl Leash {
     pub(crate) fn is_cut(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// For the thread to say, before it may hang there.
+    pub(crate) fn is_at(&self, place: usize) {
+        self.place.store(place, Ordering::Release);
     }
 
     fn cut(&self) {
-        self.0.store(true, Ordering::Release);
+        self.cut.store(true, Ordering::Release);
     }
 }
 
@@ -139,7 +151,16 @@ struct Line {
     jobs: Sender<Job>,
     answers: Receiver<Answer>,
     leash: Leash,
+    places: Vec<Place>,
     thread: JoinHandle<()>,
+}
+
+/// What is left of a line whose thread did not answer in time.
+struct GivenUp {
+    thread: JoinHandle<()>,
+    /// Where it hangs.
+    place: Option<Place>,
+    was_connecting: bool,
 }
 
 enum Job {
@@ -181,8 +202,7 @@ impl Courier {
                 result
             }
             Err(RecvTimeoutError::Timeout) => {
-                line.leash.cut();
-                self.given_up.push(line.thread);
+                self.given_up.push(line.give_up(doing == CONNECTING));
                 Err(self.error(doing, Cause::Late(at_most)))
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -190,6 +210,22 @@ impl Courier {
                 Err(self.error(doing, Cause::Died))
             }
         }
+    }
+
+    /// Where to connect to, those last where a connect hangs: it would take all the time that the
+    /// others have. A host that was merely slow to deliver keeps its place, for behind it there may
+    /// be one that only reads.
+    fn places(&self) -> Vec<Place> {
+        let hanging = |place: &Place| {
+            let place = place.clone();
+            self.given_up.iter().filter(move |given_up| given_up.place.as_ref() == Some(&place))
+        };
+        let mut places = self.settings.places().to_vec();
+        if self.given_up.len() >= Self::MOST_STUCK {
+            places.retain(|place| hanging(place).next().is_none());
+        }
+        places.sort_by_key(|place| hanging(place).any(|given_up| given_up.was_connecting));
+        places
     }
 
     fn error(&self, doing: &'static str, cause: Cause) -> Error {
@@ -203,10 +239,18 @@ impl Line {
         let (new_answers, answers) = mpsc::channel();
         let leash = Leash::default();
         let hand = leash.clone();
+        let places = settings.places().to_vec();
         let thread = thread::Builder::new()
             .name("postgres".to_owned())
             .spawn(move || run(&settings, hand, &new_jobs, &new_answers))?;
-        Ok(Self { jobs, answers, leash, thread })
+        Ok(Self { jobs, answers, leash, places, thread })
+    }
+
+    fn give_up(mut self, was_connecting: bool) -> GivenUp {
+        self.leash.cut();
+        let place = self.leash.place.load(Ordering::Acquire);
+        let place = (place < self.places.len()).then(|| self.places.swap_remove(place));
+        GivenUp { thread: self.thread, place, was_connecting }
     }
 }
 

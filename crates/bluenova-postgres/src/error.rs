@@ -13,6 +13,8 @@ use crate::tls::{self, TlsError};
 pub struct Error {
     doing: &'static str,
     target: String,
+    /// What was wrong at the other hosts, each with its name.
+    others: Vec<String>,
     remedy: Option<String>,
     cause: Cause,
 }
@@ -54,7 +56,8 @@ pub enum Retry {
 impl Error {
     /// `doing` reads well before `target`: "connecting to", "inserting into battery_pack of".
     pub(crate) fn new(doing: &'static str, target: &str, cause: impl Into<Cause>) -> Self {
-        Self { doing, target: target.to_owned(), remedy: None, cause: cause.into() }
+        let target = target.to_owned();
+        Self { doing, target, others: vec![], remedy: None, cause: cause.into() }
     }
 
     /// Nobody waits for the outcome any more, nor for this.
@@ -67,6 +70,35 @@ impl Error {
         Self { remedy, ..self }
     }
 
+    /// Adds what was wrong elsewhere, each once.
+    pub(crate) fn with_others(mut self, others: impl Iterator<Item = String>) -> Self {
+        for other in others {
+            if !self.others.contains(&other) {
+                self.others.push(other);
+            }
+        }
+        self
+    }
+
+    /// The reason alone, in few words.
+    pub(crate) fn reason(&self) -> String {
+        if let Some(answer) = self.answer() {
+            return format!("{} ({})", answer.message(), answer.code().code());
+        }
+        let mut error: &dyn error::Error = self;
+        while let Some(source) = error.source() {
+            error = source;
+        }
+        error.to_string()
+    }
+
+    /// Whether the table has no partition for the row, or is one that isn't for it.
+    pub(crate) fn is_about_partitions(&self) -> bool {
+        // All other checks have a name.
+        self.answer()
+            .is_some_and(|answer| answer.code().code() == "23514" && answer.constraint().is_none())
+    }
+
     /// The server's code for what is wrong; `None` where it was not the server that said so.
     pub fn sqlstate(&self) -> Option<&str> {
         self.answer().map(|answer| answer.code().code())
@@ -75,6 +107,7 @@ impl Error {
     /// What to do with the rows.
     pub fn retry(&self) -> Retry {
         match &self.cause {
+            Cause::Postgres(_) if self.is_about_partitions() => Retry::Hold,
             Cause::Postgres(e) => match e.code() {
                 Some(code) => classify(code.code()),
                 // Without a code it's the connection, unless the client gave up by itself: for
@@ -126,6 +159,9 @@ impl From<TlsError> for Cause {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.doing, self.target)?;
+        if !self.others.is_empty() {
+            write!(f, " ({})", self.others.join("; "))?;
+        }
         match &self.cause {
             Cause::Postgres(_) => {
                 if let Some(answer) = self.answer() {

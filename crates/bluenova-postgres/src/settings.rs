@@ -6,7 +6,11 @@ use std::{
 
 use postgres::{Config, config::Host};
 
-use crate::{place::Place, tls::Encryption, words::Words};
+use crate::{
+    place::Place,
+    tls::Encryption,
+    words::{self, Words},
+};
 
 /// Where the database is and who we are to it, as users of libpq say it.
 ///
@@ -32,7 +36,7 @@ impl Settings {
     /// `user` comes before all other ways to name the user, who is `homeauto` where nothing is
     /// said.
     ///
-    /// Several hosts are tried in order at each connect. Where nobody names a host, the one that is
+    /// Several hosts are tried in order at each connect, none at random. Where nobody names a host, the one that is
     /// asked is found anew at each connect: the Unix socket in /var/run/postgresql or /tmp, else
     /// localhost.
     ///
@@ -85,6 +89,11 @@ impl Settings {
         &self.places
     }
 
+    /// With these instead, in that order.
+    pub(crate) fn with_places(self, places: Vec<Place>) -> Self {
+        Self { places, ..self }
+    }
+
     pub(crate) fn encryption(&self) -> &Encryption {
         &self.encryption
     }
@@ -134,8 +143,11 @@ pub enum SettingsError {
     /// It isn't a URL or conninfo string after all.
     #[error("can't read the address of the database (a name, a URL or key=value pairs): {0}")]
     Address(&'static str),
-    /// The first one of two ends the password.
-    #[error("there is an @ too many in the database's URL; in a password, write %40 for it")]
+    /// The first one of two ends the password, and so does a slash.
+    #[error(
+        "there is an @ too many in the database's URL; in a password, write %40 for it, and %2F \
+         for a /"
+    )]
     StrayAt,
     /// There is no such keyword, or it isn't for this program.
     #[error("can't read the address of the database: {0} isn't among its settings")]
@@ -160,12 +172,13 @@ pub enum SettingsError {
         addresses: usize,
     },
     /// A keyword or a variable of the environment can't be used.
-    #[error("{name} is {value:?}; it must be {allowed}")]
+    #[error("{}; it must be {allowed}", unfit(name, value.as_deref()))]
     Value {
         /// The keyword or variable.
         name: String,
-        /// What it is set to.
-        value: String,
+        /// What it is set to; only where it came from a variable, for in the database's address a
+        /// password may have got into it.
+        value: Option<String>,
         /// What it may be set to.
         allowed: &'static str,
     },
@@ -176,13 +189,21 @@ pub enum SettingsError {
 
 impl SettingsError {
     pub(crate) fn value(name: &str, value: &str, allowed: &'static str) -> Self {
-        Self::Value { name: name.to_owned(), value: value.to_owned(), allowed }
+        let value = words::is_open_variable(name).then(|| value.to_owned());
+        Self::Value { name: name.to_owned(), value, allowed }
     }
 
     pub(crate) fn unknown(key: &str) -> Self {
         // What looks like no keyword may be a piece of a password.
         let is_word = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         Self::Unknown(if is_word { format!("`{key}`") } else { "a key".to_owned() })
+    }
+}
+
+fn unfit(name: &str, value: Option<&str>) -> String {
+    match value {
+        Some(value) => format!("{name} is {value:?}"),
+        None => format!("{name} can't be used as it is in the database's address"),
     }
 }
 
@@ -297,6 +318,9 @@ mod tests {
             ("x", None, "PGHOSTADDR=::1,10.0.0.1 PGPORT=7", "homeauto@[::1]:7,10.0.0.1:7/x"),
             ("host=a,,b port=1,,3 dbname=x", None, "", "homeauto@a:1,this machine:5432,b:3/x"),
             ("host=a host=b dbname=x", None, "", "homeauto@b:5432/x"),
+            ("host=h dbname='a,b=c'", None, "", "homeauto@h:5432/a,b=c"),
+            ("host=h dbname=x load_balance_hosts=disable", None, "", "homeauto@h:5432/x"),
+            ("postgresql://bob:12%2F34@db/x%40y", None, "", "bob@db:5432/x@y"),
         ] {
             let settings = resolve(database, user, environment).expect(database);
             assert_eq!(settings.identity(), expected, "{database:?} {user:?} {environment:?}");
@@ -305,6 +329,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
+        const COMMAS: &str = "can't read the address of the database (a name, a URL or key=value \
+                              pairs): there are spaces between the words, not commas";
         for (database, environment, expected) in [
             ("", "", "the name of the database is empty"),
             ("u:sesame@h/x", "", "can't read the address of the database (a name, a URL or"),
@@ -318,22 +344,43 @@ mod tests {
                 "",
                 "can't read the address of the database (a name, a URL or",
             ),
-            ("port=x", "", "port is \"x\"; it must be a port"),
+            (
+                "port=x",
+                "",
+                "port can't be used as it is in the database's address; it must be a port",
+            ),
+            ("host=h port=5432,password=sesame", "", COMMAS),
+            ("hostaddr=::1,password=sesame", "", COMMAS),
+            ("host=h sslmode=disable,password=sesame", "", COMMAS),
+            ("dbname=house,password=sesame host=h", "", COMMAS),
+            ("user=bob,password=sesame host=h", "", COMMAS),
+            ("passfile=/p,password=sesame host=h", "", COMMAS),
+            ("sslrootcert=/r,password=sesame host=h", "", COMMAS),
+            ("host=h port='5432,password=sesame'", "", "port can't be used"),
+            ("hostaddr='::1,password=sesame'", "", "hostaddr can't be used"),
+            ("sslmode='disable,password=sesame'", "", "sslmode can't be used"),
+            ("gssencmode=sesame", "", "gssencmode can't be used"),
+            ("connect_timeout=5,password=sesame", "", "connect_timeout can't be used"),
+            ("postgresql://bob:12/34sesame@db/x", "", "there is an @ too many"),
+            ("postgresql://bob:se/sesame@db/x", "", "there is an @ too many"),
+            ("postgresql://bob:sesame/x", "", "port can't be used"),
+            ("load_balance_hosts=random", "", "load_balance_hosts can't be used"),
+            ("x", "PGLOADBALANCEHOSTS=random", "PGLOADBALANCEHOSTS is \"random\"; it must be disa"),
             ("hots=h", "", "can't read the address of the database: `hots` isn't among"),
             ("password=a SESAME!sesame=b", "", "can't read the address of the database: a key"),
             ("host=h sesame", "", "can't read the address of the database (a name, a URL or"),
-            ("postgresql://h:99999/x", "", "port is \"99999\"; it must be a port"),
+            ("postgresql://h:99999/x", "", "port can't be used"),
             ("postgresql://u:sesame@s@h/x", "", "there is an @ too many"),
             ("x", "PGPORT=0", "PGPORT is \"0\"; it must be a port"),
             ("x", "PGPORT=abc", "PGPORT is \"abc\"; it must be a port"),
             ("x", "PGHOST=a PGPORT=1,2", "2 ports for 1 hosts"),
             ("host=a,b,c port=1,2", "", "2 ports for 3 hosts"),
             ("host=a,b", "PGHOSTADDR=::1", "1 addresses (hostaddr) for 2 hosts"),
-            ("hostaddr=h", "", "hostaddr is \"h\"; it must be an IP address"),
+            ("hostaddr=h", "", "hostaddr can't be used"),
             ("x", "PGCONNECT_TIMEOUT=soon", "PGCONNECT_TIMEOUT is \"soon\""),
             ("keepalives=x", "", "can't read the settings of the connection"),
             ("target_session_attrs=x", "", "can't read the settings of the connection"),
-            ("sslmode=always", "", "sslmode is \"always\"; it must be disable, allow, prefer"),
+            ("sslmode=always", "", "sslmode can't be used"),
             ("x", "PGSSLMODE=1", "PGSSLMODE is \"1\"; it must be disable, allow, prefer"),
             ("sslrootcert=system sslmode=require", "", "sslrootcert=system needs sslmode=verif"),
             ("x", "PGGSSENCMODE=require", "PGGSSENCMODE is \"require\"; it must be disable"),

@@ -156,8 +156,12 @@ impl Sink {
         // The end of the connection is the end of the transaction too.
         self.stuck = self.leash.is_cut() || self.client.batch_execute("ROLLBACK").is_err();
         let error = Error::new(doing, &self.target, cause);
-        let forbidden = error.sqlstate() == Some("42501");
-        let remedy = forbidden.then(|| format!("let its owner run {}", table::grant(&self.user)));
+        let remedy = if error.is_about_partitions() {
+            Some("a partition is missing; create it, or one that is the DEFAULT".to_owned())
+        } else {
+            let forbidden = error.sqlstate() == Some("42501");
+            forbidden.then(|| format!("let its owner run {}", table::grant(&self.user)))
+        };
         error.with_remedy(remedy)
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Words<'a> {
 }
 
 /// Keywords and the variables that stand for them.
-const VARIABLES: [(&str, &str); 16] = [
+const VARIABLES: [(&str, &str); 17] = [
     ("application_name", "PGAPPNAME"),
     ("channel_binding", "PGCHANNELBINDING"),
     ("connect_timeout", "PGCONNECT_TIMEOUT"),
@@ -22,6 +22,7 @@ const VARIABLES: [(&str, &str); 16] = [
     ("gssencmode", "PGGSSENCMODE"),
     ("host", "PGHOST"),
     ("hostaddr", "PGHOSTADDR"),
+    ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
     ("options", "PGOPTIONS"),
     ("passfile", "PGPASSFILE"),
     ("password", "PGPASSWORD"),
@@ -34,14 +35,13 @@ const VARIABLES: [(&str, &str); 16] = [
 ];
 
 /// Keywords of libpq that the `postgres` crate knows under the same or another name.
-const OF_THE_CRATE: [(&str, &str); 9] = [
+const OF_THE_CRATE: [(&str, &str); 8] = [
     ("channel_binding", "channel_binding"),
     ("keepalives", "keepalives"),
     ("keepalives_count", "keepalives_retries"),
     ("keepalives_idle", "keepalives_idle"),
     ("keepalives_interval", "keepalives_interval"),
     ("keepalives_retries", "keepalives_retries"),
-    ("load_balance_hosts", "load_balance_hosts"),
     ("sslnegotiation", "sslnegotiation"),
     ("target_session_attrs", "target_session_attrs"),
 ];
@@ -55,6 +55,11 @@ const OF_NO_MATTER: [&str; 6] = [
     "sslcompression",
     "sslsni",
 ];
+
+/// Whether that is a variable whose value may be shown.
+pub(crate) fn is_open_variable(name: &str) -> bool {
+    name != "PGPASSWORD" && VARIABLES.iter().any(|(_, variable)| *variable == name)
+}
 
 impl<'a> Words<'a> {
     pub(crate) fn read(
@@ -86,6 +91,12 @@ impl<'a> Words<'a> {
 
     /// What nobody has taken, as the `postgres` crate understands it.
     pub(crate) fn rest(mut self) -> Result<Config, SettingsError> {
+        // The crate would do it among the addresses of one host, which is something else.
+        if let Some((name, value)) = self.take("load_balance_hosts")
+            && value != "disable"
+        {
+            return Err(SettingsError::value(&name, &value, "disable"));
+        }
         let mut rest = vec![];
         for (keyword, name) in OF_THE_CRATE {
             if let Some((_, value)) = self.take(keyword) {

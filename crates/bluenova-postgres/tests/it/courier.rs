@@ -144,6 +144,53 @@ fn no_more_than_a_few_may_hang() {
     assert_eq!(street.house.count(), 1);
 }
 
+/// Two proxies as the hosts, one after the other.
+fn courier_to(first: &Proxy, second: &Proxy, name: &str) -> Courier {
+    let ports = format!("{},{}", first.port(), second.port());
+    courier(&format!("host=127.0.0.1,127.0.0.1 port={ports} dbname={name} sslmode=disable"))
+}
+
+#[test]
+fn a_first_host_that_hangs_leaves_the_second_one_its_turn() {
+    let street = Street::new("turns");
+    street.house.sink();
+    street.proxy.freeze(Point::StartUp);
+    let here = cluster().socket_dir().display();
+    let (frozen, port) = (street.proxy.port(), cluster().port());
+    let mut courier = courier(&format!("host=127.0.0.1,{here} port={frozen},{port} dbname=turns"));
+    deliver_in_vain(&mut courier, &[record(0, 1)]);
+    assert_eq!(deliver(&mut courier, &[record(0, 1)]), delivered(1, 0));
+    assert_eq!((courier.stuck(), street.proxy.connections()), (1, 1));
+
+    // The next connection leads to the second one again, for the first one still hangs.
+    street.house.admin("ALTER TABLE battery_pack RENAME TO away");
+    assert_eq!(courier.deliver(vec![record(1, 1)]).unwrap_err().retry(), Retry::Hold);
+    street.house.admin("ALTER TABLE away RENAME TO battery_pack");
+    assert_eq!(deliver(&mut courier, &[record(1, 1)]), delivered(1, 0));
+    assert_eq!((courier.stuck(), street.proxy.connections()), (1, 1));
+}
+
+#[test]
+fn a_second_host_that_comes_back_is_found_however_many_hang_on_the_first() {
+    let street = Street::new("comes_back");
+    street.house.sink();
+    street.proxy.freeze(Point::StartUp);
+    let second = Proxy::start(cluster());
+    second.cut(Point::Accept);
+    let mut courier = courier_to(&street.proxy, &second, "comes_back");
+    for _ in 0..Courier::MOST_STUCK {
+        deliver_in_vain(&mut courier, &[record(0, 1)]);
+    }
+    for _ in 0..3 {
+        let error = courier.deliver(vec![record(0, 1)]).unwrap_err().to_string();
+        assert!(error.contains(&format!("on 127.0.0.1:{}", second.port())), "{error}");
+    }
+    assert_eq!(courier.stuck(), Courier::MOST_STUCK);
+    second.heal();
+    assert_eq!(deliver(&mut courier, &[record(0, 1)]), delivered(1, 0));
+    assert_eq!(courier.stuck(), Courier::MOST_STUCK);
+}
+
 #[test]
 fn a_connection_is_kept_until_an_error_that_is_not_the_rows() {
     let street = Street::new("kept");

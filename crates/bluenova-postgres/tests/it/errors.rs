@@ -85,6 +85,27 @@ fn a_row_at_fault_is_told_with_the_reason_and_costs_only_its_batch() {
 }
 
 #[test]
+fn a_missing_partition_holds_until_it_is_there() {
+    let house = House::new("partitioned");
+    house.sink();
+    house.admin(
+        "ALTER TABLE battery_pack RENAME TO old_pack;
+         CREATE TABLE battery_pack (LIKE old_pack) PARTITION BY RANGE (insert_time_utc);
+         DROP TABLE old_pack;
+         CREATE INDEX ON battery_pack (insert_time_utc);
+         ALTER TABLE battery_pack OWNER TO homeauto",
+    );
+    let mut sink = house.sink();
+    let words = ["no partition of relation", "; a partition is missing; create it"];
+    check(&sink.deliver(&[record(0, 1)]).unwrap_err(), Retry::Hold, "23514", &words);
+    check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Hold, "23514", &words);
+    house.admin("CREATE TABLE rest PARTITION OF battery_pack DEFAULT");
+    assert_eq!(sink.deliver(&[record(0, 1)]).unwrap(), delivered(1, 0));
+    house.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
+    check(&sink.deliver(&[record(0, 13)]).unwrap_err(), Retry::Row, "23514", &["\"sane\""]);
+}
+
+#[test]
 fn a_constraint_that_is_checked_at_commit_is_an_error_too() {
     let house = House::new("at_commit");
     let mut sink = house.sink();

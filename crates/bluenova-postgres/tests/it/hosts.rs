@@ -47,7 +47,24 @@ fn the_error_is_the_one_about_which_somebody_can_do_something() {
     }
     let error = refused(&resolve(&format!("host=/nowhere,127.0.0.1 port=1,{dead} dbname=x")));
     assert_eq!(error.retry(), Retry::Soon);
-    assert!(error.to_string().ends_with(&format!("x on 127.0.0.1:{dead}")), "{error}");
+    let reason = "(/nowhere:1: No such file or directory (os error 2))";
+    assert!(error.to_string().ends_with(&format!("x on 127.0.0.1:{dead} {reason}")), "{error}");
+}
+
+#[test]
+fn each_host_that_fails_is_told_with_its_reason_once() {
+    let here = cluster().socket_dir().display();
+    let (port, dead) = (cluster().port(), dead_port());
+    let conninfo = format!(
+        "host=127.0.0.1,{here},127.0.0.1,/nowhere port={dead},{port},{dead},1 dbname=nobodys"
+    );
+    let text = refused(&resolve(&conninfo)).to_string();
+    let reason = format!("127.0.0.1:{dead}: Connection refused (os error 111)");
+    let others = format!("({reason}; /nowhere:1: No such file or directory (os error 2)): ");
+    assert!(text.contains(&format!("nobodys on {here}:{port} {others}")), "{text}");
+    let text = refused(&resolve(&format!("host={here},{here} port={port} dbname=nobodys")));
+    let reason = r#"database "nobodys" does not exist (3D000)"#;
+    assert_eq!(text.to_string().matches(reason).count(), 2, "{text}");
 }
 
 #[test]
