@@ -1,0 +1,405 @@
+//! Scenarios 8 and 15: the journal's disk is full, can't be written or loses the file; the file is
+//! damaged.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use bluenova_journal::{Journal, Retention};
+use bluenova_record::{COLUMNS, PackRecord, Value};
+use bluenova_test_support::{Cluster, Point, Proxy, as_root, wait_until};
+use fastrand::Rng;
+use postgres::Client;
+use time::UtcDateTime;
+
+use crate::{
+    backlog::row,
+    is_full,
+    oracle::{Batteries, Post, check_without_journal, fresh_row, mcu_id, prepare, undoubled_rows},
+    rounds,
+    rows::{Cell, Row, Rows, stamp},
+    support::{Home, count, shared_cluster},
+};
+
+/// How long it may take until a file that failed is tried again.
+const NEXT_TRY: Duration = Duration::from_secs(150);
+
+/// The program, and what it lives from.
+struct Place {
+    client: Client,
+    proxy: Proxy,
+    batteries: Batteries,
+    post: Post,
+}
+
+impl Place {
+    fn new(cluster: &Cluster, database: &str) -> Self {
+        cluster.create_database(database);
+        let mut client = cluster.client(database);
+        prepare(&mut client);
+        let proxy = Proxy::start(cluster);
+        let batteries = Batteries::start(1);
+        let post = Post::new(&batteries, &proxy.url(database));
+        Self { client, proxy, batteries, post }
+    }
+
+    fn starts(&mut self) {
+        self.post.launch();
+        self.post.wait_until_it_hears();
+    }
+
+    fn server_goes(&self) {
+        self.proxy.cut(Point::Accept);
+        self.proxy.cut_all();
+    }
+
+    /// Ends the life of a program whose rows are in memory only, the file being writable again: by
+    /// SIGTERM, or by force once they are in the file.
+    fn ends_after_the_rows_are_in_the_file(&mut self) {
+        if is_full() {
+            let listener = self.post.listener();
+            wait_until("the file is written again", NEXT_TRY, || {
+                count(listener.log(), "written again, with") > 0
+            });
+            self.post.kill();
+        } else {
+            self.post.stop();
+            assert_eq!(count(&self.post.log(), "written again, with"), 1, "{}", self.log());
+        }
+    }
+
+    fn log(&self) -> String {
+        self.post.log().join("\n")
+    }
+
+    /// The next life must bring what the last one has left.
+    fn checks_in_the_next_life(&mut self) {
+        self.proxy.heal();
+        self.starts();
+        fresh_row(&mut self.client);
+        self.post.stop();
+    }
+
+    fn checks(mut self) {
+        let said = self.batteries.end();
+        check_without_journal(&mut self.client, &said, &self.post);
+    }
+}
+
+/// A file system of its own under the program's home, until dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// # Panics
+    /// Where this may not be mounted: there the test can't be made, and says so.
+    fn mount(home: &Home, arguments: &[&str]) -> Self {
+        let path = home.path("");
+        run(as_root("mount").args(arguments).arg(&path));
+        Self(path)
+    }
+
+    fn remount(&self, options: &str) {
+        run(as_root("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0));
+    }
+
+    /// Takes all the room that there is.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily, since in a test that fails the program has files open.
+        _ = as_root("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|e| panic!("can't run {command:?}: {e}"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {error} (this test needs the right to mount)");
+}
+
+#[test]
+fn s08_a_full_disk_costs_no_row() {
+    let mut place = Place::new(shared_cluster(), "journal_full");
+    let disk = Disk::mount(place.post.home(), &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+    place.starts();
+    place.post.records(2);
+    let filler = disk.fill();
+    place.post.listener().wait_for("kept in memory only");
+    place.post.records(2);
+    // They are not kept there longer than they must be.
+    fresh_row(&mut place.client);
+
+    place.server_goes();
+    place.post.records(2);
+    fs::remove_file(filler).unwrap();
+    place.ends_after_the_rows_are_in_the_file();
+    place.checks_in_the_next_life();
+    drop(disk);
+    place.checks();
+}
+
+#[test]
+fn s08_a_disk_that_cannot_be_written_costs_no_row() {
+    let mut place = Place::new(shared_cluster(), "journal_read_only");
+    let image = Home::new();
+    let image = image.path("image");
+    File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+    let image = image.display().to_string();
+    let disk = Disk::mount(place.post.home(), &["-o", "loop", &image]);
+    disk.remount("ro");
+    place.starts();
+    place.post.listener().wait_for("kept in memory only");
+    place.post.records(2);
+    fresh_row(&mut place.client);
+    place.server_goes();
+    place.post.records(2);
+    disk.remount("rw");
+    place.ends_after_the_rows_are_in_the_file();
+    place.checks_in_the_next_life();
+
+    // As the system does it itself after an error of the disk.
+    place.starts();
+    place.post.records(2);
+    disk.remount("abort");
+    place.post.listener().wait_for("kept in memory only");
+    place.post.records(2);
+    fresh_row(&mut place.client);
+    place.post.stop();
+    drop(disk);
+    let disk = Disk::mount(place.post.home(), &["-o", "loop", &image]);
+    place.checks_in_the_next_life();
+    drop(disk);
+    place.checks();
+}
+
+#[test]
+fn s08_a_file_that_is_deleted_costs_no_row() {
+    let mut place = Place::new(shared_cluster(), "journal_deleted");
+    place.starts();
+    place.post.records(2);
+    // Rows wait in it, and go on to do so.
+    place.server_goes();
+    place.post.records(2);
+    delete_journal(&place.post);
+    place.post.records(2);
+    place.proxy.heal();
+    fresh_row(&mut place.client);
+
+    // They must not be lost with the process either, if that ends well.
+    place.server_goes();
+    place.post.records(2);
+    if is_full() {
+        place.ends_after_the_rows_are_in_the_file();
+    } else {
+        place.post.stop();
+    }
+    place.checks_in_the_next_life();
+    place.checks();
+}
+
+fn delete_journal(post: &Post) {
+    for suffix in ["", "-wal", "-shm"] {
+        fs::remove_file(post.home().path(&format!("journal.sqlite{suffix}"))).unwrap();
+    }
+}
+
+const ROWS: u32 = 300;
+const DELIVERED: usize = 100;
+
+/// A journal's page, and what a row takes of one at least.
+const PAGE_BYTES: usize = 512;
+const LEAST_ROW: usize = 200;
+
+/// How many damaged journals are tried at the same time.
+const TOGETHER: usize = 4;
+
+type Key = (String, i64);
+
+/// A journal's file, and the log of one whose program was killed.
+struct Original {
+    file: Vec<u8>,
+    log: Vec<u8>,
+}
+
+/// A journal with `rows`, of which some were delivered; `killed` ones have a part of them in the
+/// log.
+fn original(rows: &[PackRecord], killed: bool) -> Original {
+    let home = Home::new();
+    let path = home.path("journal.sqlite");
+    let (early, late) = rows.split_at(rows.len() / 2);
+    let mut journal = None;
+    for rows in [early, late] {
+        drop(journal.take());
+        let mut opened = Journal::open(&path, Retention::default()).unwrap();
+        for row in rows {
+            opened.append(std::slice::from_ref(row)).unwrap();
+        }
+        journal = Some(opened);
+    }
+    let mut outbox = journal.as_ref().unwrap().outbox().unwrap();
+    let delivered = outbox.undelivered(DELIVERED).unwrap();
+    outbox.delivered(delivered.last).unwrap();
+    outbox.flush().unwrap();
+    if !killed {
+        drop((outbox, journal));
+    }
+    let log = fs::read(home.path("journal.sqlite-wal")).unwrap_or_default();
+    Original { file: fs::read(&path).unwrap(), log }
+}
+
+/// What was done to a journal.
+struct Damage {
+    what: String,
+    /// Rows that it may cost, and rows that it may change: SQLite has no checksums in its file.
+    most: usize,
+    /// Whether a loss must show. The end of a log may be missing without a trace.
+    must_show: bool,
+}
+
+/// Damages the file, or the log if there is one, somewhere.
+fn damage(Original { file, log }: &mut Original, random: &mut Rng) -> Damage {
+    // A page has two rows at most, and a bad one in the log costs the one after it besides.
+    let (name, bytes, page) = if log.is_empty() { ("file", file, 2) } else { ("log", log, 4) };
+    let at = random.usize(0..bytes.len());
+    let (how, most) = match random.u8(0..4) {
+        0 => {
+            let gone = bytes.len() - at;
+            bytes.truncate(at);
+            ("cut", gone / LEAST_ROW + 2)
+        }
+        1 => {
+            let end = bytes.len().min(at + PAGE_BYTES);
+            bytes[at..end].fill(0);
+            ("cleared", page * 2)
+        }
+        _ => {
+            bytes[at] ^= 1 << random.u8(0..8);
+            ("flipped", page)
+        }
+    };
+    Damage { what: format!("{name} {how} at {at}"), most, must_show: (name, how) != ("log", "cut") }
+}
+
+/// Damages the file where that shows only when its rows are read.
+fn damage_late(Original { file, .. }: &mut Original) -> Damage {
+    let at = file.len() * 3 / 4;
+    file[at..at + PAGE_BYTES].fill(0);
+    Damage { what: format!("file cleared late at {at}"), most: 4, must_show: true }
+}
+
+/// The program starts with a damaged journal, and goes on as ever.
+fn lives_on(cluster: &Cluster, batteries: &Batteries, database: &str, journal: &Original) -> Post {
+    cluster.create_database(database);
+    let mut client = cluster.client(database);
+    prepare(&mut client);
+    let mut post = Post::new(batteries, &cluster.url(database));
+    fs::write(post.home().path("journal.sqlite"), &journal.file).unwrap();
+    fs::write(post.home().path("journal.sqlite-wal"), &journal.log).unwrap();
+    // As whoever had it before has left it.
+    fs::write(post.home().path("journal.sqlite.lock"), "1\n").unwrap();
+    post.launch();
+    post.wait_until_it_hears();
+    post.records(1);
+    if is_full() {
+        // Damage that shows late is mended when the journal is looked after, once a minute.
+        fresh_row(&mut client);
+    }
+    post.stop();
+    post
+}
+
+/// Sees to it that the damage has cost what it may, and was not hushed up.
+fn cost_what_was_damaged(found: &Rows, rows: &[PackRecord], post: &Post, damage: &Damage) {
+    let Damage { what, most, must_show } = damage;
+    let originals: Vec<_> = rows.iter().map(key_and_cells).collect();
+    let is_whole = |(key, cells): &&(Key, Row)| found.get(key) == Some(cells);
+    let missing =
+        originals[DELIVERED..].len() - originals[DELIVERED..].iter().filter(is_whole).count();
+    let whole = originals.iter().filter(is_whole).count();
+    let changed = found.len() - whole;
+    let log = post.log().join("\n");
+    assert!(missing <= *most && changed <= *most, "{what}: {missing} lost, {changed} else\n{log}");
+    let files = fs::read_dir(post.home().path("")).unwrap().flatten();
+    let aside =
+        files.filter(|file| file.file_name().to_string_lossy().contains(".damaged-")).count();
+    let recoveries = count(&post.log(), " was damaged: ");
+    assert_eq!(recoveries, usize::from(aside > 0), "{what}\n{log}");
+    let lines = post.log().len() - count(&post.log(), ": stored ");
+    assert!(lines < 15, "{what}\n{log}");
+    assert!(missing <= changed || aside > 0 || !must_show, "{what}: {missing} lost\n{log}");
+    println!("journal: {what}: {missing} lost, {changed} changed, {aside} files aside");
+}
+
+fn key_and_cells(record: &PackRecord) -> (Key, Row) {
+    let cell = |value| match value {
+        None => Cell::Null,
+        Some(Value::SmallInt(number)) => Cell::Int(number.into()),
+        Some(Value::BigInt(number)) => Cell::Int(number),
+        Some(Value::Real(number)) => Cell::Real(number),
+        Some(Value::Text(text)) => Cell::Text(text.to_owned()),
+        Some(Value::Timestamp(_)) => unreachable!("that is the key"),
+    };
+    let columns =
+        COLUMNS.iter().filter(|column| !["insert_time_utc", "mcu_id"].contains(&column.name));
+    let cells = columns.map(|column| (column.name.to_owned(), cell(column.get(record)))).collect();
+    ((stamp(record.insert_time_utc), record.mcu_id.into()), cells)
+}
+
+#[test]
+fn s15_a_damaged_file_costs_what_was_damaged() {
+    let cluster = shared_cluster();
+    let batteries = Batteries::start(1);
+    let start = UtcDateTime::now().replace_nanosecond(0).unwrap() - time::Duration::DAY;
+    let rows: Vec<PackRecord> = (0..ROWS).map(|n| row(start, n)).collect();
+    let mut random = Rng::with_seed(2);
+    let mut lives = vec![];
+    for round in 0..rounds(2, 16) {
+        let damaged: Vec<_> = (0..TOGETHER)
+            .map(|n| {
+                let late = n == 0;
+                let mut journal = original(&rows, !late && random.bool());
+                let damage = if late {
+                    damage_late(&mut journal)
+                } else {
+                    damage(&mut journal, &mut random)
+                };
+                (format!("damaged_{round}_{n}"), journal, damage)
+            })
+            .collect();
+        thread::scope(|scope| {
+            let started: Vec<_> = damaged
+                .iter()
+                .map(|(database, journal, _)| {
+                    scope.spawn(|| lives_on(cluster, &batteries, database, journal))
+                })
+                .collect();
+            for (life, (database, _, damage)) in started.into_iter().zip(&damaged) {
+                let post = life.join().unwrap_or_else(|_| panic!("{}", damage.what));
+                let mut client = cluster.client(database);
+                let ours = i64::from(mcu_id(0));
+                let mut found = undoubled_rows(&mut client);
+                found.retain(|(_, id), _| *id != ours);
+                cost_what_was_damaged(&found, &rows, &post, damage);
+                client.execute("DELETE FROM battery_pack WHERE mcu_id <> $1", &[&ours]).unwrap();
+                lives.push((client, post));
+            }
+        });
+    }
+    let said = batteries.end();
+    for (mut client, post) in lives {
+        check_without_journal(&mut client, &said, &post);
+    }
+}
