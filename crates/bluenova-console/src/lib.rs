@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod digits;
 mod error;
 mod line;
 mod number;

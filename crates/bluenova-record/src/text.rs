@@ -25,6 +25,13 @@ impl<const CHARS: usize> Text<CHARS> {
     /// The part of `text` that fits.
     pub fn new(text: &str) -> Self {
         let () = Self::FITS;
+        // Whatever a battery says in earnest.
+        if text.len() <= CHARS
+            && !text.bytes().any(|byte| byte == 0)
+            && let Ok(all) = ArrayString::from(text)
+        {
+            return Self(all);
+        }
         let mut fitting = ArrayString::new();
         for c in text.chars().filter(|&c| c != '\0').take(CHARS) {
             fitting.push(c);
