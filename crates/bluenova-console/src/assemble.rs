@@ -356,7 +356,7 @@ impl Assembler {
 /// A battery says the same word many times in an interval.
 #[inline]
 fn keep<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
-    if !field.as_ref().is_some_and(|kept| kept.as_str() == text) {
+    if field.as_ref().is_none_or(|kept| kept.as_str() != text) {
         *field = Some(Text::new(text));
     }
 }

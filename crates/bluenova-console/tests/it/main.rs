@@ -10,3 +10,4 @@
 mod assemble;
 mod parse;
 mod roundtrip;
+mod splitter;
