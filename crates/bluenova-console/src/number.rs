@@ -67,6 +67,7 @@ impl fmt::Display for Decimal {
 /// assert_eq!(cell.to_string(), "3311");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Millivolts(pub Decimal);
 
 impl Millivolts {
@@ -80,6 +81,14 @@ impl Millivolts {
 impl fmt::Display for Millivolts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// As text, so that nothing is rounded.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Decimal {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

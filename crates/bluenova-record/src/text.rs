@@ -65,6 +65,34 @@ impl<const CHARS: usize> fmt::Display for Text<CHARS> {
     }
 }
 
+#[cfg(feature = "serde")]
+impl<const CHARS: usize> serde::Serialize for Text<CHARS> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de, const CHARS: usize> serde::Deserialize<'de> for Text<CHARS> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<const CHARS: usize>;
+
+        impl<const CHARS: usize> serde::de::Visitor<'_> for Visitor<CHARS> {
+            type Value = Text<CHARS>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text::new(text))
+            }
+        }
+
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
