@@ -1,6 +1,6 @@
 use core::str;
 
-/// Cuts a stream of bytes, in pieces of any size, into lines of at most `N` bytes.
+/// Cuts a stream of bytes, in pieces of any size, into lines of at most `N` bytes, a `\r` at their end included.
 ///
 /// Nothing is allocated, and a line is copied only where it came in several pieces or isn't UTF-8.
 /// Bytes that aren't become U+FFFD, as they do in `String::from_utf8_lossy`: [`parse`](crate::parse)
@@ -82,7 +82,9 @@ impl<const N: usize> LineSplitter<N> {
         if self.len == 0 && !self.too_long {
             let line = last.strip_suffix(b"\r").unwrap_or(last);
             return match str::from_utf8(line) {
-                Ok(text) => (text.len() <= N).then_some(Place::Piece(text)),
+                // It is all the same whether it comes in one piece.
+                _ if last.len() > N => None,
+                Ok(text) => Some(Place::Piece(text)),
                 Err(_) => replace(line, &mut self.text).map(Place::Text),
             };
         }
