@@ -64,17 +64,15 @@ impl CellDigits {
     /// Reads a line of exactly this form.
     #[inline(always)]
     pub(crate) fn read(line: &[u8]) -> Option<Self> {
-        const BETWEEN: [(u64, u64); 3] =
-            [text_and_mask(b"C..) T: "), text_and_mask(b".., V: ."), text_and_mask(b" V: ....")];
+        const FORM: [Form; 3] =
+            [Form::new(b"C..) T: "), Form::new(b".., V: ."), Form::new(b" V: ....")];
 
         // The third word overlaps the second one.
         let line: &[u8; 19] = line.try_into().ok()?;
         let words = [word(&line[..8]), word(&line[8..16]), word(&line[11..])];
-        let differs = |(word, (text, mask)): (&u64, &(u64, u64))| word & mask ^ text;
-        let difference = words.iter().zip(&BETWEEN).fold(0, |sum, pair| sum | differs(pair));
         // Number and temperature, two digits each, in front of the four of the voltage.
         let digits = words[0] >> 8 & 0xFFFF | (words[1] & 0xFFFF) << 16 | words[2] >> 32 << 32;
-        if difference != 0 || count(digits) != WORD {
+        if !Form::fit(&FORM, &words) || count(digits) != WORD {
             return None;
         }
         let pairs = join_digits(digits ^ ZEROS);
@@ -83,6 +81,43 @@ impl CellDigits {
             temperature: (pairs >> 16) as u8 as i16,
             millivolts: (join_pairs(pairs) >> 32) as i32,
         })
+    }
+}
+
+/// The ten digits of `DEBUG: ADC[2]: 2002 = 1613.5`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AdcDigits {
+    /// One digit.
+    pub(crate) channel: u8,
+    /// Four digits.
+    pub(crate) raw: i32,
+    /// Five digits, the last one of which stands behind the point.
+    pub(crate) tenths_of_millivolts: i32,
+}
+
+impl AdcDigits {
+    /// Reads a line of exactly this form.
+    #[inline(always)]
+    pub(crate) fn read(line: &[u8]) -> Option<Self> {
+        const FORM: [Form; 4] = [
+            Form::new(b"DEBUG: A"),
+            Form::new(b"DC[.]: ."),
+            Form::new(b"... = .."),
+            Form::new(b"= ....!."),
+        ];
+
+        // The fourth word overlaps the third one.
+        let line: &[u8; 28] = line.try_into().ok()?;
+        let words = [word(&line[..8]), word(&line[8..16]), word(&line[16..24]), word(&line[20..])];
+        // Four digits each.
+        let digits = words[1] >> 56 | (words[2] & 0xFF_FFFF) << 8 | words[3] >> 16 << 32;
+        let [channel, tenths] = [line[11], line[27]].map(|digit| digit.wrapping_sub(b'0'));
+        if !Form::fit(&FORM, &words) || count(digits) != WORD || channel > 9 || tenths > 9 {
+            return None;
+        }
+        let fours = join_pairs(join_digits(digits ^ ZEROS));
+        let tenths_of_millivolts = (fours >> 32) as i32 * 10 + i32::from(tenths);
+        Some(Self { channel, raw: fours as u32 as i32, tenths_of_millivolts })
     }
 }
 
@@ -139,17 +174,34 @@ const fn join_pairs(pairs: u64) -> u64 {
     pairs.wrapping_mul(1 + (100 << 16)) >> 16 & 0x0000_FFFF_0000_FFFF
 }
 
-/// The bytes of a form as a word, and which of them count; `.` stands for a digit.
-const fn text_and_mask(form: &[u8; WORD]) -> (u64, u64) {
-    let (mut text, mut mask) = (*form, [0xFF; WORD]);
-    let mut at = 0;
-    while at < WORD {
-        if form[at] == b'.' {
-            (text[at], mask[at]) = (0, 0);
+/// What the bytes of a word have to be; any byte does where a digit should stand.
+struct Form {
+    text: u64,
+    mask: u64,
+}
+
+impl Form {
+    /// `.` stands for a digit, and `!` for a point.
+    const fn new(form: &[u8; WORD]) -> Self {
+        let (mut text, mut mask) = (*form, [0xFF; WORD]);
+        let mut at = 0;
+        while at < WORD {
+            match form[at] {
+                b'.' => (text[at], mask[at]) = (0, 0),
+                b'!' => text[at] = b'.',
+                _ => {}
+            }
+            at += 1;
         }
-        at += 1;
+        Self { text: u64::from_le_bytes(text), mask: u64::from_le_bytes(mask) }
     }
-    (u64::from_le_bytes(text), u64::from_le_bytes(mask))
+
+    /// Whether all fit; it takes less time to look at all than to stop at one.
+    #[inline(always)]
+    fn fit<const N: usize>(forms: &[Self; N], words: &[u64; N]) -> bool {
+        let differences = forms.iter().zip(words).map(|(form, word)| word & form.mask ^ form.text);
+        differences.fold(0, |all, difference| all | difference) == 0
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +260,22 @@ mod tests {
             let line = format!("C{number:02}) T: {temperature:02}, V: {millivolts:04}");
             let digits = CellDigits { number, temperature, millivolts };
             prop_assert_eq!(CellDigits::read(line.as_bytes()), Some(digits));
+        }
+
+        #[test]
+        fn of_the_converter(channel in 0_u8..10, raw in 0_i32..10_000, tenths in 0_i32..100_000) {
+            let (whole, tenth) = (tenths / 10, tenths % 10);
+            let line = format!("DEBUG: ADC[{channel}]: {raw:04} = {whole:04}.{tenth}");
+            let digits = AdcDigits { channel, raw, tenths_of_millivolts: tenths };
+            prop_assert_eq!(AdcDigits::read(line.as_bytes()), Some(digits));
+        }
+
+        #[test]
+        fn of_a_spoilt_converter(at in 0_usize..28, byte: u8) {
+            let mut line = *b"DEBUG: ADC[2]: 2002 = 1613.5";
+            let same_kind = line[at] == byte || (line[at].is_ascii_digit() && byte.is_ascii_digit());
+            line[at] = byte;
+            prop_assert_eq!(AdcDigits::read(&line).is_some(), same_kind);
         }
 
         #[test]

@@ -9,7 +9,7 @@ use nom::{
 
 use crate::{
     AdcChannel, CellNumber, Decimal, ErrorKind, Line, Millivolts, ParseError, Salvage,
-    digits::{CellDigits, Digits},
+    digits::{AdcDigits, CellDigits, Digits},
     line::{infix, prefix},
 };
 
@@ -107,15 +107,24 @@ pub(crate) fn any_line(line: &str) -> Result<Line<'_>, ParseError> {
             number!(line, prefix::STATE_OF_HEALTH, decimal, Line::StateOfHealth);
             text!(line, prefix::SYSTEM_STATE, rest_of_line, Line::SystemState);
         }
-        [b'D', ..] => {
+        // The byte behind `DEBUG: `, which noise begins with too.
+        [b'D', _, _, _, _, _, _, b'A', ..] => {
+            if let Some(adc) = usual_adc(line) {
+                return Ok(adc);
+            }
             if let Some(adc) = adc(line) {
                 return adc;
             }
+        }
+        [b'D', _, _, _, _, _, _, b'R', ..] => {
             sign!(line, prefix::CELL_READING_REJECTED, Line::CellReadingRejected);
+        }
+        [b'D', _, _, _, _, _, _, b'C', ..] => {
             sign!(line, prefix::ENERGY_ANNOUNCED, Line::EnergyAnnounced);
         }
-        [b'I', ..] => {
-            sign!(line, prefix::BAD_CRC, Line::BadCrc);
+        // The byte behind `INFO: `.
+        [b'I', _, _, _, _, _, b'B', ..] => sign!(line, prefix::BAD_CRC, Line::BadCrc),
+        [b'I', _, _, _, _, _, b'c', ..] => {
             sign!(line, prefix::CELL_FRAME_UNPARSABLE, Line::CellFrameUnparsable);
         }
         [b'T', ..] => number!(line, prefix::PACK_TEMPERATURE, small_int, Line::PackTemperature),
@@ -168,6 +177,7 @@ fn malformed<'a>(
 }
 
 /// A cell's line in any form; `None` is another line.
+#[inline(never)]
 fn cell(line: &str) -> Option<Result<Line<'_>, ParseError>> {
     let [b'C', tens @ b'0'..=b'9', ones @ b'0'..=b'9', values @ ..] = line.as_bytes() else {
         return None;
@@ -194,8 +204,16 @@ fn cell(line: &str) -> Option<Result<Line<'_>, ParseError>> {
     })
 }
 
-/// `None` is another line.
+/// `DEBUG: ADC[2]: 2002 = 1613.5` with just as many digits.
 #[inline(always)]
+fn usual_adc(line: &str) -> Option<Line<'static>> {
+    let AdcDigits { channel, raw, tenths_of_millivolts } = AdcDigits::read(line.as_bytes())?;
+    let voltage = Millivolts(Decimal::short(tenths_of_millivolts, 1));
+    Some(Line::Adc { channel: AdcChannel::new(channel)?, raw, voltage })
+}
+
+/// A line of the converter in any form; `None` is another line.
+#[inline(never)]
 fn adc(line: &str) -> Option<Result<Line<'_>, ParseError>> {
     let input = line.strip_prefix(prefix::ADC)?.as_bytes();
     let (behind, number) = match *input {
