@@ -52,6 +52,10 @@
 //!
 //! `serde`, off by default: `Serialize` for [`Line`], both ways for `PackRecord`. It does without
 //! `alloc`, too.
+//!
+//! # Rust version
+//!
+//! Rust 1.89 or later; a later minimum is a change of the minor version.
 #![no_std]
 #![forbid(unsafe_code)]
 
