@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use bluenova_console::{Assembler, Interval, Line, ParseError, parse};
+use bluenova_console::{Assembler, Interval, Line, LineSplitter, ParseError, parse};
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime, macros::utc_datetime};
 
@@ -28,7 +28,8 @@ pub fn parse_line(data: &[u8]) {
 
 /// A stream of bytes, cut at some line ends into messages. The first byte says at which.
 ///
-/// However it's cut, the same is read from each line, and the same records come of it.
+/// However it's cut, the same is read from each line, and the same records come of it. Cut anywhere
+/// at all, it gives the same lines.
 pub fn split_lines(data: &[u8]) {
     let Some((&cut, stream)) = data.split_first() else { return };
     if stream.is_empty() {
@@ -46,6 +47,37 @@ pub fn split_lines(data: &[u8]) {
     // A battery may also leave it to the message to end a line.
     let bare: Vec<&[u8]> = lines.iter().map(|line| trim_end(line)).collect();
     assert_eq!(listen(&texts(&bare)), expected, "without line ends");
+
+    let expected = fitting(&lines);
+    for size in [1, usize::from(cut) + 1, stream.len()] {
+        assert_eq!(split(stream, size), expected, "in pieces of {size} bytes");
+    }
+}
+
+/// Longest line for the splitter: short enough that there are longer ones.
+const LONGEST: usize = 48;
+
+/// The lines that aren't too long.
+fn fitting(lines: &[&[u8]]) -> Vec<String> {
+    lines
+        .iter()
+        .map(|line| line.strip_suffix(b"\n").unwrap_or(line))
+        .filter(|line| line.len() <= LONGEST)
+        .map(|line| String::from_utf8_lossy(trim_end(line)).into_owned())
+        .filter(|line| line.len() <= LONGEST)
+        .collect()
+}
+
+fn split(stream: &[u8], size: usize) -> Vec<String> {
+    let mut splitter = LineSplitter::<LONGEST>::new();
+    let mut lines = vec![];
+    for mut piece in stream.chunks(size) {
+        while let Some(line) = splitter.next_line(&mut piece) {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.extend(splitter.rest().map(str::to_owned));
+    lines
 }
 
 fn check_numbers(line: &Line<'_>) {

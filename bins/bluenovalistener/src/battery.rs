@@ -1,6 +1,7 @@
 //! One thread per battery: dial, read, parse, assemble, and send a record per interval.
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -144,7 +145,8 @@ impl BatteryThread {
         self.connected = Instant::now();
         (self.lacks_owner, self.said_no_owner, self.said_other_owner) = (false, false, false);
         let mut delivered = false;
-        let mut last_line = Instant::now();
+        // Reading the clock for every message would cost more than parsing it.
+        let (mut spoke, mut last_spoke) = (true, Instant::now());
         let lost = loop {
             if self.stopping() {
                 connection.close();
@@ -160,10 +162,10 @@ impl BatteryThread {
                     for line in message.lines() {
                         self.line(line, clock_is_set);
                     }
-                    delivered = true;
-                    last_line = Instant::now();
+                    (delivered, spoke) = (true, true);
                 }
-                None if last_line.elapsed() >= SILENCE => break Some(Lost::SaysNothing),
+                None if mem::take(&mut spoke) => last_spoke = Instant::now(),
+                None if last_spoke.elapsed() >= SILENCE => break Some(Lost::SaysNothing),
                 None => {}
             }
             self.link.lasts(&self.battery.name);

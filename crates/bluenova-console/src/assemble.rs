@@ -3,7 +3,11 @@ use core::num::NonZeroU32;
 use bluenova_record::{COLUMNS, PackRecord, Text};
 use time::{Duration, UtcDateTime};
 
-use crate::{Line, ParseError, Salvage, line::prefix, parse};
+use crate::{
+    Line, ParseError, Salvage,
+    line::prefix,
+    parse::{any_line, usual_line, without_line_end},
+};
 
 /// How long an interval is: 1 to 86400 whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +78,8 @@ pub struct NoOwner;
 #[derive(Clone, Debug)]
 pub struct Assembler {
     interval: Interval,
-    /// End of the interval under way; `None` before the first tick.
-    end: Option<UtcDateTime>,
+    /// The interval under way; `None` before the first tick.
+    under_way: Option<UnderWay>,
     /// What this connection has said in this interval.
     draft: Draft,
     /// Whose connection it is.
@@ -87,6 +91,14 @@ pub struct Assembler {
     held: Option<PackRecord>,
     /// A second record of the same instant, of another battery at the same address.
     also: Option<PackRecord>,
+}
+
+/// An interval, in the form in which it is cheap to find that it hasn't ended.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    /// A clock that is before this was set back.
+    earliest: UtcDateTime,
+    end: UtcDateTime,
 }
 
 #[derive(Clone, Debug)]
@@ -121,7 +133,7 @@ impl Assembler {
     pub const fn new(interval: Interval) -> Self {
         Self {
             interval,
-            end: None,
+            under_way: None,
             draft: Draft::EMPTY,
             owner: None,
             doubt: None,
@@ -145,17 +157,16 @@ impl Assembler {
     ///
     /// # Errors
     /// An interval had lines, but it isn't known whose.
+    #[inline]
     pub fn tick(&mut self, now: UtcDateTime) -> Option<Result<PackRecord, NoOwner>> {
-        if let Some(record) = self.also.take() {
-            return Some(Ok(record));
+        match self.under_way {
+            Some(UnderWay { earliest, end })
+                if self.also.is_none() && now < end && now >= earliest =>
+            {
+                None
+            }
+            _ => self.next_interval(now),
         }
-        let end = *self.end.get_or_insert_with(|| self.interval.end_after(now));
-        let length = Duration::seconds(i64::from(self.interval.seconds()));
-        if now < end && now >= end.saturating_sub(length * 2) {
-            return None;
-        }
-        self.end = Some(self.interval.end_after(now));
-        self.take_record(end)
     }
 
     /// The record of the interval under way, stamped with `now` (in whole microseconds, as the
@@ -175,8 +186,23 @@ impl Assembler {
     ///
     /// # Errors
     /// The line is malformed. It has cost at most the field that it was for.
+    #[inline]
     pub fn feed<'a>(&mut self, line: &'a str) -> Result<Line<'a>, ParseError> {
-        let parsed = parse(line);
+        let line = without_line_end(line);
+        match usual_line(line) {
+            Some(known) => {
+                self.apply(&known);
+                Ok(known)
+            }
+            None => self.feed_any(line),
+        }
+    }
+
+    /// Apart from the usual line, so that this one doesn't have to make room for what any other line
+    /// needs.
+    #[inline(never)]
+    fn feed_any<'a>(&mut self, line: &'a str) -> Result<Line<'a>, ParseError> {
+        let parsed = any_line(line);
         match &parsed {
             Ok(line) => self.apply(line),
             Err(error) => self.salvage(error),
@@ -192,7 +218,7 @@ impl Assembler {
             self.held = match self.held.take() {
                 Some(held) if held.mcu_id == owner => Some(merge(held, &record)),
                 Some(held) => {
-                    self.also = self.end.map(|end| stamped(held, end));
+                    self.also = self.under_way.map(|UnderWay { end, .. }| stamped(held, end));
                     Some(record)
                 }
                 None => Some(record),
@@ -201,6 +227,19 @@ impl Assembler {
         self.owner = None;
         self.doubt = None;
         self.energy = Energy::default();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_interval(&mut self, now: UtcDateTime) -> Option<Result<PackRecord, NoOwner>> {
+        if let Some(record) = self.also.take() {
+            return Some(Ok(record));
+        }
+        let end = self.interval.end_after(now);
+        let length = Duration::seconds(i64::from(self.interval.seconds()));
+        let earliest = end.saturating_sub(length * 2);
+        let ended = self.under_way.replace(UnderWay { earliest, end })?;
+        self.take_record(ended.end)
     }
 
     fn take_record(&mut self, stamp: UtcDateTime) -> Option<Result<PackRecord, NoOwner>> {
@@ -227,6 +266,7 @@ impl Assembler {
         }
     }
 
+    #[inline(always)]
     fn apply(&mut self, line: &Line<'_>) {
         let record = &mut self.draft.record;
         match *line {
@@ -246,10 +286,10 @@ impl Assembler {
             Line::CellVoltageMin(v) => record.v_cell_min = Some(v.volts()),
             Line::StateOfCharge(n) => record.soc = Some(n),
             Line::StateOfHealth(n) => record.health = Some(n.to_f32()),
-            Line::Errors(text) => record.errors = Some(Text::new(text)),
-            Line::SystemState(text) => record.system_state = Some(Text::new(text)),
-            Line::Breaker(text) => record.breaker = Some(Text::new(text)),
-            Line::ChargeState(word) => record.charge_state = Some(Text::new(word)),
+            Line::Errors(text) => keep(&mut record.errors, text),
+            Line::SystemState(text) => keep(&mut record.system_state, text),
+            Line::Breaker(text) => keep(&mut record.breaker, text),
+            Line::ChargeState(word) => keep(&mut record.charge_state, word),
             Line::AdcPackVoltage(v) => record.adc_vp = Some(v.volts()),
             Line::Adc { channel, voltage, .. } => {
                 record.adc[channel.index()] = Some(voltage.volts());
@@ -296,6 +336,7 @@ impl Assembler {
         }
     }
 
+    #[cold]
     fn salvage(&mut self, error: &ParseError) {
         let record = &mut self.draft.record;
         match error.salvage() {
@@ -309,6 +350,14 @@ impl Assembler {
             None => {}
         }
         self.draft.seen = true;
+    }
+}
+
+/// A battery says the same word many times in an interval.
+#[inline]
+fn keep<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
+    if field.as_ref().is_none_or(|kept| kept.as_str() != text) {
+        *field = Some(Text::new(text));
     }
 }
 

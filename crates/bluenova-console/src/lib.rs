@@ -2,10 +2,13 @@
 //! per interval.
 //!
 //! [`parse`] tells what one line says, as a [`Line`]. [`Assembler`] turns the lines of a battery
-//! into a [`PackRecord`](bluenova_record::PackRecord) per interval.
+//! into a [`PackRecord`](bluenova_record::PackRecord) per interval. Where bytes come in pieces, as
+//! from a serial port or a file, [`LineSplitter`] makes lines of them.
 //!
-//! There is no I/O here, no clock and no allocation; the crate is `no_std`. A malformed line is an
-//! error of its own and never ends the stream.
+//! There is no I/O here, no clock and no allocation; the crate is `no_std` and does without `alloc`.
+//! A malformed line is an error of its own and never ends the stream.
+//!
+//! # One line
 //!
 //! ```
 //! use bluenova_console::{Line, parse};
@@ -14,18 +17,59 @@
 //!     Ok(Line::PackVoltage(voltage)) => assert_eq!(voltage.volts(), 53.017),
 //!     other => panic!("{other:?}"),
 //! }
+//! // A value that is none is never a wrong number: the error points at the byte.
+//! let error = parse("Vpack: 53?17").unwrap_err();
+//! assert_eq!(error.to_string(), "`Vpack: `: not a number at byte 7");
 //! ```
+//!
+//! # A stream of bytes, and a record per interval
+//!
+//! ```
+//! use bluenova_console::{Assembler, Interval, LineSplitter};
+//! use time::{Duration, UtcDateTime};
+//!
+//! let mut splitter = LineSplitter::<256>::new();
+//! let mut assembler = Assembler::new(Interval::from_seconds(10).unwrap());
+//! let mut now = UtcDateTime::UNIX_EPOCH;
+//! let mut records = vec![];
+//!
+//! for mut piece in [&b"MCU ID: 9F3C07B2\r\nSOC: 6"[..], b"3\r\nTemp: 24\r\n", b""] {
+//!     records.extend(assembler.tick(now));
+//!     while let Some(line) = splitter.next_line(&mut piece) {
+//!         // A malformed line costs at most the field that it was for.
+//!         _ = assembler.feed(line);
+//!     }
+//!     now += Duration::seconds(5);
+//! }
+//!
+//! let record = records[0].as_ref().unwrap();
+//! assert_eq!((record.mcu_id, record.soc, record.temp), (0x9F3C_07B2, Some(63), Some(24)));
+//! ```
+//!
+//! `examples/console_to_csv.rs` makes a table of a console log.
+//!
+//! # Features
+//!
+//! `serde`, off by default: `Serialize` for [`Line`], both ways for `PackRecord`. It does without
+//! `alloc`, too.
+//!
+//! # Rust version
+//!
+//! Rust 1.89 or later; a later minimum is a change of the minor version.
 #![no_std]
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod digits;
 mod error;
 mod line;
 mod number;
 mod parse;
+mod splitter;
 
 pub use assemble::{Assembler, Interval, NoOwner};
 pub use error::{ErrorKind, ParseError, Salvage};
 pub use line::{AdcChannel, CellNumber, Line};
 pub use number::{Decimal, Millivolts};
 pub use parse::parse;
+pub use splitter::LineSplitter;

@@ -7,8 +7,10 @@ use crate::{Decimal, Millivolts};
 /// One line of the console.
 ///
 /// `Display` prints the wire form: parsing what was printed gives the line back, for every line
-/// that [`parse`](crate::parse) returns.
+/// that [`parse`](crate::parse) returns. So the wire form is the one to store and to read back; with
+/// the feature `serde` a line can be serialized for programs that don't know it.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum Line<'a> {
     /// `MCU ID: 9F3C07B2`
@@ -202,6 +204,7 @@ pub(crate) mod infix {
 
 /// Number of a cell, 1 to 16 as on the console; `Display` has two digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct CellNumber(u8);
 
 impl CellNumber {
@@ -229,6 +232,7 @@ impl fmt::Display for CellNumber {
 
 /// A channel of the analogue-digital converter, 0 to 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct AdcChannel(u8);
 
 impl AdcChannel {

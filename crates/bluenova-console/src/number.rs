@@ -32,7 +32,13 @@ impl Decimal {
         }
     }
 
+    /// The same for so few digits that they can't be too many.
+    pub(crate) const fn short(digits: i32, scale: u8) -> Self {
+        Self { digits: digits as i64, scale }
+    }
+
     /// The `f32` nearest to the number.
+    #[inline]
     pub fn to_f32(self) -> f32 {
         nearest_f32(self.digits, self.scale)
     }
@@ -61,10 +67,12 @@ impl fmt::Display for Decimal {
 /// assert_eq!(cell.to_string(), "3311");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Millivolts(pub Decimal);
 
 impl Millivolts {
     /// The voltage in volts: the `f32` nearest to the decimal number.
+    #[inline]
     pub fn volts(self) -> f32 {
         nearest_f32(self.0.digits, self.0.scale + 3)
     }
@@ -76,8 +84,32 @@ impl fmt::Display for Millivolts {
     }
 }
 
+/// As text, so that nothing is rounded.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Decimal {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The `f32` nearest to `digits` / 10^`power`; `power` is 21 at most.
+#[inline]
 fn nearest_f32(digits: i64, power: u8) -> f32 {
+    const SMALL_POWERS: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+
+    // Both sides of this division are exact, so that it gives the nearest f32: what a battery writes
+    // comes this way.
+    if let Some(&divisor) = SMALL_POWERS.get(usize::from(power))
+        && digits.unsigned_abs() <= 1 << 24
+    {
+        return digits as i32 as f32 / divisor;
+    }
+    nearest_f32_by_way_of_f64(digits, power)
+}
+
+/// The same for a few digits more.
+#[cold]
+fn nearest_f32_by_way_of_f64(digits: i64, power: u8) -> f32 {
     const POWERS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
 
     // Both sides of the division are exact in f64, so the quotient is the nearest f64. Rounding it

@@ -1,18 +1,15 @@
-//! The grammar. `Err::Error` of nom means "another kind of line", `Err::Failure` "this kind of
-//! line, but malformed".
+//! The grammar. Each line is dispatched on its first bytes, compared with the few prefixes that
+//! begin with them, and read by the parser of its value.
 
 use nom::{
-    Err, Finish, IResult, Parser,
-    branch::alt,
-    bytes::complete::{tag, take, take_till1, take_until},
-    character::complete::{alphanumeric0, digit1, space0},
-    combinator::{cut, opt},
+    Finish, Parser,
+    bytes::complete::{tag, take_till1, take_until},
     error::ErrorKind as NomKind,
-    sequence::{delimited, preceded},
 };
 
 use crate::{
     AdcChannel, CellNumber, Decimal, ErrorKind, Line, Millivolts, ParseError, Salvage,
+    digits::{AdcDigits, CellDigits, Digits},
     line::{infix, prefix},
 };
 
@@ -32,257 +29,421 @@ use crate::{
 /// assert_eq!(parse("balancing done"), Ok(Line::Other("balancing done")));
 /// assert!(parse("SOC: ??").is_err());
 /// ```
+#[inline]
 pub fn parse(line: &str) -> Result<Line<'_>, ParseError> {
-    let line = line.trim_end_matches(['\r', '\n']);
-    match known(line) {
-        Ok((_, parsed)) => Ok(parsed),
-        Err(Err::Failure(fault)) => Err(ParseError {
-            prefix: fault.prefix,
-            kind: fault.kind,
-            offset: line.len() - fault.left,
-            salvage: fault.salvage,
-        }),
-        Err(_) => Ok(Line::Other(line)),
+    let line = without_line_end(line);
+    match usual_line(line) {
+        Some(known) => Ok(known),
+        None => any_line(line),
     }
 }
 
-type Parsed<'a, T> = IResult<&'a str, T, Fault>;
+/// `C07) T: 21, V: 3311` with just as many digits: a third of all lines have this form.
+#[inline(always)]
+pub(crate) fn usual_line(line: &str) -> Option<Line<'static>> {
+    let CellDigits { number, temperature, millivolts } = CellDigits::read(line.as_bytes())?;
+    let voltage = Millivolts(Decimal::short(millivolts, 0));
+    Some(Line::Cell { cell: CellNumber::new(number)?, temperature, voltage })
+}
 
+/// Returns the line of a number behind its prefix, if it is that. These are macros, since the
+/// compiler doesn't always inline a parser that is passed as a function.
+macro_rules! number {
+    ($line:ident, $prefix:expr, $value:ident, $known:expr) => {
+        if let Some(input) = $line.strip_prefix($prefix) {
+            return match $value(without_blanks(input.as_bytes())) {
+                Ok((_, value)) => Ok($known(value)),
+                Err(fault) => malformed($line, $prefix, fault, None),
+            };
+        }
+    };
+}
+
+/// Returns the line of a text behind its prefix, if it is that.
+macro_rules! text {
+    ($line:ident, $prefix:expr, $value:ident, $known:expr) => {
+        if let Some(input) = $line.strip_prefix($prefix) {
+            return match $value(input.trim_start_matches([' ', '\t'])) {
+                Ok(value) => Ok($known(value)),
+                Err(fault) => malformed($line, $prefix, fault, None),
+            };
+        }
+    };
+}
+
+/// Returns the line that is known by its start alone, if it is that.
+macro_rules! sign {
+    ($line:ident, $prefix:expr, $known:expr) => {
+        if $line.starts_with($prefix) {
+            return Ok($known);
+        }
+    };
+}
+
+/// A line of any form, without its end.
+#[inline]
+pub(crate) fn any_line(line: &str) -> Result<Line<'_>, ParseError> {
+    match line.as_bytes() {
+        [b'C', b'0'..=b'9', ..] => {
+            if let Some(cell) = cell(line) {
+                return cell;
+            }
+        }
+        [b'V', b'c', ..] => {
+            number!(line, prefix::CELL_VOLTAGE_MAX, millivolts, Line::CellVoltageMax);
+            number!(line, prefix::CELL_VOLTAGE_MIN, millivolts, Line::CellVoltageMin);
+        }
+        [b'V', ..] => {
+            number!(line, prefix::PACK_VOLTAGE, millivolts, Line::PackVoltage);
+            number!(line, prefix::ADC_PACK_VOLTAGE, millivolts, Line::AdcPackVoltage);
+        }
+        [b'C', ..] => {
+            number!(line, prefix::PACK_CURRENT, decimal, Line::PackCurrent);
+            number!(line, prefix::CELL_COUNT, small_int, Line::CellCount);
+            text!(line, prefix::CHARGE_STATE, first_word, Line::ChargeState);
+        }
+        [b'S', ..] => {
+            number!(line, prefix::STATE_OF_CHARGE, small_int, Line::StateOfCharge);
+            number!(line, prefix::STATE_OF_HEALTH, decimal, Line::StateOfHealth);
+            text!(line, prefix::SYSTEM_STATE, rest_of_line, Line::SystemState);
+        }
+        // The byte behind `DEBUG: `, which noise begins with too.
+        [b'D', _, _, _, _, _, _, b'A', ..] => {
+            if let Some(adc) = usual_adc(line) {
+                return Ok(adc);
+            }
+            if let Some(adc) = adc(line) {
+                return adc;
+            }
+        }
+        [b'D', _, _, _, _, _, _, b'R', ..] => {
+            sign!(line, prefix::CELL_READING_REJECTED, Line::CellReadingRejected);
+        }
+        [b'D', _, _, _, _, _, _, b'C', ..] => {
+            sign!(line, prefix::ENERGY_ANNOUNCED, Line::EnergyAnnounced);
+        }
+        // The byte behind `INFO: `.
+        [b'I', _, _, _, _, _, b'B', ..] => sign!(line, prefix::BAD_CRC, Line::BadCrc),
+        [b'I', _, _, _, _, _, b'c', ..] => {
+            sign!(line, prefix::CELL_FRAME_UNPARSABLE, Line::CellFrameUnparsable);
+        }
+        [b'T', ..] => number!(line, prefix::PACK_TEMPERATURE, small_int, Line::PackTemperature),
+        [b'E', ..] => text!(line, prefix::ERRORS, quoted, Line::Errors),
+        [b'B', ..] => text!(line, prefix::BREAKER, rest_of_line, Line::Breaker),
+        [b'M', ..] => number!(line, prefix::MCU_ID, hexadecimal, Line::McuId),
+        [b'W', ..] => number!(line, prefix::ENERGY_WRITTEN, decimal, Line::EnergyWritten),
+        [b'-', ..] => number!(line, prefix::UNIT_COUNT, small_int, Line::UnitCount),
+        [b'a', ..] => number!(line, prefix::UNIT_RANK, small_int, Line::UnitRank),
+        _ => {}
+    }
+    Ok(Line::Other(line))
+}
+
+/// What is left, and the value.
+type Parsed<'a, T> = Result<(&'a [u8], T), Fault>;
+
+#[derive(Clone, Copy)]
 struct Fault {
-    prefix: &'static str,
     kind: ErrorKind,
     /// Bytes of the line from the fault on.
     left: usize,
-    salvage: Option<Salvage>,
 }
 
-impl Fault {
-    fn new(kind: ErrorKind, input: &str) -> Self {
-        Self { prefix: "", kind, left: input.len(), salvage: None }
-    }
+#[cold]
+fn fault(kind: ErrorKind, input: &[u8]) -> Fault {
+    let kind = if input.is_empty() { ErrorKind::MissingValue } else { kind };
+    Fault { kind, left: input.len() }
 }
 
-impl nom::error::ParseError<&str> for Fault {
+impl<I: AsRef<[u8]>> nom::error::ParseError<I> for Fault {
     /// nom's own parsers look for separators only, and for words.
-    fn from_error_kind(input: &str, _: NomKind) -> Self {
-        let kind =
-            if input.is_empty() { ErrorKind::MissingValue } else { ErrorKind::MissingSeparator };
-        Self::new(kind, input)
+    fn from_error_kind(input: I, _: NomKind) -> Self {
+        fault(ErrorKind::MissingSeparator, input.as_ref())
     }
 
-    fn append(_: &str, _: NomKind, other: Self) -> Self {
+    fn append(_: I, _: NomKind, other: Self) -> Self {
         other
     }
 }
 
-fn fault<T>(kind: ErrorKind, input: &str) -> Parsed<'_, T> {
-    let kind = if input.is_empty() { ErrorKind::MissingValue } else { kind };
-    Err(Err::Error(Fault::new(kind, input)))
-}
-
-fn known(line: &str) -> Parsed<'_, Line<'_>> {
-    match line.as_bytes() {
-        [b'C', b'0'..=b'9', ..] => cell(line),
-        [b'V', b'c', ..] => alt((
-            field(prefix::CELL_VOLTAGE_MAX, millivolts, Line::CellVoltageMax),
-            field(prefix::CELL_VOLTAGE_MIN, millivolts, Line::CellVoltageMin),
-        ))
-        .parse(line),
-        [b'V', ..] => alt((
-            field(prefix::PACK_VOLTAGE, millivolts, Line::PackVoltage),
-            field(prefix::ADC_PACK_VOLTAGE, millivolts, Line::AdcPackVoltage),
-        ))
-        .parse(line),
-        [b'C', ..] => alt((
-            field(prefix::PACK_CURRENT, decimal, Line::PackCurrent),
-            field(prefix::CELL_COUNT, small_int, Line::CellCount),
-            field(prefix::CHARGE_STATE, first_word, Line::ChargeState),
-        ))
-        .parse(line),
-        [b'S', ..] => alt((
-            field(prefix::STATE_OF_CHARGE, small_int, Line::StateOfCharge),
-            field(prefix::STATE_OF_HEALTH, decimal, Line::StateOfHealth),
-            field(prefix::SYSTEM_STATE, rest_of_line, Line::SystemState),
-        ))
-        .parse(line),
-        [b'D', ..] => alt((
-            adc,
-            sign(prefix::CELL_READING_REJECTED, Line::CellReadingRejected),
-            sign(prefix::ENERGY_ANNOUNCED, Line::EnergyAnnounced),
-        ))
-        .parse(line),
-        [b'I', ..] => alt((
-            sign(prefix::BAD_CRC, Line::BadCrc),
-            sign(prefix::CELL_FRAME_UNPARSABLE, Line::CellFrameUnparsable),
-        ))
-        .parse(line),
-        [b'T', ..] => field(prefix::PACK_TEMPERATURE, small_int, Line::PackTemperature)(line),
-        [b'E', ..] => field(prefix::ERRORS, quoted, Line::Errors)(line),
-        [b'B', ..] => field(prefix::BREAKER, rest_of_line, Line::Breaker)(line),
-        [b'M', ..] => field(prefix::MCU_ID, hexadecimal, Line::McuId)(line),
-        [b'W', ..] => field(prefix::ENERGY_WRITTEN, decimal, Line::EnergyWritten)(line),
-        [b'-', ..] => field(prefix::UNIT_COUNT, small_int, Line::UnitCount)(line),
-        [b'a', ..] => field(prefix::UNIT_RANK, small_int, Line::UnitRank)(line),
-        _ => Ok(("", Line::Other(line))),
-    }
-}
-
-/// A line of one value behind its prefix.
-fn field<'a, T>(
+#[cold]
+fn malformed<'a>(
+    line: &str,
     prefix: &'static str,
-    value: fn(&'a str) -> Parsed<'a, T>,
-    line: fn(T) -> Line<'a>,
-) -> impl FnMut(&'a str) -> Parsed<'a, Line<'a>> {
-    move |input| {
-        preceded(tag(prefix), cut(preceded(space0, value)))
-            .map(line)
-            .parse(input)
-            .map_err(|error| error.map(|fault| Fault { prefix, ..fault }))
-    }
+    fault: Fault,
+    salvage: Option<Salvage>,
+) -> Result<Line<'a>, ParseError> {
+    Err(ParseError { prefix, kind: fault.kind, offset: line.len() - fault.left, salvage })
 }
 
-/// A line that is known by its start alone.
-fn sign<'a>(
-    prefix: &'static str,
-    line: Line<'a>,
-) -> impl Parser<&'a str, Output = Line<'a>, Error = Fault> {
-    tag(prefix).map(move |_| line)
-}
-
-fn cell(line: &str) -> Parsed<'_, Line<'_>> {
-    let (values, digits) =
-        delimited(tag(prefix::CELL), take(2_usize), tag(infix::CELL_TEMPERATURE)).parse(line)?;
-    let Ok(number) = digits.parse() else { return Ok(("", Line::Other(line))) };
-    let malformed =
-        |fault, salvage| Err(Err::Failure(Fault { prefix: prefix::CELL, salvage, ..fault }));
-    let Some(cell) = CellNumber::new(number) else {
-        return malformed(Fault::new(ErrorKind::OutOfRange, &line[prefix::CELL.len()..]), None);
+/// A cell's line in any form; `None` is another line.
+#[inline(never)]
+fn cell(line: &str) -> Option<Result<Line<'_>, ParseError>> {
+    let [b'C', tens @ b'0'..=b'9', ones @ b'0'..=b'9', values @ ..] = line.as_bytes() else {
+        return None;
     };
-
-    let temperature = preceded(space0, small_int).parse(values).finish();
+    let values = values.strip_prefix(infix::CELL_TEMPERATURE.as_bytes())?;
+    let Some(cell) = CellNumber::new((tens - b'0') * 10 + (ones - b'0')) else {
+        let fault = fault(ErrorKind::OutOfRange, &line.as_bytes()[prefix::CELL.len()..]);
+        return Some(malformed(line, prefix::CELL, fault, None));
+    };
+    let temperature = small_int(without_blanks(values));
     let behind = temperature.as_ref().map_or(values, |(behind, _)| behind);
-    let voltage = preceded((until(infix::CELL_VOLTAGE), space0), millivolts).parse(behind).finish();
-    match (temperature, voltage) {
-        (Ok((_, temperature)), Ok((rest, voltage))) => {
-            Ok((rest, Line::Cell { cell, temperature, voltage }))
-        }
+    let voltage = behind_separator(infix::CELL_VOLTAGE, behind).and_then(millivolts);
+    Some(match (temperature, voltage) {
+        (Ok((_, temperature)), Ok((_, voltage))) => Ok(Line::Cell { cell, temperature, voltage }),
         (Ok((_, temperature)), Err(fault)) => {
             // A number at the very end may have been cut off in its middle.
-            let whole = !behind.is_empty();
-            malformed(fault, whole.then_some(Salvage::CellTemperature { cell, temperature }))
+            let salvage = Salvage::CellTemperature { cell, temperature };
+            malformed(line, prefix::CELL, fault, (!behind.is_empty()).then_some(salvage))
         }
         (Err(fault), voltage) => {
-            let voltage = voltage.ok();
-            malformed(fault, voltage.map(|(_, voltage)| Salvage::CellVoltage { cell, voltage }))
+            let salvage = voltage.ok().map(|(_, voltage)| Salvage::CellVoltage { cell, voltage });
+            malformed(line, prefix::CELL, fault, salvage)
         }
+    })
+}
+
+/// `DEBUG: ADC[2]: 2002 = 1613.5` with just as many digits.
+#[inline(always)]
+fn usual_adc(line: &str) -> Option<Line<'static>> {
+    let AdcDigits { channel, raw, tenths_of_millivolts } = AdcDigits::read(line.as_bytes())?;
+    let voltage = Millivolts(Decimal::short(tenths_of_millivolts, 1));
+    Some(Line::Adc { channel: AdcChannel::new(channel)?, raw, voltage })
+}
+
+/// A line of the converter in any form; `None` is another line.
+#[inline(never)]
+fn adc(line: &str) -> Option<Result<Line<'_>, ParseError>> {
+    let input = line.strip_prefix(prefix::ADC)?.as_bytes();
+    let (behind, number) = match *input {
+        [digit @ b'0'..=b'9', ref behind @ ..] if behind.starts_with(b"]") => {
+            (behind, u64::from(digit - b'0'))
+        }
+        _ => {
+            let (end, number) = digits(input, 0, 0);
+            (&input[end..], number)
+        }
+    };
+    let values = behind.strip_prefix(infix::ADC_RAW.as_bytes())?;
+    if behind.len() == input.len() {
+        return None;
+    }
+    let Some(channel) = u8::try_from(number).ok().and_then(AdcChannel::new) else {
+        return Some(malformed(line, prefix::ADC, fault(ErrorKind::OutOfRange, input), None));
+    };
+    Some(match raw_and_voltage(values) {
+        Ok((raw, voltage)) => Ok(Line::Adc { channel, raw, voltage }),
+        Err(fault) => malformed(line, prefix::ADC, fault, None),
+    })
+}
+
+#[inline(always)]
+fn raw_and_voltage(values: &[u8]) -> Result<(i32, Millivolts), Fault> {
+    let (behind, raw) = int(without_blanks(values))?;
+    let (_, voltage) = millivolts(behind_separator(infix::ADC_VOLTAGE, behind)?)?;
+    Ok((raw, voltage))
+}
+
+/// Where the value begins behind `separator`, whatever stands in front of that.
+#[inline(always)]
+fn behind_separator<'a>(separator: &'static str, input: &'a [u8]) -> Result<&'a [u8], Fault> {
+    #[cold]
+    fn far<'a>(separator: &'static str, input: &'a [u8]) -> Result<&'a [u8], Fault> {
+        let (behind, _) = (take_until(separator), tag(separator)).parse(input).finish()?;
+        Ok(behind)
+    }
+
+    match input.strip_prefix(separator.as_bytes()) {
+        Some(behind) => Ok(without_blanks(behind)),
+        None => far(separator, input).map(without_blanks),
     }
 }
 
-fn adc(line: &str) -> Parsed<'_, Line<'_>> {
-    let (values, number) = delimited(tag(prefix::ADC), digit1, tag(infix::ADC_RAW)).parse(line)?;
-    let malformed = |fault| Err::Failure(Fault { prefix: prefix::ADC, ..fault });
-    let Some(channel) = number.parse().ok().and_then(AdcChannel::new) else {
-        return Err(malformed(Fault::new(ErrorKind::OutOfRange, &line[prefix::ADC.len()..])));
-    };
-    (preceded(space0, int), preceded((until(infix::ADC_VOLTAGE), space0), millivolts))
-        .map(|(raw, voltage)| Line::Adc { channel, raw, voltage })
-        .parse(values)
-        .finish()
-        .map_err(malformed)
-}
-
-/// Skips what follows a value, up to and including `separator`.
-fn until<'a>(separator: &'static str) -> impl Parser<&'a str, Output = &'a str, Error = Fault> {
-    alt((tag(separator), preceded(take_until(separator), tag(separator))))
-}
-
-fn small_int(input: &str) -> Parsed<'_, i16> {
+#[inline(always)]
+fn small_int(input: &[u8]) -> Parsed<'_, i16> {
     let (rest, number) = whole_number(input)?;
-    number.try_into().map(|number| (rest, number)).or_else(|_| fault(ErrorKind::OutOfRange, input))
+    match i16::try_from(number) {
+        Ok(number) => Ok((rest, number)),
+        Err(_) => Err(fault(ErrorKind::OutOfRange, input)),
+    }
 }
 
-fn int(input: &str) -> Parsed<'_, i32> {
+#[inline(always)]
+fn int(input: &[u8]) -> Parsed<'_, i32> {
     let (rest, number) = whole_number(input)?;
-    number.try_into().map(|number| (rest, number)).or_else(|_| fault(ErrorKind::OutOfRange, input))
+    match i32::try_from(number) {
+        Ok(number) => Ok((rest, number)),
+        Err(_) => Err(fault(ErrorKind::OutOfRange, input)),
+    }
 }
 
-fn millivolts(input: &str) -> Parsed<'_, Millivolts> {
-    decimal.map(Millivolts).parse(input)
+#[inline(always)]
+fn millivolts(input: &[u8]) -> Parsed<'_, Millivolts> {
+    let (rest, number) = decimal(input)?;
+    Ok((rest, Millivolts(number)))
 }
 
 /// A whole number; its fraction, if there is one, counts as what follows.
-fn whole_number(input: &str) -> Parsed<'_, i64> {
-    let bytes = input.as_bytes();
-    let (start, sign) = sign_of(bytes);
-    let (end, number) = digits(bytes, start, 0);
-    // The fraction is one of the things that may follow.
-    let fraction = bytes.get(end) == Some(&b'.');
-    let behind = if fraction { digits(bytes, end + 1, 0).0 } else { end };
-    if end == start || is_garbled(bytes, behind) {
-        return fault(ErrorKind::NotANumber, input);
+#[inline(always)]
+fn whole_number(input: &[u8]) -> Parsed<'_, i64> {
+    let (unsigned, negative) = sign_of(input);
+    if let Some(Digits { number, len, .. }) = Digits::whole(unsigned)
+        && let Some(rest) = plain_rest(unsigned, len)
+    {
+        let number = i64::from(number);
+        return Ok((rest, if negative { -number } else { number }));
     }
-    let number = i64::try_from(number).unwrap_or(i64::MAX);
-    Ok((&input[end..], sign * number))
+    any_whole_number(input)
 }
 
-fn decimal(input: &str) -> Parsed<'_, Decimal> {
-    let bytes = input.as_bytes();
-    let (start, sign) = sign_of(bytes);
-    let (point, number) = digits(bytes, start, 0);
-    let (end, number, scale) = if bytes.get(point) == Some(&b'.') {
-        let (end, number) = digits(bytes, point + 1, number);
+#[inline(always)]
+fn decimal(input: &[u8]) -> Parsed<'_, Decimal> {
+    let (unsigned, negative) = sign_of(input);
+    if let Some(Digits { number, scale, len }) = Digits::decimal(unsigned)
+        && let Some(rest) = plain_rest(unsigned, len)
+    {
+        let number = if negative { -number } else { number };
+        return Ok((rest, Decimal::short(number, scale)));
+    }
+    any_decimal(input)
+}
+
+/// What follows a number, if that is nothing or one of the things that usually do.
+#[inline(always)]
+fn plain_rest(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    match bytes.get(at..)? {
+        rest @ ([] | [b' ', ..] | [b',', b' ', ..]) => Some(rest),
+        _ => None,
+    }
+}
+
+/// A number of any length, whatever follows.
+#[cold]
+fn any_whole_number(input: &[u8]) -> Parsed<'_, i64> {
+    let (unsigned, negative) = sign_of(input);
+    let (end, number) = digits(unsigned, 0, 0);
+    // The fraction is one of the things that may follow.
+    let fraction = unsigned.get(end) == Some(&b'.');
+    let behind = if fraction { digits(unsigned, end + 1, 0).0 } else { end };
+    if end == 0 || is_garbled(unsigned, behind) {
+        return Err(fault(ErrorKind::NotANumber, input));
+    }
+    Ok((&unsigned[end..], signed(number, negative)))
+}
+
+/// A number of any length, whatever follows.
+#[cold]
+fn any_decimal(input: &[u8]) -> Parsed<'_, Decimal> {
+    let (unsigned, negative) = sign_of(input);
+    let (point, number) = digits(unsigned, 0, 0);
+    let (end, number, scale) = if unsigned.get(point) == Some(&b'.') {
+        let (end, number) = digits(unsigned, point + 1, number);
         (end, number, end - point - 1)
     } else {
         (point, number, 0)
     };
-    let has_digits = if end > point { scale > 0 } else { end > start };
-    if !has_digits || bytes.get(end) == Some(&b'.') || is_garbled(bytes, end) {
-        return fault(ErrorKind::NotANumber, input);
+    let has_digits = if end > point { scale > 0 } else { end > 0 };
+    if !has_digits || unsigned.get(end) == Some(&b'.') || is_garbled(unsigned, end) {
+        return Err(fault(ErrorKind::NotANumber, input));
     }
-    let number = i64::try_from(number).unwrap_or(i64::MAX);
     u8::try_from(scale)
         .ok()
-        .and_then(|scale| Decimal::new(sign * number, scale))
-        .map_or_else(|| fault(ErrorKind::OutOfRange, input), |number| Ok((&input[end..], number)))
+        .and_then(|scale| Decimal::new(signed(number, negative), scale))
+        .map(|number| (&unsigned[end..], number))
+        .ok_or_else(|| fault(ErrorKind::OutOfRange, input))
 }
 
-fn hexadecimal(input: &str) -> Parsed<'_, u32> {
-    let (digits, _) = opt(alt((tag("0x"), tag("0X")))).parse(input)?;
-    let (rest, digits) = alphanumeric0(digits)?;
-    let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if digits.is_empty() || !hexadecimal || is_garbled(rest.as_bytes(), 0) {
-        return fault(ErrorKind::NotANumber, input);
+#[inline(always)]
+fn hexadecimal(input: &[u8]) -> Parsed<'_, u32> {
+    if let Ok(eight) = <&[u8; 8]>::try_from(input)
+        && let Some(number) = eight_hexadecimal(eight)
+    {
+        return Ok((&[], number));
     }
-    match digits.trim_start_matches('0') {
-        "" => Ok((rest, 0)),
-        digits => u32::from_str_radix(digits, 16)
-            .map(|number| (rest, number))
-            .or_else(|_| fault(ErrorKind::OutOfRange, input)),
+    any_hexadecimal(input)
+}
+
+#[inline(always)]
+fn eight_hexadecimal(digits: &[u8; 8]) -> Option<u32> {
+    let mut number = 0;
+    for &digit in digits {
+        number = number << 4 | char::from(digit).to_digit(16)?;
+    }
+    Some(number)
+}
+
+#[cold]
+fn any_hexadecimal(input: &[u8]) -> Parsed<'_, u32> {
+    let digits = input.strip_prefix(b"0x").or_else(|| input.strip_prefix(b"0X")).unwrap_or(input);
+    let end = digits.iter().take_while(|digit| digit.is_ascii_alphanumeric()).count();
+    let (digits, rest) = digits.split_at(end);
+    if digits.is_empty() || is_garbled(rest, 0) {
+        return Err(fault(ErrorKind::NotANumber, input));
+    }
+    let mut number = 0_u64;
+    for &digit in digits {
+        let Some(digit) = char::from(digit).to_digit(16) else {
+            return Err(fault(ErrorKind::NotANumber, input));
+        };
+        number = number.saturating_mul(16).saturating_add(digit.into());
+    }
+    match u32::try_from(number) {
+        Ok(number) => Ok((rest, number)),
+        Err(_) => Err(fault(ErrorKind::OutOfRange, input)),
     }
 }
 
-fn quoted(input: &str) -> Parsed<'_, &str> {
-    let unquoted = |input| Err(Err::Error(Fault::new(ErrorKind::MissingQuote, input)));
-    let Some(text) = input.strip_prefix('"') else { return unquoted(input) };
-    text.split_once('"').map_or_else(|| unquoted(""), |(text, rest)| Ok((rest, text)))
+fn quoted(input: &str) -> Result<&str, Fault> {
+    let unquoted = |left| Fault { kind: ErrorKind::MissingQuote, left };
+    let text = input.strip_prefix('"').ok_or_else(|| unquoted(input.len()))?;
+    let (text, _) = text.split_once('"').ok_or_else(|| unquoted(0))?;
+    Ok(text)
 }
 
-fn rest_of_line(input: &str) -> Parsed<'_, &str> {
+fn rest_of_line(input: &str) -> Result<&str, Fault> {
     let text = input.trim();
-    if text.is_empty() { fault(ErrorKind::MissingValue, "") } else { Ok(("", text)) }
+    if text.is_empty() { Err(fault(ErrorKind::MissingValue, b"")) } else { Ok(text) }
 }
 
-fn first_word(input: &str) -> Parsed<'_, &str> {
-    take_till1(char::is_whitespace).parse(input)
+fn first_word(input: &str) -> Result<&str, Fault> {
+    let (_, word) = take_till1(char::is_whitespace).parse(input).finish()?;
+    Ok(word)
 }
 
-/// Where the digits begin, and the sign in front of them.
-fn sign_of(bytes: &[u8]) -> (usize, i64) {
-    match bytes.first() {
-        Some(b'-') => (1, -1),
-        Some(b'+') => (1, 1),
-        _ => (0, 1),
+/// Looks at the last byte first, which nearly always spares it the search.
+#[inline(always)]
+pub(crate) fn without_line_end(line: &str) -> &str {
+    match line.as_bytes() {
+        [.., b'\r' | b'\n'] => line.trim_end_matches(['\r', '\n']),
+        _ => line,
     }
+}
+
+#[inline(always)]
+fn without_blanks(input: &[u8]) -> &[u8] {
+    match input {
+        [b' ' | b'\t', behind @ ..] => {
+            let blanks = behind.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            &behind[blanks..]
+        }
+        _ => input,
+    }
+}
+
+/// What stands behind the sign, and whether that is a minus.
+#[inline(always)]
+fn sign_of(bytes: &[u8]) -> (&[u8], bool) {
+    match bytes {
+        [b'-', unsigned @ ..] => (unsigned, true),
+        [b'+', unsigned @ ..] => (unsigned, false),
+        _ => (bytes, false),
+    }
+}
+
+fn signed(number: u64, negative: bool) -> i64 {
+    let number = i64::try_from(number).unwrap_or(i64::MAX);
+    if negative { -number } else { number }
 }
 
 /// Reads digits on from `at`, saturating; says where they end.

@@ -5,7 +5,8 @@
 //! Every sink makes its schema, its insert and its read from that list, so that a column is added
 //! in one place.
 //!
-//! There is no I/O here, no clock and no allocation; the crate is `no_std`.
+//! There is no I/O here, no clock and no allocation; the crate is `no_std`. With the feature `serde`
+//! a record can be serialized and read back; its time then is RFC 3339 text.
 //!
 //! ```
 //! use bluenova_record::{COLUMNS, PackRecord, Value};
@@ -23,6 +24,8 @@
 #![forbid(unsafe_code)]
 
 mod columns;
+#[cfg(feature = "serde")]
+mod rfc3339;
 mod text;
 
 pub use columns::{COLUMNS, Column, CreateTable, SqlType, TABLE, TIME_INDEX, Value, WrongType};
@@ -41,8 +44,10 @@ pub const ADC_CHANNELS: usize = 5;
 /// value in the interval (SQL `NULL`). A row is identified by
 /// ([`insert_time_utc`](Self::insert_time_utc), [`mcu_id`](Self::mcu_id)).
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct PackRecord {
     /// End of the interval. Sinks keep microseconds.
+    #[cfg_attr(feature = "serde", serde(with = "rfc3339"))]
     pub insert_time_utc: UtcDateTime,
     /// Serial number of the battery's controller: who this battery is.
     pub mcu_id: u32,

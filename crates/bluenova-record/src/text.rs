@@ -25,6 +25,13 @@ impl<const CHARS: usize> Text<CHARS> {
     /// The part of `text` that fits.
     pub fn new(text: &str) -> Self {
         let () = Self::FITS;
+        // Whatever a battery says in earnest.
+        if text.len() <= CHARS
+            && !text.bytes().any(|byte| byte == 0)
+            && let Ok(all) = ArrayString::from(text)
+        {
+            return Self(all);
+        }
         let mut fitting = ArrayString::new();
         for c in text.chars().filter(|&c| c != '\0').take(CHARS) {
             fitting.push(c);
@@ -55,6 +62,34 @@ impl<const CHARS: usize> fmt::Debug for Text<CHARS> {
 impl<const CHARS: usize> fmt::Display for Text<CHARS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<const CHARS: usize> serde::Serialize for Text<CHARS> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de, const CHARS: usize> serde::Deserialize<'de> for Text<CHARS> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<const CHARS: usize>;
+
+        impl<const CHARS: usize> serde::de::Visitor<'_> for Visitor<CHARS> {
+            type Value = Text<CHARS>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text::new(text))
+            }
+        }
+
+        deserializer.deserialize_str(Visitor)
     }
 }
 

@@ -8,5 +8,7 @@
 )]
 
 mod assemble;
+mod console_to_csv;
 mod parse;
 mod roundtrip;
+mod splitter;

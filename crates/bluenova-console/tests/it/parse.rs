@@ -146,6 +146,8 @@ fn a_prefix_counts_to_the_letter_at_the_very_start() {
         "c07) T: 21, V: 3311",
         "C+7) T: 21, V: 3311",
         "DEBUG: ADC[x]: 1 = 2",
+        "DEBUG: ADC[]: 1 = 2",
+        "DEBUG: ADC[2x]: 1 = 2",
         "DEBUG: ADC(2): 1 = 2",
         "DEBUG: REJECT BAD",
         "DEBUG: CALC PACK_CHARGE",
@@ -219,6 +221,7 @@ fn a_malformed_value_is_an_error_and_never_a_wrong_number() {
     check_error("C17) T: 21, V: 3311", OutOfRange, 1);
     check_error("DEBUG: ADC[5]: 2002 = 1613.5", OutOfRange, 11);
     check_error("DEBUG: ADC[999]: 2002 = 1613.5", OutOfRange, 11);
+    check_error("DEBUG: ADC[99999999999999999999]: 2002 = 1613.5", OutOfRange, 11);
     check_error("DEBUG: ADC[2]: 2002 = ", MissingValue, 22);
     check_error("DEBUG: ADC[2]: 2002", MissingValue, 19);
     check_error("DEBUG: ADC[2]: 2002 1613.5", MissingSeparator, 19);

@@ -1,0 +1,276 @@
+//! What the listener costs as a whole: the release binary itself, on the CPU and in memory.
+//!
+//! ```text
+//! cargo bench -p bluenova-benches --bench listener -- flood
+//! cargo bench -p bluenova-benches --bench listener -- fleet 1 1000 5000
+//! ```
+//!
+//! The figures come from `/proc`, so that this is for Linux.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a benchmark without its material is over")]
+
+use std::{
+    env,
+    fs::{self, File},
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bluenova_benches::{START, console};
+use bluenova_simulator::{Battery, Pace, Profile, Server};
+use rusqlite::Connection;
+use tungstenite::protocol::WebSocketConfig;
+
+/// Messages of the flood.
+const MESSAGES: u64 = 3_000_000;
+
+/// Frames that go to the socket at once.
+const CHUNK: usize = 64 * 1024;
+
+/// How long a fleet is listened to, once all have connected.
+const WATCH: Duration = Duration::from_secs(40);
+
+/// Seconds per row.
+const INTERVAL: u64 = 10;
+
+/// Batteries that one thread of the simulator serves.
+const PER_SERVER: usize = 1250;
+
+fn main() {
+    // Cargo adds `--bench`.
+    let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let (what, sizes) = args.split_first().map_or(("", &[][..]), |(what, rest)| (what, rest));
+    let listener = build();
+    if what != "fleet" {
+        flood(&listener);
+    }
+    if what != "flood" {
+        let sizes: Vec<usize> = sizes.iter().map(|n| n.parse().expect("a number")).collect();
+        for size in if sizes.is_empty() { vec![1, 1000] } else { sizes } {
+            fleet(&listener, size);
+        }
+    }
+}
+
+/// Builds the program as it is shipped, and tells where it is.
+fn build() -> PathBuf {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "-p", "bluenovalistener"])
+        .status()
+        .expect("there is cargo");
+    assert!(status.success(), "the listener doesn't build");
+    let this = env::current_exe().expect("it has a path");
+    this.ancestors().nth(2).expect("it lies in deps").join("bluenovalistener")
+}
+
+/// CPU time per console message, beside a bare loop around `tungstenite`'s `read`.
+fn flood(listener: &Path) {
+    let frames = frames();
+    let bare = {
+        let (address, server) = serve(frames.clone());
+        let stream = TcpStream::connect(address).expect("it listens");
+        let config = WebSocketConfig::default()
+            .read_buffer_size(8 * 1024)
+            .max_message_size(Some(64 * 1024))
+            .max_frame_size(Some(64 * 1024));
+        let url = format!("ws://{address}/ws/");
+        let (mut socket, _) =
+            tungstenite::client::client_with_config(url, stream, Some(config)).expect("it is ours");
+        let before = cpu("/proc/thread-self/stat");
+        // The pong to its ping tells the server that all has arrived.
+        while let Ok(message) = socket.read() {
+            std::hint::black_box(message);
+        }
+        server.join().expect("it ends");
+        cpu("/proc/thread-self/stat") - before
+    };
+    let ours = {
+        let folder = tempfile::tempdir().expect("there is a temporary folder");
+        let (address, server) = serve(frames);
+        let listener = Listener::start(listener, folder.path(), &[address]);
+        let before = listener.cpu();
+        server.join().expect("it ends");
+        listener.cpu() - before
+    };
+    let nanoseconds = |time: Duration| time.as_nanos() as f64 / MESSAGES as f64;
+    println!(
+        "flood of {MESSAGES} messages: listener {:.0} ns of CPU per message, bare loop {:.0} ns, ratio {:.2}",
+        nanoseconds(ours),
+        nanoseconds(bare),
+        nanoseconds(ours) / nanoseconds(bare)
+    );
+}
+
+/// The console as a server sends it: a text frame per line, not masked.
+fn frames() -> Vec<u8> {
+    let mut frames = vec![];
+    for line in console(256).split_inclusive('\n') {
+        frames.extend([0x81, u8::try_from(line.len()).expect("lines are short")]);
+        frames.extend(line.as_bytes());
+    }
+    frames
+}
+
+/// Floods the first client with `frames` over and over, and closes once that has read them all.
+fn serve(frames: Vec<u8>) -> (SocketAddr, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let lines = console(256).lines().count() as u64;
+    let thread = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("somebody comes");
+        let socket = tungstenite::accept(stream).expect("it says hello");
+        let mut stream = socket.get_ref().try_clone().expect("there are descriptors");
+        for _ in 0..MESSAGES / lines {
+            for chunk in frames.chunks(CHUNK) {
+                stream.write_all(chunk).expect("it reads");
+            }
+        }
+        stream.write_all(&[0x89, 0]).expect("it reads");
+        let mut pong = [0; 6];
+        stream.read_exact(&mut pong).expect("it answers");
+    });
+    (address, thread)
+}
+
+/// Memory and CPU of one process that listens to so many batteries, each at the real rate.
+fn fleet(listener: &Path, size: usize) {
+    let (servers, addresses) = batteries(size);
+    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let listener = Listener::start(listener, folder.path(), &addresses);
+    let database = listener.database.clone();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while owners(&database) < size {
+        assert!(Instant::now() < deadline, "{} of {size} only", owners(&database));
+        thread::sleep(Duration::from_millis(500));
+    }
+    let (cpu, written, rows_before) = (listener.cpu(), listener.written(), rows(&database));
+    let start = Instant::now();
+    thread::sleep(WATCH);
+    let share = (listener.cpu() - cpu).as_secs_f64() / start.elapsed().as_secs_f64();
+    let rows = rows(&database) - rows_before;
+    let written = (listener.written() - written) as f64 / rows as f64;
+    let peak = listener.peak_kib();
+    drop(listener);
+    drop(servers);
+    println!(
+        "fleet of {size}: peak {peak} KiB, {:.1} s of CPU per battery and day, \
+         {rows} rows in {WATCH:?}, {written:.0} bytes written per row, {} intervals missing",
+        share * 86_400.0 / size as f64,
+        missing(&database)
+    );
+}
+
+fn batteries(size: usize) -> (Vec<Server>, Vec<SocketAddr>) {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let pace = Pace::Free { speed: 1.0 };
+    let battery = |seed| Battery::new(Profile::new(seed as u64, START));
+    let (mut servers, mut addresses) = (vec![], vec![]);
+    for n in 0..size {
+        if n % PER_SERVER == 0 {
+            let server = Server::bind(any, battery(n), pace).expect("loopback has a free port");
+            addresses.push(server.local_addr());
+            servers.push(server);
+        } else if let Some(server) = servers.last_mut() {
+            let control = server.add(any, battery(n), pace).expect("loopback has a free port");
+            addresses.push(control.local_addr());
+        }
+    }
+    (servers, addresses)
+}
+
+fn query(database: &Path, sql: &str) -> i64 {
+    let answer = || -> rusqlite::Result<Option<i64>> {
+        Connection::open(database)?.query_row(sql, (), |row| row.get(0))
+    };
+    // It may not be there yet.
+    answer().ok().flatten().unwrap_or(0)
+}
+
+fn owners(database: &Path) -> usize {
+    query(database, "SELECT count(DISTINCT mcu_id) FROM battery_pack") as usize
+}
+
+fn rows(database: &Path) -> i64 {
+    query(database, "SELECT count(*) FROM battery_pack")
+}
+
+/// Rows that should stand between the first and the last one of a battery, and don't.
+fn missing(database: &Path) -> i64 {
+    let whole = format!("strftime('%s', insert_time_utc) / {INTERVAL}");
+    query(
+        database,
+        &format!(
+            "SELECT sum(last - first + 1 - rows) FROM
+                 (SELECT max({whole}) AS last, min({whole}) AS first, count(DISTINCT {whole}) AS rows
+                  FROM battery_pack GROUP BY mcu_id)"
+        ),
+    )
+}
+
+/// The program under test; it is stopped as a user stops it.
+struct Listener {
+    child: Child,
+    database: PathBuf,
+}
+
+impl Listener {
+    fn start(program: &Path, folder: &Path, batteries: &[SocketAddr]) -> Self {
+        let database = folder.join("bluenova.db");
+        let mut command = Command::new(program);
+        for battery in batteries {
+            command.args(["-b", &battery.to_string()]);
+        }
+        let child = command
+            .args(["-i", &INTERVAL.to_string()])
+            .args(["-d", &format!("sqlite:{}", database.display())])
+            .args(["-l", &folder.join("log").display().to_string()])
+            .stderr(File::create(folder.join("stderr")).expect("it can be written"))
+            .spawn()
+            .expect("it was built");
+        Self { child, database }
+    }
+
+    fn proc(&self, file: &str) -> String {
+        format!("/proc/{}/{file}", self.child.id())
+    }
+
+    fn cpu(&self) -> Duration {
+        cpu(&self.proc("stat"))
+    }
+
+    fn peak_kib(&self) -> u64 {
+        number_behind(&self.proc("status"), "VmHWM:")
+    }
+
+    fn written(&self) -> u64 {
+        number_behind(&self.proc("io"), "write_bytes:")
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let id = self.child.id().to_string();
+        _ = Command::new("kill").arg(id).status();
+        _ = self.child.wait();
+    }
+}
+
+/// User and system time of a process or thread; Linux counts it in hundredths of a second.
+fn cpu(stat: &str) -> Duration {
+    let stat = fs::read_to_string(stat).expect("it runs");
+    let (_, fields) = stat.rsplit_once(')').expect("the name stands in brackets");
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+fn number_behind(file: &str, label: &str) -> u64 {
+    let text = fs::read_to_string(file).expect("it runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(label));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {label} in {file}"))
+}
