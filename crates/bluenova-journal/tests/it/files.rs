@@ -9,10 +9,10 @@ use std::path::Path;
 use bluenova_journal::{Error, Journal, Retention};
 use rusqlite::Connection;
 
-use crate::{BATTERY, nth, open, undelivered};
+use crate::{BATTERY, nth, open, patiently, undelivered};
 
 fn refusal(path: &Path) -> Error {
-    Journal::open(path, Retention::default()).expect_err("must not open")
+    patiently(|| Journal::open(path, Retention::default())).expect_err("must not open")
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn counts_survive_trimming_and_reopening() {
     let path = folder.path().join("journal");
     let keep = std::time::Duration::from_secs(3600);
     let retention = Retention { keep: Some(keep), bound: None };
-    let mut journal = Journal::open(&path, retention).unwrap();
+    let mut journal = patiently(|| Journal::open(&path, retention)).unwrap();
     for n in 0..1000 {
         journal.append(&[nth(u32::from(n % 2), n)]).unwrap();
     }

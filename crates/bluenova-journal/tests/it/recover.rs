@@ -400,7 +400,7 @@ fn an_interrupted_recovery_is_finished() {
             fs::remove_file(&path).unwrap();
             fs::remove_file(beside(&path, "-wal")).unwrap();
         }
-        let error = Journal::open(&path, Retention::default()).unwrap_err();
+        let error = patiently(|| Journal::open(&path, Retention::default())).unwrap_err();
         assert!(error.is_damage(), "{error:?}");
         let (journal, recovery) = reopen(&path);
         let recovery = recovery.unwrap();
@@ -451,9 +451,10 @@ fn other_peoples_files_are_refused_and_left_alone() {
     ] {
         fs::write(&path, &content).unwrap();
         for _ in 0..2 {
-            let error = Journal::open_or_recover(&path, Retention::default(), NOW).unwrap_err();
+            let error = patiently(|| Journal::open_or_recover(&path, Retention::default(), NOW))
+                .unwrap_err();
             assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
-            Journal::open(&path, Retention::default()).unwrap_err();
+            patiently(|| Journal::open(&path, Retention::default())).unwrap_err();
             assert_eq!(fs::read(&path).unwrap(), content);
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         }

@@ -70,7 +70,8 @@ fn past_the_bound_the_oldest_go_delivered_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
     let bound = 512 << 10;
-    let mut journal = Journal::open(&path, Retention { keep: None, bound: Some(bound) }).unwrap();
+    let mut journal =
+        patiently(|| Journal::open(&path, Retention { keep: None, bound: Some(bound) })).unwrap();
     let mut outbox = journal.outbox().unwrap();
     let mut total = trimmed(0, 0);
     for n in 0..5000 {
