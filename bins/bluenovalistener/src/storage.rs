@@ -30,6 +30,9 @@ pub(crate) struct Downstream {
     pub(crate) sources: Sender<Source>,
 }
 
+/// How often the journal is trimmed in one go.
+const TRIMS: u32 = 64;
+
 /// How soon after a recovery that failed the next one may be tried: it reads the whole file.
 const RECOVER_EVERY: Duration = Duration::from_secs(3600);
 
@@ -46,6 +49,9 @@ pub(crate) struct Storage {
     /// What was wrong with the file lately, and whether it was said this time.
     outage: Outage<Discriminant<Error>>,
     said: bool,
+    /// The journal is full, and how many rows that has cost since it was last said.
+    full: Outage<()>,
+    lost: u64,
     /// When a recovery failed; each one reads the whole file.
     recovery_failed: Option<Instant>,
     downstream: Option<Downstream>,
@@ -80,6 +86,8 @@ impl Storage {
             in_memory: false,
             outage: Outage::begin(),
             said: false,
+            full: Outage::begin(),
+            lost: 0,
             recovery_failed: None,
             downstream,
         };
@@ -135,10 +143,11 @@ impl Storage {
         if self.is_damaged() {
             self.recover(now);
         }
-        if let (Some(file), false) = (&mut self.file, self.in_memory)
-            && let Err(error) = keep_up(&mut file.journal, now)
-        {
-            self.turn_to_memory(&error);
+        if let (Some(file), false) = (&mut self.file, self.in_memory) {
+            match keep_up(&mut file.journal, now) {
+                Ok(lost) => self.mention_lost(lost),
+                Err(error) => self.turn_to_memory(&error),
+            }
         }
         // At once too: a file that was deleted is replaced even when the program is about to end.
         if self.in_memory {
@@ -154,10 +163,20 @@ impl Storage {
                 Err(error) => self.turn_to_memory(&error),
             }
         }
-        if let Some(memory) = &mut self.memory
-            && let Err(error) = keep_up(&mut memory.journal, now)
-        {
-            warn!("{}", text::chain(&error));
+        if let Some(memory) = &mut self.memory {
+            match keep_up(&mut memory.journal, now) {
+                Ok(lost) => self.mention_lost(lost),
+                Err(error) => warn!("{}", text::chain(&error)),
+            }
+        }
+    }
+
+    /// Rows had to go before they were delivered: the journal is full.
+    fn mention_lost(&mut self, rows: u64) {
+        self.lost += rows;
+        if rows > 0 && self.full.is_news(()) {
+            let lost = mem::take(&mut self.lost);
+            error!("the journal is full: its {lost} oldest rows, not delivered yet, are lost");
         }
     }
 
@@ -238,7 +257,8 @@ impl Storage {
                 }
             }
             file.journal.try_write()?;
-            keep_up(&mut file.journal, now)?;
+            let lost = keep_up(&mut file.journal, now)?;
+            self.mention_lost(lost);
         }
         Ok(rows)
     }
@@ -331,13 +351,17 @@ fn mention(path: &Path, Recovery { aside, rows, lost }: &Recovery) {
     error!("journal {path} was damaged: {rows} rows are saved, {lost}; it is kept as {aside}");
 }
 
-/// Makes safe and trims.
-fn keep_up(journal: &mut Journal, now: UtcDateTime) -> Result<(), Error> {
+/// Makes safe and trims; tells how many rows had to go before they were delivered.
+fn keep_up(journal: &mut Journal, now: UtcDateTime) -> Result<u64, Error> {
     journal.checkpoint()?;
-    let trimmed = journal.trim(now)?;
-    if trimmed.undelivered > 0 {
-        let rows = trimmed.undelivered;
-        error!("the journal is full: its {rows} oldest rows, not delivered yet, are lost");
+    let mut lost = 0;
+    // Each call does a bounded amount of work: all of them together keep up with any fleet.
+    for _ in 0..TRIMS {
+        let trimmed = journal.trim(now)?;
+        lost += trimmed.undelivered;
+        if trimmed.delivered + trimmed.undelivered == 0 {
+            break;
+        }
     }
-    Ok(())
+    Ok(lost)
 }

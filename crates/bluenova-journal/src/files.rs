@@ -147,12 +147,9 @@ impl Log {
             source,
         })?;
         let folder = folder_of(journal);
-        // Both files must have their names after a power loss.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| Error::Io {
-            action: "sync",
-            path: folder.to_owned(),
-            source,
-        })?;
+        // Both files should have their names after a power loss. Some file systems can't sync a
+        // folder, and keep the names without.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
         Ok(Self { journal: journal.to_owned(), identity, file })
     }
 
