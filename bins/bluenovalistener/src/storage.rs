@@ -126,9 +126,12 @@ impl Storage {
 
     /// Whether [`maintain`](Self::maintain) should not wait for its time.
     pub(crate) fn is_damaged(&self) -> bool {
-        let failed_lately = self.recovery_failed.is_some_and(|at| at.elapsed() < RECOVER_EVERY);
         let damaged = self.file.as_ref().is_some_and(|file| file.damaged.load(Ordering::Relaxed));
-        damaged && !failed_lately
+        damaged && !self.has_failed_to_recover_lately()
+    }
+
+    fn has_failed_to_recover_lately(&self) -> bool {
+        self.recovery_failed.is_some_and(|at| at.elapsed() < RECOVER_EVERY)
     }
 
     /// Rows that end with the process.
@@ -264,7 +267,7 @@ impl Storage {
     }
 
     fn open_file(&mut self) -> Result<(), Error> {
-        let failed_lately = self.recovery_failed.is_some_and(|at| at.elapsed() < RECOVER_EVERY);
+        let failed_lately = self.has_failed_to_recover_lately();
         let now = UtcDateTime::now();
         let opened = if failed_lately {
             Journal::open(&self.path, self.retention).map(|journal| (journal, None))
