@@ -1,0 +1,10 @@
+//! What the crate says of a journal, and a real server on a free port, asked over real sockets.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
+
+mod history;
+mod rows;
