@@ -7,4 +7,5 @@
 )]
 
 mod history;
+mod plots;
 mod rows;
