@@ -2,14 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::Error;
+use crate::schema::{self, Kind};
+use crate::{Error, files, recover};
 
 /// How long a connection waits for another one: far longer than any transaction takes, even on
 /// an SD card that is busy with itself.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// The same for a reader, which waits only while another connection brings a log that was left
+/// behind up to date: somebody waits for its answer in turn.
+const READER_BUSY: Duration = Duration::from_secs(1);
 
 /// Memory for pages per connection; negative, that is in KiB. SQLite's own default of 2 MiB is
 /// more than a journal ever profits from.
@@ -40,6 +46,24 @@ pub(crate) enum Access {
 }
 
 impl Address {
+    /// The address of a file that is there, and that SQLite does no harm by opening it.
+    ///
+    /// It is not opened to find out: POSIX drops the locks that the process has on a file when any
+    /// descriptor of it is closed, and they may be those of a journal in use.
+    pub(crate) fn of_existing(path: &Path) -> Result<Self, Error> {
+        let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
+        let path = std::path::absolute(path).map_err(error)?;
+        // SQLite says no more than that it can't.
+        if fs::metadata(&path).map_err(error)?.is_dir() {
+            return Err(error(io::ErrorKind::IsADirectory.into()));
+        }
+        // While a recovery renames files, SQLite would make the log of one file that of the other.
+        if files::is_stub(&path) || recover::is_to_be_finished(&path) {
+            return Err(Error::Damaged { path });
+        }
+        Ok(Self::File(path))
+    }
+
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -51,11 +75,25 @@ impl Address {
         self.try_connect(access).map_err(|source| self.error("open", source))
     }
 
+    /// Connects to what is a journal already; anything else is an error.
+    pub(crate) fn connect_to_journal(&self, access: Access) -> Result<Connection, Error> {
+        let connection = self.connect(access)?;
+        let kind = schema::kind_of(&connection).map_err(|source| self.error("open", source))?;
+        match kind {
+            Kind::Journal => Ok(connection),
+            Kind::Damaged => Err(Error::Damaged { path: self.name() }),
+            Kind::Version(found) => Err(Error::Version { path: self.name(), found }),
+            Kind::Empty | Kind::Foreign => Err(Error::Foreign { path: self.name() }),
+        }
+    }
+
     fn try_connect(&self, access: Access) -> rusqlite::Result<Connection> {
-        let mode = match access {
-            Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-            Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
-            Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        let (mode, busy) = match access {
+            Access::Create => {
+                (OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE, BUSY)
+            }
+            Access::Write => (OpenFlags::SQLITE_OPEN_READ_WRITE, BUSY),
+            Access::Read => (OpenFlags::SQLITE_OPEN_READ_ONLY, READER_BUSY),
         };
         // A connection is used by one thread at a time, which Rust sees to.
         let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
@@ -63,10 +101,13 @@ impl Address {
             Self::File(path) => Connection::open_with_flags(path, flags)?,
             Self::Memory(uri) => Connection::open_with_flags(uri, flags)?,
         };
-        connection.busy_timeout(BUSY)?;
+        connection.busy_timeout(busy)?;
         connection.pragma_update(None, "cache_size", CACHE_KIB)?;
         connection.pragma_update(None, "mmap_size", 0)?;
         connection.pragma_update(None, "temp_store", "memory")?;
+        if let Access::Read = access {
+            return Ok(connection);
+        }
         // No sync per commit: a killed process loses nothing by that, and for a lost mains there
         // is the checkpoint.
         connection.pragma_update(None, "synchronous", "normal")?;

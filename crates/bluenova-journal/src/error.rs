@@ -1,5 +1,6 @@
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::{
@@ -45,6 +46,14 @@ pub enum Error {
     Gone {
         /// The journal.
         path: PathBuf,
+    },
+    /// A question took longer than it may: see [`Reader::time_limit`](crate::Reader::time_limit).
+    #[error("reading journal {} took longer than {limit:?}", path.display())]
+    TimeLimit {
+        /// The journal.
+        path: PathBuf,
+        /// What it may take.
+        limit: Duration,
     },
     /// The system refused something.
     #[error("cannot {action} {}", path.display())]
@@ -100,6 +109,18 @@ impl Error {
                     SQLITE_IOERR_READ | SQLITE_IOERR_SHORT_READ | SQLITE_IOERR_CORRUPTFS
                 )
             }),
+            _ => false,
+        }
+    }
+
+    /// Whether it took too long, be it the question itself or waiting for another connection: asking
+    /// again later may do.
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::TimeLimit { .. } => true,
+            Self::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+            }
             _ => false,
         }
     }

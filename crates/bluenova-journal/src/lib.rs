@@ -3,7 +3,8 @@
 //! [`Journal`] is the one writer: it appends records, makes them safe against power loss at each
 //! [`checkpoint`](Journal::checkpoint), and trims what is old. [`Outbox`] hands the rows that
 //! another database has not acknowledged yet to whoever forwards them; [`Reader`] looks at the
-//! rows. Each has a connection of its own, so that each can live on a thread of its own.
+//! rows, from another process too. Each has a connection of its own, so that each can live on a
+//! thread of its own.
 //!
 //! A row is in the file when [`append`](Journal::append) returns: killing the process at any
 //! moment loses none.
@@ -67,6 +68,7 @@
 mod address;
 mod error;
 mod files;
+mod history;
 mod journal;
 mod outbox;
 mod reader;

@@ -80,7 +80,8 @@ impl Outbox {
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn waiting(&self) -> Result<u64, Error> {
-        self.try_waiting().map_err(|source| self.address.error("read", source))
+        waiting(&self.connection, self.cursor.get())
+            .map_err(|source| self.address.error("read", source))
     }
 
     /// Keeps a row that the other database refuses, with its reason, apart from the others: once it
@@ -134,23 +135,23 @@ impl Outbox {
             }
         }
     }
+}
 
-    fn try_waiting(&self) -> rusqlite::Result<u64> {
-        let cursor = self.cursor.get();
-        // Rows are deleted in their order, so that there is no gap behind the oldest one.
-        let (settled, last, oldest): (i64, Option<i64>, Option<i64>) = self
-            .connection
-            .prepare_cached(
-                "SELECT settled,
-                     (SELECT max(sequence) FROM recent),
-                     (SELECT min(sequence) FROM history WHERE sequence > ?)
-                 FROM progress",
-            )?
-            .query_row([cursor], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let before_oldest = oldest.map_or(settled, |oldest| oldest - 1);
-        let waiting = last.unwrap_or(0).max(settled) - before_oldest.max(cursor);
-        Ok(u64::try_from(waiting).unwrap_or(0))
-    }
+/// How many rows are behind the cursor, which is `delivered` or what the database says, whichever
+/// is further.
+pub(crate) fn waiting(connection: &Connection, delivered: i64) -> rusqlite::Result<u64> {
+    // Rows are deleted in their order, so that there is no gap behind the oldest one.
+    let (settled, cursor, last, oldest): (i64, i64, Option<i64>, Option<i64>) = connection
+        .prepare_cached(
+            "SELECT settled, max(delivered, ?1),
+                 (SELECT max(sequence) FROM recent),
+                 (SELECT min(sequence) FROM history WHERE sequence > max(delivered, ?1))
+             FROM progress",
+        )?
+        .query_row([delivered], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let before_oldest = oldest.map_or(settled, |oldest| oldest - 1);
+    let waiting = last.unwrap_or(0).max(settled) - before_oldest.max(cursor);
+    Ok(u64::try_from(waiting).unwrap_or(0))
 }
 
 /// Fails if `sequence` can't be the row after `before`.

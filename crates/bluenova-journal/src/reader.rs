@@ -1,43 +1,175 @@
+use std::ops::{ControlFlow, Range};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use bluenova_record::PackRecord;
-use rusqlite::{Connection, OptionalExtension};
+use bluenova_record::{Column, PackRecord, Value};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use time::UtcDateTime;
 
-use crate::Error;
 use crate::address::{Access, Address};
 use crate::journal::Cursor;
 use crate::schema::{self, Statements};
+use crate::{Error, history, outbox, set_aside};
+
+/// Half of what the writer waits for others. A file is written whoever reads it; a journal in
+/// memory is not.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// Steps of SQLite's machine, some tens per row, between two looks at the clock. On an SD card each
+/// row may be a page that has to be fetched.
+const STEPS: i32 = 500;
 
 /// A look at the rows, beside the writer.
+///
+/// Each question is answered from one state of the journal. As long as that takes, the write-ahead
+/// log can't begin anew, and grows.
 #[derive(Debug)]
 pub struct Reader {
+    /// How long a question may take, [`history`](Self::history) along with what its caller does
+    /// with the rows; then it is [`Error::TimeLimit`]. It is 5 s unless set.
+    pub time_limit: Duration,
     connection: Connection,
     sql: Statements,
     address: Address,
-    /// Keeps the name of a database in memory from being given to another one.
-    _cursor: Arc<Cursor>,
+    deadline: Arc<Deadline>,
+    /// Keeps the name of a database in memory from being given to another one, too.
+    cursor: Arc<Cursor>,
 }
 
 impl Reader {
+    /// Opens the journal at `path` for reading, whoever writes it: this process, another one, or
+    /// none.
+    ///
+    /// That takes a fraction of a millisecond, so that a reader may be opened for each look: one
+    /// that is kept stays with its file when another one takes the place of that. The rows are
+    /// never written; but as SQLite has it, the write-ahead log and its index are created where
+    /// they are missing, since nobody has the journal open, and stay. In a folder that can't be
+    /// written, such a journal can't be read.
+    ///
+    /// # Errors
+    /// If there is no file at `path`, if it is something else than a journal of this version, if it
+    /// is damaged, or if it can't be read. [`Error::is_timeout`] if another process doesn't let go
+    /// of it for a second.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let address = Address::of_existing(path.as_ref())?;
+        let connection = address.connect_to_journal(Access::Read)?;
+        Self::with(connection, address, Arc::default())
+    }
+
     pub(crate) fn new(address: Address, cursor: Arc<Cursor>) -> Result<Self, Error> {
         let connection = address.connect(Access::Read)?;
-        Ok(Self { connection, sql: Statements::new(), address, _cursor: cursor })
+        Self::with(connection, address, cursor)
     }
 
     /// The row of each battery that was appended last, by `mcu_id`.
     ///
     /// # Errors
-    /// If the file can't be read or is damaged.
+    /// If the file can't be read or is damaged, or if it takes too long.
     pub fn latest(&self) -> Result<Vec<PackRecord>, Error> {
-        self.try_latest().map_err(|source| self.address.error("read", source))
+        self.ask(|| self.try_latest())
+    }
+
+    /// Calls `each` with the time of each row that a battery has in `times`, in the order of time,
+    /// and with the row's values in `columns`, in their order. `None` is `NULL`.
+    ///
+    /// `times` includes its start, not its end. [`ControlFlow::Break`] ends it early. Rows that are
+    /// appended meanwhile are not seen.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use bluenova_journal::{Journal, Retention};
+    /// use bluenova_record::{COLUMNS, PackRecord, Value};
+    /// use time::{Duration, UtcDateTime};
+    ///
+    /// # fn main() -> Result<(), bluenova_journal::Error> {
+    /// let mut journal = Journal::in_memory(Retention::default())?;
+    /// let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 0x9F3C_07B2);
+    /// record.soc = Some(63);
+    /// journal.append(&[record])?;
+    ///
+    /// let soc = COLUMNS.iter().find(|column| column.name == "soc").unwrap();
+    /// let first_hour = UtcDateTime::UNIX_EPOCH..UtcDateTime::UNIX_EPOCH + Duration::HOUR;
+    /// journal.reader()?.history(0x9F3C_07B2, first_hour, &[soc], |time, values| {
+    ///     assert_eq!((time, values), (UtcDateTime::UNIX_EPOCH, &[Some(Value::SmallInt(63))][..]));
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long. Rows that `each` was given
+    /// until then are as they are in the journal. A single value that is damaged is no error: it is
+    /// `None`, or if it is the time, its row is left out; the log says so.
+    pub fn history(
+        &self,
+        mcu_id: u32,
+        times: Range<UtcDateTime>,
+        columns: &[&Column],
+        each: impl FnMut(UtcDateTime, &[Option<Value<'_>>]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.ask(|| history::read(&self.connection, mcu_id, times, columns, each))
     }
 
     /// How many rows of a battery there are.
     ///
     /// # Errors
-    /// If the file can't be read or is damaged.
+    /// If the file can't be read or is damaged, or if it takes too long.
     pub fn count(&self, mcu_id: u32) -> Result<u64, Error> {
-        self.try_count(mcu_id).map_err(|source| self.address.error("read", source))
+        self.ask(|| self.try_count(mcu_id))
+    }
+
+    /// How many rows another database has not acknowledged yet, without counting them.
+    ///
+    /// A reader that [`Journal::reader`](crate::Journal::reader) made says what
+    /// [`Outbox::waiting`](crate::Outbox::waiting) does. One that was [opened](Self::open) by path
+    /// knows no more than what is in the file, where the outbox notes what is delivered only now
+    /// and then: it may say up to 1000 rows too many.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn waiting(&self) -> Result<u64, Error> {
+        self.ask(|| outbox::waiting(&self.connection, self.cursor.get()))
+    }
+
+    /// How many rows are set aside: see [`Outbox::set_aside`](crate::Outbox::set_aside).
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn set_aside(&self) -> Result<u64, Error> {
+        self.ask(|| {
+            // A reader can't add the table to a journal that doesn't have it yet.
+            let is_there = self.connection.table_exists(Some("main"), "set_aside")?;
+            if is_there { set_aside::count(&self.connection) } else { Ok(0) }
+        })
+    }
+
+    fn with(
+        mut connection: Connection,
+        address: Address,
+        cursor: Arc<Cursor>,
+    ) -> Result<Self, Error> {
+        let deadline = Arc::new(Deadline::new());
+        let passed = Arc::clone(&deadline);
+        connection
+            .progress_handler(STEPS, Some(move || passed.has_passed()))
+            .map_err(|source| address.error("open", source))?;
+        let sql = Statements::new();
+        Ok(Self { time_limit: TIME_LIMIT, connection, sql, address, deadline, cursor })
+    }
+
+    /// Asks something, which ends with an error at the time limit.
+    fn ask<T>(&self, question: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.deadline.set(self.time_limit);
+        question().map_err(|source| match source.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => {
+                Error::TimeLimit { path: self.address.name(), limit: self.time_limit }
+            }
+            _ => self.address.error("read", source),
+        })
     }
 
     fn try_latest(&self) -> rusqlite::Result<Vec<PackRecord>> {
@@ -72,5 +204,28 @@ impl Reader {
             )?
             .query_row([mcu_id], |row| row.get(0))?;
         Ok(u64::try_from(count).unwrap_or(0))
+    }
+}
+
+/// Until when an answer is wanted, for a reader and for SQLite, which it calls back.
+#[derive(Debug)]
+struct Deadline {
+    epoch: Instant,
+    /// Since `epoch`. It stands for itself, so that no ordering is needed.
+    nanos: AtomicU64,
+}
+
+impl Deadline {
+    fn new() -> Self {
+        Self { epoch: Instant::now(), nanos: AtomicU64::new(u64::MAX) }
+    }
+
+    fn set(&self, limit: Duration) {
+        let end = self.epoch.elapsed().saturating_add(limit).as_nanos();
+        self.nanos.store(end.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn has_passed(&self) -> bool {
+        self.epoch.elapsed().as_nanos() >= self.nanos.load(Ordering::Relaxed).into()
     }
 }

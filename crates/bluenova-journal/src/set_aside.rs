@@ -1,6 +1,5 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::{fs, io};
 
 use bluenova_record::{COLUMNS, PackRecord};
 use rusqlite::{Connection, Row};
@@ -9,7 +8,7 @@ use time::UtcDateTime;
 use crate::Error;
 use crate::address::{Access, Address};
 use crate::journal::Cursor;
-use crate::schema::{self, Kind, Statements};
+use crate::schema::{self, Statements};
 use crate::value::{parse_time, time_text};
 
 /// Characters of a message that are kept: a server may answer with any amount of text.
@@ -47,22 +46,8 @@ impl SetAside {
     /// # Errors
     /// If there is no journal at `path`, or if it can't be opened for writing.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
-        let path = std::path::absolute(path).map_err(error)?;
-        // SQLite says no more than that it can't.
-        let metadata = fs::metadata(&path).map_err(error)?;
-        if metadata.is_dir() {
-            return Err(error(io::ErrorKind::IsADirectory.into()));
-        }
-        let address = Address::File(path);
-        let connection = address.connect(Access::Write)?;
-        let kind = schema::kind_of(&connection).map_err(|source| address.error("open", source))?;
-        match kind {
-            Kind::Journal => {}
-            Kind::Damaged => return Err(Error::Damaged { path: address.name() }),
-            Kind::Version(found) => return Err(Error::Version { path: address.name(), found }),
-            Kind::Empty | Kind::Foreign => return Err(Error::Foreign { path: address.name() }),
-        }
+        let address = Address::of_existing(path)?;
+        let connection = address.connect_to_journal(Access::Write)?;
         schema::add_set_aside(&connection).map_err(|source| address.error("open", source))?;
         Ok(Self::with(connection, address, Arc::default()))
     }

@@ -42,10 +42,15 @@ pub(crate) fn real_expression(column: &str) -> String {
     format!("CASE typeof({column}) WHEN 'integer' THEN {column} / 1000.0 ELSE {column} END")
 }
 
+/// What [`real_expression`] makes of an integer.
+pub(crate) fn thousandths(number: i64) -> f64 {
+    number as f64 / 1000.0
+}
+
 /// What [`real_expression`] makes of a value that was read without SQLite.
 pub(crate) fn shown<'a>(column: &Column, stored: ValueRef<'a>) -> ValueRef<'a> {
     match (column.sql, stored) {
-        (SqlType::Real, ValueRef::Integer(number)) => ValueRef::Real(number as f64 / 1000.0),
+        (SqlType::Real, ValueRef::Integer(number)) => ValueRef::Real(thousandths(number)),
         _ => stored,
     }
 }

@@ -13,6 +13,7 @@ mod clock;
 #[cfg(target_os = "linux")]
 mod disk;
 mod files;
+mod history;
 mod outbox;
 mod processes;
 mod reader;
