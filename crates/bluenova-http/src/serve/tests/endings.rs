@@ -1,6 +1,7 @@
 use std::{
     env,
     fs::File,
+    io::{Read, Seek},
     iter,
     net::TcpListener,
     process::Command,
@@ -121,6 +122,7 @@ fn few_files() {
     log::set_logger(&Counter).unwrap();
     log::set_max_level(LevelFilter::Warn);
     let server = serve(Limits::default());
+    let mut statistics = File::open("/proc/self/stat").ok();
     let mut files: Vec<_> = iter::from_fn(|| File::open("/dev/null").ok()).take(40).collect();
     assert!(files.len() < 40, "the limit of files is not in force");
 
@@ -131,7 +133,15 @@ fn few_files() {
         clients.extend(Client::try_connect(&server).ok());
         thread::sleep(ACCEPT_PAUSE / 10);
     }
-    thread::sleep(ACCEPT_PAUSE * 3);
+    let before = statistics.as_mut().map(processor_ticks);
+    thread::sleep(ACCEPT_PAUSE * 5);
+    if let (Some(before), Some(statistics)) = (before, &mut statistics) {
+        let ticks = processor_ticks(statistics) - before;
+        assert!(
+            ticks < 25,
+            "{ticks} ticks, of 100 a second at least: it was busy half of the time"
+        );
+    }
     drop(files);
     let mut last = Client::try_connect(&server).unwrap();
     assert_eq!(last.get("/").status, 200);
@@ -142,6 +152,15 @@ fn few_files() {
     server.stop();
     assert!(started.elapsed() < STOP_LIMIT);
     println!("survived");
+}
+
+/// The processor time of this process, where the system tells it in a file (Linux).
+fn processor_ticks(statistics: &mut File) -> u64 {
+    let mut text = String::new();
+    statistics.rewind().unwrap();
+    statistics.read_to_string(&mut text).unwrap();
+    let (_, fields) = text.rsplit_once(") ").unwrap();
+    fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
 }
 
 static MESSAGES: AtomicUsize = AtomicUsize::new(0);
