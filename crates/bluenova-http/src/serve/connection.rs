@@ -27,6 +27,9 @@ const LINGER_LIMIT: usize = 256 * 1024;
 pub(crate) fn serve(place: &Place, service: &Service) {
     // Waiting for more to send at once is for those who write in small pieces.
     _ = place.stream().set_nodelay(true);
+    if !place.waits() {
+        return;
+    }
     let mut talk = Talk { place, service, unread: vec![] };
     // The first request is what the connection was made for, so it's due at once.
     let mut patience = service.limits.request;

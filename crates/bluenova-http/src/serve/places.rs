@@ -62,6 +62,8 @@ struct Taken {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// Its thread hasn't run yet, which isn't the client's fault, and is over in a moment.
+    Starting,
     /// For the client: to ask, to take its answer, or to close. What it sends or takes meanwhile
     /// doesn't start that time anew, or a byte now and then would keep the place.
     Waiting { since: Instant },
@@ -97,8 +99,7 @@ impl Places {
             return Entry::Closed;
         }
         if state.served() < self.limit {
-            let since = Instant::now();
-            Entry::Served(self.place(&mut state, stream, Phase::Waiting { since }))
+            Entry::Served(self.place(&mut state, stream, Phase::Starting))
         } else if state.count(|phase| phase == Phase::Refused) < REFUSALS {
             Entry::Refused(self.place(&mut state, stream, Phase::Refused))
         } else {
@@ -135,10 +136,11 @@ impl Places {
     }
 
     fn make_room<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let give_up = Instant::now() + self.spared;
+        // By then, all that are starting now have been waiting for their clients long enough.
+        let give_up = Instant::now() + 2 * self.spared;
         while state.served() >= self.limit && !state.closed {
-            let Some((slowest, since)) = state.slowest() else { break };
             let now = Instant::now();
+            let Some((slowest, since)) = state.slowest(now) else { break };
             let safe_until = since + self.spared;
             if safe_until <= now {
                 let slowest = state.taken.swap_remove(slowest);
@@ -185,9 +187,10 @@ impl State {
     }
 
     /// Who has been waiting for its client the longest, and since when.
-    fn slowest(&self) -> Option<(usize, Instant)> {
+    fn slowest(&self, now: Instant) -> Option<(usize, Instant)> {
         let since = |(index, taken): (usize, &Taken)| match taken.phase {
             Phase::Waiting { since } => Some((index, since)),
+            Phase::Starting => Some((index, now)),
             Phase::Working | Phase::Refused => None,
         };
         self.taken.iter().enumerate().filter_map(since).min_by_key(|&(_, since)| since)

@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    Client, Limits, PATIENCE, Response, SLACK, Server, assert_due, pages, serve, serve_with,
-    wait_for_threads,
+    Client, Limits, PATIENCE, Response, SLACK, Server, assert_due, client::Answer, pages, serve,
+    serve_with, wait_for_threads,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -37,7 +37,7 @@ fn slow_clients_do_not_keep_others_out() {
         let mut longest = Duration::ZERO;
         for _ in 0..3 {
             let started = Instant::now();
-            let answer = Client::connect(server).get("/");
+            let answer = persist(server, started);
             longest = longest.max(started.elapsed());
             assert_eq!((answer.status, &*answer.body), (200, &b"hello"[..]));
         }
@@ -45,6 +45,18 @@ fn slow_clients_do_not_keep_others_out() {
         assert!(longest < PATIENCE, "{longest:?}");
     });
     wait_for_threads(&server, 0);
+}
+
+/// Asks again when the connection breaks: if this machine is so busy that a thread doesn't run for
+/// as long as a client is spared, that client looks slow.
+fn persist(server: &Server, started: Instant) -> Answer {
+    loop {
+        let mut client = Client::connect(server);
+        match client.try_send(GET).and_then(|()| client.try_answer(true)) {
+            Ok(Some(answer)) => return answer,
+            failed => assert!(started.elapsed() < PATIENCE, "{failed:?}"),
+        }
+    }
 }
 
 /// Ends the slow clients when the test has ended, or failed.
@@ -100,7 +112,7 @@ fn who_waited_longest_makes_room_when_it_is_no_longer_spared() {
     let server = serve(Limits { connections: 2, spared, ..Limits::default() });
     let started = Instant::now();
     let mut oldest = Client::connect(&server);
-    wait_for_threads(&server, 1);
+    assert_eq!(oldest.get("/").status, 200);
     let mut idle = Client::connect(&server);
     assert_eq!(idle.get("/").status, 200);
 
