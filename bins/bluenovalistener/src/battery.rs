@@ -145,6 +145,7 @@ impl BatteryThread {
         self.connected = Instant::now();
         (self.lacks_owner, self.said_no_owner, self.said_other_owner) = (false, false, false);
         let mut delivered = false;
+        let mut clock_is_set = self.tick()?;
         // Reading the clock for every message would cost more than parsing it.
         let (mut spoke, mut last_spoke) = (true, Instant::now());
         let lost = loop {
@@ -152,23 +153,26 @@ impl BatteryThread {
                 connection.close();
                 break None;
             }
-            let message = match connection.read() {
-                Ok(message) => message,
+            let came = match connection.advance() {
+                Ok(came) => came,
                 Err(error) => break Some(Lost::Connection(error)),
             };
-            let clock_is_set = self.tick()?;
-            match message {
-                Some(message) => {
-                    for line in message.lines() {
-                        self.line(line, clock_is_set);
-                    }
-                    (delivered, spoke) = (true, true);
-                }
-                None if mem::take(&mut spoke) => last_spoke = Instant::now(),
-                None if last_spoke.elapsed() >= SILENCE => break Some(Lost::SaysNothing),
-                None => {}
+            // Messages that came together are of one moment. Working them off takes milliseconds at
+            // most: there are 8 KiB of them.
+            if connection.waited() {
+                clock_is_set = self.tick()?;
+                self.link.lasts(&self.battery.name);
             }
-            self.link.lasts(&self.battery.name);
+            if came {
+                for line in connection.text().lines() {
+                    self.line(line, clock_is_set);
+                }
+                (delivered, spoke) = (true, true);
+            } else if mem::take(&mut spoke) {
+                last_spoke = Instant::now();
+            } else if last_spoke.elapsed() >= SILENCE {
+                break Some(Lost::SaysNothing);
+            }
         };
         // The interval under way stays with the assembler, for the next connection or the end.
         if let Some(lost) = lost {
