@@ -17,7 +17,7 @@ use bluenova_websocket::{Connection, Deadlines, Dial, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use crate::{link::Link, settings::Battery, text};
+use crate::{link::Link, settings::Battery, status::BatteryNotes, text};
 
 /// Pauses between two dials in seconds; the last one stays.
 const REDIAL_PAUSES: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
@@ -56,6 +56,7 @@ pub(crate) struct BatteryThread {
     assembler: Assembler,
     records: Sender<Assembled>,
     stop: Arc<AtomicBool>,
+    notes: Arc<BatteryNotes>,
     link: Link,
     malformed: Malformed,
     waits_for_clock: bool,
@@ -84,6 +85,7 @@ impl BatteryThread {
         raw: bool,
         records: Sender<Assembled>,
         stop: Arc<AtomicBool>,
+        notes: Arc<BatteryNotes>,
     ) -> Self {
         Self {
             battery: battery.clone(),
@@ -92,7 +94,8 @@ impl BatteryThread {
             assembler: Assembler::new(interval),
             records,
             stop,
-            link: Link::new(),
+            link: Link::new(Arc::clone(&notes)),
+            notes,
             malformed: Malformed::default(),
             lacks_owner: false,
             said_no_owner: false,
@@ -126,6 +129,7 @@ impl BatteryThread {
     fn dial(
         &mut self,
     ) -> Result<Option<Result<Connection, bluenova_websocket::Error>>, RecorderGone> {
+        self.notes.dialled();
         let mut dial = match Dial::start(&self.battery.address, Deadlines::default()) {
             Ok(dial) => dial,
             Err(error) => return Ok(Some(Err(error))),
@@ -192,7 +196,10 @@ impl BatteryThread {
         match self.assembler.feed(line) {
             Ok(Line::McuId(id)) => self.check_owner(id),
             Ok(_) => {}
-            Err(error) => self.malformed.note(&self.battery.name, line, error),
+            Err(error) => {
+                self.notes.malformed_line();
+                self.malformed.note(&self.battery.name, line, error);
+            }
         }
     }
 
