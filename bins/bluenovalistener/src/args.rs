@@ -61,6 +61,16 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "days")]
     pub(crate) keep: Option<String>,
 
+    // rustdoc would take the brackets for links.
+    #[argh(
+        option,
+        arg_name = "addr:port",
+        description = "show it all to browsers and to Prometheus at this address of this machine, \
+                       127.0.0.1:9080 say; IPv6 in brackets, port 0 is a free one (default: \
+                       nowhere)"
+    )]
+    pub(crate) http: Option<String>,
+
     /// print the version
     #[argh(switch)]
     pub(crate) version: bool,
@@ -95,7 +105,8 @@ pub(crate) struct SetAside {
     pub(crate) retry: bool,
 }
 
-/// Watch two simulated batteries being recorded, without battery or server.
+/// Watch two simulated batteries being recorded, without battery or server: here, and in a browser
+/// at 127.0.0.1:9080, or where --http before this word says.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "demo")]
 pub(crate) struct Demo {
@@ -173,13 +184,14 @@ mod tests {
         let args = read(
             "--daemon --battery=attic=10.0.0.2 --battery 10.0.0.3 --database=dbname=x --user u \
              --interval=60 --log-file l --log-keep=1 --log-size 1M --log-flush=0 --raw \
-             --journal=j --keep 3",
+             --journal=j --keep 3 --http=[::1]:9080",
         );
         assert_eq!(args.battery, ["attic=10.0.0.2", "10.0.0.3"]);
         assert_eq!(args.database.as_deref(), Some("dbname=x"));
         assert_eq!(args.interval.as_deref(), Some("60"));
         assert_eq!(args.journal.as_deref(), Some("j"));
         assert_eq!(args.keep.as_deref(), Some("3"));
+        assert_eq!(args.http.as_deref(), Some("[::1]:9080"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use bluenova_websocket::{Connection, Deadlines, Dial, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use crate::{link::Link, settings::Battery, text};
+use crate::{link::Link, settings::Battery, status::BatteryNotes, text};
 
 /// Pauses between two dials in seconds; the last one stays.
 const REDIAL_PAUSES: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
@@ -56,6 +56,7 @@ pub(crate) struct BatteryThread {
     assembler: Assembler,
     records: Sender<Assembled>,
     stop: Arc<AtomicBool>,
+    notes: Arc<BatteryNotes>,
     link: Link,
     malformed: Malformed,
     waits_for_clock: bool,
@@ -84,6 +85,7 @@ impl BatteryThread {
         raw: bool,
         records: Sender<Assembled>,
         stop: Arc<AtomicBool>,
+        notes: Arc<BatteryNotes>,
     ) -> Self {
         Self {
             battery: battery.clone(),
@@ -92,7 +94,8 @@ impl BatteryThread {
             assembler: Assembler::new(interval),
             records,
             stop,
-            link: Link::new(),
+            link: Link::new(Arc::clone(&notes)),
+            notes,
             malformed: Malformed::default(),
             lacks_owner: false,
             said_no_owner: false,
@@ -126,6 +129,7 @@ impl BatteryThread {
     fn dial(
         &mut self,
     ) -> Result<Option<Result<Connection, bluenova_websocket::Error>>, RecorderGone> {
+        self.notes.dialled();
         let mut dial = match Dial::start(&self.battery.address, Deadlines::default()) {
             Ok(dial) => dial,
             Err(error) => return Ok(Some(Err(error))),
@@ -145,6 +149,7 @@ impl BatteryThread {
         self.connected = Instant::now();
         (self.lacks_owner, self.said_no_owner, self.said_other_owner) = (false, false, false);
         let mut delivered = false;
+        let mut clock_is_set = self.tick()?;
         // Reading the clock for every message would cost more than parsing it.
         let (mut spoke, mut last_spoke) = (true, Instant::now());
         let lost = loop {
@@ -152,23 +157,26 @@ impl BatteryThread {
                 connection.close();
                 break None;
             }
-            let message = match connection.read() {
-                Ok(message) => message,
+            let came = match connection.advance() {
+                Ok(came) => came,
                 Err(error) => break Some(Lost::Connection(error)),
             };
-            let clock_is_set = self.tick()?;
-            match message {
-                Some(message) => {
-                    for line in message.lines() {
-                        self.line(line, clock_is_set);
-                    }
-                    (delivered, spoke) = (true, true);
-                }
-                None if mem::take(&mut spoke) => last_spoke = Instant::now(),
-                None if last_spoke.elapsed() >= SILENCE => break Some(Lost::SaysNothing),
-                None => {}
+            // Messages that came together are of one moment. Working them off takes milliseconds at
+            // most: there are 8 KiB of them.
+            if connection.waited() {
+                clock_is_set = self.tick()?;
+                self.link.lasts(&self.battery.name);
             }
-            self.link.lasts(&self.battery.name);
+            if came {
+                for line in connection.text().lines() {
+                    self.line(line, clock_is_set);
+                }
+                (delivered, spoke) = (true, true);
+            } else if mem::take(&mut spoke) {
+                last_spoke = Instant::now();
+            } else if last_spoke.elapsed() >= SILENCE {
+                break Some(Lost::SaysNothing);
+            }
         };
         // The interval under way stays with the assembler, for the next connection or the end.
         if let Some(lost) = lost {
@@ -188,7 +196,10 @@ impl BatteryThread {
         match self.assembler.feed(line) {
             Ok(Line::McuId(id)) => self.check_owner(id),
             Ok(_) => {}
-            Err(error) => self.malformed.note(&self.battery.name, line, error),
+            Err(error) => {
+                self.notes.malformed_line();
+                self.malformed.note(&self.battery.name, line, error);
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 use std::{
     env,
     error::Error,
+    io::{self, ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::Path,
     time::{Duration, Instant},
 };
@@ -19,12 +21,16 @@ use time::UtcDateTime;
 use crate::{
     args::Args,
     battery::clock_is_set,
+    page,
     settings::{Battery, Settings, Store},
     text,
 };
 
 /// How long a battery may take to say who it is. It says all it has about once a second.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a page on this machine may take for an answer.
+const PAGE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs all checks.
 ///
@@ -42,6 +48,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             fine &= tell("database", database(server));
         }
         Store::Sqlite { path } => fine &= tell("database", open(path)),
+    }
+    if let Some(address) = settings.http {
+        fine &= tell("page", listen_for_browsers(address));
     }
     if fine { Ok(()) } else { Err("not everything is fine".into()) }
 }
@@ -134,4 +143,32 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
     courier.probe(&row).map_err(|error| text::chain(&error))?;
     let notes: String = courier.take_notes().iter().map(|note| format!("; but {note}")).collect();
     Ok(format!("rows can be inserted into battery_pack of {server}{notes}"))
+}
+
+fn listen_for_browsers(address: SocketAddr) -> Finding {
+    let error = match page::bind(address) {
+        Ok(_) => return Ok(format!("browsers can be listened to at {address}")),
+        Err(error) => error,
+    };
+    if is_a_listener(address).unwrap_or(false) {
+        return Ok(format!("{address} has a page already; no doubt a listener that is running"));
+    }
+    let advice = match error.source.kind() {
+        ErrorKind::AddrInUse => "another program has that port; choose another one",
+        ErrorKind::AddrNotAvailable => "choose an address of this machine",
+        ErrorKind::PermissionDenied => "choose a port from 1024 on",
+        _ => "choose another address",
+    };
+    Err(format!("{}; {advice}", text::chain(&error)))
+}
+
+/// Whether a listener answers there.
+fn is_a_listener(address: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&address, PAGE_PATIENCE)?;
+    stream.set_read_timeout(Some(PAGE_PATIENCE))?;
+    let port = address.port();
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(4096).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).contains("\"problems\":["))
 }

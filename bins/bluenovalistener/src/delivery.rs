@@ -1,10 +1,12 @@
 //! How a batch is cut down where PostgreSQL doesn't take it as a whole.
 
+use std::sync::Arc;
+
 use bluenova_postgres::{Courier, Deadlines, Delivered, Error, Retry, Settings};
 use bluenova_record::PackRecord;
 use log::warn;
 
-use crate::{outage::Outage, text};
+use crate::{outage::Outage, status::DeliveryNotes, text};
 
 /// Rows in one transaction at most.
 pub(crate) const BATCH: usize = 1000;
@@ -23,12 +25,13 @@ pub(crate) struct Delivery {
     /// A row that the server has taken.
     good: Option<PackRecord>,
     slowness: Outage<()>,
+    notes: Arc<DeliveryNotes>,
 }
 
 impl Delivery {
-    pub(crate) fn new(server: Settings) -> Self {
+    pub(crate) fn new(server: Settings, notes: Arc<DeliveryNotes>) -> Self {
         let courier = Courier::new(server.clone(), Deadlines::default());
-        Self { server, courier, size: BATCH, good: None, slowness: Outage::begin() }
+        Self { server, courier, size: BATCH, good: None, slowness: Outage::begin(), notes }
     }
 
     /// Rows that a batch should have at present.
@@ -73,6 +76,7 @@ impl Delivery {
                         self.size = (self.size + self.size.div_ceil(4)).min(BATCH);
                     }
                     self.good = part.last().cloned();
+                    self.notes.gets_on();
                     rest = behind;
                     size = (size * 2).min(self.size);
                 }
@@ -91,6 +95,7 @@ impl Delivery {
                     if error.retry() == Retry::Row && self.others_pass(&part[0], batch)? =>
                 {
                     set_aside(&part[0], &error)?;
+                    self.notes.gets_on();
                     rest = behind;
                 }
                 Err(error) => return Err(error.into()),

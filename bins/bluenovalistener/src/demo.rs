@@ -5,7 +5,7 @@ use std::{
     error::Error,
     fs,
     io::{self, IsTerminal, Write},
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     sync::mpsc,
     time::{Duration, Instant},
@@ -20,11 +20,17 @@ use crate::{
     args::{Args, Demo},
     battery::Assembled,
     listen, logging,
-    settings::{Battery, LogSettings, Settings, SettingsError, Store, state_folder, whole_number},
+    page::{self, BindError},
+    settings::{
+        self, Battery, LogSettings, Settings, SettingsError, Store, state_folder, whole_number,
+    },
     text,
 };
 
 const NAMES: [&str; 2] = ["north", "south"];
+
+/// Where browsers find the demonstration, unless another place is given or this one is taken.
+const USUAL_PLACE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9080);
 
 /// A value older than this many intervals of a second is no longer shown as one.
 const STALE: Duration = Duration::from_secs(3);
@@ -41,6 +47,7 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
         .map(|given| whole_number("--seconds", given, 1..=86_400, "1 to 86400"))
         .transpose()?
         .map(|seconds| Duration::from_secs(u64::from(seconds)));
+    let http = settings::http(args)?;
 
     let folder = state_folder(|name| env::var(name).ok());
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -51,16 +58,20 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
 
     let (_server, addresses) = serve()?;
     let path = folder.join("demo.sqlite");
-    let settings = settings(&addresses, &path, args.raw)?;
+    let settings = settings(&addresses, &path, args.raw, http)?;
+    let page = listen_for_browsers(http)?;
     let (observer, stored) = mpsc::channel();
     let signals = crate::signals()?;
-    let running = listen::start(&settings, Some(observer))?;
+    let running = listen::start(&settings, Some(page), Some(observer))?;
 
     text::print(&format!(
         "Two simulated batteries, recorded every second into {}\nLog in {}. Ctrl-C ends it.\n",
         path.display(),
         log_settings.file.unwrap_or_default().display()
     ));
+    if let Some(page) = running.page() {
+        text::print(&format!("See them at {page}\n"));
+    }
     let end = length.map(|length| Instant::now() + length);
     let mut view = View::new();
     let shown = loop {
@@ -103,6 +114,7 @@ fn settings(
     addresses: &[SocketAddr; 2],
     path: &Path,
     raw: bool,
+    http: Option<SocketAddr>,
 ) -> Result<Settings, Box<dyn Error>> {
     let batteries = NAMES
         .iter()
@@ -112,7 +124,19 @@ fn settings(
         })
         .collect::<Result<_, Box<dyn Error>>>()?;
     let interval = Interval::from_seconds(1).ok_or("a second is an interval")?;
-    Ok(Settings { batteries, store: Store::Sqlite { path: path.to_owned() }, interval, raw })
+    Ok(Settings { batteries, store: Store::Sqlite { path: path.to_owned() }, interval, raw, http })
+}
+
+/// At the place that was given; else at the usual one, or, where that is taken, at any that is free.
+fn listen_for_browsers(given: Option<SocketAddr>) -> Result<TcpListener, BindError> {
+    let usual = match given {
+        Some(address) => return page::bind(address),
+        None => page::bind(USUAL_PLACE),
+    };
+    usual.or_else(|error| {
+        text::print(&format!("{}; taking a free port\n", text::chain(&error)));
+        page::bind(SocketAddr::new(USUAL_PLACE.ip(), 0))
+    })
 }
 
 /// Two batteries of one bank on free loopback ports.

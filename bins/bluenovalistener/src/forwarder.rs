@@ -17,7 +17,7 @@ use log::{debug, error, info, warn};
 
 use time::UtcDateTime;
 
-use crate::{delivery::Delivery, outage::Outage, text};
+use crate::{delivery::Delivery, outage::Outage, status::DeliveryNotes, text};
 
 /// First and longest pause between two attempts; each one is twice as long as the one before. An
 /// attempt itself may take 40 s to fail.
@@ -51,6 +51,7 @@ pub(crate) struct Forwarder {
     new_sources: Receiver<Source>,
     sources: Vec<Source>,
     delivery: Delivery,
+    notes: Arc<DeliveryNotes>,
     has_connected: bool,
     has_delivered: bool,
     said_known: bool,
@@ -74,14 +75,20 @@ enum Kind {
 }
 
 impl Forwarder {
-    pub(crate) fn new(server: Settings, wake: Receiver<()>, new_sources: Receiver<Source>) -> Self {
-        let delivery = Delivery::new(server.clone());
+    pub(crate) fn new(
+        server: Settings,
+        wake: Receiver<()>,
+        new_sources: Receiver<Source>,
+        notes: Arc<DeliveryNotes>,
+    ) -> Self {
+        let delivery = Delivery::new(server.clone(), Arc::clone(&notes));
         Self {
             server,
             wake,
             new_sources,
             sources: Vec::new(),
             delivery,
+            notes,
             has_connected: false,
             has_delivered: false,
             said_known: false,
@@ -89,13 +96,20 @@ impl Forwarder {
         }
     }
 
+    /// Where it tells of itself.
+    pub(crate) fn notes(&self) -> Arc<DeliveryNotes> {
+        Arc::clone(&self.notes)
+    }
+
     /// Delivers until nobody wakes it any more, and then what is left, if the server takes it.
     pub(crate) fn run(mut self) {
         let mut ended = false;
         loop {
+            let look = self.notes.look();
             self.sources.extend(self.new_sources.try_iter());
-            if let Err(error) = self.deliver() {
-                self.failed(&error);
+            match self.deliver() {
+                Ok(()) => self.notes.found_no_more(&look),
+                Err(error) => self.failed(&error),
             }
             if ended {
                 break;
@@ -163,6 +177,7 @@ impl Forwarder {
 
     /// A batch has passed.
     fn delivered(&mut self, rows: Delivered) {
+        self.notes.delivered(rows.added + rows.known);
         let had_trouble = self.trouble.is_some();
         if self.trouble.as_ref().is_some_and(|trouble| trouble.of_server) {
             self.end_trouble();
@@ -180,6 +195,7 @@ impl Forwarder {
 
     fn end_trouble(&mut self) {
         if let Some(trouble) = self.trouble.take() {
+            self.notes.works();
             let away = text::duration(trouble.outage.lasted());
             let waiting = self.waiting(true) + self.waiting(false);
             info!("{}: delivering after {away}, {waiting} rows to go", self.server);
@@ -187,6 +203,7 @@ impl Forwarder {
     }
 
     fn failed(&mut self, error: &ForwardError) {
+        self.notes.failed(error);
         let (kind, slow) = match error {
             ForwardError::Journal(_) => (Kind::Journal, false),
             ForwardError::Server(error) => {

@@ -1,14 +1,15 @@
-//! The connection to one battery, of which every change is logged once.
+//! The connection to one battery, of which every change is told and logged once.
 
 use std::{
     error::Error,
     mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use log::{info, warn};
 
-use crate::{outage::Outage, settings::Battery, text};
+use crate::{outage::Outage, settings::Battery, status::BatteryNotes, text};
 
 /// A connection that lasted less is one of a battery that comes and goes.
 const SHORT: Duration = Duration::from_secs(60);
@@ -24,6 +25,7 @@ enum Kind {
 }
 
 pub(crate) struct Link {
+    notes: Arc<BatteryNotes>,
     up_since: Option<Instant>,
     outage: Option<Outage<Kind>>,
     /// Connections in a row that didn't last.
@@ -31,11 +33,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new() -> Self {
-        Self { up_since: None, outage: None, short: 0 }
+    pub(crate) fn new(notes: Arc<BatteryNotes>) -> Self {
+        Self { notes, up_since: None, outage: None, short: 0 }
     }
 
     pub(crate) fn connected(&mut self, Battery { name, address }: &Battery) {
+        self.notes.connected();
         self.up_since = Some(Instant::now());
         if self.short >= SHORT_ONES {
             return;
@@ -62,21 +65,23 @@ impl Link {
 
     pub(crate) fn lost(&mut self, name: &str, why: &dyn Error) {
         self.lasts(name);
+        let why = text::chain(why);
+        self.notes.disconnected(&why);
         self.up_since = None;
         self.short += 1;
         let outage = self.outage.get_or_insert_with(Outage::begin);
         if self.short < SHORT_ONES {
-            warn!("{name}: connection lost: {}; redialling", text::chain(why));
+            warn!("{name}: connection lost: {why}; redialling");
         } else if outage.is_news(Kind::ComesAndGoes) {
-            let why = text::chain(why);
             warn!("{name}: comes and goes, {} times so far: {why}; redialling", self.short);
         }
     }
 
     pub(crate) fn failed(&mut self, name: &str, error: &bluenova_websocket::Error) {
+        let why = text::chain(error);
+        self.notes.disconnected(&why);
         let outage = self.outage.get_or_insert_with(Outage::begin);
         if outage.is_news(Kind::Failed(mem::discriminant(error))) {
-            let why = text::chain(error);
             warn!("{name}: not reachable: {why}{}; trying again", text::since(outage.lasted()));
         }
     }

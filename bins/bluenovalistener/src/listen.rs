@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,14 +12,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bluenova_http::Server;
 use bluenova_journal::Retention;
 use log::{error, warn};
 
 use crate::{
     battery::{Assembled, BatteryThread},
     forwarder::Forwarder,
+    page,
     recorder::Recorder,
     settings::{Settings, Store},
+    status::{Board, DeliveryNotes},
     storage::{Downstream, Storage},
     text,
 };
@@ -31,6 +35,8 @@ const LAST_WORK: Duration = Duration::from_secs(5);
 pub(crate) enum StartError {
     #[error(transparent)]
     Journal(#[from] bluenova_journal::Error),
+    #[error("the page can't be started")]
+    Page(#[source] io::Error),
     #[error("thread {name:?} can't be started")]
     Thread { name: String, source: io::Error },
 }
@@ -41,17 +47,24 @@ pub(crate) struct Running {
     batteries: Vec<JoinHandle<bool>>,
     recorder: JoinHandle<bool>,
     forwarder: Option<JoinHandle<bool>>,
+    page: Option<Server>,
 }
 
-/// Starts listening.
+/// Starts listening, and shows it to those who connect to `page`.
 ///
 /// # Errors
 /// Another process has the journal, or a thread can't be started.
 pub(crate) fn start(
     settings: &Settings,
+    page: Option<TcpListener>,
     observer: Option<Sender<Assembled>>,
 ) -> Result<Running, StartError> {
     let (storage, forwarder) = open(&settings.store)?;
+    let delivery = forwarder.as_ref().map(Forwarder::notes);
+    let board = Board::new(settings, storage.notes(), delivery);
+    let notes = board.batteries.clone();
+    let page = page.map(|listener| page::start(listener, board)).transpose();
+    let page = page.map_err(StartError::Page)?;
     let forwarder = forwarder
         .map(|forwarder| {
             spawn("forwarder", move || {
@@ -62,13 +75,12 @@ pub(crate) fn start(
         .transpose()?;
 
     let (to_recorder, records) = mpsc::channel();
-    let names = settings.batteries.iter().map(|battery| battery.name.clone()).collect();
-    let recorder = Recorder::new(records, names, storage, observer);
+    let recorder = Recorder::new(records, notes.clone(), storage, observer);
     let recorder = spawn("recorder", move || report(recorder.run()))?;
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut batteries = Vec::with_capacity(settings.batteries.len());
-    for (index, battery) in settings.batteries.iter().enumerate() {
+    for (index, (battery, notes)) in settings.batteries.iter().zip(&notes).enumerate() {
         let listener = BatteryThread::new(
             index,
             battery,
@@ -76,10 +88,11 @@ pub(crate) fn start(
             settings.raw,
             to_recorder.clone(),
             Arc::clone(&stop),
+            Arc::clone(notes),
         );
         batteries.push(spawn(&battery.name, move || report(listener.run()))?);
     }
-    Ok(Running { stop, batteries, recorder, forwarder })
+    Ok(Running { stop, batteries, recorder, forwarder, page })
 }
 
 fn open(store: &Store) -> Result<(Storage, Option<Forwarder>), bluenova_journal::Error> {
@@ -93,9 +106,11 @@ fn open(store: &Store) -> Result<(Storage, Option<Forwarder>), bluenova_journal:
             let (wake, woken) = mpsc::sync_channel(1);
             let (sources, new_sources) = mpsc::channel();
             let retention = Retention { keep: Some(*keep), ..Retention::default() };
-            let downstream = Downstream { wake, sources };
+            let notes = Arc::new(DeliveryNotes::new(server.to_string()));
+            let downstream = Downstream { wake, sources, notes: Arc::clone(&notes) };
             let storage = Storage::open(journal.clone(), retention, Some(downstream))?;
-            Ok((storage, Some(Forwarder::new(server.as_ref().clone(), woken, new_sources))))
+            let forwarder = Forwarder::new(server.as_ref().clone(), woken, new_sources, notes);
+            Ok((storage, Some(forwarder)))
         }
     }
 }
@@ -106,6 +121,11 @@ impl Running {
         self.recorder.is_finished()
             || self.batteries.iter().any(JoinHandle::is_finished)
             || self.forwarder.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Where the page is, if there is one.
+    pub(crate) fn page(&self) -> Option<String> {
+        self.page.as_ref().map(page::url)
     }
 
     /// Ends in the order of the way of a reading, so that each thread gets what the one before it
@@ -127,6 +147,10 @@ impl Running {
                 );
                 true
             });
+        }
+        // Whoever is connected can see the rest until here, and has nobody wait for it.
+        if let Some(page) = self.page {
+            page.stop();
         }
         well
     }

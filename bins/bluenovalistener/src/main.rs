@@ -35,9 +35,11 @@ mod link;
 mod listen;
 mod logging;
 mod outage;
+mod page;
 mod recorder;
 mod set_aside;
 mod settings;
+mod status;
 mod storage;
 mod text;
 
@@ -107,7 +109,9 @@ fn work(
     signals: &Receiver<i32>,
     log: &LoggerHandle,
 ) -> Result<(), Box<dyn Error>> {
-    let running = listen::start(settings, None)?;
+    // Before anything begins, so that a daemon's parent can tell that the place is taken.
+    let page = settings.http.map(page::bind).transpose()?;
+    let running = listen::start(settings, page, None)?;
     if let Some(starting) = starting {
         starting.done()?;
     }

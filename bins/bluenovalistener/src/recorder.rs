@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet},
     iter,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,7 +15,7 @@ use bluenova_record::PackRecord;
 use log::{info, warn};
 use time::UtcDateTime;
 
-use crate::{battery::Assembled, delivery::BATCH, storage::Storage, text};
+use crate::{battery::Assembled, delivery::BATCH, status::BatteryNotes, storage::Storage, text};
 
 /// How often the journal is made safe against power loss, and trimmed.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
@@ -20,7 +23,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Keeps the records of all batteries.
 pub(crate) struct Recorder {
     records: Receiver<Assembled>,
-    names: Vec<String>,
+    /// Those of the command line.
+    batteries: Vec<Arc<BatteryNotes>>,
     storage: Storage,
     observer: Option<Sender<Assembled>>,
     /// The latest row of each MCU ID, and which battery of the command line it came from.
@@ -30,15 +34,15 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// `names` are those of the batteries; `observer` sees every record that was stored.
+    /// `observer` sees every record that was stored.
     pub(crate) fn new(
         records: Receiver<Assembled>,
-        names: Vec<String>,
+        batteries: Vec<Arc<BatteryNotes>>,
         storage: Storage,
         observer: Option<Sender<Assembled>>,
     ) -> Self {
         let (latest, twins) = (HashMap::new(), HashSet::new());
-        Self { records, names, storage, observer, latest, twins }
+        Self { records, batteries, storage, observer, latest, twins }
     }
 
     /// Records until nobody sends any more.
@@ -69,21 +73,29 @@ impl Recorder {
     }
 
     fn store(&mut self, first: Assembled) -> Result<(), Error> {
-        let (mut batteries, mut records) = (Vec::new(), Vec::new());
+        let (mut batteries, mut records, mut doubles) = (Vec::new(), Vec::new(), Vec::new());
         let more = self.records.try_iter().take(BATCH - 1).collect::<Vec<_>>();
         for Assembled { battery, record } in iter::once(first).chain(more) {
             if self.is_first_of_its_row(battery, &record) {
                 batteries.push(battery);
                 records.push(record);
+            } else {
+                doubles.push(Assembled { battery, record });
             }
         }
         self.storage.append(&records)?;
         for (battery, record) in batteries.into_iter().zip(records) {
-            info!("{}: stored {}", self.names[battery], summary(&record));
+            let notes = &self.batteries[battery];
+            notes.stored(&record);
+            info!("{}: stored {}", notes.name, summary(&record));
             if let Some(observer) = &self.observer {
                 // Who has stopped watching is no reason to stop recording.
                 let _ = observer.send(Assembled { battery, record });
             }
+        }
+        // It is stored by way of the other address: this one is no less fresh.
+        for Assembled { battery, record } in doubles {
+            self.batteries[battery].heard(&record);
         }
         Ok(())
     }
@@ -95,7 +107,8 @@ impl Recorder {
         let (stamp, other) = *self.latest.entry(record.mcu_id).or_insert(latest);
         if stamp == record.insert_time_utc && other != battery {
             if self.twins.insert((other.min(battery), other.max(battery))) {
-                let (one, two, id) = (&self.names[other], &self.names[battery], record.mcu_id);
+                let [one, two] = [other, battery].map(|index| &self.batteries[index].name);
+                let id = record.mcu_id;
                 warn!("{one} and {two} are the same battery, {id:08X}; one row of it is stored");
             }
             return false;

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fmt,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) store: Store,
     pub(crate) interval: Interval,
     pub(crate) raw: bool,
+    /// Where the page is; `None` is nowhere.
+    pub(crate) http: Option<SocketAddr>,
 }
 
 /// A battery to listen to.
@@ -95,7 +98,8 @@ impl Settings {
             allowed: "1 to 86400 seconds",
         })?;
         let batteries = batteries(&args.battery)?;
-        Ok(Self { store: store(args, &batteries, env)?, batteries, interval, raw: args.raw })
+        let store = store(args, &batteries, env)?;
+        Ok(Self { batteries, store, interval, raw: args.raw, http: http(args)? })
     }
 }
 
@@ -161,6 +165,22 @@ pub(crate) fn whole_number(
         .ok()
         .filter(|number| range.contains(number))
         .ok_or_else(|| SettingsError::NotAllowed { option, given: given.to_owned(), allowed })
+}
+
+/// Where the page is, if that is given. Names of other machines would have to be looked up.
+pub(crate) fn http(args: &Args) -> Result<Option<SocketAddr>, SettingsError> {
+    let Some(given) = args.http.as_deref() else { return Ok(None) };
+    let address = match given.strip_prefix("localhost:") {
+        Some(port) => port.parse().ok().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        None => given.parse().ok(),
+    };
+    let address = address.ok_or_else(|| SettingsError::NotAllowed {
+        option: "--http",
+        given: given.to_owned(),
+        allowed: "an IP address of this machine (or localhost) and a port, as in 127.0.0.1:9080 \
+                  or [::1]:9080,",
+    })?;
+    Ok(Some(address))
 }
 
 fn batteries(given: &[String]) -> Result<Vec<Battery>, SettingsError> {
@@ -368,6 +388,37 @@ mod tests {
         refused("-d sqlite:", "the path is missing");
         refused("-d sqlite:x -u me", "-u can't be given together with -d sqlite:PATH");
         refused("-d sqlite:x --journal y", "--journal can't be given");
+    }
+
+    #[test]
+    fn the_page_is_nowhere_unless_its_place_is_given() {
+        assert_eq!(settings("").unwrap().http, None);
+        for (given, expected) in [
+            ("127.0.0.1:9080", "127.0.0.1:9080"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("[::1]:9080", "[::1]:9080"),
+            ("0.0.0.0:65535", "0.0.0.0:65535"),
+            ("[fe80::1%2]:80", "[fe80::1%2]:80"),
+        ] {
+            let http = settings(&format!("--http {given}")).expect(given).http;
+            assert_eq!(http.map(|address| address.to_string()).as_deref(), Some(expected));
+        }
+        for given in [
+            "9080",
+            ":9080",
+            "127.0.0.1",
+            "localhost",
+            "::1:9080",
+            "[::1]",
+            "localhost:x",
+            "127.0.0.1:65536",
+            "127.0.0.1:9080/",
+            "http://127.0.0.1:9080",
+            "battery.lan:9080",
+            "",
+        ] {
+            refused(&format!("--http={given}"), "127.0.0.1:9080 or [::1]:9080, is allowed");
+        }
     }
 
     #[test]

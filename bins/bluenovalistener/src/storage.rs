@@ -16,7 +16,13 @@ use bluenova_record::PackRecord;
 use log::{error, info, warn};
 use time::UtcDateTime;
 
-use crate::{delivery::BATCH, forwarder::Source, outage::Outage, text};
+use crate::{
+    delivery::BATCH,
+    forwarder::Source,
+    outage::Outage,
+    status::{DeliveryNotes, StorageNotes},
+    text,
+};
 
 /// What the journal may take in memory, while its file can't be written: nearly a week of one
 /// battery at ten seconds.
@@ -28,6 +34,7 @@ pub(crate) struct Downstream {
     pub(crate) wake: SyncSender<()>,
     /// Gives the forwarder a further journal to deliver from.
     pub(crate) sources: Sender<Source>,
+    pub(crate) notes: Arc<DeliveryNotes>,
 }
 
 /// How often the journal is trimmed in one go.
@@ -54,6 +61,7 @@ pub(crate) struct Storage {
     lost: u64,
     /// When a recovery failed; each one reads the whole file.
     recovery_failed: Option<Instant>,
+    notes: Arc<StorageNotes>,
     downstream: Option<Downstream>,
 }
 
@@ -89,6 +97,7 @@ impl Storage {
             full: Outage::begin(),
             lost: 0,
             recovery_failed: None,
+            notes: Arc::default(),
             downstream,
         };
         match storage.open_file() {
@@ -106,9 +115,17 @@ impl Storage {
         Ok(storage)
     }
 
+    /// Where it tells of itself.
+    pub(crate) fn notes(&self) -> Arc<StorageNotes> {
+        Arc::clone(&self.notes)
+    }
+
     /// # Errors
     /// Neither file nor memory takes them.
     pub(crate) fn append(&mut self, records: &[PackRecord]) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
         let file = self.file.as_mut().filter(|_| !self.in_memory);
         match file.map(|file| file.journal.append(records)) {
             Some(Ok(_)) => {}
@@ -119,6 +136,12 @@ impl Storage {
             None => {
                 self.memory()?.journal.append(records)?;
             }
+        }
+        if self.in_memory {
+            self.notes.only_in_memory(self.only_in_memory());
+        }
+        if let Some(downstream) = &self.downstream {
+            downstream.notes.arrived();
         }
         self.wake();
         Ok(())
@@ -157,6 +180,7 @@ impl Storage {
             match self.return_to_file(now) {
                 Ok(rows) => {
                     self.in_memory = false;
+                    self.notes.works();
                     if mem::take(&mut self.said) {
                         let path = self.path.display();
                         info!("journal {path}: written again, with {rows} rows from memory");
@@ -172,6 +196,7 @@ impl Storage {
                 Err(error) => warn!("{}", text::chain(&error)),
             }
         }
+        self.notes.only_in_memory(self.only_in_memory());
     }
 
     /// Rows had to go before they were delivered: the journal is full.
@@ -186,6 +211,7 @@ impl Storage {
     /// From now on rows go to memory, because of `error`.
     fn turn_to_memory(&mut self, error: &Error) {
         self.in_memory = true;
+        self.notes.failed(error);
         if self.outage.is_news(mem::discriminant(error)) {
             self.said = true;
             let why = text::chain(error);
@@ -292,6 +318,7 @@ impl Storage {
 
     /// Lets the forwarder deliver from `journal`.
     fn kept(&self, journal: Journal) -> Result<Kept, Error> {
+        let outbox = journal.outbox()?;
         let damaged = Arc::<AtomicBool>::default();
         if let Some(downstream) = &self.downstream {
             let source = Source {
@@ -301,8 +328,12 @@ impl Storage {
             };
             // If the forwarder has gone the rows wait in the journal.
             let _ = downstream.sources.send(source);
+            // Those of an earlier run, say. Where that can't be told, there may be some.
+            if !matches!(outbox.waiting(), Ok(0)) {
+                downstream.notes.arrived();
+            }
         }
-        Ok(Kept { outbox: journal.outbox()?, journal, damaged })
+        Ok(Kept { outbox, journal, damaged })
     }
 
     fn wake(&self) {

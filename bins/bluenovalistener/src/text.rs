@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use bluenova_http::duration;
 use time::UtcDateTime;
 
 /// Prints to the standard output. Unlike `print!` this doesn't panic where nobody reads it.
@@ -43,17 +44,6 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
 /// The first characters of a text.
 pub(crate) fn start(text: &str, chars: usize) -> &str {
     text.char_indices().nth(chars).map_or(text, |(end, _)| &text[..end])
-}
-
-/// A length of time in its two largest units.
-pub(crate) fn duration(length: Duration) -> String {
-    let seconds = length.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
-    }
 }
 
 /// For how long something has been so, as an addition to a sentence; nothing if it is new.

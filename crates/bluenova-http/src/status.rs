@@ -105,6 +105,23 @@ pub struct Delivery {
     pub waiting_for: Duration,
 }
 
+impl Battery {
+    /// Who it is; `None` as long as there is no row of it.
+    pub fn mcu_id(&self) -> Option<u32> {
+        self.latest.as_ref().map(|latest| latest.record.mcu_id)
+    }
+}
+
+impl Connection {
+    /// What went wrong last, if it is down.
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Self::Up => None,
+            Self::Down { why } => why.as_deref(),
+        }
+    }
+}
+
 impl Status {
     /// The age from which on a value is stale.
     pub fn stale_after(&self) -> Duration {

@@ -59,30 +59,57 @@ impl Connection {
         self.peer
     }
 
-    /// The text of the next message, all its fragments joined; text and binary messages alike.
-    /// `None`: nothing came for about a [`TICK`].
+    /// The text of the next message; `None`: nothing came for about a [`TICK`].
     ///
-    /// Bytes that are not UTF-8 are replaced by U+FFFD; only then is the text a copy. Pings are
-    /// answered, and sent, in here, so this must be called again and again.
+    /// This is [`advance`](Self::advance) and [`text`](Self::text) in one.
     ///
     /// # Errors
     /// The connection is over, also for all later calls.
     pub fn read(&mut self) -> Result<Option<Cow<'_, str>>, Error> {
+        Ok(self.advance()?.then(|| self.text()))
+    }
+
+    /// Goes on to the next message; `false`: nothing came for about a [`TICK`].
+    ///
+    /// Pings are answered, and sent, in here, so this must be called again and again.
+    ///
+    /// # Errors
+    /// The connection is over, also for all later calls.
+    pub fn advance(&mut self) -> Result<bool, Error> {
         if self.over {
             return Err(Error::Over);
         }
+        // Where the last message lies there is room for the next ones.
+        self.message = Bytes::new();
         match self.next_message() {
             Ok(Some(message)) => {
                 self.message = message;
-                Ok(Some(String::from_utf8_lossy(&self.message)))
+                Ok(true)
             }
-            Ok(None) => Ok(None),
+            Ok(None) => Ok(false),
             Err(error) => {
                 // In particular, tungstenite may not be asked again after a message too long.
                 self.over = true;
                 Err(error)
             }
         }
+    }
+
+    /// The text of this message, all its fragments joined; text and binary messages alike. Empty
+    /// where there is none.
+    ///
+    /// Bytes that are not UTF-8 are replaced by U+FFFD; only then is the text a copy.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.message)
+    }
+
+    /// Whether the last [`advance`](Self::advance) had to ask the system for bytes. If not, its
+    /// message had come together with the one before.
+    ///
+    /// A caller who looks at the clock only when this is true has read at most 8 KiB since it last
+    /// did, and the start of a message that they complete.
+    pub fn waited(&self) -> bool {
+        self.incoming.in_tick()
     }
 
     /// Says good-bye, and waits for the answer; two [`TICK`]s at most for each.
@@ -119,7 +146,6 @@ impl Connection {
     }
 
     fn next_message(&mut self) -> Result<Option<Bytes>, Error> {
-        self.message = Bytes::new();
         self.incoming.start_tick();
         loop {
             match self.protocol.read(&mut self.incoming) {
@@ -199,7 +225,11 @@ fn closed(farewell: Option<CloseFrame>) -> Error {
 mod tests {
     use super::*;
 
-    use std::{collections::VecDeque, io::Write};
+    use std::{
+        collections::VecDeque,
+        io::Write,
+        net::{Ipv4Addr, TcpListener, TcpStream},
+    };
 
     /// Gives one piece per read, and a pause after each.
     struct Pieces(VecDeque<Vec<u8>>);
@@ -247,6 +277,35 @@ mod tests {
                 Ok(other) => panic!("{other:?}"),
             }
         }
+    }
+
+    /// A connection past its handshake, with which `early` came, and the battery's end of it.
+    fn connection(early: &[u8]) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (battery, peer) = listener.accept().unwrap();
+        let socket = Socket::new(stream).unwrap();
+        (Connection::new(socket, early.to_vec(), peer, Deadlines::default()), battery)
+    }
+
+    #[test]
+    fn messages_that_came_together_are_waited_for_once() {
+        let (mut connection, mut battery) = connection(b"\x81\x01a\x81\x01b\x81");
+        let mut check = |expected| {
+            let came = connection.advance().unwrap();
+            let text = came.then(|| connection.text().into_owned());
+            assert_eq!((text.as_deref(), connection.waited()), expected);
+        };
+        check((Some("a"), false));
+        check((Some("b"), false));
+        check((None, true));
+        battery.write_all(b"\x01c\x89\x00\x81\x01d\x81\x01e").unwrap();
+        check((Some("c"), true));
+        check((Some("d"), false));
+        check((Some("e"), false));
+        check((None, true));
+        battery.write_all(b"\x81\x01f").unwrap();
+        check((Some("f"), true));
     }
 
     #[test]

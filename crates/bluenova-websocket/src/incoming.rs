@@ -43,6 +43,11 @@ impl<S> Incoming<S> {
         self.last_frame.elapsed()
     }
 
+    /// Whether a tick was started and then used, for a read.
+    pub(crate) fn in_tick(&self) -> bool {
+        self.tick_ends.is_some()
+    }
+
     /// Whether all that was read makes whole messages.
     pub(crate) fn between_messages(&self) -> bool {
         self.frames.between_messages()

@@ -139,7 +139,7 @@ fn s14_a_clock_that_is_not_set_is_waited_for() {
     post.records(3);
     a_new_number_arrives(&mut client);
     post.stop();
-    assert!(post.journal().keys().all(|(stamp, id)| *stamp > set && *id == mcu_id(0).into()));
+    assert!(post.journal().keys().all(|(stamp, id)| *stamp > set && *id == i64::from(mcu_id(0))));
     assert_eq!(count(&post.log(), "nothing is recorded"), 1, "{}", post.log().join("\n"));
     check(&mut client, &batteries.end(), &[&post]);
 }

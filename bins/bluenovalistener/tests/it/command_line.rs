@@ -58,6 +58,12 @@ fn what_is_not_allowed_is_refused() {
         (&["-d", "postgresql://me:sesame@h:port/x"], &["-d"]),
         (&["-d", "host=h password=sesame port=x"], &["-d"]),
         (&["-d", "host=h sslmode=perhaps"], &["-d"]),
+        (&["--http", "9080"], &["--http", "\"9080\"", "127.0.0.1:9080 or [::1]:9080"]),
+        (&["--http=localhost"], &["--http", "\"localhost\"", "a port"]),
+        (&["--http", "::1:9080"], &["--http", "\"::1:9080\"", "[::1]:9080"]),
+        (&["--http", "battery.lan:80"], &["--http", "IP address of this machine"]),
+        (&["--http", "127.0.0.1:x", "demo"], &["--http", "\"127.0.0.1:x\""]),
+        (&["--http", "127.0.0.1:70000", "check"], &["--http", "\"127.0.0.1:70000\""]),
         (&["-l", "no/such/folder/x.log", "-d", "sqlite:x"], &["no/such/folder/x.log"]),
         (&["-l", ".", "-d", "sqlite:x"], &["log file"]),
         (&["--nonsense"], &["--nonsense", "--help"]),
@@ -102,6 +108,7 @@ fn help_and_version() {
             "-r, --raw",
             "--journal",
             "--keep",
+            "--http",
             "--version",
             "demo",
             "schema",
@@ -156,7 +163,7 @@ fn schema_is_that_of_the_first_listener() {
 #[test]
 fn demo_shows_two_batteries_and_keeps_their_rows() {
     let home = Home::new();
-    let output = home.run(&["demo", "--seconds", "4"]);
+    let output = home.run(&["--http", "127.0.0.1:0", "demo", "--seconds", "4"]);
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{shown}{}", text(&output.stderr));
     for name in ["north", "south"] {

@@ -9,8 +9,9 @@ use nix::{
 };
 
 use crate::{
+    page::address,
     rows::sqlite_rows,
-    support::{Ended, Home, Listener, PATIENCE, named, stored, talking_battery},
+    support::{Ended, Home, Listener, PATIENCE, get, named, stored, talking_battery},
 };
 
 /// The processes that have `home` for their home; they are killed when the value is dropped.
@@ -93,7 +94,8 @@ fn a_daemon_leaves_the_terminal_and_stays_at_work() {
         let daemon = Daemon(&home);
         let nowhere = format!("host={}", home.path("no").display());
         let args = [option, "-b", &at, "-i", "1", "-d", &nowhere, "-l", "x.log", "-f", "1"];
-        let args = [&args[..], &["--journal", "deep/j.sqlite"]].concat();
+        let more = ["--journal", "deep/j.sqlite", "--http", "127.0.0.1:0"];
+        let args = [&args[..], &more].concat();
         let parent = detach(&home, &args);
         assert_eq!(parent.status.code(), Some(0), "{:?}", parent.log);
         assert!(parent.took < Duration::from_secs(3), "{:?}", parent.took);
@@ -101,6 +103,9 @@ fn a_daemon_leaves_the_terminal_and_stays_at_work() {
 
         detached_from_everything(daemon.pid());
         wait_until("rows come", PATIENCE, || home.read("x.log").contains("attic: stored"));
+        let log = home.read("x.log");
+        let page = log.lines().find(|line| line.contains("page at ")).unwrap();
+        assert_eq!(get(address(page), "/api/batteries").status, 200);
         daemon.stop();
         let log = home.read("x.log");
         assert!(log.trim_end().ends_with("ended"), "{log}");

@@ -13,6 +13,7 @@ mod end_to_end;
 mod foreign_server;
 mod log;
 mod outages;
+mod page;
 mod rows;
 mod strange_lines;
 mod support;

@@ -67,11 +67,11 @@ fn postgresql_may_come_late_and_go_and_come() {
 }
 
 /// Processes that are stopped, and go on when the value is dropped.
-struct Stopped(Vec<Pid>);
+pub(crate) struct Stopped(Vec<Pid>);
 
 impl Stopped {
     /// The server and all of its sessions.
-    fn server(cluster: &Cluster) -> Self {
+    pub(crate) fn server(cluster: &Cluster) -> Self {
         let mut client = cluster.client("postgres");
         let sessions =
             client.query("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()", &[]);

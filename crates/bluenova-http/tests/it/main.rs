@@ -6,6 +6,9 @@
     reason = "that is how a test fails"
 )]
 
+mod api;
 mod history;
+mod metrics;
 mod plots;
 mod rows;
+mod support;

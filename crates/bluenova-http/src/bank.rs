@@ -1,0 +1,136 @@
+//! The batteries of a bank, each of them once, and what they are together.
+
+use bluenova_record::{CELLS, PackRecord};
+
+use crate::{Battery, Latest, Status};
+
+/// A battery, under whichever addresses it is listened to.
+pub(crate) struct Unit<'a> {
+    /// `None`: it has not said who it is since the start.
+    pub(crate) mcu_id: Option<u32>,
+    /// What the command line has of it; nothing of one that only the journal knows.
+    pub(crate) batteries: Vec<&'a Battery>,
+    pub(crate) latest: Option<&'a Latest>,
+}
+
+impl<'a> Unit<'a> {
+    /// The row, if its values are those of now. What only the journal knows never is: it may have
+    /// been written under another clock.
+    pub(crate) fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
+        let seen = !self.batteries.is_empty();
+        let latest = self.latest.filter(|latest| seen && !status.is_stale(latest));
+        latest.map(|latest| &latest.record)
+    }
+}
+
+/// The batteries of the command line, in its order; those of one MCU ID are one.
+pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
+    let mut units: Vec<Unit<'_>> = vec![];
+    for battery in &status.batteries {
+        let (mcu_id, latest) = (battery.mcu_id(), battery.latest.as_ref());
+        match units.iter_mut().find(|unit| mcu_id.is_some() && unit.mcu_id == mcu_id) {
+            Some(unit) => {
+                unit.batteries.push(battery);
+                unit.latest = unit.latest.into_iter().chain(latest).min_by_key(|latest| latest.age);
+            }
+            None => units.push(Unit { mcu_id, batteries: vec![battery], latest }),
+        }
+    }
+    units
+}
+
+/// Power in watts; positive charges.
+pub(crate) fn power(record: &PackRecord) -> Option<f64> {
+    Some(f64::from(record.v_pack?) * f64::from(record.i_pack?))
+}
+
+/// Power of all of them in watts; `None` if it isn't known of any.
+pub(crate) fn total_power(records: &[&PackRecord]) -> Option<f64> {
+    records.iter().filter_map(|record| power(record)).reduce(|sum, power| sum + power)
+}
+
+/// State of charge of all of them in percent, each weighted by what it can hold: in proportion to
+/// its cells and its state of health. A battery doesn't tell its capacity; those of a bank are of
+/// one model.
+pub(crate) fn mean_charge(records: &[&PackRecord]) -> Option<f64> {
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for record in records {
+        let Some(soc) = record.soc else { continue };
+        let cells = record.cell_count.filter(|count| *count > 0).map_or(CELLS as f64, f64::from);
+        let health = record.health.filter(|health| *health > 0.0).map_or(100.0, f64::from);
+        sum += f64::from(soc) * cells * health;
+        weights += cells * health;
+    }
+    (weights > 0.0).then(|| sum / weights)
+}
+
+/// How the cells of a pack compare.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Cells {
+    /// Volts.
+    pub(crate) mean: f64,
+    /// Millivolts from the lowest to the highest.
+    pub(crate) spread: f64,
+    /// The cells with the lowest and the highest voltage, from 1.
+    pub(crate) lowest: usize,
+    pub(crate) highest: usize,
+}
+
+/// Compares the cells whose voltages are known; `None` if none is.
+pub(crate) fn cells(record: &PackRecord) -> Option<Cells> {
+    let known: Vec<(usize, f64)> = (1..)
+        .zip(record.cell_v)
+        .filter_map(|(cell, volts)| volts.map(|volts| (cell, f64::from(volts))))
+        .collect();
+    let by_volts = |a: &&(usize, f64), b: &&(usize, f64)| a.1.total_cmp(&b.1);
+    let (lowest, min) = *known.iter().min_by(by_volts)?;
+    let (highest, max) = *known.iter().max_by(by_volts)?;
+    let mean = known.iter().map(|(_, volts)| volts).sum::<f64>() / known.len() as f64;
+    Some(Cells { mean, spread: (max - min) * 1000.0, lowest, highest })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::UtcDateTime;
+
+    use super::*;
+
+    fn record(fill: impl FnOnce(&mut PackRecord)) -> PackRecord {
+        let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
+        fill(&mut record);
+        record
+    }
+
+    #[test]
+    fn charge_is_weighted_by_what_a_battery_can_hold() {
+        let full = record(|r| (r.soc, r.health, r.cell_count) = (Some(100), Some(50.0), Some(16)));
+        let empty = record(|r| (r.soc, r.health, r.cell_count) = (Some(10), Some(100.0), Some(16)));
+        let unknown = record(|_| ());
+        assert_eq!(mean_charge(&[&full, &empty, &unknown]), Some(40.0));
+        assert_eq!(mean_charge(&[&unknown]), None);
+        // What isn't known, or can't be, weighs as a whole battery of the common model.
+        let odd = record(|r| (r.soc, r.health, r.cell_count) = (Some(30), Some(0.0), Some(-1)));
+        assert_eq!(mean_charge(&[&odd, &empty]), Some(20.0));
+    }
+
+    #[test]
+    fn power_is_summed_where_it_is_known() {
+        let discharges = record(|r| (r.v_pack, r.i_pack) = (Some(50.0), Some(-2.0)));
+        let charges = record(|r| (r.v_pack, r.i_pack) = (Some(50.0), Some(0.5)));
+        let half_known = record(|r| r.v_pack = Some(50.0));
+        assert_eq!(total_power(&[&discharges, &half_known, &charges]), Some(-75.0));
+        assert_eq!(total_power(&[&half_known]), None);
+    }
+
+    #[test]
+    fn cells_are_compared_where_they_are_known() {
+        let some = record(|r| {
+            r.cell_v[2] = Some(3.25);
+            r.cell_v[6] = Some(3.5);
+            r.cell_v[9] = Some(3.375);
+        });
+        let expected = Cells { mean: 3.375, spread: 250.0, lowest: 3, highest: 7 };
+        assert_eq!(cells(&some), Some(expected));
+        assert_eq!(cells(&record(|_| ())), None);
+    }
+}

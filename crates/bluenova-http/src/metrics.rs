@@ -1,0 +1,256 @@
+//! `/metrics`: Prometheus' text format, by the crate `prometheus`.
+
+use bluenova_record::PackRecord;
+use prometheus::core::Collector;
+use prometheus::{Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
+
+use crate::api::Kept;
+use crate::bank::{self, Unit};
+use crate::{Battery, Connection, Status};
+
+/// What [`exposition`] makes.
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics at this moment. They are made anew each time, from what is known now, so that no
+/// series of a battery outlives its values.
+///
+/// # Errors
+/// Two metrics have one name, which a test rules out.
+pub(crate) fn exposition(status: &Status, kept: &Kept) -> Result<Vec<u8>, Error> {
+    let metrics = Metrics { registry: Registry::new_custom(Some("bluenova".into()), None)? };
+    let units = bank::units(status);
+    let fresh: Vec<(&Unit<'_>, String, &PackRecord)> = units
+        .iter()
+        .filter_map(|unit| unit.fresh(status).map(|record| (unit, record)))
+        .map(|(unit, record)| (unit, format!("{:08X}", record.mcu_id), record))
+        .collect();
+    metrics.batteries(&fresh)?;
+    metrics.cells(&fresh)?;
+    metrics.words(&fresh)?;
+    metrics.cell_bus(&fresh)?;
+    metrics.connections(status)?;
+    metrics.storage(status, kept)?;
+
+    let mut text = vec![];
+    TextEncoder::new().encode(&metrics.registry.gather(), &mut text)?;
+    Ok(text)
+}
+
+struct Metrics {
+    registry: Registry,
+}
+
+type Fresh<'a> = [(&'a Unit<'a>, String, &'a PackRecord)];
+
+/// A metric with one value per battery: name, help, value in base units.
+type OfBattery = (&'static str, &'static str, fn(&PackRecord) -> Option<f64>);
+
+const OF_BATTERY: [OfBattery; 17] = [
+    ("pack_voltage_volts", "Voltage of the pack.", |r| r.v_pack.map(real)),
+    ("pack_current_amperes", "Current of the pack; positive charges.", |r| r.i_pack.map(real)),
+    ("pack_power_watts", "Power of the pack; positive charges.", bank::power),
+    ("pack_temperature_celsius", "Temperature of the pack.", |r| r.temp.map(f64::from)),
+    ("pack_adc_voltage_volts", "Voltage of the pack as its converter sees it.", |r| {
+        r.adc_vp.map(real)
+    }),
+    ("cell_voltage_min_volts", "Voltage of the lowest cell, as the battery says.", |r| {
+        r.v_cell_min.map(real)
+    }),
+    ("cell_voltage_max_volts", "Voltage of the highest cell, as the battery says.", |r| {
+        r.v_cell_max.map(real)
+    }),
+    ("state_of_charge_ratio", "State of charge.", |r| {
+        r.soc.map(|percent| f64::from(percent) / 100.0)
+    }),
+    ("state_of_health_ratio", "State of health.", |r| {
+        r.health.map(|percent| real(percent) / 100.0)
+    }),
+    ("breaker_closed", "Whether the breaker says CLOSED.", |r| {
+        r.breaker.map(|breaker| f64::from(u8::from(breaker.as_str() == "CLOSED")))
+    }),
+    ("errors_present", "Whether the battery says that it has errors.", |r| {
+        r.errors.map(|errors| f64::from(u8::from(!matches!(errors.as_str(), "" | "NONE"))))
+    }),
+    ("bank_units", "Units in the bank that the battery is in.", |r| r.n_units.map(f64::from)),
+    ("bank_unit_rank", "Rank of the battery in its bank.", |r| r.unit_rank.map(f64::from)),
+    ("pack_cells", "Cells in series.", |r| r.cell_count.map(f64::from)),
+    ("reported_energy_in", "Energy charged so far, in the unit that the firmware has.", |r| {
+        r.energy_in.map(real)
+    }),
+    ("reported_energy_out", "Energy discharged so far, in the unit that the firmware has.", |r| {
+        r.energy_out.map(real)
+    }),
+    ("last_sample_timestamp_seconds", "End of the interval that the values are of.", |r| {
+        Some(r.insert_time_utc.unix_timestamp_nanos() as f64 / 1e9)
+    }),
+];
+
+impl Metrics {
+    fn batteries(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
+        for (name, help, value) in OF_BATTERY {
+            let gauge = self.gauge(name, help, &["battery"])?;
+            for (_, battery, record) in fresh {
+                if let Some(value) = value(record) {
+                    gauge.get_metric_with_label_values(&[battery])?.set(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cells(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
+        let volts = self.gauge("cell_voltage_volts", "Voltage of a cell.", &["battery", "cell"])?;
+        let celsius =
+            self.gauge("cell_temperature_celsius", "Temperature of a cell.", &["battery", "cell"])?;
+        let adc = self.gauge(
+            "adc_voltage_volts",
+            "Voltage on a channel of the battery's analogue-digital converter.",
+            &["battery", "channel"],
+        )?;
+        for (_, battery, record) in fresh {
+            // Numbered as in the columns: cells from 01, channels from 0.
+            let cell = |i| format!("{:02}", i + 1);
+            set_each(&volts, battery, record.cell_v.map(|volts| volts.map(real)), cell)?;
+            set_each(&celsius, battery, record.cell_t.map(|t| t.map(f64::from)), cell)?;
+            set_each(&adc, battery, record.adc.map(|v| v.map(real)), |i| i.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Words are in labels, with the value 1.
+    fn words(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
+        let state = self.gauge(
+            "state_info",
+            "What the battery says of its state, in its words.",
+            &["battery", "errors", "system_state", "breaker", "charge_state"],
+        )?;
+        let names =
+            self.gauge("battery_info", "What people call the battery.", &["battery", "name"])?;
+        for (unit, battery, record) in fresh {
+            let words = [
+                battery,
+                record.errors.as_deref().unwrap_or_default(),
+                record.system_state.as_deref().unwrap_or_default(),
+                record.breaker.as_deref().unwrap_or_default(),
+                record.charge_state.as_deref().unwrap_or_default(),
+            ];
+            state.get_metric_with_label_values(&words)?.set(1.0);
+            for Battery { name, .. } in &unit.batteries {
+                names.get_metric_with_label_values(&[battery, name])?.set(1.0);
+            }
+        }
+        Ok(())
+    }
+
+    fn cell_bus(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
+        let bad_crc =
+            self.counter("bad_crc_total", "Bad frames on the bus of the cells.", &["battery"])?;
+        let parse_fail = self.counter(
+            "parse_fail_total",
+            "Unparsable frames on the bus of the cells.",
+            &["battery"],
+        )?;
+        let bad_vcell = self.counter(
+            "bad_vcell_total",
+            "Cell readings that the firmware rejected.",
+            &["battery"],
+        )?;
+        for (unit, battery, _) in fresh {
+            for Battery { cell_bus, .. } in &unit.batteries {
+                bad_crc.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_crc);
+                parse_fail.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.parse_fail);
+                bad_vcell.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_vcell);
+            }
+        }
+        Ok(())
+    }
+
+    /// These go by name: a battery that was never reached has no MCU ID yet.
+    fn connections(&self, status: &Status) -> Result<(), Error> {
+        let connected = self.gauge("connected", "Whether the battery is connected.", &["name"])?;
+        let redials = self.counter(
+            "redials_total",
+            "Times that the battery was dialled again since the start.",
+            &["name"],
+        )?;
+        let malformed = self.counter(
+            "malformed_lines_total",
+            "Lines of a known kind that could not be read.",
+            &["name"],
+        )?;
+        let rows = self.counter("rows_recorded_total", "Rows that were recorded.", &["name"])?;
+        for battery in &status.batteries {
+            let name = [&battery.name];
+            let up = f64::from(u8::from(battery.connection == Connection::Up));
+            connected.get_metric_with_label_values(&name)?.set(up);
+            redials.get_metric_with_label_values(&name)?.inc_by(battery.redials);
+            malformed.get_metric_with_label_values(&name)?.inc_by(battery.malformed_lines);
+            rows.get_metric_with_label_values(&name)?.inc_by(battery.rows);
+        }
+        Ok(())
+    }
+
+    fn storage(&self, status: &Status, kept: &Kept) -> Result<(), Error> {
+        let storage = &status.storage;
+        let known = |count: Option<u64>| count.map(|count| count as f64);
+        for (name, help, value) in [
+            (
+                "rows_only_in_memory",
+                "Rows that end with the process.",
+                known(Some(storage.only_in_memory)),
+            ),
+            ("rows_waiting", "Rows in the journal that wait for delivery.", known(kept.waiting)),
+            ("rows_set_aside", "Rows that the database refused.", known(kept.set_aside)),
+            (
+                "delivery_stuck",
+                "Whether rows wait for longer than three intervals, and none is taken.",
+                storage.delivery.as_ref().map(|d| f64::from(u8::from(status.is_stuck(d)))),
+            ),
+        ] {
+            let gauge = self.gauge(name, help, &[])?;
+            if let Some(value) = value {
+                gauge.get_metric_with_label_values::<&str>(&[])?.set(value);
+            }
+        }
+        let delivered =
+            self.counter("rows_delivered_total", "Rows that the database has taken.", &[])?;
+        if let Some(delivery) = &storage.delivery {
+            delivered.get_metric_with_label_values::<&str>(&[])?.inc_by(delivery.delivered);
+        }
+        let build = self.gauge("build_info", "The version of the listener.", &["version"])?;
+        build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
+        Ok(())
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
+        self.registered(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn registered<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, Error> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+fn set_each<const N: usize>(
+    gauge: &GaugeVec,
+    battery: &str,
+    values: [Option<f64>; N],
+    label: impl Fn(usize) -> String,
+) -> Result<(), Error> {
+    for (i, value) in values.into_iter().enumerate() {
+        if let Some(value) = value {
+            gauge.get_metric_with_label_values(&[battery, &label(i)])?.set(value);
+        }
+    }
+    Ok(())
+}
+
+/// The decimal number that the battery has said, which the nearest `f32` stands for.
+fn real(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}

@@ -1,0 +1,173 @@
+use std::borrow::Cow;
+
+/// What a response says unless it gives that header itself. `no-store`, since a reading that a
+/// browser kept would look fresh.
+const DEFAULTS: [(&str, &str); 4] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+];
+
+/// Headers that say how the message is cut, which is for this module alone to decide.
+const FRAMING: [&str; 4] = ["Connection", "Content-Length", "Content-Type", "Transfer-Encoding"];
+
+/// An answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Response {
+    /// 200 to 599.
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Cow<'static, [u8]>,
+    /// Further ones; they replace those that every response has. Control characters in a value
+    /// are left out.
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+impl Response {
+    pub(crate) fn new(
+        status: u16,
+        content_type: &'static str,
+        body: impl Into<Cow<'static, [u8]>>,
+    ) -> Self {
+        Self { status, content_type, body: body.into(), headers: vec![] }
+    }
+
+    /// A plain text that says the status in words, for a person who asks by hand.
+    pub(crate) fn plain(status: u16) -> Self {
+        let text = format!("{status} {}\n", reason(status));
+        Self::new(status, "text/plain; charset=utf-8", text.into_bytes())
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The head as it goes over the wire, up to and with the empty line.
+    pub(crate) fn head(&self, connection: &str) -> Vec<u8> {
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        if self.has_body() {
+            put(&mut head, "Content-Type", self.content_type);
+            put(&mut head, "Content-Length", &self.body.len().to_string());
+        }
+        put(&mut head, "Connection", connection);
+        for (name, value) in DEFAULTS {
+            if !self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
+                put(&mut head, name, value);
+            }
+        }
+        for (name, value) in &self.headers {
+            if !FRAMING.iter().any(|framing| framing.eq_ignore_ascii_case(name)) {
+                put(&mut head, name, value);
+            }
+        }
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
+
+    /// Whether HTTP lets a response of this status have a body.
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(self.status, 204 | 304)
+    }
+}
+
+/// Adds a header. A line break in the value, which may have come from a battery or a client, would
+/// start another one.
+fn put(head: &mut String, name: &str, value: &str) {
+    head.push_str(name);
+    head.push_str(": ");
+    head.extend(value.chars().filter(|character| !character.is_control()));
+    head.push_str("\r\n");
+}
+
+/// What people read; no program does.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "Other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(response: &Response) -> String {
+        String::from_utf8(response.head("close")).unwrap()
+    }
+
+    #[test]
+    fn every_response_is_guarded() {
+        let expected = "HTTP/1.1 404 Not Found\r\n\
+            Content-Type: text/plain; charset=utf-8\r\n\
+            Content-Length: 14\r\n\
+            Connection: close\r\n\
+            X-Content-Type-Options: nosniff\r\n\
+            Referrer-Policy: no-referrer\r\n\
+            Cache-Control: no-store\r\n\
+            Content-Security-Policy: default-src 'none'; frame-ancestors 'none'; \
+            base-uri 'none'; form-action 'none'\r\n\r\n";
+        assert_eq!(head(&Response::plain(404)), expected);
+    }
+
+    #[test]
+    fn a_response_may_replace_what_guards_it() {
+        let own = "default-src 'self'";
+        let response = Response::plain(200)
+            .with("content-security-policy", own)
+            .with("Cache-Control", "max-age=60");
+        let head = head(&response);
+        assert!(head.contains("\r\ncontent-security-policy: default-src 'self'\r\n"), "{head}");
+        assert!(head.contains("\r\nCache-Control: max-age=60\r\n"), "{head}");
+        assert!(!head.contains("no-store") && !head.contains("'none'"), "{head}");
+        assert!(head.contains("nosniff"), "{head}");
+    }
+
+    #[test]
+    fn no_value_starts_a_header_or_a_body() {
+        let value = "a\r\nSet-Cookie: x\n\r\n\0<b>é";
+        let head = head(&Response::plain(200).with("X-Errors", value));
+        assert!(head.contains("\r\nX-Errors: aSet-Cookie: x<b>é\r\n"), "{head}");
+        assert_eq!(head.matches("\r\n\r\n").count(), 1);
+    }
+
+    #[test]
+    fn the_framing_is_not_a_handlers_business() {
+        let response = Response::plain(200)
+            .with("content-length", "5")
+            .with("Transfer-Encoding", "chunked")
+            .with("Connection", "keep-alive");
+        assert_eq!(head(&response), head(&Response::plain(200)));
+    }
+
+    #[test]
+    fn where_there_can_be_no_body_none_is_announced() {
+        for status in [204, 304] {
+            let head = head(&Response::plain(status));
+            assert!(
+                !head.contains("\r\nContent-Length") && !head.contains("\r\nContent-Type"),
+                "{head}"
+            );
+        }
+    }
+}

@@ -1,0 +1,177 @@
+use std::{
+    env,
+    fs::File,
+    io::{Read, Seek},
+    iter,
+    net::TcpListener,
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+use super::{
+    super::{ACCEPT_PAUSE, STOP_LIMIT},
+    Client, Limits, PATIENCE, SLACK, pages, serve, serve_with, start, wait_for_threads,
+};
+
+/// Set for a process that may open few files only.
+const FEW_FILES: &str = "BLUENOVA_TEST_FEW_FILES";
+
+#[test]
+fn stopping_ends_all_connections_at_once() {
+    let server = serve(Limits::default());
+    let silent = Client::connect(&server);
+    let mut slow = Client::connect(&server);
+    slow.send("GET / HT");
+    let mut idle = Client::connect(&server);
+    idle.get("/");
+    let mut full = Client::connect(&server);
+    full.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    wait_for_threads(&server, 4);
+
+    let started = Instant::now();
+    server.stop();
+    assert!(started.elapsed() < STOP_LIMIT, "{:?}", started.elapsed());
+    for mut client in [silent, slow, idle, full] {
+        client.drain();
+    }
+}
+
+#[test]
+fn dropping_stops_and_so_does_any_kind_of_address() {
+    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
+        let Ok(listener) = TcpListener::bind(address) else {
+            assert!(address.starts_with('['), "only IPv6 may be missing");
+            continue;
+        };
+        let server = start(listener, Limits::default(), pages).unwrap();
+        let started = Instant::now();
+        drop(server);
+        assert!(started.elapsed() < STOP_LIMIT, "{address}");
+    }
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_page_that_hangs() {
+    let (started, starts) = mpsc::channel();
+    let (release, hold) = mpsc::channel::<()>();
+    let (ended, ends) = mpsc::channel();
+    let hold = Mutex::new(hold);
+    let server = serve_with(Limits::default(), move |request| {
+        started.send(()).unwrap();
+        _ = hold.lock().unwrap().recv();
+        ended.send(()).unwrap();
+        pages(request)
+    });
+    let mut client = Client::connect(&server);
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    starts.recv_timeout(PATIENCE).unwrap();
+    let stopping = Instant::now();
+    server.stop();
+    assert!(stopping.elapsed() < STOP_LIMIT + SLACK);
+    assert!(client.drain().is_empty());
+    drop(release);
+    ends.recv_timeout(PATIENCE).expect("it ends by itself");
+}
+
+#[test]
+fn stopping_does_not_wait_for_who_is_about_to_get_in() {
+    let limits = Limits { connections: 1, spared: PATIENCE * 2, ..Limits::default() };
+    let server = serve(limits);
+    let _first = Client::connect(&server);
+    wait_for_threads(&server, 1);
+    let mut second = Client::connect(&server);
+    let started = Instant::now();
+    server.stop();
+    assert!(started.elapsed() < STOP_LIMIT);
+    second.drain();
+}
+
+/// Runs [`few_files`] in a process of its own, since the limit is for the whole process.
+#[test]
+fn running_out_of_files_is_survived() {
+    let this = env::current_exe().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", r#"ulimit -n 40 && exec "$0" "$@""#])
+        .arg(this)
+        .args(["few_files", "--nocapture"])
+        .env(FEW_FILES, "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("survived"), "{said}");
+}
+
+#[test]
+fn few_files() {
+    if env::var_os(FEW_FILES).is_none() {
+        return;
+    }
+    log::set_logger(&Counter).unwrap();
+    log::set_max_level(LevelFilter::Warn);
+    let server = serve(Limits::default());
+    let mut statistics = File::open("/proc/self/stat").ok();
+    let mut files: Vec<_> = iter::from_fn(|| File::open("/dev/null").ok()).take(40).collect();
+    assert!(files.len() < 40, "the limit of files is not in force");
+
+    // Whoever takes the last one, it is soon the server that has none left.
+    let mut clients = vec![];
+    while MESSAGES.load(Ordering::Relaxed) == 0 {
+        files.pop().expect("it never ran out of files");
+        clients.extend(Client::try_connect(&server).ok());
+        thread::sleep(ACCEPT_PAUSE / 10);
+    }
+    let before = statistics.as_mut().map(processor_ticks);
+    thread::sleep(ACCEPT_PAUSE * 5);
+    if let (Some(before), Some(statistics)) = (before, &mut statistics) {
+        let ticks = processor_ticks(statistics) - before;
+        assert!(
+            ticks < 25,
+            "{ticks} ticks, of 100 a second at least: it was busy half of the time"
+        );
+    }
+    drop(files);
+    let mut last = Client::try_connect(&server).unwrap();
+    assert_eq!(last.get("/").status, 200);
+    assert_eq!(MESSAGES.load(Ordering::Relaxed), 1, "one for several failures");
+
+    clients.extend(iter::from_fn(|| Client::try_connect(&server).ok()));
+    let started = Instant::now();
+    server.stop();
+    assert!(started.elapsed() < STOP_LIMIT);
+    println!("survived");
+}
+
+/// The processor time of this process, where the system tells it in a file (Linux).
+fn processor_ticks(statistics: &mut File) -> u64 {
+    let mut text = String::new();
+    statistics.rewind().unwrap();
+    statistics.read_to_string(&mut text).unwrap();
+    let (_, fields) = text.rsplit_once(") ").unwrap();
+    fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+static MESSAGES: AtomicUsize = AtomicUsize::new(0);
+
+struct Counter;
+
+impl Log for Counter {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        MESSAGES.fetch_add(1, Ordering::Relaxed);
+        eprintln!("{}", record.args());
+    }
+
+    fn flush(&self) {}
+}

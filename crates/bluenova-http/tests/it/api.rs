@@ -1,0 +1,163 @@
+use std::time::Duration;
+
+use bluenova_http::{Connection, Latest};
+use bluenova_record::{PackRecord, Text};
+use serde_json::{Value, json};
+use time::macros::utc_datetime;
+
+use crate::support::{Listener, NORTH, SOUTH, record};
+
+#[test]
+fn both_batteries_and_their_bank() {
+    let listener = Listener::start();
+    let (code, answer) = listener.json("/api/batteries");
+    assert_eq!(code, 200);
+    assert_eq!(answer["time"], "2026-11-22T20:00:04.25Z");
+    assert_eq!(answer["interval_s"], 10.0);
+    assert_eq!(answer["stale_after_s"], 30.0);
+    let bank = json!({ "batteries": 2, "fresh": 2, "power_w": -4426.9, "soc": 63.0 });
+    assert_eq!(answer["bank"], bank);
+    let north = &answer["batteries"][0];
+    for (field, expected) in [
+        ("battery", json!("9F3C07B2")),
+        ("names", json!(["north"])),
+        ("addresses", json!(["north.example:9000/ws/"])),
+        ("connected", json!(true)),
+        ("trouble", Value::Null),
+        ("redials", json!(2)),
+        ("malformed_lines", json!(3)),
+        ("rows", json!(4)),
+        ("stale", json!(false)),
+        ("age_s", json!(4.3)),
+        ("power_w", json!(-2213.5)),
+        ("cell_mean_v", json!(3.314)),
+        ("cell_spread_mv", json!(45.0)),
+        ("cell_lowest", json!(16)),
+        ("cell_highest", json!(7)),
+    ] {
+        assert_eq!(north[field], expected, "{field}");
+    }
+    // Numbers are numbers, and those that the battery has said.
+    assert_eq!(north["latest"]["v_pack"].to_string(), "53.017");
+    assert_eq!(north["latest"]["cell_v"][6].to_string(), "3.338");
+    assert_eq!(north["latest"]["cell_v"][1], Value::Null);
+    assert_eq!(north["latest"]["errors"], "NONE");
+    assert_eq!(answer["batteries"][1]["battery"], "00000BAD");
+    assert_eq!(answer["problems"], json!([]));
+}
+
+#[test]
+fn what_is_stale_is_not_in_the_sum() {
+    let listener = Listener::start();
+    listener.change(|status| {
+        let south = &mut status.batteries[1];
+        south.latest.as_mut().unwrap().age = Duration::from_secs(303);
+        south.connection = Connection::Down { why: Some("connection refused".into()) };
+    });
+    let (_, answer) = listener.json("/api/batteries");
+    let bank = json!({ "batteries": 2, "fresh": 1, "power_w": -2213.5, "soc": 63.0 });
+    assert_eq!(answer["bank"], bank);
+    let south = &answer["batteries"][1];
+    assert_eq!((&south["stale"], &south["connected"]), (&json!(true), &json!(false)));
+    assert_eq!(south["trouble"], "connection refused");
+    let problem = "south: no data for 5 min 3 s, not connected: connection refused";
+    assert_eq!(answer["problems"], json!([problem]));
+}
+
+#[test]
+fn a_battery_under_two_addresses_is_one() {
+    let listener = Listener::start();
+    listener.change(|status| {
+        status.batteries[1].latest =
+            Some(Latest { record: record(NORTH), age: Duration::from_millis(1_000) });
+        status.batteries[0].connection = Connection::Down { why: None };
+    });
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(answer["bank"]["batteries"], 1);
+    assert_eq!(answer["batteries"].as_array().unwrap().len(), 1);
+    let both = &answer["batteries"][0];
+    assert_eq!(both["names"], json!(["north", "south"]));
+    assert_eq!((&both["connected"], &both["rows"]), (&json!(true), &json!(8)));
+    assert_eq!(both["age_s"], 1.0);
+}
+
+#[test]
+fn a_battery_that_only_the_journal_knows_is_stale() {
+    let mut listener = Listener::start();
+    let other = PackRecord::new(utc_datetime!(2026-11-22 19:59:59), 0x77);
+    listener.journal.append(&[record(NORTH), other]).unwrap();
+    listener.change(|status| status.batteries[1].latest = None);
+    let (_, answer) = listener.json("/api/batteries");
+    let ids: Vec<_> = (0..3).map(|i| answer["batteries"][i]["battery"].clone()).collect();
+    assert_eq!(ids, [json!("9F3C07B2"), Value::Null, json!("00000077")]);
+    let other = &answer["batteries"][2];
+    assert_eq!((&other["stale"], &other["names"]), (&json!(true), &json!([])));
+    assert_eq!(answer["bank"]["batteries"], 2);
+}
+
+#[test]
+fn rows_that_wait_are_counted() {
+    let mut listener = Listener::start();
+    listener.journal.append(&[record(NORTH), record(SOUTH)]).unwrap();
+    let mut outbox = listener.journal.outbox().unwrap();
+    outbox
+        .set_aside(&record(NORTH), "22003", "out of range", record(NORTH).insert_time_utc)
+        .unwrap();
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(answer["storage"]["waiting"], 2);
+    assert_eq!(answer["storage"]["set_aside"], 1);
+    assert_eq!(answer["storage"]["delivery"]["delivered"], 7);
+}
+
+#[test]
+fn health() {
+    let listener = Listener::start();
+    assert_eq!(listener.json("/healthz"), (200, json!({ "ok": true, "problems": [] })));
+
+    // One rule for all: older than three intervals.
+    listener.change(|status| {
+        status.batteries[0].latest.as_mut().unwrap().age = Duration::from_secs(30);
+        status.storage.delivery.as_mut().unwrap().waiting_for = Duration::from_secs(30);
+    });
+    assert_eq!(listener.json("/healthz").0, 200);
+
+    listener.change(|status| {
+        status.batteries[0].latest.as_mut().unwrap().age = Duration::from_secs(31);
+        status.batteries[1].latest = None;
+        let delivery = status.storage.delivery.as_mut().unwrap();
+        delivery.waiting_for = Duration::from_secs(7_265);
+        delivery.trouble = Some("connection refused".into());
+        status.storage.only_in_memory = 3;
+        status.storage.trouble = Some("disk full".into());
+    });
+    let problems = [
+        "north: no data for 31 s, though it is connected",
+        "south: no data yet, though it is connected",
+        "3 rows are in memory only: disk full",
+        "homeauto at localhost: has taken no row for 2 h 1 min: connection refused",
+    ];
+    assert_eq!(listener.json("/healthz"), (503, json!({ "ok": false, "problems": problems })));
+}
+
+#[test]
+fn markup_from_a_battery_stays_text() {
+    let listener = Listener::start();
+    let markup = "</script><img onerror=x>\"&\u{7}";
+    listener.change(|status| {
+        status.batteries[0].latest.as_mut().unwrap().record.errors = Some(Text::new(markup));
+    });
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(answer["batteries"][0]["latest"]["errors"], markup);
+    let (_, head, _) = listener.get("/api/batteries");
+    assert!(head.contains("X-Content-Type-Options: nosniff"), "{head}");
+}
+
+#[test]
+fn what_is_not_there() {
+    let listener = Listener::start();
+    for target in ["/nothing", "/api", "/api/batteries/", "/metrics/", "/api/batteries/9F3C07B2"] {
+        let (code, answer) = listener.json(target);
+        assert_eq!(code, 404, "{target}");
+        assert!(answer["error"].as_str().unwrap().contains(target), "{answer}");
+    }
+}

@@ -1,0 +1,173 @@
+use std::{
+    fs,
+    io::Write,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use bluenova_http::Connection;
+use bluenova_record::Text;
+use bluenova_test_support::wait_until;
+use serde_json::Value;
+
+use crate::support::{Listener, NORTH, get, record};
+
+#[test]
+fn base_units_and_labels() {
+    let mut listener = Listener::start();
+    listener.journal.append(&[record(NORTH)]).unwrap();
+    let (code, head, text) = listener.get("/metrics");
+    assert_eq!(code, 200);
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    for line in [
+        "# TYPE bluenova_pack_voltage_volts gauge",
+        "bluenova_pack_voltage_volts{battery=\"9F3C07B2\"} 53.017",
+        "bluenova_pack_current_amperes{battery=\"9F3C07B2\"} -41.75",
+        "bluenova_pack_temperature_celsius{battery=\"00000BAD\"} -3",
+        "bluenova_state_of_charge_ratio{battery=\"9F3C07B2\"} 0.63",
+        "bluenova_state_of_health_ratio{battery=\"9F3C07B2\"} 0.9725",
+        "bluenova_cell_voltage_volts{battery=\"9F3C07B2\",cell=\"07\"} 3.338",
+        "bluenova_cell_temperature_celsius{battery=\"9F3C07B2\",cell=\"07\"} 21",
+        "bluenova_last_sample_timestamp_seconds{battery=\"9F3C07B2\"} 1795377600",
+        "bluenova_breaker_closed{battery=\"9F3C07B2\"} 1",
+        "bluenova_errors_present{battery=\"9F3C07B2\"} 0",
+        "bluenova_bad_crc_total{battery=\"9F3C07B2\"} 5",
+        "bluenova_battery_info{battery=\"9F3C07B2\",name=\"north\"} 1",
+        "bluenova_connected{name=\"north\"} 1",
+        "bluenova_redials_total{name=\"north\"} 2",
+        "bluenova_malformed_lines_total{name=\"north\"} 3",
+        "bluenova_rows_recorded_total{name=\"north\"} 4",
+        "bluenova_rows_delivered_total 7",
+        "bluenova_rows_waiting 1",
+        "bluenova_rows_set_aside 0",
+        "bluenova_rows_only_in_memory 0",
+        "bluenova_delivery_stuck 0",
+    ] {
+        assert!(text.lines().any(|there| there == line), "{line} is missing in\n{text}");
+    }
+    // A cell of which nothing is known has no series.
+    assert!(!text.contains("cell=\"02\""), "{text}");
+}
+
+#[test]
+fn a_stale_battery_has_no_series() {
+    let listener = Listener::start();
+    listener.change(|status| {
+        status.batteries[0].latest.as_mut().unwrap().age = Duration::from_secs(31);
+        status.batteries[0].connection = Connection::Down { why: None };
+    });
+    let (_, _, text) = listener.get("/metrics");
+    assert!(!text.contains("9F3C07B2"), "{text}");
+    assert!(text.contains("battery=\"00000BAD\""), "{text}");
+    assert!(text.contains("bluenova_connected{name=\"north\"} 0\n"), "{text}");
+}
+
+/// Words from a battery and the command line, and one battery under two addresses.
+#[test]
+fn promtool_has_nothing_to_say() {
+    let mut listener = Listener::start();
+    listener.journal.append(&[record(NORTH)]).unwrap();
+    check(&listener);
+    listener.change(|status| {
+        let latest = status.batteries[0].latest.as_mut().unwrap();
+        latest.record.errors = Some(Text::new("a \"quote\" \\ and {x=\"1\"}\nb"));
+        status.batteries[0].name = "böse \"} 1\\".into();
+        status.batteries[1].latest = status.batteries[0].latest.clone();
+    });
+    check(&listener);
+    listener.change(|status| {
+        status.batteries.clear();
+        status.storage.delivery = None;
+    });
+    check(&listener);
+}
+
+fn check(listener: &Listener) {
+    let (_, _, text) = listener.get("/metrics");
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is in Debian's package prometheus, which ./test installs");
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    assert!(said.status.success(), "{said:?}\n{text}");
+    assert!(said.stdout.is_empty() && said.stderr.is_empty(), "{said:?}\n{text}");
+}
+
+#[test]
+fn prometheus_scrapes_it() {
+    let listener = Listener::start();
+    let prometheus = Prometheus::start(listener.address());
+    let cell = "bluenova_cell_voltage_volts{battery=\"9F3C07B2\",cell=\"07\"}";
+    wait_until("Prometheus has the cell", Duration::from_secs(30), || {
+        prometheus.query(cell).as_deref() == Some("3.338")
+    });
+    assert_eq!(prometheus.query("up").as_deref(), Some("1"));
+    assert_eq!(prometheus.query("sum(bluenova_rows_recorded_total)").as_deref(), Some("8"));
+
+    // A battery that goes stale is gone, not frozen.
+    listener.change(|status| {
+        status.batteries[0].latest.as_mut().unwrap().age = Duration::from_secs(31);
+    });
+    wait_until("Prometheus has let go of it", Duration::from_secs(30), || {
+        prometheus.query(cell).is_none()
+    });
+}
+
+/// A Prometheus that scrapes one address twice a second.
+struct Prometheus {
+    process: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    fn start(target: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("prometheus.yml");
+        fs::write(
+            &config,
+            format!(
+                "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
+                 scrape_configs: [{{job_name: bluenova, static_configs: [{{targets: ['{target}']}}]}}]\n"
+            ),
+        )
+        .unwrap();
+        // It can't choose a port by itself; this one was free a moment ago.
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let process = Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .expect("Debian's package prometheus is needed, which ./test installs");
+        let prometheus = Self { process, address, _folder: folder };
+        wait_until("Prometheus listens", Duration::from_secs(30), || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
+        prometheus
+    }
+
+    /// The value of the one series that `query` finds.
+    fn query(&self, query: &str) -> Option<String> {
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let (_, _, body) = get(self.address, &format!("/api/v1/query?query={encoded}"));
+        let answer: Value = serde_json::from_str(&body).ok()?;
+        Some(answer["data"]["result"][0]["value"][1].as_str()?.to_owned())
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
