@@ -4,6 +4,7 @@
 //! [`Status`] is what the listener knows of itself at one moment; [`start`] asks for one at each
 //! request, reads the past from the journal, and serves both. Nothing that a client sends changes
 //! anything, and whatever clients do costs neither the recording nor each other much.
+//! [`history`] and [`plots`] say what a journal knows of a battery's past.
 //!
 //! ```no_run
 //! use std::net::TcpListener;
@@ -21,7 +22,12 @@
 
 mod api;
 mod bank;
+mod downsample;
+mod error;
+mod history;
 mod metrics;
+mod plots;
+mod query;
 mod routes;
 mod serve;
 mod status;
@@ -31,6 +37,9 @@ use std::net::TcpListener;
 
 use serve::Limits;
 
+pub use error::HistoryError;
+pub use history::{History, history};
+pub use plots::{Plots, plots};
 pub use serve::Server;
 pub use status::{Battery, CellBus, Connection, Delivery, Latest, Status, Storage, duration};
 

@@ -1,4 +1,4 @@
-//! A real server on a free port, asked over real sockets.
+//! What the crate says of a journal, and a real server on a free port, asked over real sockets.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -7,5 +7,8 @@
 )]
 
 mod api;
+mod history;
 mod metrics;
+mod plots;
+mod rows;
 mod support;

@@ -1,0 +1,322 @@
+//! Many rows in few stretches of time, without losing a peak.
+//!
+//! Rows come in the order of time, once. What is kept grows with the stretches that have rows, not
+//! with the rows.
+
+use time::{Duration, UtcDateTime};
+
+/// Microseconds since 1970: what rows have, and what is quick to compute with.
+pub(crate) fn micros(time: UtcDateTime) -> i64 {
+    time.unix_timestamp() * 1_000_000 + i64::from(time.microsecond())
+}
+
+/// Equal stretches of time, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretches {
+    /// Microseconds since 1970.
+    start: i64,
+    /// Microseconds.
+    length: i64,
+}
+
+impl Stretches {
+    /// `from` to `to` in at most `most` stretches.
+    pub(crate) fn dividing(from: UtcDateTime, to: UtcDateTime, most: u32) -> Self {
+        Self { start: micros(from), length: length(from, to, most) }
+    }
+
+    /// As [`dividing`](Self::dividing), and one more, since they begin at multiples of their length.
+    /// A plot that is drawn again a little later has the same rows in the same stretch: its lines
+    /// move to the left and don't tremble.
+    pub(crate) fn aligned(from: UtcDateTime, to: UtcDateTime, most: u32) -> Self {
+        let length = length(from, to, most);
+        Self { start: micros(from).div_euclid(length) * length, length }
+    }
+
+    fn index_of(self, micros: i64) -> i64 {
+        (micros - self.start).div_euclid(self.length)
+    }
+
+    fn start_of(self, index: i64) -> UtcDateTime {
+        let start = Duration::microseconds(self.start + index * self.length);
+        UtcDateTime::UNIX_EPOCH.saturating_add(start)
+    }
+}
+
+/// Microseconds of a stretch, rounded up: one more stretch than asked for would be too many.
+fn length(from: UtcDateTime, to: UtcDateTime, most: u32) -> i64 {
+    let (all, most) = (micros(to) - micros(from), i64::from(most.max(1)));
+    (all / most + i64::from(all % most != 0)).max(1)
+}
+
+/// The stretches that have rows: which, and how many rows.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    stretches: Stretches,
+    current: Option<i64>,
+    /// The start of each stretch; of one with a single row, the row's own time.
+    pub(crate) times: Vec<UtcDateTime>,
+    /// How many rows are in each.
+    pub(crate) rows: Vec<u32>,
+}
+
+impl Filled {
+    pub(crate) fn new(stretches: Stretches) -> Self {
+        Self { stretches, current: None, times: vec![], rows: vec![] }
+    }
+
+    /// Counts a row, and says whether it is the first one of its stretch.
+    pub(crate) fn count(&mut self, time: UtcDateTime) -> bool {
+        let index = self.stretches.index_of(micros(time));
+        if self.current != Some(index) {
+            self.current = Some(index);
+            self.times.push(time);
+            self.rows.push(1);
+            return true;
+        }
+        if let (Some(shown), Some(rows)) = (self.times.last_mut(), self.rows.last_mut()) {
+            *shown = self.stretches.start_of(index);
+            *rows += 1;
+        }
+        false
+    }
+}
+
+/// The lowest and the highest one of some values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Extremes<T> {
+    pub(crate) low: T,
+    pub(crate) high: T,
+}
+
+/// What can be lower or higher.
+pub(crate) trait Height: Copy {
+    fn height(self) -> f32;
+}
+
+impl Height for f32 {
+    fn height(self) -> f32 {
+        self
+    }
+}
+
+impl<T: Height> Extremes<T> {
+    /// The extremes of `known`, if any, `low` and `high`.
+    ///
+    /// Of several that are equally low the first one is kept, of several that are equally high the
+    /// last one, so that what stays the same spans the stretch.
+    pub(crate) fn widened(known: Option<Self>, low: T, high: T) -> Self {
+        let Some(known) = known else { return Self { low, high } };
+        Self {
+            low: if low.height() < known.low.height() { low } else { known.low },
+            high: if high.height() >= known.high.height() { high } else { known.high },
+        }
+    }
+}
+
+/// A value, and when it was so.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Point {
+    /// Microseconds since 1970.
+    pub(crate) time: i64,
+    pub(crate) value: f32,
+    /// How many gaps are before it: a line goes from one point to the next in the same run only.
+    run: u32,
+}
+
+impl Height for Point {
+    fn height(self) -> f32 {
+        self.value
+    }
+}
+
+/// How a value went: its extremes in each stretch that has rows, and where there are gaps.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    /// Microseconds without a value from which on there is a gap.
+    longest_pause: i64,
+    last: Option<i64>,
+    run: u32,
+    stretches: Vec<Option<Extremes<Point>>>,
+}
+
+impl Trace {
+    /// A trace that breaks where there was no value for longer than `longest_pause`.
+    pub(crate) fn new(longest_pause: Duration) -> Self {
+        let longest_pause = i64::try_from(longest_pause.whole_microseconds()).unwrap_or(i64::MAX);
+        Self { longest_pause, last: None, run: 0, stretches: vec![] }
+    }
+
+    /// The rows that follow are in another stretch.
+    pub(crate) fn open_stretch(&mut self) {
+        self.stretches.push(None);
+    }
+
+    /// What a row has. What is no number was never known.
+    pub(crate) fn add(&mut self, time: i64, value: Option<f32>) {
+        self.add_range(time, value, value);
+    }
+
+    /// What a row has, where it has two values.
+    pub(crate) fn add_range(&mut self, time: i64, low: Option<f32>, high: Option<f32>) {
+        let (Some(low), Some(high), Some(stretch)) = (low, high, self.stretches.last_mut()) else {
+            return;
+        };
+        if !(low.is_finite() && high.is_finite()) {
+            return;
+        }
+        if self.last.is_some_and(|last| time - last > self.longest_pause) {
+            self.run += 1;
+        }
+        self.last = Some(time);
+        let point = |value| Point { time, value, run: self.run };
+        *stretch = Some(Extremes::widened(*stretch, point(low), point(high)));
+    }
+
+    /// The extremes in each stretch; `None` where a stretch has rows, but none with a value.
+    pub(crate) fn stretches(&self) -> &[Option<Extremes<Point>>] {
+        &self.stretches
+    }
+
+    /// The extremes of all.
+    pub(crate) fn extremes(&self) -> Option<Extremes<f32>> {
+        self.stretches.iter().flatten().fold(None, |known, stretch| {
+            Some(Extremes::widened(known, stretch.low.value, stretch.high.value))
+        })
+    }
+
+    /// Both extremes of each stretch in the order of time, and where there is one value only, that.
+    pub(crate) fn points(&self) -> Vec<Point> {
+        let in_order = |extremes: &Extremes<Point>| {
+            let Extremes { low, high } = *extremes;
+            if low.time <= high.time { [low, high] } else { [high, low] }
+        };
+        let mut points: Vec<_> = self.stretches.iter().flatten().flat_map(in_order).collect();
+        points.dedup();
+        points
+    }
+
+    /// The [`points`](Self::points) between each two gaps.
+    pub(crate) fn lines(points: &[Point]) -> impl Iterator<Item = &[Point]> {
+        points.chunk_by(|one, next| one.run == next.run)
+    }
+
+    /// The extremes of the stretches between each two gaps.
+    pub(crate) fn bands(&self) -> Vec<Vec<Extremes<Point>>> {
+        let stretches: Vec<_> = self.stretches.iter().flatten().copied().collect();
+        let bands = stretches.chunk_by(|one, next| one.low.run == next.low.run);
+        bands.map(<[_]>::to_vec).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::utc_datetime;
+
+    use super::*;
+
+    const START: UtcDateTime = utc_datetime!(2026-01-01 00:00:03.5);
+    const SECOND: i64 = 1_000_000;
+
+    fn after(seconds: i64) -> UtcDateTime {
+        START + Duration::seconds(seconds)
+    }
+
+    /// A trace of one value every ten seconds, in stretches of a minute.
+    fn trace(values: &[Option<f32>]) -> Trace {
+        let mut filled = Filled::new(Stretches::dividing(START, after(600), 10));
+        let mut trace = Trace::new(Duration::seconds(30));
+        for (value, seconds) in values.iter().zip((0..).step_by(10)) {
+            if filled.count(after(seconds)) {
+                trace.open_stretch();
+            }
+            trace.add(micros(after(seconds)), *value);
+        }
+        trace
+    }
+
+    /// The points of each line: seconds since the start, and values.
+    fn lines(trace: &Trace) -> Vec<Vec<(i64, f32)>> {
+        let place = |point: &Point| ((point.time - micros(START)) / SECOND, point.value);
+        let points = trace.points();
+        Trace::lines(&points).map(|line| line.iter().map(place).collect()).collect()
+    }
+
+    #[test]
+    fn there_are_no_more_stretches_than_asked_for() {
+        for (seconds, most) in [(1, 1), (1, 7), (3600, 500), (86_400, 10_000), (86_401, 7)] {
+            let stretches = Stretches::dividing(START, after(seconds), most);
+            let last = after(seconds) - Duration::MICROSECOND;
+            assert_eq!(stretches.index_of(micros(START)), 0);
+            assert!(stretches.index_of(micros(last)) < most.into(), "{seconds} s in {most}");
+        }
+    }
+
+    #[test]
+    fn aligned_stretches_stay_where_they_are() {
+        let at = |shift| Stretches::aligned(after(shift), after(shift + 600), 10);
+        let start_of =
+            |stretches: Stretches| stretches.start_of(stretches.index_of(micros(after(300))));
+        assert_eq!(start_of(at(0)), utc_datetime!(2026-01-01 00:05:00));
+        for shift in 1..60 {
+            assert_eq!(start_of(at(shift)), start_of(at(0)));
+        }
+    }
+
+    #[test]
+    fn a_stretch_begins_where_it_does_but_a_single_row_where_it_is() {
+        let mut filled = Filled::new(Stretches::dividing(START, after(600), 10));
+        let firsts: Vec<_> = [5, 10, 130, 190, 240].map(|s| filled.count(after(s))).to_vec();
+        assert_eq!(firsts, [true, false, true, true, true]);
+        assert_eq!(filled.rows, [2, 1, 1, 1]);
+        assert_eq!(filled.times, [0, 130, 190, 240].map(after));
+    }
+
+    #[test]
+    fn lowest_and_highest_values_are_in_their_true_order() {
+        let values = [1.0, 5.0, 3.0, -2.0, 4.0, 3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 7.0].map(Some);
+        let expected = vec![(10, 5.0), (30, -2.0), (60, 2.0), (110, 2.0), (120, 7.0)];
+        assert_eq!(lines(&trace(&values)), [expected]);
+    }
+
+    #[test]
+    fn a_line_breaks_where_nothing_is_known_for_longer_than_it_may() {
+        let known = Some(1.0);
+        for (values, expected) in [
+            (vec![], vec![]),
+            (vec![None; 20], vec![]),
+            (vec![known], vec![vec![0]]),
+            (vec![known, None, None, known], vec![vec![0, 30]]),
+            (vec![known, None, None, None, known], vec![vec![0], vec![40]]),
+            (
+                vec![known, Some(f32::NAN), Some(f32::INFINITY), None, known],
+                vec![vec![0], vec![40]],
+            ),
+            // From one stretch to another.
+            (
+                vec![known, known, None, None, None, None, None, known, None, None, None, known],
+                vec![vec![0, 10], vec![70], vec![110]],
+            ),
+        ] {
+            let lines = lines(&trace(&values));
+            let times: Vec<Vec<_>> =
+                lines.iter().map(|line| line.iter().map(|(time, _)| *time).collect()).collect();
+            assert_eq!(times, expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_band_breaks_with_its_lines() {
+        let mut trace = Trace::new(Duration::seconds(30));
+        for seconds in [0, 30, 60, 100, 130] {
+            trace.open_stretch();
+            trace.add_range(seconds * SECOND, Some(-1.0), Some(seconds as f32));
+            trace.add_range(seconds * SECOND, Some(-1.0), None);
+        }
+        let bands = trace.bands();
+        let highs: Vec<Vec<_>> =
+            bands.iter().map(|band| band.iter().map(|e| e.high.value).collect()).collect();
+        assert_eq!(highs, [vec![0.0, 30.0, 60.0], vec![100.0, 130.0]]);
+        assert_eq!(trace.extremes(), Some(Extremes { low: -1.0, high: 130.0 }));
+    }
+}

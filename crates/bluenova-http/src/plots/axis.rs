@@ -1,0 +1,345 @@
+//! The axes: time in a time zone, and values from one round number to another.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use plotters::coord::ranged1d::{
+    KeyPointHint, KeyPointWeight, NoDefaultFormatting, Ranged, ValueFormatter,
+};
+use time::UtcDateTime;
+
+use crate::downsample::micros;
+
+/// Minutes between two labels of the time axis.
+const STEPS: [i64; 13] = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, DAY, 2 * DAY];
+const DAY: i64 = 24 * 60;
+
+/// Minutes that every label's distance from an hour of UTC is a multiple of, since the steps are
+/// and the offsets of time zones are of 15 minutes.
+const STRIDE: i64 = 5;
+
+/// The part of a step by which a value may be beyond a line: 3.3 as the nearest `f32` isn't quite 3.3.
+const HAIR: f64 = 1e-3;
+
+const MINUTE: i64 = 60_000_000;
+
+/// Time, in microseconds since 1970, with labels at round times of a time zone.
+#[derive(Clone, Debug)]
+pub(crate) struct TimeAxis {
+    range: Range<i64>,
+    zone: TimeZone,
+    labelled: Vec<i64>,
+}
+
+impl TimeAxis {
+    /// An axis with `labels` labels at most.
+    pub(crate) fn new(from: UtcDateTime, to: UtcDateTime, zone: TimeZone, labels: usize) -> Self {
+        let range = micros(from)..micros(to);
+        let minutes = (range.end - range.start) / MINUTE;
+        // Some are far too close, which is known without counting.
+        let steps = STEPS.iter().filter(|step| minutes / **step <= labels as i64);
+        let mut all = steps.map(|step| labelled(&range, &zone, *step));
+        let labelled = all.find(|labelled| labelled.len() <= labels).unwrap_or_default();
+        Self { labelled, range, zone }
+    }
+
+    /// Which time it shows: the zone's name, and its abbreviations within the range.
+    pub(crate) fn name(&self) -> String {
+        let abbreviation = |micros| {
+            let info = self.zone.to_offset_info(timestamp(micros));
+            info.abbreviation().to_owned()
+        };
+        let (first, last) = (abbreviation(self.range.start), abbreviation(self.range.end));
+        let in_use = if first == last { last } else { format!("{first}, then {last}") };
+        match self.zone.iana_name() {
+            Some(name) if name != in_use => format!("{name} ({in_use})"),
+            _ => in_use,
+        }
+    }
+
+    fn local(&self, micros: i64) -> DateTime {
+        self.zone.to_datetime(timestamp(micros))
+    }
+}
+
+/// Where the time of day is a multiple of `step` minutes; for days, where each of them begins, be
+/// it at 01:00 because the clocks are put forward at midnight.
+///
+/// An hour that comes twice is labelled twice, one that is left out not at all.
+fn labelled(range: &Range<i64>, zone: &TimeZone, step: i64) -> Vec<i64> {
+    let stride = step.min(STRIDE) * MINUTE;
+    let local = |micros| zone.to_datetime(timestamp(micros));
+    let is_round = |micros: &i64| {
+        let here = local(*micros);
+        let day = here.date();
+        let starts_day = day != local(micros - stride).date();
+        if step >= DAY {
+            let days = day.since(jiff::civil::date(1970, 1, 1)).map_or(0, |span| span.get_days());
+            return starts_day && i64::from(days) % (step / DAY) == 0;
+        }
+        let minutes = i64::from(here.hour()) * 60 + i64::from(here.minute());
+        starts_day || (minutes % step == 0 && here.second() == 0)
+    };
+    let first = (range.start + stride - 1).div_euclid(stride);
+    let last = range.end.div_euclid(stride);
+    (first..=last).map(|n| n * stride).filter(is_round).collect()
+}
+
+/// Times beyond the years that time zones are known for are those at their end.
+fn timestamp(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
+}
+
+impl Ranged for TimeAxis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = i64;
+
+    fn map(&self, value: &i64, (start, end): (i32, i32)) -> i32 {
+        let part = (value - self.range.start) as f64 / (self.range.end - self.range.start) as f64;
+        start + (part * f64::from(end - start)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<i64> {
+        bold(&hint, &self.labelled)
+    }
+
+    fn range(&self) -> Range<i64> {
+        self.range.clone()
+    }
+}
+
+impl ValueFormatter<i64> for TimeAxis {
+    fn format_ext(&self, value: &i64) -> String {
+        let here = self.local(*value);
+        if here.date() == self.local(value - MINUTE).date() {
+            return format!("{:02}:{:02}", here.hour(), here.minute());
+        }
+        // Where a day begins, which is said rather than that it does so at midnight.
+        here.strftime("%-d %b").to_string()
+    }
+}
+
+/// Values with a unit, from one round number to another.
+#[derive(Clone, Debug)]
+pub(crate) struct ValueAxis {
+    unit: &'static str,
+    labelled: Vec<f64>,
+    decimals: usize,
+    /// What has to be on it.
+    low: f64,
+    high: f64,
+}
+
+impl ValueAxis {
+    /// An axis that `low` to `high` fit on, and that is divided into `parts` equal parts.
+    ///
+    /// Two such axes of as many parts share their lines.
+    pub(crate) fn covering(low: f64, high: f64, parts: u8, unit: &'static str) -> Self {
+        // Next to huge numbers a float has no room for small differences.
+        let span = (high - low).max(low.abs().max(high.abs()) * 1e-6).max(1e-3);
+        let parts = f64::from(parts);
+        let mut step = round_up(span / parts);
+        let mut first = (low / step + HAIR).floor();
+        // Beginning at a multiple may take more than was reckoned.
+        while (first + parts + HAIR) * step < high {
+            step = round_up(step * 1.01);
+            first = (low / step + HAIR).floor();
+        }
+        let labelled: Vec<_> = (0..=parts as u8).map(|n| (first + f64::from(n)) * step).collect();
+        let is_whole = |digits: &i32| {
+            let scaled = step * 10_f64.powi(*digits);
+            (scaled - scaled.round()).abs() < 1e-6 * scaled
+        };
+        let decimals = (0..6).find(is_whole).unwrap_or(6);
+        Self { unit, labelled, decimals: decimals as usize, low, high }
+    }
+
+    /// An axis with nothing on it.
+    pub(crate) fn none() -> Self {
+        Self { unit: "", labelled: vec![], decimals: 0, low: 0.0, high: 1.0 }
+    }
+
+    /// The part of it that is between the lowest and the highest value.
+    pub(crate) fn used(&self) -> f64 {
+        let (first, last) = self.ends();
+        (self.high - self.low) / (last - first)
+    }
+
+    fn ends(&self) -> (f64, f64) {
+        (
+            self.labelled.first().copied().unwrap_or(0.0),
+            self.labelled.last().copied().unwrap_or(1.0),
+        )
+    }
+}
+
+/// The next one of …, 0.5, 1, 2, 2.5, 5, 10, ….
+fn round_up(step: f64) -> f64 {
+    let magnitude = 10_f64.powf(step.log10().floor());
+    let rounds = [1.0, 2.0, 2.5, 5.0, 10.0];
+    let round = rounds.into_iter().find(|round| round * magnitude >= step * (1.0 - HAIR));
+    round.unwrap_or(10.0) * magnitude
+}
+
+impl Ranged for ValueAxis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
+        let (first, last) = self.ends();
+        start + ((value - first) / (last - first) * f64::from(end - start)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        bold(&hint, &self.labelled)
+    }
+
+    fn range(&self) -> Range<f64> {
+        let (first, last) = self.ends();
+        first..last
+    }
+}
+
+impl ValueFormatter<f64> for ValueAxis {
+    fn format_ext(&self, value: &f64) -> String {
+        let number = if value.abs() < 1e5 {
+            format!("{value:.*}", self.decimals)
+        } else {
+            format!("{value:.0e}")
+        };
+        // -0 is 0, and a minus is as wide as a plus.
+        let digits = number.trim_start_matches('-');
+        let is_zero = digits.chars().all(|c| matches!(c, '0' | '.'));
+        let sign = if number.len() > digits.len() && !is_zero { "\u{2212}" } else { "" };
+        format!("{sign}{digits} {}", self.unit)
+    }
+}
+
+/// plotters asks for fine lines between the labelled ones, too: there are none.
+fn bold<T: Copy>(hint: &impl KeyPointHint, labelled: &[T]) -> Vec<T> {
+    match hint.weight() {
+        KeyPointWeight::Bold => labelled.to_vec(),
+        KeyPointWeight::Any => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::utc_datetime;
+
+    use super::*;
+
+    fn labels(from: UtcDateTime, to: UtcDateTime, zone: &str, most: usize) -> Vec<String> {
+        let axis = TimeAxis::new(from, to, TimeZone::get(zone).unwrap(), most);
+        axis.labelled.iter().map(|micros| axis.format_ext(micros)).collect()
+    }
+
+    #[test]
+    fn times_are_round_where_the_battery_is() {
+        let to = utc_datetime!(2026-11-22 19:07:31);
+        let ago = |hours| to - time::Duration::hours(hours);
+        for (from, zone, most, expected) in [
+            (ago(1), "UTC", 5, "18:15 18:30 18:45 19:00"),
+            (ago(1), "UTC", 7, "18:10 18:20 18:30 18:40 18:50 19:00"),
+            (ago(1), "Asia/Kathmandu", 5, "23_Nov 00:15 00:30 00:45"),
+            (ago(6), "Asia/Kathmandu", 5, "20:00 22:00 23_Nov"),
+            (ago(6), "America/New_York", 4, "10:00 12:00 14:00"),
+            (ago(24), "Europe/Berlin", 4, "22_Nov 06:00 12:00 18:00"),
+            (ago(24), "Europe/Berlin", 3, "22_Nov 12:00"),
+            (ago(7 * 24), "Europe/Berlin", 7, "16_Nov 17_Nov 18_Nov 19_Nov 20_Nov 21_Nov 22_Nov"),
+            (ago(7 * 24), "Europe/Berlin", 3, "17_Nov 19_Nov 21_Nov"),
+        ] {
+            let got = labels(from, to, zone, most)
+                .iter()
+                .map(|s| s.replace(' ', "_"))
+                .collect::<Vec<_>>();
+            assert_eq!(got.join(" "), expected, "{zone}, {most} labels since {from}");
+        }
+    }
+
+    #[test]
+    fn clocks_that_are_changed_change_the_labels() {
+        for (from, to, zone, expected) in [
+            // Put back at 03:00: an hour comes twice.
+            (
+                utc_datetime!(2026-10-24 22:30),
+                utc_datetime!(2026-10-25 02:30),
+                "Europe/Berlin",
+                "01:00 02:00 02:00 03:00",
+            ),
+            // Put forward at 02:00: an hour is left out.
+            (
+                utc_datetime!(2026-03-28 23:30),
+                utc_datetime!(2026-03-29 03:30),
+                "Europe/Berlin",
+                "01:00 03:00 04:00 05:00",
+            ),
+            // Put forward at 00:00: the day begins at 01:00.
+            (
+                utc_datetime!(2026-03-08 02:30),
+                utc_datetime!(2026-03-08 06:30),
+                "America/Havana",
+                "22:00 23:00 8_Mar 02:00",
+            ),
+        ] {
+            let labels: Vec<_> =
+                labels(from, to, zone, 6).iter().map(|label| label.replace(' ', "_")).collect();
+            assert_eq!(labels.join(" "), expected, "{zone}, {from}");
+        }
+    }
+
+    #[test]
+    fn days_begin_at_midnight_before_and_after_the_change() {
+        let (from, to) = (utc_datetime!(2026-10-23 12:00), utc_datetime!(2026-10-27 12:00));
+        let axis = TimeAxis::new(from, to, TimeZone::get("Europe/Berlin").unwrap(), 4);
+        let midnights = [
+            utc_datetime!(2026-10-23 22:00),
+            utc_datetime!(2026-10-24 22:00),
+            utc_datetime!(2026-10-25 23:00),
+            utc_datetime!(2026-10-26 23:00),
+        ];
+        assert_eq!(axis.labelled, midnights.map(micros));
+        assert_eq!(axis.name(), "Europe/Berlin (CEST, then CET)");
+    }
+
+    #[test]
+    fn values_are_labelled_at_round_numbers() {
+        let nearest = |value: f32| f64::from(value);
+        for (low, high, parts, unit, expected) in [
+            (0.0, 100.0, 2, "%", "0 %, 50 %, 100 %"),
+            (-90.0, 75.0, 4, "A", "−100 A, −50 A, 0 A, 50 A, 100 A"),
+            (nearest(3.3), nearest(3.4), 4, "V", "3.300 V, 3.325 V, 3.350 V, 3.375 V, 3.400 V"),
+            (3.29, 3.34, 2, "V", "3.25 V, 3.30 V, 3.35 V"),
+            (52.8, 53.2, 4, "V", "52.8 V, 52.9 V, 53.0 V, 53.1 V, 53.2 V"),
+            (-0.1, 0.1, 2, "A", "−0.1 A, 0.0 A, 0.1 A"),
+            (0.0, 1e30, 2, "V", "0 V, 5e29 V, 1e30 V"),
+        ] {
+            let axis = ValueAxis::covering(low, high, parts, unit);
+            let labels: Vec<_> = axis.labelled.iter().map(|value| axis.format_ext(value)).collect();
+            assert_eq!(labels.join(", "), expected, "{low} to {high}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_float_can_hold_is_on_the_axis() {
+        let values = [0.0, 1.0, 3.313, 53.017, 8_388_607.0, f32::MIN_POSITIVE, f32::MAX];
+        let values: Vec<_> = values.iter().flat_map(|v| [-f64::from(*v), f64::from(*v)]).collect();
+        for low in &values {
+            for high in values.iter().filter(|high| low <= high) {
+                for parts in 2..8 {
+                    let axis = ValueAxis::covering(*low, *high, parts, "V");
+                    let hair = (high - low).abs().max(low.abs() * 1e-6).max(1e-3) * HAIR;
+                    let (first, last) = axis.ends();
+                    assert!(
+                        first <= low + hair && high - hair <= last,
+                        "{low} to {high}: {axis:?}"
+                    );
+                    assert_eq!(axis.labelled.len(), usize::from(parts) + 1);
+                    assert!((0..=1000).contains(&axis.map(low, (0, 1000))), "{low} to {high}");
+                }
+            }
+        }
+    }
+}

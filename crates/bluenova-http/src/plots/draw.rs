@@ -1,0 +1,438 @@
+//! From curves to SVG.
+
+use std::io;
+
+use plotters::chart::DualCoordChartContext;
+use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::drawing::DrawingAreaErrorKind;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use serde::Serialize;
+
+use super::axis::{TimeAxis, ValueAxis};
+use super::palette::Palette;
+use crate::downsample::{Extremes, Point, Trace};
+
+pub(crate) type Error = DrawingAreaErrorKind<io::Error>;
+
+type Drawing<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a, 'b> = DualCoordChartContext<
+    'a,
+    SVGBackend<'b>,
+    Cartesian2d<TimeAxis, ValueAxis>,
+    Cartesian2d<TimeAxis, ValueAxis>,
+>;
+
+/// plotters rounds to whole units; four to a pixel keep slow curves from having stairs.
+const UNITS: i32 = 4;
+
+/// Pixels beside the plotting area: the same in all plots, so that they stand in line.
+const LEFT: u32 = 58;
+const RIGHT: u32 = 54;
+/// Pixels above a panel: half of its topmost label, and of the lowest one of the panel above it.
+const ABOVE: u32 = 16;
+/// Pixels below the last panel, for times and for the name of the zone.
+const BELOW: u32 = 40;
+/// Pixels from one row of the legend to the next.
+const LEGEND_ROW: u32 = 19;
+/// Pixels between two entries of the legend.
+const LEGEND_GAP: u32 = 16;
+/// Pixels of a mark in the legend; of each one where there are many.
+const MARK: u32 = 14;
+const SMALL_MARK: u32 = 5;
+/// Pixels from one line of the mesh to the next, at least.
+const LINES: u32 = 30;
+/// Pixels that a label of the time axis takes, with the space around it.
+const TIME_LABEL: u32 = 52;
+
+const TEXT: f64 = 12.0;
+/// Pixels of a character; what the browser's font really takes nobody knows here.
+const CHARACTER: f64 = 0.56 * TEXT;
+
+/// A plot: one panel below the other, with the time axis in common.
+pub(crate) struct Picture<'a> {
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) legend: Vec<Legend>,
+    pub(crate) panels: Vec<Panel<'a>>,
+}
+
+/// Curves on a left and a right axis.
+pub(crate) struct Panel<'a> {
+    /// Pixels of the plotting area.
+    pub(crate) height: u32,
+    pub(crate) left: Side<'a>,
+    /// Is drawn first, behind the left one's.
+    pub(crate) right: Side<'a>,
+}
+
+/// The curves that share an axis.
+pub(crate) struct Side<'a> {
+    pub(crate) unit: &'static str,
+    /// The colour of the labels.
+    pub(crate) colour: RGBColor,
+    /// What the axis spans at least: a value that hardly changes is to look so.
+    pub(crate) least: f64,
+    /// What is on the axis in any case.
+    pub(crate) bounds: Option<(f64, f64)>,
+    pub(crate) curves: Vec<Curve<'a>>,
+}
+
+/// How a value went, and how that is drawn.
+#[derive(Clone)]
+pub(crate) struct Curve<'a> {
+    pub(crate) name: String,
+    pub(crate) trace: &'a Trace,
+    pub(crate) colour: RGBColor,
+    pub(crate) form: Form,
+}
+
+/// How a curve is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Line,
+    /// A line among many.
+    Thin,
+    /// What is between the value and zero, pale.
+    Area,
+    /// What is between the two values that a row has.
+    Band,
+}
+
+/// An entry of the legend.
+pub(crate) struct Legend {
+    before: String,
+    /// One, or those of many curves.
+    colours: Vec<RGBColor>,
+    alpha: f64,
+    after: String,
+}
+
+/// Where the plotting area is, in pixels of the SVG.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Area {
+    pub(crate) left: f64,
+    pub(crate) top: f64,
+    pub(crate) right: f64,
+    pub(crate) bottom: f64,
+}
+
+/// Pixels of the plotting area in an SVG of `width` pixels.
+pub(crate) fn plotting_width(width: u32) -> u32 {
+    width.saturating_sub(LEFT + RIGHT).max(2)
+}
+
+/// How many labels of the time axis there is room for.
+pub(crate) fn most_time_labels(width: u32) -> usize {
+    (plotting_width(width) / TIME_LABEL) as usize
+}
+
+impl Picture<'_> {
+    /// The SVG, and where in it the plotting area is.
+    pub(crate) fn draw(
+        &self,
+        time: &TimeAxis,
+        width: u32,
+        palette: &Palette,
+    ) -> Result<(String, Area), Error> {
+        let rows = legend_rows(&self.legend, width);
+        let legend_height = rows.len() as u32 * LEGEND_ROW;
+        let panels: u32 = self.panels.iter().map(|panel| ABOVE + panel.height).sum();
+        let height = legend_height + panels + BELOW;
+
+        let mut drawn = String::new();
+        let size = (units(width) as u32, units(height) as u32);
+        let root = SVGBackend::with_string(&mut drawn, size).into_drawing_area();
+        draw_legend(&root, &rows, palette)?;
+        let mut top = legend_height;
+        let mut area: Option<Area> = None;
+        for (i, panel) in self.panels.iter().enumerate() {
+            let below = if i + 1 == self.panels.len() { BELOW } else { 0 };
+            let height = ABOVE + panel.height + below;
+            let part = root.clone().shrink((0, units(top)), (units(width), units(height)));
+            let place = panel.draw(&part, time, below, palette)?;
+            area = Some(area.map_or(place, |first| Area { bottom: place.bottom, ..first }));
+            top += height;
+        }
+        root.present()?;
+        drop(root);
+        let nothing = Area { left: 0.0, top: 0.0, right: 0.0, bottom: 0.0 };
+        Ok((in_pixels(&drawn, (width, height), size), area.unwrap_or(nothing)))
+    }
+}
+
+/// The SVG in its size in pixels: plotters makes it as large as it has units.
+fn in_pixels(drawn: &str, (width, height): (u32, u32), units: (u32, u32)) -> String {
+    let content = drawn.split_once('>').map_or("", |(_, content)| content);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {} {}\" stroke-linejoin=\"round\">{content}",
+        units.0, units.1
+    )
+}
+
+impl Panel<'_> {
+    /// Draws the panel, and says where its plotting area is. There are labels for the time if there
+    /// are pixels for them, `below`.
+    fn draw(
+        &self,
+        area: &Drawing<'_>,
+        time: &TimeAxis,
+        below: u32,
+        palette: &Palette,
+    ) -> Result<Area, Error> {
+        let (left, right) = self.axes();
+        let mut chart = ChartBuilder::on(area)
+            .margin_top(units(ABOVE))
+            .set_label_area_size(LabelAreaPosition::Left, units(LEFT))
+            .set_label_area_size(LabelAreaPosition::Right, units(RIGHT))
+            .set_label_area_size(LabelAreaPosition::Bottom, units(below))
+            .build_cartesian_2d(time.clone(), left)?
+            .set_secondary_coord(time.clone(), right);
+        self.draw_axes(&mut chart, time, palette)?;
+
+        for curve in &self.right.curves {
+            for element in curve.elements() {
+                chart.draw_secondary_series([element])?;
+            }
+        }
+        for curve in &self.left.curves {
+            for element in curve.elements() {
+                chart.draw_series([element])?;
+            }
+        }
+        let (x, y) = chart.plotting_area().get_pixel_range();
+        if self.left.extremes().is_none() && self.right.extremes().is_none() {
+            let middle = ((x.end - x.start) / 2, (y.end - y.start) / 2);
+            let style = text(&palette.text).pos(Pos::new(HPos::Center, VPos::Center));
+            chart.plotting_area().strip_coord_spec().draw_text("no data", &style, middle)?;
+        }
+        let [left, right, top, bottom] = [x.start, x.end, y.start, y.end].map(pixels);
+        Ok(Area { left, top, right, bottom })
+    }
+
+    /// Two axes that share their lines, and leave as little room empty as may be.
+    fn axes(&self) -> (ValueAxis, ValueAxis) {
+        let most = (self.height / LINES) as u8;
+        let pairs = (2..=most).map(|parts| (self.left.axis(parts), self.right.axis(parts)));
+        let used = |(left, right): &(ValueAxis, ValueAxis)| left.used() * right.used();
+        pairs
+            .max_by(|one, other| used(one).total_cmp(&used(other)))
+            .unwrap_or_else(|| (ValueAxis::none(), ValueAxis::none()))
+    }
+
+    fn draw_axes(
+        &self,
+        chart: &mut Chart<'_, '_>,
+        time: &TimeAxis,
+        palette: &Palette,
+    ) -> Result<(), Error> {
+        let line = palette.lines.stroke_width(UNITS as u32);
+        chart
+            .configure_mesh()
+            .set_all_tick_mark_size(units(3))
+            .axis_style(line)
+            .bold_line_style(line)
+            .x_label_style(text(&palette.text))
+            .y_label_style(text(&self.left.colour))
+            .axis_desc_style(text(&palette.text))
+            .x_desc(time.name())
+            .draw()?;
+        chart
+            .configure_secondary_axes()
+            .set_all_tick_mark_size(units(3))
+            .axis_style(line)
+            .label_style(text(&self.right.colour))
+            .draw()
+    }
+}
+
+impl<'a> Side<'a> {
+    /// Nothing, whose axis isn't labelled.
+    pub(crate) fn empty() -> Self {
+        Self { unit: "", colour: BLACK, least: 0.0, bounds: None, curves: vec![] }
+    }
+
+    fn extremes(&self) -> Option<(f64, f64)> {
+        let extremes = self.curves.iter().filter_map(|curve| curve.trace.extremes());
+        let extremes = extremes.map(|Extremes { low, high }| (f64::from(low), f64::from(high)));
+        extremes.reduce(union)
+    }
+
+    fn axis(&self, parts: u8) -> ValueAxis {
+        let Some(extremes) = self.extremes() else { return ValueAxis::none() };
+        let (low, high) = self.bounds.map_or(extremes, |bounds| union(extremes, bounds));
+        let missing = (self.least - (high - low)).max(0.0) / 2.0;
+        ValueAxis::covering(low - missing, high + missing, parts, self.unit)
+    }
+}
+
+fn union(one: (f64, f64), other: (f64, f64)) -> (f64, f64) {
+    (one.0.min(other.0), one.1.max(other.1))
+}
+
+type Place = (i64, f64);
+type Element<'a> = DynElement<'static, SVGBackend<'a>, Place>;
+
+impl<'a> Curve<'a> {
+    pub(crate) fn line(name: impl Into<String>, trace: &'a Trace, colour: RGBColor) -> Self {
+        Self { name: name.into(), trace, colour, form: Form::Line }
+    }
+
+    fn elements<'b>(&self) -> Vec<Element<'b>> {
+        if self.form == Form::Band {
+            return self.trace.bands().iter().flat_map(|band| self.band(band)).collect();
+        }
+        let points = self.trace.points();
+        let lines = Trace::lines(&points);
+        match self.form {
+            Form::Area => lines.flat_map(|line| self.area(line)).collect(),
+            _ => lines.map(|line| self.path(line)).collect(),
+        }
+    }
+
+    fn path<'b>(&self, line: &[Point]) -> Element<'b> {
+        let width = if self.form == Form::Thin { 4 } else { 6 };
+        match line {
+            [single] => Circle::new(place(single), width, self.colour.filled()).into_dyn(),
+            _ => {
+                let places: Vec<_> = line.iter().map(place).collect();
+                PathElement::new(places, self.colour.stroke_width(width)).into_dyn()
+            }
+        }
+    }
+
+    /// With an edge: a peak of one row is too thin for a pale colour.
+    fn area<'b>(&self, line: &[Point]) -> [Element<'b>; 2] {
+        let mut around: Vec<_> = line.iter().map(place).collect();
+        let ends = (line.first(), line.last());
+        if let (Some(first), Some(last)) = ends {
+            around.extend([(last.time, 0.0), (first.time, 0.0)]);
+        }
+        let edge = PathElement::new(around.clone(), self.colour.mix(0.4).stroke_width(3));
+        [Polygon::new(around, self.pale()).into_dyn(), edge.into_dyn()]
+    }
+
+    fn band<'b>(&self, band: &[Extremes<Point>]) -> Vec<Element<'b>> {
+        let low: Vec<_> = band.iter().map(|extremes| place(&extremes.low)).collect();
+        let high: Vec<_> = band.iter().map(|extremes| place(&extremes.high)).collect();
+        if let ([low], [high]) = (&low[..], &high[..]) {
+            let line = PathElement::new(vec![*low, *high], self.colour.stroke_width(6));
+            return vec![line.into_dyn()];
+        }
+        let around: Vec<_> = high.iter().copied().chain(low.iter().rev().copied()).collect();
+        let edge = |places| PathElement::new(places, self.colour.stroke_width(4)).into_dyn();
+        vec![Polygon::new(around, self.pale()).into_dyn(), edge(low), edge(high)]
+    }
+
+    fn pale(&self) -> RGBAColor {
+        self.colour.mix(0.22)
+    }
+}
+
+fn place(point: &Point) -> Place {
+    (point.time, point.value.into())
+}
+
+impl Legend {
+    pub(crate) fn of(curve: &Curve<'_>) -> Self {
+        Self {
+            before: String::new(),
+            colours: vec![curve.colour],
+            alpha: if matches!(curve.form, Form::Area | Form::Band) { 0.4 } else { 1.0 },
+            after: curve.name.clone(),
+        }
+    }
+
+    /// One entry for all cells that are known, or for all if none is.
+    pub(crate) fn of_cells(cells: &[Curve<'_>]) -> Vec<Self> {
+        let known = cells.iter().filter(|cell| cell.trace.extremes().is_some());
+        let mut shown: Vec<_> = known.collect();
+        if shown.is_empty() {
+            shown = cells.iter().collect();
+        }
+        let (Some(first), Some(last)) = (shown.first(), shown.last()) else { return vec![] };
+        vec![Self {
+            before: first.name.clone(),
+            colours: shown.iter().map(|cell| cell.colour).collect(),
+            alpha: 1.0,
+            after: last.name.clone(),
+        }]
+    }
+
+    fn width(&self) -> u32 {
+        self.widths().iter().sum()
+    }
+
+    /// Pixels of the text before the marks, of the marks, and of the text behind them.
+    fn widths(&self) -> [u32; 3] {
+        let text = |text: &str| match text.chars().count() {
+            0 => 0,
+            characters => (characters as f64 * CHARACTER) as u32 + 6,
+        };
+        let marks = match self.colours.len() as u32 {
+            1 => MARK,
+            many => many * SMALL_MARK,
+        };
+        [text(&self.before), marks, text(&self.after)]
+    }
+}
+
+/// The entries in rows that fit, each with the pixel at which it begins.
+fn legend_rows(entries: &[Legend], width: u32) -> Vec<Vec<(u32, &Legend)>> {
+    let all: u32 = entries.iter().map(|entry| entry.width() + LEGEND_GAP).sum();
+    let indent = if LEFT + all <= width { LEFT } else { LEGEND_GAP / 2 };
+    let mut rows: Vec<Vec<_>> = vec![];
+    let mut next = indent;
+    for entry in entries {
+        match rows.last_mut() {
+            Some(row) if next + entry.width() <= width => row.push((next, entry)),
+            _ => {
+                next = indent;
+                rows.push(vec![(next, entry)]);
+            }
+        }
+        next += entry.width() + LEGEND_GAP;
+    }
+    rows
+}
+
+fn draw_legend(
+    root: &Drawing<'_>,
+    rows: &[Vec<(u32, &Legend)>],
+    palette: &Palette,
+) -> Result<(), Error> {
+    let style = text(&palette.text).pos(Pos::new(HPos::Left, VPos::Center));
+    for (row, y) in rows.iter().zip((LEGEND_ROW / 2..).step_by(LEGEND_ROW as usize)) {
+        for (start, entry) in row {
+            let [before, marks, _] = entry.widths();
+            if !entry.before.is_empty() {
+                root.draw_text(&entry.before, &style, (units(*start), units(y)))?;
+            }
+            let is_line = entry.colours.len() == 1 && entry.alpha == 1.0;
+            let half = if is_line { 1 } else { 5 };
+            let mark = marks / entry.colours.len() as u32;
+            for (colour, x) in entry.colours.iter().zip((start + before..).step_by(mark as usize)) {
+                let corners = [(units(x), units(y - half)), (units(x + mark), units(y + half))];
+                root.draw(&Rectangle::new(corners, colour.mix(entry.alpha).filled()))?;
+            }
+            root.draw_text(&entry.after, &style, (units(start + before + marks + 6), units(y)))?;
+        }
+    }
+    Ok(())
+}
+
+fn text(colour: &RGBColor) -> TextStyle<'_> {
+    // plotters makes it smaller by that in an SVG.
+    let size = 1.24 * TEXT * f64::from(UNITS);
+    TextStyle::from(("system-ui, sans-serif", size).into_font()).color(colour)
+}
+
+fn units(pixels: u32) -> i32 {
+    pixels as i32 * UNITS
+}
+
+fn pixels(units: i32) -> f64 {
+    f64::from(units) / f64::from(UNITS)
+}

@@ -1,0 +1,299 @@
+//! `/api/batteries/{mcu}/plots`: a battery's history in pictures.
+
+mod axis;
+mod draw;
+mod palette;
+mod traces;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use bluenova_journal::Reader;
+use jiff::tz::TimeZone;
+use serde::{Serialize, Serializer};
+use time::UtcDateTime;
+
+use self::axis::TimeAxis;
+use self::draw::{Area, Curve, Form, Legend, Panel, Picture, Side};
+use self::palette::{Palette, Theme, css};
+use self::traces::Traces;
+use crate::HistoryError;
+use crate::downsample::{Stretches, Trace, micros};
+use crate::history::Utc;
+use crate::query::Query;
+
+const PARAMETERS: [&str; 4] = ["range", "width", "theme", "zone"];
+const HOUR: time::Duration = time::Duration::HOUR;
+const DAY: time::Duration = time::Duration::DAY;
+const RANGES: [(&str, time::Duration); 4] =
+    [("1h", HOUR), ("6h", time::Duration::hours(6)), ("24h", DAY), ("7d", time::Duration::WEEK)];
+const THEMES: [(&str, Theme); 2] = [("light", Theme::Light), ("dark", Theme::Dark)];
+
+/// A line breaks where there is no value for longer than this many intervals: the rule by which
+/// values are stale.
+const PAUSE_INTERVALS: u32 = 3;
+
+/// Bounds of an axis that has zero on it.
+const ZERO: Option<(f64, f64)> = Some((0.0, 0.0));
+
+/// The plots of a battery, as JSON.
+#[derive(Debug, Serialize)]
+pub struct Plots {
+    #[serde(serialize_with = "hex")]
+    battery: u32,
+    from: Utc,
+    to: Utc,
+    /// Milliseconds since 1970.
+    times: Vec<i64>,
+    plots: Vec<Plot>,
+}
+
+#[derive(Debug, Serialize)]
+struct Plot {
+    id: &'static str,
+    title: &'static str,
+    svg: String,
+    area: Area,
+    series: Vec<Series>,
+}
+
+/// The values of a curve, one for each of the times.
+#[derive(Debug, Serialize)]
+struct Series {
+    name: String,
+    unit: &'static str,
+    colour: String,
+    low: Vec<Option<f32>>,
+    high: Vec<Option<f32>>,
+}
+
+/// The plots of a battery that `query` asks for, of the time until `now`.
+///
+/// It knows `range` (1h, 6h, 24h or 7d; 24h unless given), `width` in pixels (280 to 2000; 800 unless
+/// given), `theme` (light or dark; light unless given) and `zone`, a time zone as the IANA calls it;
+/// one that this machine doesn't know is replaced by its own, and the time axis says which one it is.
+/// `interval` is the time from one row to the next one.
+///
+/// # Errors
+/// Where a parameter isn't what it may be, or the journal can't be read.
+pub fn plots(
+    journal: &Reader,
+    mcu_id: u32,
+    query: &[(String, String)],
+    now: UtcDateTime,
+    interval: Duration,
+) -> Result<Plots, HistoryError> {
+    let query = Query::new(query, &PARAMETERS)?;
+    let range = query.choice("range", &RANGES, DAY)?;
+    let width = query.number("width", 280..=2000, 800)?;
+    let palette = Palette::of(query.choice("theme", &THEMES, Theme::Light)?);
+    let zone = zone(query.get("zone"));
+
+    let times = now.saturating_sub(range)..now;
+    let stretches = stretches(&times, width, interval);
+    let pause = time::Duration::try_from(interval * PAUSE_INTERVALS).unwrap_or(time::Duration::MAX);
+    let traces = Traces::read(journal, mcu_id, times.clone(), stretches, pause)?;
+    let time = TimeAxis::new(times.start, times.end, zone, draw::most_time_labels(width));
+    let plots = pictures(&traces, &palette).map(|picture| plot(picture, &time, width, &palette));
+    Ok(Plots {
+        battery: mcu_id,
+        times: traces
+            .filled
+            .times
+            .iter()
+            .map(|time| micros(*time.max(&times.start)) / 1000)
+            .collect(),
+        from: Utc(times.start),
+        to: Utc(times.end),
+        plots: plots.into_iter().collect::<Result<_, _>>()?,
+    })
+}
+
+/// A stretch has two points, hence two pixels, and is no shorter than the interval.
+fn stretches(times: &Range<UtcDateTime>, width: u32, interval: Duration) -> Stretches {
+    let intervals = (times.end - times.start).as_seconds_f64() / interval.as_secs_f64();
+    let pairs = draw::plotting_width(width) / 2;
+    // The cast ends at the largest number, with an interval of zero too.
+    Stretches::aligned(times.start, times.end, pairs.min(intervals.ceil() as u32))
+}
+
+/// The zone of that name, else the system's own, else UTC.
+fn zone(name: Option<&str>) -> TimeZone {
+    let named = name.and_then(|name| TimeZone::get(name).ok()).filter(|zone| !zone.is_unknown());
+    named.or_else(|| TimeZone::try_system().ok()).unwrap_or(TimeZone::UTC)
+}
+
+fn pictures<'a>(traces: &'a Traces, palette: &Palette) -> [Picture<'a>; 4] {
+    [
+        pack(traces, palette),
+        cells(traces, palette),
+        spread(traces, palette),
+        temperatures(traces, palette),
+    ]
+}
+
+/// Charge has a panel of its own: three scales in one would be read wrongly.
+fn pack<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
+    let voltage = Curve::line("pack voltage", &traces.voltage, palette.voltage);
+    let current = Curve::line("current", &traces.current, palette.current);
+    let charge = Curve::line("state of charge", &traces.charge, palette.charge);
+    let filled = Curve { form: Form::Area, ..charge.clone() };
+    Picture {
+        id: "pack",
+        title: "Voltage, current and charge",
+        legend: vec![Legend::of(&voltage), Legend::of(&current), Legend::of(&charge)],
+        panels: vec![
+            Panel {
+                height: 190,
+                left: Side {
+                    unit: "V",
+                    colour: palette.voltage,
+                    least: 0.2,
+                    bounds: None,
+                    curves: vec![voltage],
+                },
+                right: Side {
+                    unit: "A",
+                    colour: palette.current,
+                    least: 4.0,
+                    bounds: ZERO,
+                    curves: vec![current],
+                },
+            },
+            Panel {
+                height: 74,
+                left: Side {
+                    unit: "%",
+                    colour: palette.charge,
+                    least: 100.0,
+                    bounds: Some((0.0, 100.0)),
+                    curves: vec![filled, charge],
+                },
+                right: Side::empty(),
+            },
+        ],
+    }
+}
+
+fn cells<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
+    let cells = per_cell(&traces.cell_v, palette);
+    let current = Curve::line("current", &traces.current, palette.current);
+    let current = Curve { form: Form::Area, ..current };
+    let mut legend = Legend::of_cells(&cells);
+    legend.push(Legend::of(&current));
+    Picture {
+        id: "cells",
+        title: "Cell voltages",
+        legend,
+        panels: vec![Panel {
+            height: 240,
+            left: Side {
+                unit: "V",
+                colour: palette.text,
+                least: 0.02,
+                bounds: None,
+                curves: cells,
+            },
+            right: Side {
+                unit: "A",
+                colour: palette.current,
+                least: 4.0,
+                bounds: ZERO,
+                curves: vec![current],
+            },
+        }],
+    }
+}
+
+fn spread<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
+    let band = Curve::line("lowest to highest cell", &traces.band, palette.voltage);
+    let band = Curve { form: Form::Band, ..band };
+    let spread = Curve::line("spread", &traces.spread, palette.current);
+    let spread = Curve { form: Form::Thin, ..spread };
+    Picture {
+        id: "spread",
+        title: "Lowest and highest cell",
+        legend: vec![Legend::of(&band), Legend::of(&spread)],
+        panels: vec![Panel {
+            height: 190,
+            left: Side {
+                unit: "V",
+                colour: palette.voltage,
+                least: 0.02,
+                bounds: None,
+                curves: vec![band],
+            },
+            right: Side {
+                unit: "mV",
+                colour: palette.current,
+                least: 4.0,
+                bounds: ZERO,
+                curves: vec![spread],
+            },
+        }],
+    }
+}
+
+fn temperatures<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
+    let mut curves = per_cell(&traces.cell_t, palette);
+    let mut legend = Legend::of_cells(&curves);
+    let pack = Curve::line("pack", &traces.temperature, palette.pack);
+    legend.push(Legend::of(&pack));
+    curves.push(pack);
+    Picture {
+        id: "temperatures",
+        title: "Temperatures",
+        legend,
+        panels: vec![Panel {
+            height: 190,
+            left: Side { unit: "°C", colour: palette.text, least: 4.0, bounds: None, curves },
+            right: Side::empty(),
+        }],
+    }
+}
+
+fn per_cell<'a>(traces: &'a [Trace], palette: &Palette) -> Vec<Curve<'a>> {
+    let curve = |(i, trace)| Curve {
+        form: Form::Thin,
+        ..Curve::line(format!("cell {}", i + 1), trace, palette.cell(i, traces.len()))
+    };
+    traces.iter().enumerate().map(curve).collect()
+}
+
+fn plot(
+    picture: Picture<'_>,
+    time: &TimeAxis,
+    width: u32,
+    palette: &Palette,
+) -> Result<Plot, HistoryError> {
+    let (svg, area) =
+        picture.draw(time, width, palette).map_err(|error| HistoryError::Drawing(error.into()))?;
+    let Picture { id, title, panels, .. } = picture;
+    let sides = panels.iter().flat_map(|panel| [&panel.left, &panel.right]);
+    let curves = sides.flat_map(|side| side.curves.iter().map(|curve| (curve, side.unit)));
+    // An area repeats the line above it.
+    let mut series: Vec<Series> = vec![];
+    for (curve, unit) in curves.filter(|(curve, _)| curve.trace.extremes().is_some()) {
+        if series.iter().all(|earlier| earlier.name != curve.name) {
+            series.push(Series::of(curve, unit));
+        }
+    }
+    Ok(Plot { id, title, svg, area, series })
+}
+
+impl Series {
+    fn of(curve: &Curve<'_>, unit: &'static str) -> Self {
+        let stretches = curve.trace.stretches().iter();
+        Self {
+            name: curve.name.clone(),
+            unit,
+            colour: css(curve.colour),
+            low: stretches.clone().map(|e| e.map(|e| e.low.value)).collect(),
+            high: stretches.map(|e| e.map(|e| e.high.value)).collect(),
+        }
+    }
+}
+
+fn hex<S: Serializer>(mcu_id: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{mcu_id:08X}"))
+}

@@ -1,0 +1,308 @@
+//! The past in pictures.
+
+use std::time::Duration;
+
+use bluenova_http::plots;
+use bluenova_record::PackRecord;
+use serde_json::{Value, json};
+use time::macros::utc_datetime;
+
+use crate::rows::{BATTERY, NOW, journal, query, row};
+
+const INTERVAL: Duration = Duration::from_secs(10);
+
+fn ask(rows: &[PackRecord], parameters: &[(&str, &str)]) -> Value {
+    let (_journal, reader) = journal(rows);
+    let plots = plots(&reader, BATTERY, &query(parameters), NOW, INTERVAL).unwrap();
+    serde_json::to_value(plots).unwrap()
+}
+
+/// A row every ten seconds, the last one `NOW`.
+fn rows(count: i64) -> Vec<PackRecord> {
+    (0..count).rev().map(|n| row(10 * n)).collect()
+}
+
+fn plot<'a>(answer: &'a Value, id: &str) -> &'a Value {
+    answer["plots"].as_array().unwrap().iter().find(|plot| plot["id"] == id).unwrap()
+}
+
+fn series<'a>(answer: &'a Value, id: &str, name: &str) -> &'a Value {
+    let series = plot(answer, id)["series"].as_array().unwrap();
+    series.iter().find(|series| series["name"] == name).unwrap()
+}
+
+fn svg<'a>(answer: &'a Value, id: &str) -> &'a str {
+    plot(answer, id)["svg"].as_str().unwrap()
+}
+
+/// The points of all lines of a colour, in pixels.
+fn lines(svg: &str, colour: &Value) -> Vec<Vec<(f64, f64)>> {
+    let stroke = format!("opacity=\"1\" stroke=\"{}\"", colour.as_str().unwrap());
+    let lines = svg.lines().filter(|line| line.starts_with("<polyline") && line.contains(&stroke));
+    let points = |line: &str| {
+        let (_, points) = line.split_once("points=\"").unwrap();
+        let pairs = points.split_once('"').unwrap().0.split_whitespace();
+        pairs
+            .map(|pair| {
+                let (x, y) = pair.split_once(',').unwrap();
+                (x.parse::<f64>().unwrap() / 4.0, y.parse::<f64>().unwrap() / 4.0)
+            })
+            .collect()
+    };
+    lines.map(points).collect()
+}
+
+fn texts(svg: &str) -> Vec<&str> {
+    let mut lines = svg.lines();
+    let mut texts = vec![];
+    while let Some(line) = lines.next() {
+        if line.starts_with("<text") {
+            texts.extend(lines.next());
+        }
+    }
+    texts
+}
+
+#[test]
+fn there_are_four_with_their_values() {
+    let answer = ask(&rows(360), &[("range", "1h")]);
+    assert_eq!(answer["battery"], "9F3C07B2");
+    assert_eq!(answer["from"], "2026-11-22T19:00:03Z");
+    assert_eq!(answer["to"], "2026-11-22T20:00:03Z");
+    let ids: Vec<_> = answer["plots"].as_array().unwrap().iter().map(|plot| &plot["id"]).collect();
+    assert_eq!(ids, ["pack", "cells", "spread", "temperatures"]);
+
+    let times = answer["times"].as_array().unwrap();
+    assert_eq!(
+        times.last().unwrap(),
+        &json!(utc_datetime!(2026-11-22 20:00).unix_timestamp() * 1000)
+    );
+    for plot in answer["plots"].as_array().unwrap() {
+        for series in plot["series"].as_array().unwrap() {
+            for which in ["low", "high"] {
+                let values = series[which].as_array().unwrap();
+                assert_eq!(values.len(), times.len());
+                assert!(values.iter().all(Value::is_number));
+            }
+        }
+    }
+    for (id, name, low, high, unit) in [
+        ("pack", "pack voltage", 53.017, 53.017, "V"),
+        ("pack", "current", -41.75, -41.75, "A"),
+        ("pack", "state of charge", 63.0, 63.0, "%"),
+        ("cells", "cell 16", 3.33, 3.33, "V"),
+        ("cells", "current", -41.75, -41.75, "A"),
+        ("spread", "lowest to highest cell", 3.3, 3.33, "V"),
+        ("spread", "spread", 30.0, 30.0, "mV"),
+        ("temperatures", "cell 1", 20.0, 20.0, "°C"),
+        ("temperatures", "pack", 24.0, 24.0, "°C"),
+    ] {
+        let series = series(&answer, id, name);
+        let value = |which: &str| series[which][0].as_f64().unwrap() as f32;
+        assert_eq!((value("low"), value("high")), (low, high), "{name}");
+        assert_eq!(series["unit"], unit, "{name}");
+    }
+}
+
+#[test]
+fn the_end_of_the_axis_is_now_whatever_rows_there_are() {
+    let answer = ask(&[row(1800)], &[("range", "1h"), ("width", "914")]);
+    let (time, voltage) = (&answer["times"][0], series(&answer, "pack", "pack voltage"));
+    assert_eq!(time, &json!(utc_datetime!(2026-11-22 19:30).unix_timestamp() * 1000));
+    assert_eq!(voltage["low"], json!([53.017_f32]));
+    // A single row is a dot, half-way but for the three seconds that now is later.
+    let colour = voltage["colour"].as_str().unwrap();
+    let svg = svg(&answer, "pack");
+    assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"914\" "), "{svg}");
+    let dot =
+        svg.lines().find(|line| line.starts_with("<circle") && line.contains(colour)).unwrap();
+    let x: f64 = dot.split('"').nth(1).unwrap().parse().unwrap();
+    let area = &plot(&answer, "pack")["area"];
+    let (left, right) = (area["left"].as_f64().unwrap(), area["right"].as_f64().unwrap());
+    let expected = left + (right - left) * (1800.0 - 3.0) / 3600.0;
+    assert!((x / 4.0 - expected).abs() < 0.5, "{x} in {area}");
+    assert_eq!(right, 914.0 - 54.0);
+}
+
+#[test]
+fn a_peak_of_one_row_is_as_high_in_the_narrowest_plot_of_a_week() {
+    let mut rows: Vec<_> = (0..7 * 24 * 60).rev().map(|n| row(60 * n)).collect();
+    rows[4567].i_pack = Some(99.0);
+    rows[4567].cell_v[3] = Some(3.55);
+    let (_journal, reader) = journal(&rows);
+    let parameters = query(&[("range", "7d"), ("width", "280")]);
+    let answer = plots(&reader, BATTERY, &parameters, NOW, 6 * INTERVAL).unwrap();
+    let answer = serde_json::to_value(answer).unwrap();
+    assert!(answer["times"].as_array().unwrap().len() <= 85);
+    for (id, name, peak) in [("pack", "current", 99.0), ("cells", "cell 4", 3.55)] {
+        let series = series(&answer, id, name);
+        let highest = series["high"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32);
+        assert_eq!(highest.fold(f32::MIN, f32::max), peak);
+        let lines = lines(svg(&answer, id), &series["colour"]);
+        let heights: Vec<_> = lines.iter().flatten().map(|(_, y)| *y).collect();
+        let above = heights.iter().filter(|y| **y < heights[0] - 50.0).count();
+        assert_eq!(above, 1, "{name}: {heights:?}");
+    }
+}
+
+#[test]
+fn a_gap_is_a_gap() {
+    let mut rows = rows(360);
+    // 40 s without a row; 30 s would do.
+    rows.drain(100..103);
+    rows.drain(200..202);
+    // No voltage for five minutes but for a single value.
+    for (i, row) in rows.iter_mut().enumerate().filter(|(i, _)| (250..280).contains(i)) {
+        row.v_pack = row.v_pack.filter(|_| i == 265);
+    }
+    let answer = ask(&rows, &[("range", "1h"), ("width", "1200")]);
+    for (name, expected) in [("current", 2), ("pack voltage", 3)] {
+        let series = series(&answer, "pack", name);
+        let lines = lines(svg(&answer, "pack"), &series["colour"]);
+        assert_eq!(lines.len(), expected, "{name}");
+        let gap = lines[1][0].0 - lines[0].last().unwrap().0;
+        let ten_seconds = (1200.0 - 58.0 - 54.0) / 360.0;
+        assert!((gap - 4.0 * ten_seconds).abs() < 0.5, "{gap} pixels");
+    }
+    let voltage = series(&answer, "pack", "pack voltage");
+    assert_eq!(
+        &voltage["low"].as_array().unwrap()[264..267],
+        [json!(null), json!(53.017_f32), json!(null)]
+    );
+    let dots = svg(&answer, "pack").matches("<circle").count();
+    assert_eq!(dots, 1);
+    assert_eq!(svg(&answer, "spread").matches("<polygon").count(), 2);
+}
+
+#[test]
+fn what_is_not_known_is_left_out() {
+    let mut rows = rows(30);
+    for row in &mut rows {
+        row.cell_v[8..].fill(None);
+        row.cell_t.fill(None);
+        row.i_pack = None;
+        row.v_cell_min = None;
+        row.v_pack = Some(f32::NAN);
+    }
+    let answer = ask(&rows, &[("range", "1h")]);
+    let names = |id| -> Vec<&str> {
+        let series = plot(&answer, id)["series"].as_array().unwrap();
+        series.iter().map(|series| series["name"].as_str().unwrap()).collect()
+    };
+    assert_eq!(names("pack"), ["state of charge"]);
+    assert_eq!(names("cells").len(), 8);
+    assert_eq!(names("temperatures"), ["pack"]);
+    // The cells stand in for the lowest one.
+    assert_eq!(series(&answer, "spread", "spread")["high"][0], json!(30.0));
+    assert_eq!(texts(svg(&answer, "cells"))[..2], ["cell 1", "cell 8"]);
+    assert_eq!(texts(svg(&answer, "pack")).iter().filter(|text| **text == "no data").count(), 1);
+}
+
+#[test]
+fn an_empty_journal_has_plots_without_data() {
+    for (range, _) in [("1h", 0), ("6h", 0), ("24h", 0), ("7d", 0)] {
+        let answer = ask(&[], &[("range", range)]);
+        assert_eq!(answer["times"], json!([]));
+        for plot in answer["plots"].as_array().unwrap() {
+            assert_eq!(plot["series"], json!([]));
+            let svg = plot["svg"].as_str().unwrap();
+            assert!(texts(svg).contains(&"no data"), "{svg}");
+            assert!(!svg.contains("NaN"));
+        }
+    }
+}
+
+#[test]
+fn days_begin_at_local_midnight_over_a_change_of_the_clocks() {
+    let now = utc_datetime!(2026-10-27 12:00);
+    let (_journal, reader) = journal(&[]);
+    let parameters = query(&[("range", "7d"), ("zone", "Europe/Berlin"), ("width", "700")]);
+    let answer = plots(&reader, BATTERY, &parameters, now, INTERVAL).unwrap();
+    let answer = serde_json::to_value(answer).unwrap();
+    let texts = texts(svg(&answer, "pack"));
+    let days: Vec<_> = texts.iter().filter(|text| text.ends_with(" Oct")).collect();
+    assert_eq!(
+        days,
+        ["21 Oct", "22 Oct", "23 Oct", "24 Oct", "25 Oct", "26 Oct", "27 Oct"]
+            .iter()
+            .collect::<Vec<_>>()
+    );
+    assert!(texts.contains(&"Europe/Berlin (CEST, then CET)"), "{texts:?}");
+}
+
+#[test]
+fn a_zone_that_nobody_knows_is_replaced_by_one_that_is_named() {
+    let names = |zone| {
+        let answer = ask(&[], &[("zone", zone)]);
+        // What follows the legend's two entries.
+        texts(svg(&answer, "spread"))[2].to_owned()
+    };
+    assert_eq!(names("Asia/Kathmandu"), "Asia/Kathmandu (+0545)");
+    assert_eq!(names("UTC"), "UTC");
+    let here = names("Mars/Olympus");
+    for zone in ["", "../../etc/passwd", "</text><script>", "Etc/Unknown", &"x".repeat(10_000)] {
+        assert_eq!(names(zone), here, "{zone}");
+    }
+}
+
+#[test]
+fn it_fits_any_width_on_light_and_on_dark_ground() {
+    let rows = rows(100);
+    for theme in ["light", "dark"] {
+        for width in ["280", "281", "500", "2000"] {
+            let answer = ask(&rows, &[("range", "1h"), ("theme", theme), ("width", width)]);
+            let end: f64 = width.parse().unwrap();
+            for plot in answer["plots"].as_array().unwrap() {
+                let area = &plot["area"];
+                let [left, top, right, bottom] =
+                    ["left", "top", "right", "bottom"].map(|side| area[side].as_f64().unwrap());
+                assert!(0.0 < left && left < right && right < end, "{area}");
+                assert!(0.0 < top && top + 100.0 < bottom, "{area}");
+                let svg = plot["svg"].as_str().unwrap();
+                let sizes = svg.split("font-size=\"").skip(1);
+                for size in sizes.map(|rest| rest.split('"').next().unwrap()) {
+                    assert!(size.parse::<f64>().unwrap() / 4.0 >= 11.0, "{size}");
+                }
+                assert!(!svg.contains("style="), "the page's policy refuses that");
+            }
+        }
+    }
+    let colour = |theme| {
+        let answer = ask(&rows, &[("theme", theme)]);
+        series(&answer, "pack", "current")["colour"].to_string()
+    };
+    assert_ne!(colour("light"), colour("dark"));
+}
+
+#[test]
+fn whatever_numbers_a_battery_says_there_are_plots() {
+    let mut rows = rows(60);
+    let numbers = [f32::MAX, f32::MIN, f32::INFINITY, f32::NAN, f32::MIN_POSITIVE, -0.0];
+    for (row, number) in rows.iter_mut().zip(numbers.iter().cycle()) {
+        row.v_pack = Some(*number);
+        row.i_pack = Some(*number);
+        row.cell_v = [Some(*number); 16];
+        row.v_cell_min = Some(*number);
+        row.soc = Some(i16::MIN);
+        row.temp = Some(i16::MAX);
+    }
+    let answer = ask(&rows, &[("range", "1h")]);
+    assert_eq!(series(&answer, "pack", "current")["high"][0], json!(f32::MAX));
+}
+
+#[test]
+fn what_can_not_be_answered_says_why() {
+    let (_journal, reader) = journal(&[]);
+    for (name, value, expected) in [
+        ("range", "2h", "range: one of 1h, 6h, 24h, 7d is allowed, not \"2h\""),
+        ("range", "", "range: one of 1h, 6h, 24h, 7d is allowed, not \"\""),
+        ("width", "279", "width: a whole number from 280 to 2000 is allowed, not \"279\""),
+        ("width", "2001", "width: a whole number from 280 to 2000 is allowed, not \"2001\""),
+        ("width", "wide", "width: a whole number from 280 to 2000 is allowed, not \"wide\""),
+        ("theme", "pink", "theme: one of light, dark is allowed, not \"pink\""),
+        ("from", "x", "from: not a parameter here; range, width, theme, zone are"),
+    ] {
+        let error = plots(&reader, BATTERY, &query(&[(name, value)]), NOW, INTERVAL).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.http_status()), (expected, 400));
+    }
+}
