@@ -6,7 +6,7 @@ use time::{Duration, UtcDateTime};
 use crate::{
     Line, ParseError, Salvage,
     line::prefix,
-    parse::{any_line, usual_line, without_line_end},
+    parse::{Take, any_line, usual_line, without_line_end},
 };
 
 /// How long an interval is: 1 to 86400 whole seconds.
@@ -202,10 +202,9 @@ impl Assembler {
     /// needs.
     #[inline(never)]
     fn feed_any<'a>(&mut self, line: &'a str) -> Result<Line<'a>, ParseError> {
-        let parsed = any_line(line);
-        match &parsed {
-            Ok(line) => self.apply(line),
-            Err(error) => self.salvage(error),
+        let parsed = any_line(line, self);
+        if let Err(error) = &parsed {
+            self.salvage(error);
         }
         parsed
     }
@@ -350,6 +349,13 @@ impl Assembler {
             None => {}
         }
         self.draft.seen = true;
+    }
+}
+
+impl Take for Assembler {
+    #[inline(always)]
+    fn take(&mut self, line: &Line<'_>) {
+        self.apply(line);
     }
 }
 
