@@ -1,5 +1,5 @@
-//! The grammar. Each line is dispatched on its first bytes, compared with the few prefixes that
-//! begin with them, and read by the parser of its value.
+//! The grammar. A few bytes of each line tell which prefix it may have; it is compared with that one,
+//! and read by the parser of its value.
 
 use nom::{
     Finish, Parser,
@@ -10,6 +10,7 @@ use nom::{
 use crate::{
     AdcChannel, CellNumber, Decimal, ErrorKind, Line, Millivolts, ParseError, Salvage,
     digits::{AdcDigits, CellDigits, Digits},
+    kind::Kind,
     line::{infix, prefix},
 };
 
@@ -103,33 +104,42 @@ macro_rules! sign {
 /// A line of any form, without its end. `taker` gets what is known, not noise.
 #[inline(always)]
 pub(crate) fn any_line<'a>(line: &'a str, taker: &mut impl Take) -> Result<Line<'a>, ParseError> {
-    match line.as_bytes() {
-        [b'C', b'0'..=b'9', ..] => {
-            if let Some(cell) = cell(line) {
-                let cell = cell?;
-                return taken(cell, taker);
-            }
+    match Kind::of(line.as_bytes()) {
+        Kind::McuId => number!(line, taker, prefix::MCU_ID, hexadecimal, Line::McuId),
+        Kind::UnitCount => number!(line, taker, prefix::UNIT_COUNT, small_int, Line::UnitCount),
+        Kind::UnitRank => number!(line, taker, prefix::UNIT_RANK, small_int, Line::UnitRank),
+        Kind::CellCount => number!(line, taker, prefix::CELL_COUNT, small_int, Line::CellCount),
+        Kind::PackVoltage => {
+            number!(line, taker, prefix::PACK_VOLTAGE, millivolts, Line::PackVoltage);
         }
-        [b'V', b'c', ..] => {
+        Kind::PackCurrent => number!(line, taker, prefix::PACK_CURRENT, decimal, Line::PackCurrent),
+        Kind::PackTemperature => {
+            number!(line, taker, prefix::PACK_TEMPERATURE, small_int, Line::PackTemperature);
+        }
+        Kind::CellVoltageMax => {
             number!(line, taker, prefix::CELL_VOLTAGE_MAX, millivolts, Line::CellVoltageMax);
+        }
+        Kind::CellVoltageMin => {
             number!(line, taker, prefix::CELL_VOLTAGE_MIN, millivolts, Line::CellVoltageMin);
         }
-        [b'V', ..] => {
-            number!(line, taker, prefix::PACK_VOLTAGE, millivolts, Line::PackVoltage);
-            number!(line, taker, prefix::ADC_PACK_VOLTAGE, millivolts, Line::AdcPackVoltage);
-        }
-        [b'C', ..] => {
-            number!(line, taker, prefix::PACK_CURRENT, decimal, Line::PackCurrent);
-            number!(line, taker, prefix::CELL_COUNT, small_int, Line::CellCount);
-            text!(line, taker, prefix::CHARGE_STATE, first_word, Line::ChargeState);
-        }
-        [b'S', ..] => {
+        Kind::StateOfCharge => {
             number!(line, taker, prefix::STATE_OF_CHARGE, small_int, Line::StateOfCharge);
+        }
+        Kind::StateOfHealth => {
             number!(line, taker, prefix::STATE_OF_HEALTH, decimal, Line::StateOfHealth);
+        }
+        Kind::Errors => text!(line, taker, prefix::ERRORS, quoted, Line::Errors),
+        Kind::SystemState => {
             text!(line, taker, prefix::SYSTEM_STATE, rest_of_line, Line::SystemState);
         }
-        // The byte behind `DEBUG: `, which noise begins with too.
-        [b'D', _, _, _, _, _, _, b'A', ..] => {
+        Kind::Breaker => text!(line, taker, prefix::BREAKER, rest_of_line, Line::Breaker),
+        Kind::ChargeState => {
+            text!(line, taker, prefix::CHARGE_STATE, first_word, Line::ChargeState);
+        }
+        Kind::AdcPackVoltage => {
+            number!(line, taker, prefix::ADC_PACK_VOLTAGE, millivolts, Line::AdcPackVoltage);
+        }
+        Kind::Adc => {
             if let Some(adc) = usual_adc(line) {
                 return taken(adc, taker);
             }
@@ -137,27 +147,26 @@ pub(crate) fn any_line<'a>(line: &'a str, taker: &mut impl Take) -> Result<Line<
                 return taken(adc?, taker);
             }
         }
-        [b'D', _, _, _, _, _, _, b'R', ..] => {
-            sign!(line, taker, prefix::CELL_READING_REJECTED, Line::CellReadingRejected);
-        }
-        [b'D', _, _, _, _, _, _, b'C', ..] => {
-            sign!(line, taker, prefix::ENERGY_ANNOUNCED, Line::EnergyAnnounced);
-        }
-        // The byte behind `INFO: `.
-        [b'I', _, _, _, _, _, b'B', ..] => sign!(line, taker, prefix::BAD_CRC, Line::BadCrc),
-        [b'I', _, _, _, _, _, b'c', ..] => {
+        Kind::BadCrc => sign!(line, taker, prefix::BAD_CRC, Line::BadCrc),
+        Kind::CellFrameUnparsable => {
             sign!(line, taker, prefix::CELL_FRAME_UNPARSABLE, Line::CellFrameUnparsable);
         }
-        [b'T', ..] => {
-            number!(line, taker, prefix::PACK_TEMPERATURE, small_int, Line::PackTemperature);
+        Kind::CellReadingRejected => {
+            sign!(line, taker, prefix::CELL_READING_REJECTED, Line::CellReadingRejected);
         }
-        [b'E', ..] => text!(line, taker, prefix::ERRORS, quoted, Line::Errors),
-        [b'B', ..] => text!(line, taker, prefix::BREAKER, rest_of_line, Line::Breaker),
-        [b'M', ..] => number!(line, taker, prefix::MCU_ID, hexadecimal, Line::McuId),
-        [b'W', ..] => number!(line, taker, prefix::ENERGY_WRITTEN, decimal, Line::EnergyWritten),
-        [b'-', ..] => number!(line, taker, prefix::UNIT_COUNT, small_int, Line::UnitCount),
-        [b'a', ..] => number!(line, taker, prefix::UNIT_RANK, small_int, Line::UnitRank),
-        _ => {}
+        Kind::EnergyAnnounced => {
+            sign!(line, taker, prefix::ENERGY_ANNOUNCED, Line::EnergyAnnounced);
+        }
+        Kind::EnergyWritten => {
+            number!(line, taker, prefix::ENERGY_WRITTEN, decimal, Line::EnergyWritten);
+        }
+        Kind::CellOrOther => {
+            if let [b'C', b'0'..=b'9', ..] = line.as_bytes()
+                && let Some(cell) = cell(line)
+            {
+                return taken(cell?, taker);
+            }
+        }
     }
     Ok(Line::Other(line))
 }
