@@ -360,10 +360,16 @@ impl Take for Assembler {
 }
 
 /// A battery says the same word many times in an interval.
-#[inline]
+#[inline(always)]
 fn keep<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
-    if field.as_ref().is_none_or(|kept| kept.as_str() != text) {
+    #[cold]
+    #[inline(never)]
+    fn put<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
         *field = Some(Text::new(text));
+    }
+
+    if field.as_ref().is_none_or(|kept| kept.as_str() != text) {
+        put(field, text);
     }
 }
 
