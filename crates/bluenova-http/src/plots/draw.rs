@@ -318,8 +318,10 @@ impl<'a> Curve<'a> {
         let low: Vec<_> = band.iter().map(|extremes| place(&extremes.low)).collect();
         let high: Vec<_> = band.iter().map(|extremes| place(&extremes.high)).collect();
         if let ([low], [high]) = (&low[..], &high[..]) {
+            // Which has no length where both are the same.
             let line = PathElement::new(vec![*low, *high], self.colour.stroke_width(6));
-            return vec![line.into_dyn()];
+            let dot = Circle::new(*low, 4, self.colour.filled());
+            return vec![line.into_dyn(), dot.into_dyn()];
         }
         let around: Vec<_> = high.iter().copied().chain(low.iter().rev().copied()).collect();
         let edge = |places| PathElement::new(places, self.colour.stroke_width(4)).into_dyn();

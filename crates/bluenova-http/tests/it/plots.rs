@@ -199,6 +199,16 @@ fn what_is_not_known_is_left_out() {
 }
 
 #[test]
+fn one_of_two_values_is_data() {
+    let mut rows = rows(30);
+    for row in &mut rows {
+        row.v_pack = None;
+    }
+    let answer = ask(&rows, &[("range", "1h")]);
+    assert!(!texts(svg(&answer, "pack")).contains(&"no data"));
+}
+
+#[test]
 fn an_empty_journal_has_plots_without_data() {
     for (range, _) in [("1h", 0), ("6h", 0), ("24h", 0), ("7d", 0)] {
         let answer = ask(&[], &[("range", range)]);
