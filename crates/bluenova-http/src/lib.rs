@@ -26,6 +26,7 @@ mod downsample;
 mod error;
 mod history;
 mod metrics;
+mod page;
 mod plots;
 mod query;
 mod routes;

@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::api::{Batteries, Health, Kept};
 use crate::serve::{Request, Response};
-use crate::{HistoryError, Status, history, metrics, plots};
+use crate::{HistoryError, Status, history, metrics, page, plots};
 
+const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// Taken by whoever reads much of the past: one at a time, so that many who ask at once don't take
@@ -20,6 +21,8 @@ pub(crate) fn answer(request: &Request, status: &Status, turn: &Turn) -> Respons
     let Request { query, .. } = request;
     let segments: Vec<&str> = request.path.split('/').skip(1).collect();
     match segments[..] {
+        [""] => Response::new(200, HTML, page::html().as_bytes())
+            .with("Content-Security-Policy", page::policy()),
         ["healthz"] => {
             let health = Health::of(status);
             json(if health.ok { 200 } else { 503 }, &health)
