@@ -204,7 +204,7 @@ function showBank() {
   fillPower(box, isOld ? null : bank.power_w);
   fill(box, {
     soc: number(isOld ? null : bank.soc, 1, "%"),
-    fresh: `${fresh} of ${batteries.length}`,
+    fresh: `${fresh} of ${bank.batteries}`,
   });
   const state = fresh
     ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(bank.power_w)}`
@@ -244,6 +244,8 @@ function newCard() {
 function showCard(card, battery) {
   const row = battery.latest ?? {};
   card.classList.toggle("stale", isStale(battery));
+  // Nobody expects news of one that isn't listened to.
+  card.classList.toggle("past", battery.addresses.length === 0);
   showAge(card, battery);
   fillPower(card, battery.power_w);
   fill(card, {
