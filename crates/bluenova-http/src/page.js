@@ -397,7 +397,9 @@ function showChooser() {
 
 /** Everything that plots depend on but time. */
 function plotsUrl() {
-  const width = Math.round($("plots").querySelector(".drawing").clientWidth);
+  const room = $("plots").querySelector(".drawing").clientWidth;
+  // Within what the listener draws; the rest is done by scaling.
+  const width = Math.min(Math.max(Math.round(room), 280), 2000);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const query = new URLSearchParams({ range, width, theme: dark.matches ? "dark" : "light", zone });
   return `api/batteries/${plotted()}/plots?${query}`;
