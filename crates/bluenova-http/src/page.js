@@ -419,6 +419,7 @@ async function draw() {
   const url = plotsUrl();
   const at = clocks();
   const trouble = $("plots-trouble");
+  $("plots").ariaBusy = "true";
   try {
     const answer = await fetchJson(url, attempt.signal);
     if (attempt.signal.aborted) return;
@@ -430,6 +431,7 @@ async function draw() {
     say(trouble, `These plots could not be drawn anew: ${error.message}`);
     trouble.hidden = false;
   }
+  $("plots").ariaBusy = "false";
   drawn = { url, at };
   drawing = null;
 }
@@ -440,7 +442,10 @@ function newPlot() {
   const moved = (event) => pointAt(figure, event.clientX - box.getBoundingClientRect().left);
   box.addEventListener("pointermove", moved);
   box.addEventListener("pointerdown", moved);
-  box.addEventListener("pointerleave", () => pointAt(figure, null));
+  box.addEventListener("pointerleave", ({ pointerType }) => {
+    // A finger leaves as soon as it is lifted; its values stay until it touches something else.
+    if (pointerType === "mouse") pointAt(figure, null);
+  });
   box.addEventListener("blur", () => pointAt(figure, null));
   box.addEventListener("keydown", (event) => step(figure, event));
   $("plots").append(figure);
@@ -558,6 +563,11 @@ for (let i = 0; i < 4; i++) newPlot();
 $("chooser")
   .querySelector("select")
   .addEventListener("change", (event) => choose(range, event.target.value));
+addEventListener("pointerdown", ({ target }) => {
+  for (const figure of $("plots").children) {
+    if (!figure.contains(target)) pointAt(figure, null);
+  }
+});
 addEventListener("hashchange", takeChoice);
 dark.addEventListener("change", show);
 document.addEventListener("visibilitychange", ask);

@@ -161,6 +161,14 @@ impl Browser {
         }
     }
 
+    /// Touches an element, at a `share` of its width from the left, and lifts the finger.
+    pub fn tap(&mut self, selector: &str, share: f64) {
+        let [x, y] = self.place(selector, share);
+        let down = json!({ "type": "touchStart", "touchPoints": [{ "x": x, "y": y }] });
+        self.call("Input.dispatchTouchEvent", down);
+        self.call("Input.dispatchTouchEvent", json!({ "type": "touchEnd", "touchPoints": [] }));
+    }
+
     /// Moves the mouse over an element, to a `share` of its width from the left.
     pub fn hover(&mut self, selector: &str, share: f64) {
         let [x, y] = self.place(selector, share);
@@ -185,12 +193,13 @@ impl Browser {
         }
     }
 
-    /// Makes the page so large, in pixels; one below 500 pixels is a phone.
+    /// Makes the page so large, in pixels; one below 500 pixels is a phone with a touch screen.
     pub fn set_size(&mut self, width: u32, height: u32) {
         let mobile = width < 500;
         let size =
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile });
         self.call("Emulation.setDeviceMetricsOverride", size);
+        self.call("Emulation.setTouchEmulationEnabled", json!({ "enabled": mobile }));
     }
 
     /// Makes the page dark, or light.

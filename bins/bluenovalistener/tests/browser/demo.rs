@@ -141,15 +141,20 @@ fn is_drawn_for_the_dark(browser: &mut Browser) {
     });
 }
 
-/// Nobody has to scroll sideways, values of a plot being shown or not.
+/// Nobody has to scroll sideways, and values that a finger has asked for stay.
 fn fits_phones(browser: &mut Browser) {
     for width in [360, 320] {
         browser.set_size(width, 740);
         let narrow = format!("document.querySelector('figure svg').width.baseVal.value < {width}");
         browser.wait_for("the plots are redrawn", PATIENCE, &narrow);
+        assert_eq!(overhang(browser), 0, "at {width} pixels");
         for plot in 1..=4 {
-            assert_eq!(overhang(browser), 0, "at {width} pixels, plot {plot}");
-            browser.hover(&format!("figure:nth-of-type({plot}) .plot"), 0.5);
+            browser.tap(&format!("figure:nth-of-type({plot}) .plot"), 0.5);
+            let shown = "[...document.querySelectorAll('.reading')].map((r) => !r.hidden)";
+            let expected: Vec<bool> = (1..=4).map(|other| other == plot).collect();
+            let only_it = format!("JSON.stringify({shown}) === '{expected:?}'.replaceAll(' ', '')");
+            browser.wait_for("values of the plot are shown", PATIENCE, &only_it);
+            assert_eq!(overhang(browser), 0, "at {width} pixels, values of plot {plot}");
         }
     }
 }
