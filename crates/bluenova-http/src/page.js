@@ -524,7 +524,7 @@ function read(figure, index) {
   time.textContent = localTime(times[index]);
   const known = series.filter((one) => typeof one.low[index] === "number");
   reading.replaceChildren(time, ...known.flatMap((one) => valueOf(one, index)));
-  reading.classList.toggle("wide", known.length > 8);
+  reading.classList.toggle("wide", known.length > 8 && box.clientWidth > 450);
   reading.hidden = false;
   placeReading(reading, x, box.clientWidth, area.top * scale);
 }

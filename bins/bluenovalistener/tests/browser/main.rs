@@ -49,8 +49,10 @@ fn wait_for_plots(browser: &mut Browser, range: &str) {
     browser.wait_for("the plots are drawn", PATIENCE, drawn);
 }
 
-/// Pixels of the page that stand out to the right of the window.
+/// Pixels of the page that stand out to the right of the screen.
 fn overhang(browser: &mut Browser) -> i64 {
-    let overhang = browser.evaluate("document.documentElement.scrollWidth - innerWidth");
-    overhang.as_i64().unwrap()
+    // A phone makes its window as wide as what is in it, and shows that smaller.
+    let screen = "document.documentElement.clientWidth";
+    let overhang = format!("document.documentElement.scrollWidth - {screen}");
+    browser.evaluate(&overhang).as_i64().unwrap()
 }
