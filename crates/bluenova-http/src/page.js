@@ -214,15 +214,22 @@ function showBank() {
 
 const cards = new Map();
 
+/** Those that only the journal knows have plots, but no card: they may be of long ago, or not have
+ * said yet who they are. */
+function listenedTo() {
+  return told.batteries.filter((battery) => battery.addresses.length);
+}
+
 function showCards() {
-  const keys = told.batteries.map((battery) => battery.addresses.join() || battery.battery);
+  const batteries = listenedTo();
+  const keys = batteries.map((battery) => battery.addresses.join());
   for (const [key, card] of cards) {
     if (!keys.includes(key)) {
       card.remove();
       cards.delete(key);
     }
   }
-  told.batteries.forEach((battery, i) => {
+  batteries.forEach((battery, i) => {
     if (!cards.has(keys[i])) {
       cards.set(keys[i], newCard());
       $("batteries").append(cards.get(keys[i]));
@@ -244,8 +251,6 @@ function newCard() {
 function showCard(card, battery) {
   const row = battery.latest ?? {};
   card.classList.toggle("stale", isStale(battery));
-  // Nobody expects news of one that isn't listened to.
-  card.classList.toggle("past", battery.addresses.length === 0);
   showAge(card, battery);
   fillPower(card, battery.power_w);
   fill(card, {
@@ -280,7 +285,6 @@ function showAge(card, battery) {
 }
 
 function linkText(battery) {
-  if (!battery.addresses.length) return "Not listened to; known from the journal.";
   const state = lost
     ? "connection unknown"
     : battery.connected
@@ -330,7 +334,7 @@ function showStorage() {
   if (delivery?.trouble) words.push(delivery.trouble);
   if (storage.trouble) words.push(storage.trouble);
   for (const [rows, where] of [
-    [storage.waiting, "waiting"],
+    [delivery?.waiting, "waiting"],
     [storage.set_aside, "set aside"],
     [storage.rows_only_in_memory, "in memory only"],
   ]) {
