@@ -177,7 +177,8 @@ impl Forwarder {
 
     /// A batch has passed.
     fn delivered(&mut self, rows: Delivered) {
-        self.notes.delivered(rows.added + rows.known);
+        let waiting = self.waiting(true) + self.waiting(false);
+        self.notes.delivered(rows.added + rows.known, waiting);
         let had_trouble = self.trouble.is_some();
         if self.trouble.as_ref().is_some_and(|trouble| trouble.of_server) {
             self.end_trouble();

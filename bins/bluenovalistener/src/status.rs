@@ -200,9 +200,11 @@ pub(crate) struct DeliveryNotes {
     queue: Mutex<Queue>,
 }
 
-/// Whether rows wait. Nobody counts them for that.
+/// The rows that wait.
 #[derive(Clone, Copy, Default)]
 struct Queue {
+    /// How many they were when somebody last looked.
+    waiting: u64,
     /// How often rows have come, which tells whether any did while the forwarder found none.
     arrivals: u64,
     /// When the first of those that wait came, or when one was taken last.
@@ -225,9 +227,10 @@ impl DeliveryNotes {
         }
     }
 
-    /// Rows wait that can be found by now.
-    pub(crate) fn arrived(&self) {
+    /// Rows have come that can be found by now; so many wait.
+    pub(crate) fn arrived(&self, waiting: u64) {
         let mut queue = lock(&self.queue);
+        queue.waiting = waiting;
         queue.arrivals += 1;
         queue.waits_since.get_or_insert_with(Instant::now);
     }
@@ -251,9 +254,10 @@ impl DeliveryNotes {
         }
     }
 
-    /// The server has taken a batch.
-    pub(crate) fn delivered(&self, rows: u64) {
+    /// The server has taken so many rows, and so many wait yet.
+    pub(crate) fn delivered(&self, rows: u64, waiting: u64) {
         add(&self.delivered, rows);
+        lock(&self.queue).waiting = waiting;
         self.gets_on();
     }
 
@@ -273,6 +277,8 @@ impl DeliveryNotes {
             server: self.server.clone(),
             delivered: self.delivered.load(Ordering::Relaxed),
             trouble: get(&self.trouble),
+            // With none left, what was counted before that no longer holds.
+            waiting: queue.waits_since.map_or(0, |_| queue.waiting),
             waiting_for: queue.waits_since.map(|since| since.elapsed()).unwrap_or_default(),
         }
     }
@@ -357,21 +363,23 @@ mod tests {
         notes.gets_on();
         assert!(!waits(&notes));
 
-        notes.arrived();
+        notes.arrived(3);
         assert!(waits(&notes));
         let look = notes.look();
-        notes.delivered(1);
+        notes.delivered(1, 2);
         assert!(waits(&notes), "there may be more");
+        assert_eq!(notes.snapshot().waiting, 2);
         notes.found_no_more(&look);
         assert!(!waits(&notes));
-        assert_eq!(notes.snapshot().delivered, 1);
+        let Delivery { delivered, waiting, .. } = notes.snapshot();
+        assert_eq!((delivered, waiting), (1, 0));
     }
 
     #[test]
     fn a_row_that_comes_while_none_is_found_waits() {
         let notes = DeliveryNotes::new("server".to_owned());
         let look = notes.look();
-        notes.arrived();
+        notes.arrived(1);
         notes.found_no_more(&look);
         assert!(waits(&notes));
         notes.found_no_more(&notes.look());
@@ -381,10 +389,10 @@ mod tests {
     #[test]
     fn the_wait_begins_anew_with_each_row_that_is_taken() {
         let notes = DeliveryNotes::new("server".to_owned());
-        notes.arrived();
+        notes.arrived(1);
         let begun = get(&notes.queue).waits_since;
         // However many more come, the first one has waited for longest.
-        notes.arrived();
+        notes.arrived(1);
         assert_eq!(get(&notes.queue).waits_since, begun);
         while Instant::now() == begun.unwrap() {}
         notes.gets_on();

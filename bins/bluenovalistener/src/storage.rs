@@ -141,7 +141,7 @@ impl Storage {
             self.notes.only_in_memory(self.only_in_memory());
         }
         if let Some(downstream) = &self.downstream {
-            downstream.notes.arrived();
+            downstream.notes.arrived(self.waiting());
         }
         self.wake();
         Ok(())
@@ -329,11 +329,17 @@ impl Storage {
             // If the forwarder has gone the rows wait in the journal.
             let _ = downstream.sources.send(source);
             // Those of an earlier run, say. Where that can't be told, there may be some.
-            if !matches!(outbox.waiting(), Ok(0)) {
-                downstream.notes.arrived();
+            match outbox.waiting() {
+                Ok(0) => {}
+                waiting => downstream.notes.arrived(waiting.unwrap_or(0)),
             }
         }
         Ok(Kept { outbox, journal, damaged })
+    }
+
+    fn waiting(&self) -> u64 {
+        let file = self.file.iter().filter_map(|file| file.outbox.waiting().ok()).sum::<u64>();
+        file + self.only_in_memory()
     }
 
     fn wake(&self) {

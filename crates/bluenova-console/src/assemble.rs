@@ -6,7 +6,7 @@ use time::{Duration, UtcDateTime};
 use crate::{
     Line, ParseError, Salvage,
     line::prefix,
-    parse::{any_line, usual_line, without_line_end},
+    parse::{Take, any_line, usual_line, without_line_end},
 };
 
 /// How long an interval is: 1 to 86400 whole seconds.
@@ -202,10 +202,9 @@ impl Assembler {
     /// needs.
     #[inline(never)]
     fn feed_any<'a>(&mut self, line: &'a str) -> Result<Line<'a>, ParseError> {
-        let parsed = any_line(line);
-        match &parsed {
-            Ok(line) => self.apply(line),
-            Err(error) => self.salvage(error),
+        let parsed = any_line(line, self);
+        if let Err(error) = &parsed {
+            self.salvage(error);
         }
         parsed
     }
@@ -353,11 +352,24 @@ impl Assembler {
     }
 }
 
+impl Take for Assembler {
+    #[inline(always)]
+    fn take(&mut self, line: &Line<'_>) {
+        self.apply(line);
+    }
+}
+
 /// A battery says the same word many times in an interval.
-#[inline]
+#[inline(always)]
 fn keep<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
-    if field.as_ref().is_none_or(|kept| kept.as_str() != text) {
+    #[cold]
+    #[inline(never)]
+    fn put<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
         *field = Some(Text::new(text));
+    }
+
+    if field.as_ref().is_none_or(|kept| kept.as_str() != text) {
+        put(field, text);
     }
 }
 

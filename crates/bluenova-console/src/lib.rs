@@ -62,6 +62,7 @@
 mod assemble;
 mod digits;
 mod error;
+mod kind;
 mod line;
 mod number;
 mod parse;

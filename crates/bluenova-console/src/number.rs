@@ -95,12 +95,13 @@ impl serde::Serialize for Decimal {
 /// The `f32` nearest to `digits` / 10^`power`; `power` is 21 at most.
 #[inline]
 fn nearest_f32(digits: i64, power: u8) -> f32 {
+    const EXACT: i64 = 1 << f32::MANTISSA_DIGITS;
     const SMALL_POWERS: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
 
     // Both sides of this division are exact, so that it gives the nearest f32: what a battery writes
     // comes this way.
     if let Some(&divisor) = SMALL_POWERS.get(usize::from(power))
-        && digits.unsigned_abs() <= 1 << 24
+        && (-EXACT..=EXACT).contains(&digits)
     {
         return digits as i32 as f32 / divisor;
     }

@@ -56,7 +56,6 @@ struct Battery<'a> {
 struct Storage<'a> {
     rows_only_in_memory: u64,
     trouble: Option<&'a str>,
-    waiting: Option<u64>,
     set_aside: Option<u64>,
     delivery: Option<Delivery<'a>>,
 }
@@ -65,6 +64,7 @@ struct Storage<'a> {
 struct Delivery<'a> {
     server: &'a str,
     delivered: u64,
+    waiting: u64,
     trouble: Option<&'a str>,
     stuck: bool,
     waiting_for_s: f64,
@@ -87,8 +87,7 @@ impl Health {
 /// What is asked of the journal besides what the listener knows.
 #[derive(Default)]
 pub(crate) struct Kept {
-    /// Rows that wait for delivery, and rows that were set aside.
-    pub(crate) waiting: Option<u64>,
+    /// Rows that the other database has refused.
     pub(crate) set_aside: Option<u64>,
     /// The newest rows of batteries that have not said a word since the start.
     pub(crate) others: Vec<Latest>,
@@ -98,10 +97,6 @@ impl Kept {
     /// What can't be read isn't known.
     pub(crate) fn read(reader: Option<&Reader>, status: &Status) -> Self {
         let Some(reader) = reader else { return Self::default() };
-        let delivers = status.storage.delivery.is_some();
-        let ask = |question: fn(&Reader) -> Result<u64, bluenova_journal::Error>| {
-            delivers.then(|| question(reader).ok()).flatten()
-        };
         let seen = |id| status.batteries.iter().any(|battery| battery.mcu_id() == Some(id));
         let latest = reader.latest().unwrap_or_default();
         let others = latest.into_iter().filter(|record| !seen(record.mcu_id));
@@ -110,11 +105,9 @@ impl Kept {
             let age = (status.now - record.insert_time_utc).try_into().unwrap_or_default();
             Latest { record, age }
         });
-        Self {
-            waiting: ask(Reader::waiting),
-            set_aside: ask(Reader::set_aside),
-            others: others.collect(),
-        }
+        let delivers = status.storage.delivery.is_some();
+        let set_aside = delivers.then(|| reader.set_aside().ok()).flatten();
+        Self { set_aside, others: others.collect() }
     }
 }
 
@@ -179,11 +172,11 @@ impl<'a> Storage<'a> {
         Self {
             rows_only_in_memory: *only_in_memory,
             trouble: trouble.as_deref(),
-            waiting: kept.waiting,
             set_aside: kept.set_aside,
             delivery: delivery.as_ref().map(|delivery| Delivery {
                 server: &delivery.server,
                 delivered: delivery.delivered,
+                waiting: delivery.waiting,
                 trouble: delivery.trouble.as_deref(),
                 stuck: status.is_stuck(delivery),
                 waiting_for_s: to(10.0, delivery.waiting_for.as_secs_f64()),

@@ -3,8 +3,8 @@
 //!
 //! [`Status`] is what the listener knows of itself at one moment; [`start`] asks for one at each
 //! request, reads the past from the journal, and serves both. Nothing that a client sends changes
-//! anything, and whatever clients do costs neither the recording nor each other much.
-//! [`history`] and [`plots`] say what a journal knows of a battery's past.
+//! anything, and whatever clients do costs neither the recording nor each other much. [`history`]
+//! and [`plots`] are what it makes of the past, for those who have no server to run.
 //!
 //! ```no_run
 //! use std::net::TcpListener;
@@ -26,6 +26,7 @@ mod downsample;
 mod error;
 mod history;
 mod metrics;
+mod page;
 mod plots;
 mod query;
 mod routes;
@@ -35,6 +36,7 @@ mod status;
 use std::io;
 use std::net::TcpListener;
 
+use routes::Turn;
 use serve::Limits;
 
 pub use error::HistoryError;
@@ -54,5 +56,8 @@ pub fn start(
     listener: TcpListener,
     status: impl Fn() -> Status + Send + Sync + 'static,
 ) -> io::Result<Server> {
-    serve::start(listener, Limits::default(), move |request| routes::answer(request, &status()))
+    let turn = Turn::default();
+    serve::start(listener, Limits::default(), move |request| {
+        routes::answer(request, &status(), &turn)
+    })
 }

@@ -192,6 +192,7 @@ impl Metrics {
 
     fn storage(&self, status: &Status, kept: &Kept) -> Result<(), Error> {
         let storage = &status.storage;
+        let delivery = storage.delivery.as_ref();
         let known = |count: Option<u64>| count.map(|count| count as f64);
         for (name, help, value) in [
             (
@@ -199,12 +200,16 @@ impl Metrics {
                 "Rows that end with the process.",
                 known(Some(storage.only_in_memory)),
             ),
-            ("rows_waiting", "Rows in the journal that wait for delivery.", known(kept.waiting)),
+            (
+                "rows_waiting",
+                "Rows in the journal that wait for delivery.",
+                known(delivery.map(|delivery| delivery.waiting)),
+            ),
             ("rows_set_aside", "Rows that the database refused.", known(kept.set_aside)),
             (
                 "delivery_stuck",
                 "Whether rows wait for longer than three intervals, and none is taken.",
-                storage.delivery.as_ref().map(|d| f64::from(u8::from(status.is_stuck(d)))),
+                delivery.map(|d| f64::from(u8::from(status.is_stuck(d)))),
             ),
         ] {
             let gauge = self.gauge(name, help, &[])?;
@@ -214,7 +219,7 @@ impl Metrics {
         }
         let delivered =
             self.counter("rows_delivered_total", "Rows that the database has taken.", &[])?;
-        if let Some(delivery) = &storage.delivery {
+        if let Some(delivery) = delivery {
             delivered.get_metric_with_label_values::<&str>(&[])?.inc_by(delivery.delivered);
         }
         let build = self.gauge("build_info", "The version of the listener.", &["version"])?;

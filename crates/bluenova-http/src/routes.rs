@@ -1,17 +1,28 @@
 //! Which address is answered with what.
 
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+
 use bluenova_journal::Reader;
 use serde::Serialize;
 
 use crate::api::{Batteries, Health, Kept};
 use crate::serve::{Request, Response};
-use crate::{Status, metrics};
+use crate::{HistoryError, Status, history, metrics, page, plots};
 
+const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-pub(crate) fn answer(request: &Request, status: &Status) -> Response {
+/// Taken by whoever reads much of the past: one at a time, so that many who ask at once don't take
+/// the machine from those who record.
+pub(crate) type Turn = Mutex<()>;
+
+pub(crate) fn answer(request: &Request, status: &Status, turn: &Turn) -> Response {
+    let Request { query, .. } = request;
     let segments: Vec<&str> = request.path.split('/').skip(1).collect();
     match segments[..] {
+        [""] => Response::new(200, HTML, page::html().as_bytes())
+            .with("Content-Security-Policy", page::policy()),
         ["healthz"] => {
             let health = Health::of(status);
             json(if health.ok { 200 } else { 503 }, &health)
@@ -21,6 +32,12 @@ pub(crate) fn answer(request: &Request, status: &Status) -> Response {
             Err(error) => failed(500, &error.to_string()),
         },
         ["api", "batteries"] => json(200, &Batteries::of(status, &kept(status))),
+        ["api", "batteries", mcu_id, "history"] => {
+            past(mcu_id, status, turn, |reader, id| history(reader, id, query, status.now))
+        }
+        ["api", "batteries", mcu_id, "plots"] => past(mcu_id, status, turn, |reader, id| {
+            plots(reader, id, query, status.now, status.interval)
+        }),
         _ => failed(404, &format!("there is nothing at {}", request.path)),
     }
 }
@@ -29,6 +46,40 @@ fn kept(status: &Status) -> Kept {
     // Where it can't be read, the status tells of the journal's trouble.
     let reader = Reader::open(&status.storage.journal).ok();
     Kept::read(reader.as_ref(), status)
+}
+
+/// What `of` makes of a battery's past.
+fn past<T: Serialize>(
+    mcu_id: &str,
+    status: &Status,
+    turn: &Turn,
+    of: impl FnOnce(&Reader, u32) -> Result<T, HistoryError>,
+) -> Response {
+    let unknown = |what: &str| failed(404, &format!("{mcu_id:.60} is {what}"));
+    // Without the sign that numbers may have.
+    let digits = mcu_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let Some(id) = u32::from_str_radix(mcu_id, 16).ok().filter(|_| digits) else {
+        return unknown("no MCU ID, which has 1 to 8 hexadecimal digits");
+    };
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = Reader::open(&status.storage.journal).and_then(|reader| {
+        let known = status.batteries.iter().any(|battery| battery.mcu_id() == Some(id));
+        Ok((known || reader.count(id)? > 0).then_some(reader))
+    });
+    match found.map_err(HistoryError::from) {
+        Ok(None) => unknown("a battery that nobody has heard of"),
+        Ok(Some(reader)) => match of(&reader, id) {
+            Ok(past) => json(200, &past),
+            Err(error) => failed(error.http_status(), &chain(&error)),
+        },
+        Err(error) => failed(error.http_status(), &chain(&error)),
+    }
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn Error) -> String {
+    let source = error.source().map(|source| format!(": {}", chain(source)));
+    format!("{error}{}", source.unwrap_or_default())
 }
 
 fn json(status: u16, value: &impl Serialize) -> Response {

@@ -99,6 +99,8 @@ pub struct Delivery {
     pub server: String,
     /// Rows that it has taken since the start, those that it had already among them.
     pub delivered: u64,
+    /// Rows that wait for it.
+    pub waiting: u64,
     /// What hinders delivery, in words.
     pub trouble: Option<String>,
     /// For how long rows have been waiting without any of them being taken; zero while all is well.

@@ -139,7 +139,7 @@ impl Outbox {
 
 /// How many rows are behind the cursor, which is `delivered` or what the database says, whichever
 /// is further.
-pub(crate) fn waiting(connection: &Connection, delivered: i64) -> rusqlite::Result<u64> {
+fn waiting(connection: &Connection, delivered: i64) -> rusqlite::Result<u64> {
     // Rows are deleted in their order, so that there is no gap behind the oldest one.
     let (settled, cursor, last, oldest): (i64, i64, Option<i64>, Option<i64>) = connection
         .prepare_cached(

@@ -11,7 +11,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::journal::Cursor;
 use crate::schema::{self, Statements};
-use crate::{Error, history, outbox, set_aside};
+use crate::{Error, history, set_aside};
 
 /// Half of what the writer waits for others. A file is written whoever reads it; a journal in
 /// memory is not.
@@ -34,8 +34,8 @@ pub struct Reader {
     sql: Statements,
     address: Address,
     deadline: Arc<Deadline>,
-    /// Keeps the name of a database in memory from being given to another one, too.
-    cursor: Arc<Cursor>,
+    /// Keeps the name of a database in memory from being given to another one.
+    _cursor: Arc<Cursor>,
 }
 
 impl Reader {
@@ -122,19 +122,6 @@ impl Reader {
         self.ask(|| self.try_count(mcu_id))
     }
 
-    /// How many rows another database has not acknowledged yet, without counting them.
-    ///
-    /// A reader that [`Journal::reader`](crate::Journal::reader) made says what
-    /// [`Outbox::waiting`](crate::Outbox::waiting) does. One that was [opened](Self::open) by path
-    /// knows no more than what is in the file, where the outbox notes what is delivered only now
-    /// and then: it may say up to 1000 rows too many.
-    ///
-    /// # Errors
-    /// If the file can't be read or is damaged, or if it takes too long.
-    pub fn waiting(&self) -> Result<u64, Error> {
-        self.ask(|| outbox::waiting(&self.connection, self.cursor.get()))
-    }
-
     /// How many rows are set aside: see [`Outbox::set_aside`](crate::Outbox::set_aside).
     ///
     /// # Errors
@@ -158,7 +145,7 @@ impl Reader {
             .progress_handler(STEPS, Some(move || passed.has_passed()))
             .map_err(|source| address.error("open", source))?;
         let sql = Statements::new();
-        Ok(Self { time_limit: TIME_LIMIT, connection, sql, address, deadline, cursor })
+        Ok(Self { time_limit: TIME_LIMIT, connection, sql, address, deadline, _cursor: cursor })
     }
 
     /// Asks something, which ends with an error at the time limit.

@@ -1,5 +1,5 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`Proxy`] on which things
-//! go wrong, processes that stand still ([`Frozen`]), and [`wait_until`].
+//! go wrong, processes that stand still ([`Frozen`]), a [`Browser`], and [`wait_until`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -17,6 +17,7 @@
     reason = "that is how a test fails"
 )]
 
+mod browser;
 mod cluster;
 mod frozen;
 mod programs;
@@ -28,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use browser::Browser;
 pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use frozen::Frozen;
 pub use proxy::{Point, Proxy};

@@ -23,7 +23,7 @@ use crate::{
     oracle::{Batteries, Post, check_without_journal, fresh_row, mcu_id, prepare, undoubled_rows},
     rounds,
     rows::{Cell, Row, Rows, stamp},
-    support::{Home, count, shared_cluster},
+    support::{Home, PATIENCE, count, shared_cluster},
 };
 
 /// How long it may take until a file that failed is tried again.
@@ -243,7 +243,13 @@ fn original(rows: &[PackRecord], killed: bool) -> Original {
     let mut journal = None;
     for rows in [early, late] {
         drop(journal.take());
-        let mut opened = Journal::open(&path, Retention::default()).unwrap();
+        // A program that another test starts has our lock, too, until it is that program.
+        let mut opened = None;
+        wait_until("the journal is free", PATIENCE, || {
+            opened = Journal::open(&path, Retention::default()).ok();
+            opened.is_some()
+        });
+        let mut opened = opened.unwrap();
         for row in rows {
             opened.append(std::slice::from_ref(row)).unwrap();
         }

@@ -26,13 +26,6 @@ pub(crate) enum Method {
     Head,
 }
 
-impl Request {
-    /// The first value of that name in the query.
-    pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
-    }
-}
-
 /// A request and what belongs to its connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Received {
@@ -221,8 +214,6 @@ mod tests {
                 request.query.iter().map(|(name, value)| (&**name, &**value)).collect();
             assert_eq!(pairs, query, "{target}");
         }
-        let request = received(&get("/?a=1&b=2&a=3")).request;
-        assert_eq!((request.value("a"), request.value("c")), (Some("1"), None));
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn a_battery_that_only_the_journal_knows_is_stale() {
 }
 
 #[test]
-fn rows_that_wait_are_counted() {
+fn rows_under_way_are_counted() {
     let mut listener = Listener::start();
     listener.journal.append(&[record(NORTH), record(SOUTH)]).unwrap();
     let mut outbox = listener.journal.outbox().unwrap();
@@ -104,9 +104,9 @@ fn rows_that_wait_are_counted() {
         .set_aside(&record(NORTH), "22003", "out of range", record(NORTH).insert_time_utc)
         .unwrap();
     let (_, answer) = listener.json("/api/batteries");
-    assert_eq!(answer["storage"]["waiting"], 2);
     assert_eq!(answer["storage"]["set_aside"], 1);
-    assert_eq!(answer["storage"]["delivery"]["delivered"], 7);
+    let delivery = &answer["storage"]["delivery"];
+    assert_eq!((&delivery["delivered"], &delivery["waiting"]), (&json!(7), &json!(1)));
 }
 
 #[test]
@@ -160,4 +160,52 @@ fn what_is_not_there() {
         assert_eq!(code, 404, "{target}");
         assert!(answer["error"].as_str().unwrap().contains(target), "{answer}");
     }
+}
+
+#[test]
+fn the_past_of_a_battery() {
+    let mut listener = Listener::start();
+    listener.journal.append(&[record(NORTH)]).unwrap();
+    let asked = "/api/batteries/9f3c07b2/history?from=2026-11-22T20:00:00%2B00:00&columns=v_pack";
+    let (code, answer) = listener.json(asked);
+    assert_eq!((code, &answer["battery"]), (200, &json!("9F3C07B2")));
+    assert_eq!(answer["v_pack"], json!({ "min": [53.017], "max": [53.017] }));
+    // South is known, but has no row yet.
+    let (code, answer) = listener.json("/api/batteries/BAD/history");
+    assert_eq!((code, &answer["time"]), (200, &json!([])));
+
+    let (code, answer) = listener.json("/api/batteries/9F3C07B2/plots?range=1h&width=300");
+    let plots = answer["plots"].as_array().unwrap();
+    let ids: Vec<_> = plots.iter().map(|plot| plot["id"].as_str().unwrap()).collect();
+    assert_eq!((code, &ids[..]), (200, &["pack", "cells", "spread", "temperatures"][..]));
+}
+
+#[test]
+fn what_is_wrong_with_a_question_is_said() {
+    let listener = Listener::start();
+    for (target, code, said) in [
+        ("/api/batteries/9F3C07B2/history?points=0", 400, "points: a whole number from 1 to 10000"),
+        ("/api/batteries/9F3C07B2/plots?range=2h", 400, "range: one of 1h, 6h, 24h, 7d"),
+        ("/api/batteries/9F3C07B2/plots?rang=1h", 400, "rang: not a parameter here"),
+        ("/api/batteries/12345678A/plots", 404, "12345678A is no MCU ID"),
+        ("/api/batteries/+1/plots", 404, "+1 is no MCU ID"),
+        ("/api/batteries//plots", 404, " is no MCU ID"),
+        ("/api/batteries/1/history", 404, "1 is a battery that nobody has heard of"),
+    ] {
+        let (status, answer) = listener.json(target);
+        assert_eq!(status, code, "{target}: {answer}");
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.starts_with(said), "{target}: {error}");
+    }
+}
+
+#[test]
+fn without_a_journal_there_is_no_past_but_there_is_a_present() {
+    let listener = Listener::start();
+    listener.change(|status| status.storage.journal = "/nowhere/journal".into());
+    let (code, answer) = listener.json("/api/batteries/9F3C07B2/history");
+    assert_eq!(code, 500);
+    assert!(answer["error"].as_str().unwrap().contains("/nowhere/journal"), "{answer}");
+    assert_eq!(listener.json("/api/batteries").1["bank"]["fresh"], 2);
+    assert_eq!(listener.get("/metrics").0, 200);
 }

@@ -41,6 +41,7 @@ impl Listener {
                 delivery: Some(Delivery {
                     server: "homeauto at localhost".into(),
                     delivered: 7,
+                    waiting: 1,
                     trouble: None,
                     waiting_for: Duration::ZERO,
                 }),

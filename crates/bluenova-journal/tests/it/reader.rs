@@ -67,28 +67,12 @@ fn counts_survive_trimming_and_reopening() {
 }
 
 #[test]
-fn a_status_page_knows_what_waits_and_what_is_set_aside() {
+fn a_status_page_knows_what_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
-    let mut journal = open(&path);
+    let journal = open(&path);
     let mut outbox = journal.outbox().unwrap();
     let (kept, opened) = (journal.reader().unwrap(), Reader::open(&path).unwrap());
-    let waiting = || (kept.waiting().unwrap(), opened.waiting().unwrap());
-    assert_eq!(waiting(), (0, 0));
-    let records: Vec<_> = (0..300).map(|n| nth(BATTERY, n)).collect();
-    journal.append(&records[..200]).unwrap();
-    for record in &records[200..] {
-        journal.append(std::slice::from_ref(record)).unwrap();
-    }
-    assert_eq!(waiting(), (300, 300));
-
-    let last = outbox.undelivered(250).unwrap().last;
-    outbox.delivered(last).unwrap();
-    // That is not in the file yet.
-    assert_eq!(waiting(), (50, 300));
-    outbox.flush().unwrap();
-    assert_eq!(waiting(), (50, 50));
-
     assert_eq!((kept.set_aside().unwrap(), opened.set_aside().unwrap()), (0, 0));
     outbox.set_aside(&nth(BATTERY, 3), "P0001", "no", START).unwrap();
     assert_eq!((kept.set_aside().unwrap(), opened.set_aside().unwrap()), (1, 1));
@@ -184,7 +168,6 @@ fn a_journal_that_nobody_writes_is_read_as_it_is() {
         let before = (fs::read(&path).unwrap(), fs::read(&log).unwrap_or_default());
         let reader = Reader::open(&path).unwrap();
         assert_eq!(reader.count(BATTERY).unwrap(), 300);
-        assert_eq!(reader.waiting().unwrap(), 300);
         drop(reader);
         assert_eq!((fs::read(&path).unwrap(), fs::read(&log).unwrap()), before);
         assert_eq!(undelivered(&open(&path)), records);

@@ -7,6 +7,7 @@
     reason = "that is how a test fails"
 )]
 
+mod browser;
 mod proxy;
 
 use std::{

@@ -1,0 +1,160 @@
+//! Both batteries of the demonstration, alive.
+
+use bluenova_test_support::Browser;
+
+use crate::{
+    open, overhang,
+    support::{Home, PATIENCE},
+    wait_for_fresh, wait_for_plots,
+};
+
+const NOTHING: [String; 0] = [];
+
+#[test]
+fn both_batteries_of_the_demonstration_update_by_themselves() {
+    let home = Home::new();
+    let mut demo = home.listen(&["--http", "127.0.0.1:0", "demo"]);
+    let (mut browser, url) = open(&mut demo, "See them at ");
+    wait_for_fresh(&mut browser, 2);
+    assert_eq!(names(&mut browser), ["north", "south"]);
+    browser.wait_for("all is well", PATIENCE, "problems.innerText === 'All is well.'");
+    for (value, unit) in [
+        ("soc", "\u{a0}%"),
+        ("power", "W"),
+        ("v_pack", "\u{a0}V"),
+        ("i_pack", "\u{a0}A"),
+        ("temp", "\u{a0}°C"),
+        ("spread", "\u{a0}mV"),
+        ("highest", "\u{a0}V"),
+        ("age", " s ago"),
+    ] {
+        let text = browser.text(&format!("article [data-is={value}]"));
+        assert!(text.contains(|c: char| c.is_ascii_digit()) && text.ends_with(unit), "{text}");
+    }
+
+    updates(&mut browser);
+    changes_range(&mut browser);
+    reads_plots(&mut browser);
+    changes_battery(&mut browser);
+    is_drawn_for_the_dark(&mut browser);
+    fits_phones(&mut browser);
+
+    assert_eq!(browser.complaints(), NOTHING);
+    for asked in browser.requests() {
+        assert!(asked.starts_with(&url) || asked.starts_with("data:"), "{asked}");
+    }
+}
+
+fn names(browser: &mut Browser) -> Vec<String> {
+    let names =
+        browser.evaluate("[...document.querySelectorAll('article h2')].map(h => h.innerText)");
+    serde_json::from_value(names).unwrap()
+}
+
+/// Values change without the page being loaded anew, and nothing jumps.
+fn updates(browser: &mut Browser) {
+    browser.evaluate(
+        "document.wasHere = true;
+         window.rows = () => [...document.querySelectorAll('[data-is=link]')]
+             .map((link) => Number(/([\\d,]+) row/.exec(link.innerText)[1].replace(',', '')));
+         window.heights = () => [...document.querySelectorAll('article')].map(a => a.offsetHeight);
+         window.before = { rows: rows(), heights: heights(), cells: batteries.innerText };",
+    );
+    let more = "document.wasHere && rows().every((n, i) => n >= before.rows[i] + 2)
+        && batteries.innerText !== before.cells";
+    browser.wait_for("both have had two more rows", PATIENCE, more);
+    let heights = browser.evaluate("[heights(), before.heights]");
+    assert_eq!(heights[0], heights[1]);
+}
+
+fn changes_range(browser: &mut Browser) {
+    wait_for_plots(browser, "1h");
+    for range in ["6h", "24h", "7d", "1h"] {
+        browser.evaluate("before = document.querySelector('figure svg').outerHTML; 0");
+        browser.click(&format!("button[value='{range}']"));
+        let changed = "document.querySelector('figure svg').outerHTML !== before";
+        browser.wait_for("the plots have changed", PATIENCE, changed);
+        wait_for_plots(browser, range);
+        assert_eq!(browser.evaluate("location.hash"), format!("#{range}"));
+        let asked = format!("plots?range={range}&");
+        assert!(browser.requests().iter().any(|url| url.contains(&asked)), "{asked}");
+    }
+}
+
+/// Values are to be had by mouse and by keyboard.
+fn reads_plots(browser: &mut Browser) {
+    for (plot, expected) in [(1, "pack voltage"), (2, "cell 16"), (3, "spread"), (4, "cell 16")] {
+        let figure = format!("figure:nth-of-type({plot})");
+        browser.hover(&format!("{figure} .plot"), 0.8);
+        let reading = format!("document.querySelector('{figure} .reading').innerText");
+        browser.wait_for("values are shown", PATIENCE, &reading);
+        let reading = browser.text(&format!("{figure} .reading"));
+        assert!(reading.contains(expected), "{expected} in {reading}");
+        assert!(reading.contains(|c: char| c.is_ascii_digit()), "{reading}");
+        let at = browser.evaluate(&format!(
+            "(() => {{
+                const line = document.querySelector('{figure} .crosshair').getBoundingClientRect();
+                const plot = document.querySelector('{figure} svg').getBoundingClientRect();
+                return line.height > 50 && line.top >= plot.top && line.bottom <= plot.bottom
+                    && line.left > plot.left && line.right < plot.right;
+            }})()"
+        ));
+        assert_eq!(at, true, "the crosshair is in plot {plot}");
+    }
+    browser.hover("h1", 0.5);
+    let hidden = "[...document.querySelectorAll('.reading')].every(reading => reading.hidden)";
+    browser.wait_for("values are gone", PATIENCE, hidden);
+
+    browser.evaluate("document.querySelector('select').focus(); 0");
+    browser.press("Tab");
+    browser.press("End");
+    let last = browser.text(".reading time");
+    browser.press("Home");
+    let first = browser.text(".reading time");
+    // There may be one stretch of time so far, and midnight in it.
+    assert!(first <= last || last.starts_with("00:"), "{first} to {last}");
+    browser.press("Escape");
+    browser.wait_for("values are gone", PATIENCE, hidden);
+}
+
+fn changes_battery(browser: &mut Browser) {
+    let south = browser.evaluate("document.querySelector('select').options[1].value");
+    let south = south.as_str().unwrap();
+    browser.evaluate(
+        "document.querySelector('select').selectedIndex = 1;
+         document.querySelector('select').dispatchEvent(new Event('change'));",
+    );
+    let hash = format!("location.hash === '#1h/{south}'");
+    browser.wait_for("the battery is in the address", PATIENCE, &hash);
+    bluenova_test_support::wait_until("its plots are asked for", PATIENCE, || {
+        let asked = format!("api/batteries/{south}/plots?range=1h&");
+        browser.requests().iter().any(|url| url.contains(&asked))
+    });
+}
+
+fn is_drawn_for_the_dark(browser: &mut Browser) {
+    let light = browser.evaluate("getComputedStyle(document.body).backgroundColor");
+    browser.set_dark(true);
+    assert_ne!(browser.evaluate("getComputedStyle(document.body).backgroundColor"), light);
+    bluenova_test_support::wait_until("dark plots are asked for", PATIENCE, || {
+        browser.requests().iter().any(|url| url.contains("theme=dark"))
+    });
+}
+
+/// Nobody has to scroll sideways, and values that a finger has asked for stay.
+fn fits_phones(browser: &mut Browser) {
+    for width in [360, 320] {
+        browser.set_size(width, 740);
+        let narrow = format!("document.querySelector('figure svg').width.baseVal.value < {width}");
+        browser.wait_for("the plots are redrawn", PATIENCE, &narrow);
+        assert_eq!(overhang(browser), 0, "at {width} pixels");
+        for plot in 1..=4 {
+            browser.tap(&format!("figure:nth-of-type({plot}) .plot"), 0.5);
+            let shown = "[...document.querySelectorAll('.reading')].map((r) => !r.hidden)";
+            let expected: Vec<bool> = (1..=4).map(|other| other == plot).collect();
+            let only_it = format!("JSON.stringify({shown}) === '{expected:?}'.replaceAll(' ', '')");
+            browser.wait_for("values of the plot are shown", PATIENCE, &only_it);
+            assert_eq!(overhang(browser), 0, "at {width} pixels, values of plot {plot}");
+        }
+    }
+}

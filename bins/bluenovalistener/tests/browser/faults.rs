@@ -1,0 +1,134 @@
+//! What the page makes of batteries that are silent, of a listener that is gone, and of markup.
+
+use std::time::Duration;
+
+use bluenova_simulator::{Control, Fault, Message, Pace};
+use bluenova_test_support::Browser;
+
+use crate::{
+    SECOND, open, overhang,
+    support::{
+        Home, PATIENCE, battery, loopback, named, obedient_battery, talking_battery, young_second,
+    },
+    wait_for_fresh,
+};
+
+/// Values are stale after three seconds. The last ones may come a second late; the page looks once a
+/// second, and so does the listener. The rest is for a machine that is busy.
+const UNTIL_STALE: Duration = Duration::from_secs(3 + 1 + 1 + 1 + 4);
+
+#[test]
+fn a_silent_battery_and_a_lost_listener_are_seen_to_be_stale() {
+    let mut server = talking_battery(1);
+    let south = server.add(loopback(), battery(9), Pace::Free { speed: 4.0 }).unwrap();
+    let home = Home::new();
+    let [at_north, at_south] =
+        [named("north", server.local_addr()), named("south", south.local_addr())];
+    let database = home.sqlite("db");
+    let args = ["-b", &at_north, "-b", &at_south, "-d", &database];
+    let mut listener = home.listen(&[&args, &SECOND[..]].concat());
+    let (mut browser, _) = open(&mut listener, "page at ");
+    wait_for_fresh(&mut browser, 2);
+    let fresh = looks(&mut browser, 2);
+    let height = browser.evaluate("document.querySelector('article').offsetHeight");
+
+    south.fault(Fault::Silence).unwrap();
+    let mark = wait_for_mark(&mut browser, 2);
+    assert!(mark.starts_with("STALE – last value "), "{mark}");
+    assert_ne!(looks(&mut browser, 2), fresh);
+    assert_eq!(looks(&mut browser, 1), fresh, "north is as fresh as before");
+    // The page's clock may be ahead of the listener's next answer.
+    let said = "problems.innerText.startsWith('south: no data for ') && problems.innerText";
+    let problem = browser.wait_for("the problem is said", PATIENCE, said);
+    assert!(problem.as_str().unwrap().ends_with("though it is connected"), "{problem}");
+    assert_eq!(browser.text("#bank [data-is=fresh]"), "1 of 2");
+    assert!(browser.text("#announcement").starts_with("south: no data for some time"));
+    assert_eq!(browser.evaluate("document.querySelector('article').offsetHeight"), height);
+
+    south.fault(Fault::Healthy).unwrap();
+    wait_for_fresh(&mut browser, 2);
+    browser.wait_for("all is well", PATIENCE, "problems.innerText === 'All is well.'");
+    assert_eq!(looks(&mut browser, 2), fresh);
+    assert_eq!(browser.complaints(), <[String; 0]>::default());
+
+    // By the page's own clock.
+    listener.stop();
+    browser.wait_for(
+        "the page says that the listener is gone",
+        UNTIL_STALE,
+        "problems.innerText.startsWith('No answer from the listener since ')",
+    );
+    for card in [1, 2] {
+        wait_for_mark(&mut browser, card);
+        assert_ne!(looks(&mut browser, card), fresh);
+    }
+    assert_eq!(browser.text("#bank [data-is=fresh]"), "0 of 2");
+    assert_eq!(browser.text("#bank [data-is=power]"), "–");
+}
+
+/// Waits until a card is marked as stale, and gives what the mark says.
+#[track_caller]
+fn wait_for_mark(browser: &mut Browser, card: usize) -> String {
+    let card = format!("article:nth-of-type({card})");
+    let stale = format!("document.querySelector('{card}').matches('.stale')");
+    browser.wait_for("a card is stale", UNTIL_STALE, &stale);
+    browser.text(&format!("{card} [data-is=age]"))
+}
+
+/// How a card shows its values: paper, colour and weight of the charge, colour of the gauge.
+fn looks(browser: &mut Browser, card: usize) -> serde_json::Value {
+    browser.evaluate(&format!(
+        "(() => {{
+            const card = document.querySelector('article:nth-of-type({card})');
+            const style = (part) => getComputedStyle(card.querySelector(part));
+            return [getComputedStyle(card).backgroundImage, style('[data-is=soc]').color,
+                style('[data-is=soc]').fontWeight, style('.gauge div').backgroundColor];
+        }})()"
+    ))
+}
+
+#[test]
+fn markup_of_a_battery_is_text() {
+    let server = obedient_battery(1);
+    let control = server.control();
+    let home = Home::new();
+    let (at, database) = (named("<b>attic", server.local_addr()), home.sqlite("db"));
+    let mut listener = home.listen(&[&["-b", &at, "-d", &database], &SECOND[..]].concat());
+    control.wait_for_clients(1, PATIENCE).unwrap();
+    let (mut browser, url) = open(&mut listener, "page at ");
+    browser.set_size(360, 740);
+
+    let said = [
+        ("Errors: \"", "<img src=x onerror=alert(1)>", "\"", "errors"),
+        ("System_State: ", "<svg onload=alert(2)>", "", "system_state"),
+        ("Breaker: ", "</script><script>alert(3)", "", "breaker"),
+        ("Charge State: ", "<iframe/src=//x>", "", "charge_state"),
+    ];
+    young_second(time::UtcDateTime::UNIX_EPOCH);
+    control.step().unwrap();
+    for (prefix, text, end, _) in said {
+        say(&control, &format!("{prefix}{text}{end}"));
+    }
+    for (_, text, _, field) in said {
+        let shown = format!("document.querySelector('article [data-is={field}]')?.textContent");
+        browser.wait_for(text, PATIENCE, &format!("{shown} === {text:?}"));
+    }
+    assert_eq!(browser.text("article h2"), "<b>attic");
+    assert!(browser.evaluate("document.title").as_str().unwrap().contains("BlueNova"));
+    assert_eq!(overhang(&mut browser), 0);
+    crate::wait_for_plots(&mut browser, "1h");
+
+    let made = browser.evaluate(
+        "[document.querySelectorAll('img, iframe, article svg, article script, h2 b').length,
+          document.scripts.length]",
+    );
+    assert_eq!(made, serde_json::json!([0, 1]));
+    assert_eq!(browser.complaints(), <[String; 0]>::default());
+    for asked in browser.requests() {
+        assert!(asked.starts_with(&url) || asked.starts_with("data:"), "{asked}");
+    }
+}
+
+fn say(control: &Control, line: &str) {
+    control.send(Message::Text(line.into())).unwrap();
+}

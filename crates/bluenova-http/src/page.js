@@ -1,0 +1,585 @@
+// Asks the listener how the batteries are, again and again, and shows the answers.
+//
+// Whatever a battery said goes to the page as the text of a node, never as markup.
+
+const RANGES = {
+  "1h": ["1 h", 3600],
+  "6h": ["6 h", 21_600],
+  "24h": ["24 h", 86_400],
+  "7d": ["7 d", 604_800],
+};
+const PATIENCE_MS = 8000;
+const UNKNOWN = "–";
+/** Watts within which a battery is idle: converters draw so much all the time. */
+const IDLE_W = 25;
+/** Volts that a full bar stands for at least, lest noise look like a fault. */
+const BAR_V = 0.005;
+
+const $ = (id) => document.getElementById(id);
+
+// ---- Words and numbers ----
+
+function number(value, digits, unit) {
+  if (typeof value !== "number") return UNKNOWN;
+  // What is rounded to zero has no sign.
+  const text = value
+    .toFixed(digits)
+    .replace(/^-(?=[0.]*$)/, "")
+    .replace("-", "−");
+  return `${text}\u00a0${unit}`;
+}
+
+function signed(value, digits, unit) {
+  return (value > 0 ? "+" : "") + number(value, digits, unit);
+}
+
+function power(watts) {
+  return Math.abs(watts) < 1000 ? signed(watts, 0, "W") : signed(watts / 1000, 2, "kW");
+}
+
+function powerWord(watts) {
+  if (watts === null) return "power";
+  if (Math.abs(watts) < IDLE_W) return "idle";
+  return watts > 0 ? "charging" : "discharging";
+}
+
+function duration(seconds) {
+  const [s, min, h, d] = [1, 60, 3600, 86_400].map((unit) => Math.floor(seconds / unit));
+  if (min < 1) return `${s} s`;
+  if (h < 1) return `${min} min`;
+  if (d < 1) return `${h} h ${min % 60} min`;
+  return `${d} d ${h % 24} h`;
+}
+
+/** The time of day here, and the date where it isn't today's. */
+function localTime(time) {
+  const date = new Date(time);
+  const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+  const day =
+    date.toDateString() === new Date().toDateString() ? {} : { day: "numeric", month: "short" };
+  return date.toLocaleString("en-GB", { ...day, ...clock });
+}
+
+function count(n, one, many = `${one}s`) {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+}
+
+// ---- Pieces of the page ----
+
+function copyOf(template) {
+  return $(template).content.firstElementChild.cloneNode(true);
+}
+
+/** Touches only what changes, so that selections last and nothing is laid out in vain. */
+function say(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function part(parent, name) {
+  return parent.querySelector(`[data-is="${name}"]`);
+}
+
+function fill(parent, texts) {
+  for (const [name, text] of Object.entries(texts)) {
+    const node = part(parent, name);
+    say(node, text);
+    // Some may be cut off.
+    if (node.closest(".values") && node.title !== text) node.title = text;
+  }
+}
+
+function fillPower(parent, watts) {
+  const word = powerWord(watts);
+  fill(parent, { power: power(watts), word });
+  part(parent, "power").className = word;
+}
+
+// ---- What the listener said last ----
+
+let told = null;
+let toldAt = null;
+/** Since when it doesn't answer, and why; null while it does. */
+let lost = null;
+let isAsking = false;
+let nextQuestion;
+
+function clocks() {
+  return { wall: Date.now(), steady: performance.now() };
+}
+
+/** One clock may be set back, the other one stands still while the computer sleeps. */
+function secondsSince(then) {
+  return Math.max(Date.now() - then.wall, performance.now() - then.steady, 0) / 1000;
+}
+
+async function fetchJson(url, signal) {
+  const limit = AbortSignal.timeout(PATIENCE_MS);
+  const answer = await fetch(url, {
+    cache: "no-store",
+    signal: signal ? AbortSignal.any([signal, limit]) : limit,
+  });
+  if (answer.ok) return answer.json();
+  const { error } = await answer.json().catch(() => ({}));
+  throw new Error(error ?? `status ${answer.status}`);
+}
+
+async function ask() {
+  if (isAsking || document.hidden) return;
+  isAsking = true;
+  clearTimeout(nextQuestion);
+  // Values are taken for older by the time that the answer took, not for younger.
+  const askedAt = clocks();
+  try {
+    const answer = await fetchJson("api/batteries");
+    // A page of another version may not understand it.
+    if (told && told.version !== answer.version) location.reload();
+    [told, toldAt, lost] = [answer, askedAt, null];
+    show();
+  } catch (error) {
+    lost ??= { since: Date.now() };
+    lost.why = error.name === "TimeoutError" ? "it takes too long" : error.message;
+    showProblems();
+  }
+  isAsking = false;
+  nextQuestion = setTimeout(ask, secondsToNextRow() * 1000);
+}
+
+/** A row comes once an interval: the next one is asked for soon after it is due. */
+function secondsToNextRow() {
+  const interval = told?.interval_s ?? 1;
+  const ages = (told?.batteries ?? [])
+    .filter((battery) => !battery.stale)
+    .map((battery) => battery.age_s);
+  const due = lost ? 0 : interval - Math.min(...ages) + 0.2;
+  return Math.min(Math.max(due > 0 ? due : interval, 1), 10);
+}
+
+/** Age in seconds by now, null for what never came. */
+function ageOf(battery) {
+  return battery.age_s === null ? null : battery.age_s + secondsSince(toldAt);
+}
+
+function isStale(battery) {
+  const age = ageOf(battery);
+  return battery.stale || age === null || age > told.stale_after_s;
+}
+
+function nameOf(battery) {
+  return battery.names.join(" = ") || battery.battery;
+}
+
+// ---- Everything but the plots ----
+
+function show() {
+  showProblems();
+  if (!told) return;
+  showBank();
+  showCards();
+  showStorage();
+  showChooser();
+  drawIfDue();
+}
+
+function showProblems() {
+  const problems = lost
+    ? [`No answer from the listener since ${localTime(lost.since)}: ${lost.why}. All below is old.`]
+    : told.problems;
+  const lines = problems.length ? problems : ["All is well."];
+  const list = $("problems");
+  list.classList.toggle("quiet", problems.length === 0);
+  while (list.children.length > lines.length) list.lastChild.remove();
+  while (list.children.length < lines.length) list.append(document.createElement("li"));
+  lines.forEach((line, i) => say(list.children[i], line));
+  // Spoken when a problem comes or goes, not whenever one is a second older.
+  say($("announcement"), lines.join(" ").replace(/( \d+ (s|min|h|d)\b)+/g, " some time"));
+}
+
+function showBank() {
+  const { batteries, bank } = told;
+  const fresh = batteries.filter((battery) => !isStale(battery)).length;
+  // A sum over batteries of which some went stale since is nobody's.
+  const isOld = fresh < bank.fresh;
+  const box = $("bank");
+  box.classList.toggle("stale", fresh === 0);
+  fillPower(box, isOld ? null : bank.power_w);
+  fill(box, {
+    soc: number(isOld ? null : bank.soc, 1, "%"),
+    fresh: `${fresh} of ${bank.batteries}`,
+  });
+  const state = fresh
+    ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(bank.power_w)}`
+    : "stale";
+  document.title = `${lost || told.problems.length ? "⚠ " : ""}${state} – BlueNova`;
+}
+
+const cards = new Map();
+
+/** Those that only the journal knows have plots, but no card: they may be of long ago, or not have
+ * said yet who they are. */
+function listenedTo() {
+  return told.batteries.filter((battery) => battery.addresses.length);
+}
+
+function showCards() {
+  const batteries = listenedTo();
+  const keys = batteries.map((battery) => battery.addresses.join());
+  for (const [key, card] of cards) {
+    if (!keys.includes(key)) {
+      card.remove();
+      cards.delete(key);
+    }
+  }
+  batteries.forEach((battery, i) => {
+    if (!cards.has(keys[i])) {
+      cards.set(keys[i], newCard());
+      $("batteries").append(cards.get(keys[i]));
+    }
+    showCard(cards.get(keys[i]), battery);
+  });
+}
+
+function newCard() {
+  const card = copyOf("card");
+  for (let cell = 1; cell <= 16; cell++) {
+    const column = copyOf("cell");
+    column.querySelector("b").textContent = cell;
+    card.querySelector(".cells").append(column);
+  }
+  return card;
+}
+
+function showCard(card, battery) {
+  const row = battery.latest ?? {};
+  card.classList.toggle("stale", isStale(battery));
+  showAge(card, battery);
+  fillPower(card, battery.power_w);
+  fill(card, {
+    name: nameOf(battery) ?? UNKNOWN,
+    mcu: battery.battery ?? "",
+    soc: number(row.soc, 0, "%"),
+    v_pack: number(row.v_pack, 2, "V"),
+    i_pack: signed(row.i_pack, 2, "A"),
+    temp: number(row.temp, 0, "°C"),
+    health: number(row.health, 2, "%"),
+    breaker: row.breaker ?? UNKNOWN,
+    system_state: row.system_state ?? UNKNOWN,
+    charge_state: row.charge_state ?? UNKNOWN,
+    errors: row.errors ?? UNKNOWN,
+    spread: number(battery.cell_spread_mv, 0, "mV"),
+    link: linkText(battery),
+  });
+  const isLoud = Boolean(row.errors) && row.errors !== "NONE";
+  card.querySelector(".errors").classList.toggle("loud", isLoud);
+  card.querySelector(".gauge div").style.width = `${Math.max(row.soc ?? 0, 0)}%`;
+  showCells(card, battery, row);
+}
+
+function showAge(card, battery) {
+  const age = ageOf(battery);
+  const node = part(card, "age");
+  const mark = node.firstElementChild ?? node.appendChild(document.createElement("span"));
+  if (age === null) return say(mark, "NO DATA YET");
+  const ago = `${duration(age)} ago`;
+  const time = battery.latest && localTime(battery.latest.insert_time_utc);
+  say(mark, isStale(battery) ? `STALE – last value ${ago}, ${time}` : ago);
+}
+
+function linkText(battery) {
+  const state = lost
+    ? "connection unknown"
+    : battery.connected
+      ? "connected"
+      : `not connected${battery.trouble ? `: ${battery.trouble}` : ""}`;
+  const events = [count(battery.rows, "row")];
+  if (battery.redials) events.push(count(battery.redials, "redial"));
+  if (battery.malformed_lines) events.push(count(battery.malformed_lines, "malformed line"));
+  return `${battery.addresses.join(", ")}: ${state}; ${events.join(", ")}`;
+}
+
+function showCells(card, battery, row) {
+  const volts = row.cell_v ?? [];
+  const mean = battery.cell_mean_v;
+  const height = Math.max(BAR_V, ...volts.map((v) => (v === null ? 0 : Math.abs(v - mean))));
+  const columns = card.querySelectorAll(".cells li");
+  columns.forEach((column, i) => {
+    const v = volts[i] ?? null;
+    column.classList.toggle("highest", battery.cell_highest === i + 1);
+    column.classList.toggle("lowest", battery.cell_lowest === i + 1);
+    const bar = column.querySelector(".bar").style;
+    const share = v === null ? 0 : ((v - mean) / height) * 50;
+    bar.top = share < 0 ? "50%" : "auto";
+    bar.bottom = share < 0 ? "auto" : "50%";
+    bar.height = `${Math.abs(share)}%`;
+    bar.visibility = v === null ? "hidden" : "visible";
+    say(column.querySelector(".volts"), v === null ? UNKNOWN : v.toFixed(3));
+    say(column.querySelector(".celsius"), String(row.cell_t?.[i] ?? UNKNOWN).replace("-", "−"));
+  });
+  const extreme = (word, cell) =>
+    cell === null
+      ? `${word} ${UNKNOWN}`
+      : `${word} cell ${cell}: ${number(volts[cell - 1], 3, "V")}`;
+  fill(card, {
+    mean: `mean ${number(mean, 3, "V")}`,
+    highest: extreme("highest", battery.cell_highest),
+    lowest: extreme("lowest", battery.cell_lowest),
+  });
+}
+
+function showStorage() {
+  const { storage, version, interval_s } = told;
+  const { delivery } = storage;
+  const every = interval_s === 1 ? "second" : count(interval_s, "second");
+  const words = [`bluenovalistener ${version}, a row every ${every}`];
+  if (delivery) words.push(`${delivery.server} has taken ${count(delivery.delivered, "row")}`);
+  if (delivery?.trouble) words.push(delivery.trouble);
+  if (storage.trouble) words.push(storage.trouble);
+  for (const [rows, where] of [
+    [delivery?.waiting, "waiting"],
+    [storage.set_aside, "set aside"],
+    [storage.rows_only_in_memory, "in memory only"],
+  ]) {
+    if (rows) words.push(`${count(rows, "row")} ${where}`);
+  }
+  say($("storage"), `${words.join(" · ")}.`);
+}
+
+// ---- Plots ----
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+/** What to plot: range and MCU ID, kept in the address, as in #6h/9F3C07B2. */
+let [range, chosen] = choice();
+/** What is drawn, and since when. */
+let drawn = null;
+let drawing = null;
+
+function choice() {
+  const [wanted, battery] = location.hash.slice(1).split("/");
+  return [Object.hasOwn(RANGES, wanted) ? wanted : "1h", battery ?? null];
+}
+
+function choose(newRange, battery) {
+  // Replaced, not pushed: going back is for leaving the page.
+  history.replaceState(null, "", `#${newRange}${battery ? `/${battery}` : ""}`);
+  takeChoice();
+}
+
+function takeChoice() {
+  [range, chosen] = choice();
+  for (const button of $("ranges").children)
+    button.setAttribute("aria-pressed", button.value === range);
+  if (told) {
+    showChooser();
+    draw();
+  }
+}
+
+function plottable() {
+  return told.batteries.filter((battery) => battery.battery !== null);
+}
+
+function plotted() {
+  const ids = plottable().map((battery) => battery.battery);
+  return ids.includes(chosen) ? chosen : (ids[0] ?? null);
+}
+
+function showChooser() {
+  const batteries = plottable();
+  const select = $("chooser").querySelector("select");
+  $("chooser").hidden = batteries.length < 2;
+  $("history").hidden = batteries.length === 0;
+  const ids = batteries.map((battery) => battery.battery);
+  const names = batteries.map(nameOf);
+  const options = [...select.options];
+  if (
+    ids.join() !== options.map((option) => option.value).join() ||
+    names.join() !== options.map((option) => option.text).join()
+  ) {
+    select.replaceChildren(...ids.map((id, i) => new Option(names[i], id)));
+  }
+  select.value = plotted() ?? "";
+}
+
+/** Everything that plots depend on but time. */
+function plotsUrl() {
+  const room = $("plots").querySelector(".drawing").clientWidth;
+  // Within what the listener draws; the rest is done by scaling.
+  const width = Math.min(Math.max(Math.round(room), 280), 2000);
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const query = new URLSearchParams({ range, width, theme: dark.matches ? "dark" : "light", zone });
+  return `api/batteries/${plotted()}/plots?${query}`;
+}
+
+function drawIfDue() {
+  if (document.hidden || drawing || plotted() === null) return;
+  const every = Math.max(told.interval_s, RANGES[range][1] / 300);
+  if (!drawn || drawn.url !== plotsUrl() || secondsSince(drawn.at) >= every) draw();
+}
+
+async function draw() {
+  if (plotted() === null) return;
+  drawing?.abort();
+  const attempt = new AbortController();
+  drawing = attempt;
+  const url = plotsUrl();
+  const at = clocks();
+  const trouble = $("plots-trouble");
+  $("plots").ariaBusy = "true";
+  try {
+    const answer = await fetchJson(url, attempt.signal);
+    if (attempt.signal.aborted) return;
+    answer.plots.forEach((plot, i) => showPlot($("plots").children[i] ?? newPlot(), plot, answer));
+    trouble.hidden = true;
+  } catch (error) {
+    // Another one is under way already.
+    if (attempt.signal.aborted) return;
+    say(trouble, `These plots could not be drawn anew: ${error.message}`);
+    trouble.hidden = false;
+  }
+  $("plots").ariaBusy = "false";
+  drawn = { url, at };
+  drawing = null;
+}
+
+function newPlot() {
+  const figure = copyOf("plot");
+  const box = figure.querySelector(".plot");
+  const moved = (event) => pointAt(figure, event.clientX - box.getBoundingClientRect().left);
+  box.addEventListener("pointermove", moved);
+  box.addEventListener("pointerdown", moved);
+  box.addEventListener("pointerleave", ({ pointerType }) => {
+    // A finger leaves as soon as it is lifted; its values stay until it touches something else.
+    if (pointerType === "mouse") pointAt(figure, null);
+  });
+  box.addEventListener("blur", () => pointAt(figure, null));
+  box.addEventListener("keydown", (event) => step(figure, event));
+  $("plots").append(figure);
+  return figure;
+}
+
+function showPlot(figure, plot, { from, to, times }) {
+  const svg = document.importNode(
+    new DOMParser().parseFromString(plot.svg, "image/svg+xml").documentElement,
+    true,
+  );
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", plot.title);
+  figure.querySelector(".drawing").replaceChildren(svg);
+  say(figure.querySelector("figcaption"), plot.title);
+  figure
+    .querySelector(".plot")
+    .setAttribute("aria-label", `${plot.title}: left and right arrow read the values`);
+  figure.shown = {
+    ...plot,
+    times,
+    from: Date.parse(from),
+    to: Date.parse(to),
+    width: svg.width.baseVal.value,
+  };
+  pointAt(figure, figure.pointer ?? null);
+}
+
+/** Pixels from the left edge of a plot to a time in it. */
+function placeOf(figure, time) {
+  const { area, from, to, width } = figure.shown;
+  const scale = figure.querySelector(".drawing").clientWidth / width;
+  return scale * (area.left + ((time - from) / (to - from)) * (area.right - area.left));
+}
+
+/** Shows the values nearest to a place, in pixels from the left edge; none for null. */
+function pointAt(figure, x) {
+  figure.pointer = x;
+  const times = figure.shown?.times ?? [];
+  if (x === null || times.length === 0) {
+    figure.querySelector(".crosshair").hidden = true;
+    figure.querySelector(".reading").hidden = true;
+    return;
+  }
+  const distances = times.map((time) => Math.abs(placeOf(figure, time) - x));
+  read(figure, distances.indexOf(Math.min(...distances)));
+}
+
+function step(figure, event) {
+  const last = (figure.shown?.times.length ?? 0) - 1;
+  const at = figure.querySelector(".reading").hidden ? last + 1 : figure.index;
+  const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
+  if (event.key === "Escape") pointAt(figure, null);
+  if (to === undefined || last < 0) return;
+  event.preventDefault();
+  const index = Math.min(Math.max(to, 0), last);
+  figure.pointer = placeOf(figure, figure.shown.times[index]);
+  read(figure, index);
+}
+
+function read(figure, index) {
+  figure.index = index;
+  const { area, series, times, width } = figure.shown;
+  const box = figure.querySelector(".plot");
+  const scale = box.clientWidth / width;
+  const x = placeOf(figure, times[index]);
+
+  const crosshair = figure.querySelector(".crosshair");
+  crosshair.hidden = false;
+  crosshair.style.left = `${x}px`;
+  crosshair.style.top = `${area.top * scale}px`;
+  crosshair.style.height = `${(area.bottom - area.top) * scale}px`;
+
+  const reading = figure.querySelector(".reading");
+  const time = document.createElement("time");
+  time.textContent = localTime(times[index]);
+  const known = series.filter((one) => typeof one.low[index] === "number");
+  reading.replaceChildren(time, ...known.flatMap((one) => valueOf(one, index)));
+  reading.classList.toggle("wide", known.length > 8 && box.clientWidth > 450);
+  reading.hidden = false;
+  placeReading(reading, x, box.clientWidth, area.top * scale);
+}
+
+/** Beside the crosshair where there is room, else below the plot. */
+function placeReading(reading, x, width, top) {
+  const room = reading.offsetWidth + 12;
+  const isRight = x + room <= width;
+  const isLeft = !isRight && x >= room;
+  const left = isRight ? x + 12 : isLeft ? x - room : Math.max(0, width - reading.offsetWidth) / 2;
+  reading.style.left = `${left}px`;
+  reading.style.top = isRight || isLeft ? `${top}px` : "100%";
+}
+
+function valueOf({ name, unit, colour, low, high }, index) {
+  const [swatch, label, value] = ["i", "span", "b"].map((tag) => document.createElement(tag));
+  swatch.style.backgroundColor = colour;
+  label.textContent = name;
+  const digits = unit === "V" ? (high[index] < 10 ? 3 : 2) : unit === "A" ? 2 : 0;
+  const [from, to] = [low, high].map((values) => number(values[index], digits, unit));
+  const dash = low[index] < 0 ? " to " : "–";
+  value.textContent = from === to ? from : from.replace(`\u00a0${unit}`, dash) + to;
+  return [swatch, label, value];
+}
+
+// ---- Start ----
+
+for (const [value, [text]] of Object.entries(RANGES)) {
+  const button = document.createElement("button");
+  Object.assign(button, { type: "button", value, textContent: text });
+  button.addEventListener("click", () => choose(value, chosen));
+  $("ranges").append(button);
+}
+// The room that they will take.
+for (let i = 0; i < 4; i++) newPlot();
+$("chooser")
+  .querySelector("select")
+  .addEventListener("change", (event) => choose(range, event.target.value));
+addEventListener("pointerdown", ({ target }) => {
+  for (const figure of $("plots").children) {
+    if (!figure.contains(target)) pointAt(figure, null);
+  }
+});
+addEventListener("hashchange", takeChoice);
+dark.addEventListener("change", show);
+document.addEventListener("visibilitychange", ask);
+let resized;
+new ResizeObserver(() => {
+  clearTimeout(resized);
+  resized = setTimeout(show, 200);
+}).observe($("plots"));
+takeChoice();
+setInterval(() => (told || lost) && show(), 1000);
+ask();
