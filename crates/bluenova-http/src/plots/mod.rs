@@ -186,7 +186,8 @@ fn cells<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
         title: "Cell voltages",
         legend,
         panels: vec![Panel {
-            height: 240,
+            // As high as both panels of the first plot, which a wide page shows beside it.
+            height: 280,
             left: Side {
                 unit: "V",
                 colour: palette.text,
