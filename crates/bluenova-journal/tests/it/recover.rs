@@ -188,7 +188,7 @@ fn a_recovered_journal_has_all_that_is_legible() {
             assert!(aside.exists());
             let waiting: Vec<_> = (DELIVERED..ROWS).map(row).collect();
             assert_eq!(undelivered(&journal), waiting);
-            assert_eq!(journal.reader().unwrap().count(BATTERY).unwrap(), ROWS.into());
+            assert_eq!(journal.reader().unwrap().count(BATTERY).unwrap(), u64::from(ROWS));
             assert_eq!(journal.reader().unwrap().latest().unwrap(), [row(ROWS - 1)]);
             let set_aside = journal.set_aside().unwrap().rows().unwrap();
             assert_eq!(set_aside.len(), 2);
@@ -315,7 +315,7 @@ fn what_is_lost_is_counted() {
     let recovery = reopen(&path).1.unwrap();
     let lost = recovery.lost.unwrap();
     assert!((60..=65).contains(&lost), "{lost}");
-    assert_eq!(recovery.rows + lost, ROWS.into());
+    assert_eq!(recovery.rows + lost, u64::from(ROWS));
 }
 
 /// Without the cursor, everything is delivered once more.
