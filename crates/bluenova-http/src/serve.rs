@@ -59,11 +59,13 @@ pub(crate) struct Limits {
     pub(crate) spared: Duration,
     /// For the client to close, after our last response to it.
     pub(crate) linger: Duration,
+    /// Bytes of responses that wait for their clients to take them.
+    pub(crate) answers: usize,
 }
 
 impl Default for Limits {
     /// 32 connections; 5 s for a request, 15 s idle, 10 s for a response; spared for 250 ms, and a
-    /// second to close.
+    /// second to close; 32 MiB of responses, each of which has a few at most.
     fn default() -> Self {
         Self {
             connections: 32,
@@ -72,6 +74,7 @@ impl Default for Limits {
             response: Duration::from_secs(10),
             spared: Duration::from_millis(250),
             linger: Duration::from_secs(1),
+            answers: 32 * 1024 * 1024,
         }
     }
 }
@@ -147,7 +150,7 @@ pub(crate) fn start(
 ) -> io::Result<Server> {
     listener.set_nonblocking(false)?;
     let address = listener.local_addr()?;
-    let places = Arc::new(Places::new(limits.connections, limits.spared));
+    let places = Arc::new(Places::new(limits.connections, limits.spared, limits.answers));
     let service = Arc::new(Service { limits, handler: Box::new(handler), panics: Seldom::new() });
     let acceptor = thread::Builder::new().name(format!("http {address}")).spawn({
         let places = Arc::clone(&places);

@@ -41,6 +41,7 @@ pub(crate) fn serve(place: &Place, service: &Service) {
         if answer.write(place.stream(), service.limits.response).is_err() {
             return;
         }
+        place.has_handed_over();
         if answer.connection == Connection::Close {
             break;
         }
@@ -126,7 +127,8 @@ impl Talk<'_> {
             }
         };
         // The client may be slow to take it.
-        self.place.waits().then_some(Answer { response, method: request.method, connection })
+        let goes_on = self.place.hands_over(response.body.len());
+        goes_on.then_some(Answer { response, method: request.method, connection })
     }
 
     fn report(&self, request: &Request, panic: &(dyn Any + Send)) {

@@ -18,6 +18,8 @@ const REFUSALS: usize = 8;
 pub(crate) struct Places {
     limit: usize,
     spared: Duration,
+    /// Bytes of answers.
+    answers: usize,
     state: Mutex<State>,
     /// A place has become free, or all have been closed.
     freed: Condvar,
@@ -58,6 +60,8 @@ struct Taken {
     key: u64,
     stream: Arc<TcpStream>,
     phase: Phase,
+    /// Bytes of the answer that the client is to take.
+    answer: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +79,12 @@ enum Phase {
 
 impl Places {
     /// `limit` connections have a place at a time. One that has been waiting for its client for
-    /// `spared` may be ended for another.
-    pub(crate) fn new(limit: usize, spared: Duration) -> Self {
+    /// `spared` may be ended for another. Answers of `answers` bytes may lie ready at a time.
+    pub(crate) fn new(limit: usize, spared: Duration, answers: usize) -> Self {
         Self {
             limit,
             spared,
+            answers,
             state: Mutex::default(),
             freed: Condvar::new(),
             crowded: Seldom::new(),
@@ -163,7 +168,7 @@ impl Places {
         state.next_key += 1;
         state.threads += 1;
         let stream = Arc::new(stream);
-        state.taken.push(Taken { key, stream: Arc::clone(&stream), phase });
+        state.taken.push(Taken { key, stream: Arc::clone(&stream), phase, answer: 0 });
         Place { key, stream, places: Arc::clone(self) }
     }
 
@@ -184,6 +189,26 @@ impl State {
 
     fn count(&self, counts: impl Fn(Phase) -> bool) -> usize {
         self.taken.iter().filter(|taken| counts(taken.phase)).count()
+    }
+
+    /// Changes a connection that has a place; false if it has none.
+    fn change(&mut self, key: u64, change: impl FnOnce(&mut Taken)) -> bool {
+        self.taken.iter_mut().find(|taken| taken.key == key).map(change).is_some()
+    }
+
+    /// Bytes of answers that lie ready.
+    fn answers(&self) -> usize {
+        self.taken.iter().map(|taken| taken.answer).sum()
+    }
+
+    /// Who has been taking an answer for the longest.
+    fn slowest_taker(&self) -> Option<usize> {
+        let since = |(index, taken): (usize, &Taken)| match taken.phase {
+            Phase::Waiting { since } if taken.answer > 0 => Some((index, since)),
+            _ => None,
+        };
+        let takers = self.taken.iter().enumerate().filter_map(since);
+        takers.min_by_key(|&(_, since)| since).map(|(index, _)| index)
     }
 
     /// Who has been waiting for its client the longest, and since when.
@@ -212,10 +237,30 @@ impl Place {
         self.turn_to(Phase::Working)
     }
 
-    fn turn_to(&self, phase: Phase) -> bool {
+    /// The connection waits for its client to take an answer of so many bytes; false if it was
+    /// ended.
+    ///
+    /// Those that don't take theirs must not fill the memory: where there is too much of it, the
+    /// connections that have been waiting the longest are ended.
+    pub(crate) fn hands_over(&self, bytes: usize) -> bool {
         let mut state = self.places.lock();
-        let place = state.taken.iter_mut().find(|taken| taken.key == self.key);
-        place.map(|taken| taken.phase = phase).is_some()
+        if !state.change(self.key, |own| own.phase = Phase::Waiting { since: Instant::now() }) {
+            return false;
+        }
+        while state.answers() + bytes > self.places.answers {
+            let Some(slowest) = state.slowest_taker() else { break };
+            end(&state.taken.swap_remove(slowest).stream);
+        }
+        state.change(self.key, |own| own.answer = bytes)
+    }
+
+    /// The client has taken its answer.
+    pub(crate) fn has_handed_over(&self) {
+        self.places.lock().change(self.key, |own| own.answer = 0);
+    }
+
+    fn turn_to(&self, phase: Phase) -> bool {
+        self.places.lock().change(self.key, |own| own.phase = phase)
     }
 }
 

@@ -1,11 +1,11 @@
-use std::time::Duration;
+use std::{fs::File, process::Command, sync::mpsc, thread, time::Duration};
 
 use bluenova_http::{Connection, Latest};
 use bluenova_record::{PackRecord, Text};
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
 
-use crate::support::{Listener, NORTH, SOUTH, record};
+use crate::support::{Listener, NORTH, SOUTH, get, record};
 
 #[test]
 fn both_batteries_and_their_bank() {
@@ -208,4 +208,30 @@ fn without_a_journal_there_is_no_past_but_there_is_a_present() {
     assert!(answer["error"].as_str().unwrap().contains("/nowhere/journal"), "{answer}");
     assert_eq!(listener.json("/api/batteries").1["bank"]["fresh"], 2);
     assert_eq!(listener.get("/metrics").0, 200);
+}
+
+/// A journal whose reading hangs, until it is let go, holds up whoever asks for the past.
+#[test]
+fn those_who_wait_for_the_past_leave_room_for_others() {
+    let listener = Listener::start();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    listener.change(|status| status.storage.journal.clone_from(&pipe));
+    let (told, statuses) = mpsc::channel();
+    let address = listener.address();
+    for _ in 0..32 {
+        let told = told.clone();
+        thread::spawn(move || told.send(get(address, "/api/batteries/9F3C07B2/history").0));
+    }
+    let next = || statuses.recv_timeout(Duration::from_secs(8)).unwrap();
+    for _ in 0..24 {
+        assert_eq!(next(), 503);
+    }
+    assert_eq!(listener.json("/healthz").0, 200);
+
+    let _writer = File::options().read(true).write(true).open(&pipe).unwrap();
+    for _ in 0..8 {
+        assert_eq!(next(), 500);
+    }
 }

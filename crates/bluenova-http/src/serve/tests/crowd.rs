@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    Client, Limits, PATIENCE, Response, SLACK, Server, assert_due, client::Answer, pages, serve,
-    serve_with, wait_for_threads,
+    Client, LARGE, Limits, PATIENCE, Response, SLACK, Server, assert_due, client::Answer, pages,
+    serve, serve_with, wait_for_threads,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -121,6 +121,34 @@ fn who_waited_longest_makes_room_when_it_is_no_longer_spared() {
     assert_due(started, spared);
     oldest.assert_closed();
     assert_eq!(idle.get("/").status, 200, "it had not waited as long");
+}
+
+#[test]
+fn answers_that_nobody_takes_do_not_pile_up() {
+    let server = serve(Limits { answers: 2 * LARGE.len() + 100, ..Limits::default() });
+    let slow = || {
+        let mut client = Client::connect(&server);
+        client.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+        // It has come to the answer.
+        client.stream.peek(&mut [0]).unwrap();
+        client
+    };
+    let mut first = slow();
+    let mut others = [slow(), slow()];
+    // Whoever kept it waiting the longest went for the third, and small answers find room.
+    assert!(first.drain().len() < LARGE.len());
+    assert_eq!(Client::connect(&server).get("/").status, 200);
+    assert!(others.iter_mut().all(|client| client.answer().body == *LARGE));
+    // What was taken counts no more.
+    assert_eq!(others[0].get("/large").body, *LARGE);
+    assert_eq!(others[1].get("/large").body, *LARGE);
+}
+
+/// A single one may be larger than that.
+#[test]
+fn an_answer_beyond_the_bound_is_given() {
+    let server = serve(Limits { answers: 1, ..Limits::default() });
+    assert_eq!(Client::connect(&server).get("/large").body, *LARGE);
 }
 
 #[test]
