@@ -112,15 +112,18 @@ function secondsSince(then) {
   return Math.max(Date.now() - then.wall, performance.now() - then.steady, 0) / 1000;
 }
 
-async function fetchJson(url, signal) {
-  const limit = AbortSignal.timeout(PATIENCE_MS);
-  const answer = await fetch(url, {
-    cache: "no-store",
-    signal: signal ? AbortSignal.any([signal, limit]) : limit,
-  });
-  if (answer.ok) return answer.json();
-  const { error } = await answer.json().catch(() => ({}));
-  throw new Error(error ?? `status ${answer.status}`);
+/** Tablets on walls are old: AbortSignal has neither `any` nor `timeout` there. */
+async function fetchJson(url, attempt = new AbortController()) {
+  const tooLong = new DOMException("it takes too long", "TimeoutError");
+  const limit = setTimeout(() => attempt.abort(tooLong), PATIENCE_MS);
+  try {
+    const answer = await fetch(url, { cache: "no-store", signal: attempt.signal });
+    if (answer.ok) return await answer.json();
+    const { error } = await answer.json().catch(() => ({}));
+    throw new Error(error ?? `status ${answer.status}`);
+  } finally {
+    clearTimeout(limit);
+  }
 }
 
 async function ask() {
@@ -137,7 +140,7 @@ async function ask() {
     show();
   } catch (error) {
     lost ??= { since: Date.now() };
-    lost.why = error.name === "TimeoutError" ? "it takes too long" : error.message;
+    lost.why = error.message;
     showProblems();
   }
   isAsking = false;
@@ -425,13 +428,13 @@ async function draw() {
   const trouble = $("plots-trouble");
   $("plots").ariaBusy = "true";
   try {
-    const answer = await fetchJson(url, attempt.signal);
-    if (attempt.signal.aborted) return;
+    const answer = await fetchJson(url, attempt);
+    if (drawing !== attempt) return;
     answer.plots.forEach((plot, i) => showPlot($("plots").children[i] ?? newPlot(), plot, answer));
     trouble.hidden = true;
   } catch (error) {
     // Another one is under way already.
-    if (attempt.signal.aborted) return;
+    if (drawing !== attempt) return;
     say(trouble, `These plots could not be drawn anew: ${error.message}`);
     trouble.hidden = false;
   }

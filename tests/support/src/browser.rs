@@ -107,6 +107,11 @@ impl Browser {
         }
     }
 
+    /// Has every page that is opened from now on run a script before its own.
+    pub fn run_first(&mut self, script: &str) {
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }));
+    }
+
     /// The value of an expression in the page; that of a promise, if it is one.
     ///
     /// # Panics

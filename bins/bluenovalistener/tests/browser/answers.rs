@@ -1,0 +1,75 @@
+//! What the page makes of answers that are late, odd or missing, in a browser of some years ago.
+
+use std::time::Duration;
+
+use bluenova_simulator::{Pace, Server};
+use bluenova_test_support::Browser;
+
+use crate::{
+    open,
+    support::{Home, Listener, PATIENCE, battery, loopback, named, talking_battery},
+    wait_for_fresh, wait_for_plots,
+};
+
+/// Between the page and the listener: `delay` milliseconds, `change` of what `api/batteries` says,
+/// and whether `plots` fail.
+const BETWEEN: &str = "
+    delete AbortSignal.any;
+    delete AbortSignal.timeout;
+    window.between = { delay: 0, asked: 0, change: () => {}, refuses: () => false };
+    const ask = window.fetch;
+    window.fetch = async (url, options) => {
+        if (String(url).includes('/plots?')) {
+            return between.refuses(url)
+                ? Response.json({ error: 'no luck' }, { status: 500 })
+                : ask(url, options);
+        }
+        between.asked++;
+        if (between.delay) await new Promise((done) => setTimeout(done, between.delay));
+        const answer = await (await ask(url, options)).json();
+        between.change(answer);
+        return Response.json(answer);
+    };
+";
+
+/// A listener to two batteries, and a browser that looks at it through [`BETWEEN`].
+struct Scene {
+    browser: Browser,
+    url: String,
+    _listener: Listener,
+    _batteries: Server,
+    _home: Home,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut batteries = talking_battery(1);
+        let south = batteries.add(loopback(), battery(9), Pace::Free { speed: 4.0 }).unwrap();
+        let home = Home::new();
+        let north = named("north", batteries.local_addr());
+        let south = named("south", south.local_addr());
+        let database = home.sqlite("db");
+        let args = ["-b", &north, "-b", &south, "-d", &database];
+        let mut listener = home.listen(&[&args, &crate::SECOND[..]].concat());
+        let (mut browser, url) = open(&mut listener, "page at ");
+        browser.run_first(BETWEEN);
+        browser.open(&url);
+        wait_for_fresh(&mut browser, 2);
+        wait_for_plots(&mut browser, "1h");
+        Self { browser, url, _listener: listener, _batteries: batteries, _home: home }
+    }
+
+    fn set(&mut self, between: &str) {
+        self.browser.evaluate(&format!("between.{between}; 0"));
+    }
+
+    #[track_caller]
+    fn wait(&mut self, what: &str, expression: &str) {
+        self.browser.wait_for(what, PATIENCE, expression);
+    }
+}
+
+#[test]
+fn a_browser_of_some_years_ago_will_do() {
+    Scene::new();
+}
