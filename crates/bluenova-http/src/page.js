@@ -174,7 +174,8 @@ function nameOf(battery) {
 // ---- Everything but the plots ----
 
 function show() {
-  showProblems();
+  // The size may change before the first answer is there.
+  if (told || lost) showProblems();
   if (!told) return;
   showBank();
   showCards();
@@ -584,5 +585,5 @@ new ResizeObserver(() => {
   resized = setTimeout(show, 200);
 }).observe($("plots"));
 takeChoice();
-setInterval(() => (told || lost) && show(), 1000);
+setInterval(show, 1000);
 ask();

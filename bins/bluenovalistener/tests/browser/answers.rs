@@ -73,3 +73,16 @@ impl Scene {
 fn a_browser_of_some_years_ago_will_do() {
     Scene::new();
 }
+
+#[test]
+fn a_first_answer_may_take_its_time() {
+    let mut scene = Scene::new();
+    // The sizes of things are known before.
+    scene.browser.run_first("between.delay = 1500");
+    let url = scene.url.clone();
+    scene.browser.open(&url);
+    assert_eq!(scene.browser.text("#problems"), "Asking the listener …");
+    scene.browser.hover("figure .plot", 0.5);
+    wait_for_fresh(&mut scene.browser, 2);
+    assert_eq!(scene.browser.complaints(), <[String; 0]>::default());
+}
