@@ -147,14 +147,15 @@ async function ask() {
   nextQuestion = setTimeout(ask, secondsToNextRow() * 1000);
 }
 
-/** A row comes once an interval: the next one is asked for soon after it is due. */
+/** A row comes once an interval: the next one is asked for soon after it is due, and again soon
+ * until the last battery's is there. */
 function secondsToNextRow() {
   const interval = told?.interval_s ?? 1;
   const ages = (told?.batteries ?? [])
     .filter((battery) => !battery.stale)
     .map((battery) => battery.age_s);
-  const due = lost ? 0 : interval - Math.min(...ages) + 0.2;
-  return Math.min(Math.max(due > 0 ? due : interval, 1), 10);
+  const due = lost || ages.length === 0 ? interval : interval - Math.max(...ages) + 0.2;
+  return Math.min(Math.max(due, interval / 10, 1), 10);
 }
 
 /** Age in seconds by now, null for what never came. */

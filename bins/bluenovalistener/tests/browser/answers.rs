@@ -86,3 +86,18 @@ fn a_first_answer_may_take_its_time() {
     wait_for_fresh(&mut scene.browser, 2);
     assert_eq!(scene.browser.complaints(), <[String; 0]>::default());
 }
+
+#[test]
+fn a_row_that_is_late_is_asked_for_again_soon() {
+    let mut scene = Scene::new();
+    scene.set(
+        "change = (answer) => {
+            answer.interval_s = 10;
+            answer.stale_after_s = 30;
+            answer.batteries[0].age_s = 10.4;
+        }",
+    );
+    scene.wait("it is asked", "[between.asked, (between.first = between.asked)][0]");
+    let again = "between.asked >= between.first + 3";
+    scene.browser.wait_for("it is asked for again", Duration::from_secs(9), again);
+}
