@@ -185,10 +185,23 @@ function show() {
   drawIfDue();
 }
 
+/** What the listener finds wrong, and what the batteries do. */
+function knownProblems() {
+  if (lost) {
+    const since = localTime(lost.since);
+    return [`No answer from the listener since ${since}: ${lost.why}. All below is old.`];
+  }
+  const troubled = listenedTo().filter((battery) => !isStale(battery) && hasErrors(battery));
+  const said = troubled.map((battery) => `${nameOf(battery)} says: ${battery.latest.errors}`);
+  return [...told.problems, ...said];
+}
+
+function hasErrors({ latest }) {
+  return Boolean(latest?.errors) && latest.errors !== "NONE";
+}
+
 function showProblems() {
-  const problems = lost
-    ? [`No answer from the listener since ${localTime(lost.since)}: ${lost.why}. All below is old.`]
-    : told.problems;
+  const problems = knownProblems();
   const lines = problems.length ? problems : ["All is well."];
   const list = $("problems");
   list.classList.toggle("quiet", problems.length === 0);
@@ -214,7 +227,7 @@ function showBank() {
   const state = fresh
     ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(bank.power_w)}`
     : "stale";
-  document.title = `${lost || told.problems.length ? "⚠ " : ""}${state} – BlueNova`;
+  document.title = `${knownProblems().length ? "⚠ " : ""}${state} – BlueNova`;
 }
 
 const cards = new Map();
@@ -273,8 +286,7 @@ function showCard(card, battery) {
     spread: number(battery.cell_spread_mv, 0, "mV"),
     link: linkText(battery),
   });
-  const isLoud = Boolean(row.errors) && row.errors !== "NONE";
-  card.querySelector(".errors").classList.toggle("loud", isLoud);
+  card.querySelector(".errors").classList.toggle("loud", hasErrors(battery));
   card.querySelector(".gauge div").style.width = `${Math.max(row.soc ?? 0, 0)}%`;
   showCells(card, battery, row);
 }

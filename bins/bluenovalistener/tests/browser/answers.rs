@@ -101,3 +101,25 @@ fn a_row_that_is_late_is_asked_for_again_soon() {
     let again = "between.asked >= between.first + 3";
     scene.browser.wait_for("it is asked for again", Duration::from_secs(9), again);
 }
+
+#[test]
+fn not_all_is_well_when_a_battery_says_so() {
+    let mut scene = Scene::new();
+    let long = "CELL_OVERVOLTAGE Überspannung 過電圧 <b>bold</b> ".repeat(2);
+    scene.set(&format!("change = (answer) => {{ answer.batteries[1].latest.errors = {long:?} }}"));
+    let said = format!("problems.textContent === 'south says: ' + {long:?}");
+    scene.wait("it is said", &said);
+    scene.wait("the title warns", "document.title.startsWith('⚠ ')");
+    assert!(scene.browser.text("#announcement").starts_with("south says: CELL_OVERVOLTAGE"));
+    scene.set("change = (answer) => { answer.batteries[1].latest.errors = '' }");
+    scene.wait("all is well", "problems.innerText === 'All is well.'");
+    // An old row's errors may be over.
+    scene.set(&format!(
+        "change = (answer) => {{
+            Object.assign(answer.batteries[1], {{ stale: true, age_s: 99 }});
+            answer.batteries[1].latest.errors = {long:?};
+            answer.problems = ['south: no data for 1 min 39 s'];
+        }}"
+    ));
+    scene.wait("it is stale", "problems.innerText === 'south: no data for 1 min 39 s'");
+}
