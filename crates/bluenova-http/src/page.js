@@ -208,8 +208,9 @@ function showProblems() {
   while (list.children.length > lines.length) list.lastChild.remove();
   while (list.children.length < lines.length) list.append(document.createElement("li"));
   lines.forEach((line, i) => say(list.children[i], line));
-  // Spoken when a problem comes or goes, not whenever one is a second older.
-  say($("announcement"), lines.join(" ").replace(/( \d+ (s|min|h|d)\b)+/g, " some time"));
+  // Spoken when a problem comes or goes, not whenever one is a second older or a row larger.
+  const spoken = lines.join(" ").replace(/( \d+ (s|min|h|d)\b)+/g, " some time");
+  say($("announcement"), spoken.replace(/\b\d+ rows\b/g, "some rows"));
 }
 
 function showBank() {

@@ -123,3 +123,23 @@ fn not_all_is_well_when_a_battery_says_so() {
     ));
     scene.wait("it is stale", "problems.innerText === 'south: no data for 1 min 39 s'");
 }
+
+#[test]
+fn rows_that_become_more_are_not_spoken_of_again() {
+    let mut scene = Scene::new();
+    scene.set(
+        "change = (answer) => {
+            answer.problems = [`${between.asked} rows are in memory only: the disk is full`];
+        }",
+    );
+    let announced = "announcement.textContent === 'some rows are in memory only: the disk is full'";
+    scene.wait("it is announced", announced);
+    scene.browser.evaluate(
+        "between.spoken = 0;
+         new MutationObserver(() => between.spoken++)
+             .observe(announcement, { childList: true, characterData: true, subtree: true });
+         between.first = problems.textContent;",
+    );
+    scene.wait("there are more", "between.first !== problems.textContent");
+    assert_eq!(scene.browser.evaluate("between.spoken"), 0);
+}
