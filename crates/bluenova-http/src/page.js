@@ -220,13 +220,14 @@ function showBank() {
   const isOld = fresh < bank.fresh;
   const box = $("bank");
   box.classList.toggle("stale", fresh === 0);
-  fillPower(box, isOld ? null : bank.power_w);
+  const watts = isOld ? null : bank.power_w;
+  fillPower(box, watts);
   fill(box, {
     soc: number(isOld ? null : bank.soc, 1, "%"),
     fresh: `${fresh} of ${bank.batteries}`,
   });
   const state = fresh
-    ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(bank.power_w)}`
+    ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(watts)}`
     : "stale";
   document.title = `${knownProblems().length ? "⚠ " : ""}${state} – BlueNova`;
 }

@@ -143,3 +143,22 @@ fn rows_that_become_more_are_not_spoken_of_again() {
     scene.wait("there are more", "between.first !== problems.textContent");
     assert_eq!(scene.browser.evaluate("between.spoken"), 0);
 }
+
+#[test]
+fn a_sum_that_is_too_old_is_not_in_the_title_either() {
+    let mut scene = Scene::new();
+    // Stale by the page's clock, before the next answer.
+    scene.set(
+        "change = (answer) => {
+            answer.interval_s = 10;
+            answer.batteries[0].age_s = 2;
+            answer.stale_after_s = 3;
+            answer.batteries[1].age_s = 0;
+            between.delay = 60_000;
+        }",
+    );
+    scene.wait("a battery is stale", "document.querySelectorAll('article.stale').length === 1");
+    assert_eq!(scene.browser.text("#bank [data-is=power]"), "–");
+    let title = scene.browser.evaluate("document.title");
+    assert!(title.as_str().unwrap().ends_with("–, power – – BlueNova"), "{title}");
+}
