@@ -250,11 +250,11 @@ function showCards() {
     }
   }
   batteries.forEach((battery, i) => {
-    if (!cards.has(keys[i])) {
-      cards.set(keys[i], newCard());
-      $("batteries").append(cards.get(keys[i]));
-    }
-    showCard(cards.get(keys[i]), battery);
+    if (!cards.has(keys[i])) cards.set(keys[i], newCard());
+    const card = cards.get(keys[i]);
+    const there = $("batteries").children[i] ?? null;
+    if (there !== card) $("batteries").insertBefore(card, there);
+    showCard(card, battery);
   });
 }
 

@@ -145,6 +145,25 @@ fn rows_that_become_more_are_not_spoken_of_again() {
 }
 
 #[test]
+fn cards_are_in_the_order_of_the_listener() {
+    let mut scene = Scene::new();
+    let names = "[...document.querySelectorAll('article h2')].map((h) => h.innerText).join()";
+    for (change, expected) in [
+        ("answer.batteries.reverse()", "south,north"),
+        // Both turn out to be one battery.
+        (
+            "answer.batteries.splice(0, 1, {
+                ...answer.batteries[0], names: ['a', 'b'], addresses: ['a', 'b'] })",
+            "a = b,south",
+        ),
+        ("0", "north,south"),
+    ] {
+        scene.set(&format!("change = (answer) => {{ {change} }}"));
+        scene.wait(expected, &format!("{names} === '{expected}'"));
+    }
+}
+
+#[test]
 fn a_sum_that_is_too_old_is_not_in_the_title_either() {
     let mut scene = Scene::new();
     // Stale by the page's clock, before the next answer.
