@@ -322,6 +322,8 @@ function showCells(card, battery, row) {
   const columns = card.querySelectorAll(".cells li");
   columns.forEach((column, i) => {
     const v = volts[i] ?? null;
+    // A smaller pack has no such cell, rather than one that says nothing.
+    column.hidden = v === null && i >= (row.cell_count ?? columns.length);
     column.classList.toggle("highest", battery.cell_highest === i + 1);
     column.classList.toggle("lowest", battery.cell_lowest === i + 1);
     const bar = column.querySelector(".bar").style;

@@ -164,6 +164,22 @@ fn cards_are_in_the_order_of_the_listener() {
 }
 
 #[test]
+fn a_pack_has_as_many_cells_as_it_says() {
+    let mut scene = Scene::new();
+    let shown = "[...document.querySelectorAll('article:first-child .cells li')]
+        .filter((cell) => cell.offsetHeight).length";
+    for (cells, known, expected) in [("15", 15, 15), ("4", 4, 4), ("4", 5, 5), ("null", 0, 16)] {
+        scene.set(&format!(
+            "change = (answer) => {{
+                answer.batteries[0].latest.cell_count = {cells};
+                answer.batteries[0].latest.cell_v.fill(null, {known});
+            }}"
+        ));
+        scene.wait("cells are shown", &format!("{shown} === {expected}"));
+    }
+}
+
+#[test]
 fn a_sum_that_is_too_old_is_not_in_the_title_either() {
     let mut scene = Scene::new();
     // Stale by the page's clock, before the next answer.
