@@ -81,10 +81,7 @@ function part(parent, name) {
 
 function fill(parent, texts) {
   for (const [name, text] of Object.entries(texts)) {
-    const node = part(parent, name);
-    say(node, text);
-    // Some may be cut off.
-    if (node.closest(".values") && node.title !== text) node.title = text;
+    say(part(parent, name), text);
   }
 }
 

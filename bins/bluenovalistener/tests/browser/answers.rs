@@ -6,7 +6,7 @@ use bluenova_simulator::{Pace, Server};
 use bluenova_test_support::Browser;
 
 use crate::{
-    open,
+    open, overhang,
     support::{Home, Listener, PATIENCE, battery, loopback, named, talking_battery},
     wait_for_fresh, wait_for_plots,
 };
@@ -177,6 +177,21 @@ fn a_pack_has_as_many_cells_as_it_says() {
         ));
         scene.wait("cells are shown", &format!("{shown} === {expected}"));
     }
+}
+
+#[test]
+fn long_words_can_be_read_on_a_phone() {
+    let mut scene = Scene::new();
+    scene.browser.set_size(320, 740);
+    let long = "FAULT_RECOVERY_MODE_OF_THE_SECOND_KIND";
+    scene.set(&format!(
+        "change = (answer) => {{ answer.batteries[0].latest.system_state = {long:?} }}"
+    ));
+    let state = "document.querySelector('article [data-is=system_state]')";
+    scene.wait("it is shown", &format!("{state}.innerText === {long:?}"));
+    let hidden = scene.browser.evaluate(&format!("{state}.scrollWidth - {state}.clientWidth"));
+    assert_eq!(hidden, 0);
+    assert_eq!(overhang(&mut scene.browser), 0);
 }
 
 #[test]
