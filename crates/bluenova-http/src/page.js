@@ -9,6 +9,8 @@ const RANGES = {
   "7d": ["7 d", 604_800],
 };
 const PATIENCE_MS = 8000;
+/** Seconds after which plots that could not be drawn are asked for again. */
+const RETRY_S = 10;
 const UNKNOWN = "–";
 /** Watts within which a battery is idle: converters draw so much all the time. */
 const IDLE_W = 25;
@@ -366,8 +368,10 @@ function showStorage() {
 const dark = matchMedia("(prefers-color-scheme: dark)");
 /** What to plot: range and MCU ID, kept in the address, as in #6h/9F3C07B2. */
 let [range, chosen] = choice();
-/** What is drawn, and since when. */
+/** What was asked for last, when, and whether it came. */
 let drawn = null;
+/** Range and battery that the plots on the page are of. */
+let pictured = null;
 let drawing = null;
 
 function choice() {
@@ -392,7 +396,7 @@ function takeChoice() {
 }
 
 function plottable() {
-  return told.batteries.filter((battery) => battery.battery !== null);
+  return (told?.batteries ?? []).filter((battery) => battery.battery !== null);
 }
 
 function plotted() {
@@ -429,8 +433,13 @@ function plotsUrl() {
 
 function drawIfDue() {
   if (document.hidden || drawing || plotted() === null) return;
-  const every = Math.max(told.interval_s, RANGES[range][1] / 300);
+  const every = drawn?.failed ? RETRY_S : Math.max(told.interval_s, RANGES[range][1] / 300);
   if (!drawn || drawn.url !== plotsUrl() || secondsSince(drawn.at) >= every) draw();
+}
+
+/** Whether the page still has plots of what was chosen before. */
+function areOfBefore() {
+  return pictured !== `${range} ${plotted()}`;
 }
 
 async function draw() {
@@ -442,9 +451,12 @@ async function draw() {
   const at = clocks();
   const trouble = $("plots-trouble");
   $("plots").ariaBusy = "true";
+  let failed = false;
+  showWhetherOfBefore();
   try {
     const answer = await fetchJson(url, attempt);
     if (drawing !== attempt) return;
+    pictured = `${range} ${answer.battery}`;
     answer.plots.forEach((plot, i) => showPlot($("plots").children[i] ?? newPlot(), plot, answer));
     trouble.hidden = true;
   } catch (error) {
@@ -452,10 +464,18 @@ async function draw() {
     if (drawing !== attempt) return;
     say(trouble, `These plots could not be drawn anew: ${error.message}`);
     trouble.hidden = false;
+    failed = true;
   }
   $("plots").ariaBusy = "false";
-  drawn = { url, at };
+  showWhetherOfBefore();
+  drawn = { url, at, failed };
   drawing = null;
+}
+
+function showWhetherOfBefore() {
+  const isOld = areOfBefore();
+  $("plots").classList.toggle("of-before", isOld);
+  if (isOld) for (const figure of $("plots").children) pointAt(figure, null);
 }
 
 function newPlot() {
@@ -506,7 +526,7 @@ function placeOf(figure, time) {
 /** Shows the values nearest to a place, in pixels from the left edge; none for null. */
 function pointAt(figure, x) {
   figure.pointer = x;
-  const times = figure.shown?.times ?? [];
+  const times = areOfBefore() ? [] : (figure.shown?.times ?? []);
   if (x === null || times.length === 0) {
     figure.querySelector(".crosshair").hidden = true;
     figure.querySelector(".reading").hidden = true;
@@ -517,7 +537,7 @@ function pointAt(figure, x) {
 }
 
 function step(figure, event) {
-  const last = (figure.shown?.times.length ?? 0) - 1;
+  const last = areOfBefore() ? -1 : (figure.shown?.times.length ?? 0) - 1;
   const at = figure.querySelector(".reading").hidden ? last + 1 : figure.index;
   const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
   if (event.key === "Escape") pointAt(figure, null);

@@ -212,3 +212,27 @@ fn a_sum_that_is_too_old_is_not_in_the_title_either() {
     let title = scene.browser.evaluate("document.title");
     assert!(title.as_str().unwrap().ends_with("–, power – – BlueNova"), "{title}");
 }
+
+#[test]
+fn plots_that_failed_are_drawn_soon_and_never_those_of_another_battery() {
+    let mut scene = Scene::new();
+    let south = scene.browser.evaluate("document.querySelector('select').options[1].value");
+    let south = south.as_str().unwrap();
+    scene.set("refuses = (url) => url.includes('range=7d')");
+    scene.browser.evaluate(&format!("location.hash = '#7d/{south}'; 0"));
+    let told = "document.querySelector('#plots-trouble:not([hidden])')?.innerText";
+    let why = "These plots could not be drawn anew: no luck";
+    scene.wait("it is told", &format!("{told} === '{why}'"));
+    let opacity = "Number(getComputedStyle(document.querySelector('.drawing')).opacity)";
+    scene.wait("those of north are pale", &format!("{opacity} < 0.5"));
+    scene.browser.hover("figure .plot", 0.9);
+    scene.browser.hover("figure .plot", 0.95);
+    let hidden = "[...document.querySelectorAll('.reading')].every((reading) => reading.hidden)";
+    assert_eq!(scene.browser.evaluate(hidden), true);
+
+    // Plots of a week are drawn every half an hour otherwise.
+    scene.set("refuses = () => false");
+    scene.wait("they are drawn", &format!("!{told} && {opacity} === 1"));
+    scene.browser.hover("figure .plot", 0.94);
+    scene.wait("values are shown", &format!("!({hidden})"));
+}
