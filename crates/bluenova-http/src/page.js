@@ -9,6 +9,8 @@ const RANGES = {
   "7d": ["7 d", 604_800],
 };
 const PATIENCE_MS = 8000;
+/** Seconds after which plots that could not be drawn are asked for again. */
+const RETRY_S = 10;
 const UNKNOWN = "–";
 /** Watts within which a battery is idle: converters draw so much all the time. */
 const IDLE_W = 25;
@@ -81,10 +83,7 @@ function part(parent, name) {
 
 function fill(parent, texts) {
   for (const [name, text] of Object.entries(texts)) {
-    const node = part(parent, name);
-    say(node, text);
-    // Some may be cut off.
-    if (node.closest(".values") && node.title !== text) node.title = text;
+    say(part(parent, name), text);
   }
 }
 
@@ -112,15 +111,18 @@ function secondsSince(then) {
   return Math.max(Date.now() - then.wall, performance.now() - then.steady, 0) / 1000;
 }
 
-async function fetchJson(url, signal) {
-  const limit = AbortSignal.timeout(PATIENCE_MS);
-  const answer = await fetch(url, {
-    cache: "no-store",
-    signal: signal ? AbortSignal.any([signal, limit]) : limit,
-  });
-  if (answer.ok) return answer.json();
-  const { error } = await answer.json().catch(() => ({}));
-  throw new Error(error ?? `status ${answer.status}`);
+/** Tablets on walls are old: AbortSignal has neither `any` nor `timeout` there. */
+async function fetchJson(url, attempt = new AbortController()) {
+  const tooLong = new DOMException("it takes too long", "TimeoutError");
+  const limit = setTimeout(() => attempt.abort(tooLong), PATIENCE_MS);
+  try {
+    const answer = await fetch(url, { cache: "no-store", signal: attempt.signal });
+    if (answer.ok) return await answer.json();
+    const { error } = await answer.json().catch(() => ({}));
+    throw new Error(error ?? `status ${answer.status}`);
+  } finally {
+    clearTimeout(limit);
+  }
 }
 
 async function ask() {
@@ -137,21 +139,22 @@ async function ask() {
     show();
   } catch (error) {
     lost ??= { since: Date.now() };
-    lost.why = error.name === "TimeoutError" ? "it takes too long" : error.message;
+    lost.why = error.message;
     showProblems();
   }
   isAsking = false;
   nextQuestion = setTimeout(ask, secondsToNextRow() * 1000);
 }
 
-/** A row comes once an interval: the next one is asked for soon after it is due. */
+/** A row comes once an interval: the next one is asked for soon after it is due, and again soon
+ * until the last battery's is there. */
 function secondsToNextRow() {
   const interval = told?.interval_s ?? 1;
   const ages = (told?.batteries ?? [])
     .filter((battery) => !battery.stale)
     .map((battery) => battery.age_s);
-  const due = lost ? 0 : interval - Math.min(...ages) + 0.2;
-  return Math.min(Math.max(due > 0 ? due : interval, 1), 10);
+  const due = lost || ages.length === 0 ? interval : interval - Math.max(...ages) + 0.2;
+  return Math.min(Math.max(due, interval / 10, 1), 10);
 }
 
 /** Age in seconds by now, null for what never came. */
@@ -171,7 +174,8 @@ function nameOf(battery) {
 // ---- Everything but the plots ----
 
 function show() {
-  showProblems();
+  // The size may change before the first answer is there.
+  if (told || lost) showProblems();
   if (!told) return;
   showBank();
   showCards();
@@ -180,18 +184,32 @@ function show() {
   drawIfDue();
 }
 
+/** What the listener finds wrong, and what the batteries do. */
+function knownProblems() {
+  if (lost) {
+    const since = localTime(lost.since);
+    return [`No answer from the listener since ${since}: ${lost.why}. All below is old.`];
+  }
+  const troubled = listenedTo().filter((battery) => !isStale(battery) && hasErrors(battery));
+  const said = troubled.map((battery) => `${nameOf(battery)} says: ${battery.latest.errors}`);
+  return [...told.problems, ...said];
+}
+
+function hasErrors({ latest }) {
+  return Boolean(latest?.errors) && latest.errors !== "NONE";
+}
+
 function showProblems() {
-  const problems = lost
-    ? [`No answer from the listener since ${localTime(lost.since)}: ${lost.why}. All below is old.`]
-    : told.problems;
+  const problems = knownProblems();
   const lines = problems.length ? problems : ["All is well."];
   const list = $("problems");
   list.classList.toggle("quiet", problems.length === 0);
   while (list.children.length > lines.length) list.lastChild.remove();
   while (list.children.length < lines.length) list.append(document.createElement("li"));
   lines.forEach((line, i) => say(list.children[i], line));
-  // Spoken when a problem comes or goes, not whenever one is a second older.
-  say($("announcement"), lines.join(" ").replace(/( \d+ (s|min|h|d)\b)+/g, " some time"));
+  // Spoken when a problem comes or goes, not whenever one is a second older or a row larger.
+  const spoken = lines.join(" ").replace(/( \d+ (s|min|h|d)\b)+/g, " some time");
+  say($("announcement"), spoken.replace(/\b\d+ rows\b/g, "some rows"));
 }
 
 function showBank() {
@@ -201,15 +219,16 @@ function showBank() {
   const isOld = fresh < bank.fresh;
   const box = $("bank");
   box.classList.toggle("stale", fresh === 0);
-  fillPower(box, isOld ? null : bank.power_w);
+  const watts = isOld ? null : bank.power_w;
+  fillPower(box, watts);
   fill(box, {
     soc: number(isOld ? null : bank.soc, 1, "%"),
     fresh: `${fresh} of ${bank.batteries}`,
   });
   const state = fresh
-    ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(bank.power_w)}`
+    ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(watts)}`
     : "stale";
-  document.title = `${lost || told.problems.length ? "⚠ " : ""}${state} – BlueNova`;
+  document.title = `${knownProblems().length ? "⚠ " : ""}${state} – BlueNova`;
 }
 
 const cards = new Map();
@@ -230,11 +249,11 @@ function showCards() {
     }
   }
   batteries.forEach((battery, i) => {
-    if (!cards.has(keys[i])) {
-      cards.set(keys[i], newCard());
-      $("batteries").append(cards.get(keys[i]));
-    }
-    showCard(cards.get(keys[i]), battery);
+    if (!cards.has(keys[i])) cards.set(keys[i], newCard());
+    const card = cards.get(keys[i]);
+    const there = $("batteries").children[i] ?? null;
+    if (there !== card) $("batteries").insertBefore(card, there);
+    showCard(card, battery);
   });
 }
 
@@ -268,8 +287,7 @@ function showCard(card, battery) {
     spread: number(battery.cell_spread_mv, 0, "mV"),
     link: linkText(battery),
   });
-  const isLoud = Boolean(row.errors) && row.errors !== "NONE";
-  card.querySelector(".errors").classList.toggle("loud", isLoud);
+  card.querySelector(".errors").classList.toggle("loud", hasErrors(battery));
   card.querySelector(".gauge div").style.width = `${Math.max(row.soc ?? 0, 0)}%`;
   showCells(card, battery, row);
 }
@@ -303,6 +321,8 @@ function showCells(card, battery, row) {
   const columns = card.querySelectorAll(".cells li");
   columns.forEach((column, i) => {
     const v = volts[i] ?? null;
+    // A smaller pack has no such cell, rather than one that says nothing.
+    column.hidden = v === null && i >= (row.cell_count ?? columns.length);
     column.classList.toggle("highest", battery.cell_highest === i + 1);
     column.classList.toggle("lowest", battery.cell_lowest === i + 1);
     const bar = column.querySelector(".bar").style;
@@ -348,8 +368,10 @@ function showStorage() {
 const dark = matchMedia("(prefers-color-scheme: dark)");
 /** What to plot: range and MCU ID, kept in the address, as in #6h/9F3C07B2. */
 let [range, chosen] = choice();
-/** What is drawn, and since when. */
+/** What was asked for last, when, and whether it came. */
 let drawn = null;
+/** Range and battery that the plots on the page are of. */
+let pictured = null;
 let drawing = null;
 
 function choice() {
@@ -374,7 +396,7 @@ function takeChoice() {
 }
 
 function plottable() {
-  return told.batteries.filter((battery) => battery.battery !== null);
+  return (told?.batteries ?? []).filter((battery) => battery.battery !== null);
 }
 
 function plotted() {
@@ -411,8 +433,13 @@ function plotsUrl() {
 
 function drawIfDue() {
   if (document.hidden || drawing || plotted() === null) return;
-  const every = Math.max(told.interval_s, RANGES[range][1] / 300);
+  const every = drawn?.failed ? RETRY_S : Math.max(told.interval_s, RANGES[range][1] / 300);
   if (!drawn || drawn.url !== plotsUrl() || secondsSince(drawn.at) >= every) draw();
+}
+
+/** Whether the page still has plots of what was chosen before. */
+function areOfBefore() {
+  return pictured !== `${range} ${plotted()}`;
 }
 
 async function draw() {
@@ -424,20 +451,31 @@ async function draw() {
   const at = clocks();
   const trouble = $("plots-trouble");
   $("plots").ariaBusy = "true";
+  let failed = false;
+  showWhetherOfBefore();
   try {
-    const answer = await fetchJson(url, attempt.signal);
-    if (attempt.signal.aborted) return;
+    const answer = await fetchJson(url, attempt);
+    if (drawing !== attempt) return;
+    pictured = `${range} ${answer.battery}`;
     answer.plots.forEach((plot, i) => showPlot($("plots").children[i] ?? newPlot(), plot, answer));
     trouble.hidden = true;
   } catch (error) {
     // Another one is under way already.
-    if (attempt.signal.aborted) return;
+    if (drawing !== attempt) return;
     say(trouble, `These plots could not be drawn anew: ${error.message}`);
     trouble.hidden = false;
+    failed = true;
   }
   $("plots").ariaBusy = "false";
-  drawn = { url, at };
+  showWhetherOfBefore();
+  drawn = { url, at, failed };
   drawing = null;
+}
+
+function showWhetherOfBefore() {
+  const isOld = areOfBefore();
+  $("plots").classList.toggle("of-before", isOld);
+  if (isOld) for (const figure of $("plots").children) pointAt(figure, null);
 }
 
 function newPlot() {
@@ -488,7 +526,7 @@ function placeOf(figure, time) {
 /** Shows the values nearest to a place, in pixels from the left edge; none for null. */
 function pointAt(figure, x) {
   figure.pointer = x;
-  const times = figure.shown?.times ?? [];
+  const times = areOfBefore() ? [] : (figure.shown?.times ?? []);
   if (x === null || times.length === 0) {
     figure.querySelector(".crosshair").hidden = true;
     figure.querySelector(".reading").hidden = true;
@@ -499,7 +537,7 @@ function pointAt(figure, x) {
 }
 
 function step(figure, event) {
-  const last = (figure.shown?.times.length ?? 0) - 1;
+  const last = areOfBefore() ? -1 : (figure.shown?.times.length ?? 0) - 1;
   const at = figure.querySelector(".reading").hidden ? last + 1 : figure.index;
   const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
   if (event.key === "Escape") pointAt(figure, null);
@@ -581,5 +619,5 @@ new ResizeObserver(() => {
   resized = setTimeout(show, 200);
 }).observe($("plots"));
 takeChoice();
-setInterval(() => (told || lost) && show(), 1000);
+setInterval(show, 1000);
 ask();

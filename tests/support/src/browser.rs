@@ -45,6 +45,23 @@ const FLAGS: [&str; 14] = [
     "--remote-debugging-port=0",
 ];
 
+/// Runs its arguments, and ends them and itself when nobody holds the other end of its input any
+/// more: a test that is killed drops nothing. The first argument is the folder that goes then, too.
+const GUARD: &str = r#"
+    profile=$1; shift
+    exec 3<&0
+    "$@" 3<&- </dev/null & browser=$!
+    (
+        read -r _ <&3
+        kill -KILL "$browser"
+        # Its children take a moment to notice, and write until then.
+        while [ -e "$profile" ]; do rm -rf "$profile"; sleep 1; done
+        kill -KILL 0
+    ) &
+    exec 3<&-
+    wait "$browser"
+"#;
+
 /// A headless Chromium with one page, told what to do by the DevTools protocol.
 ///
 /// Every call ends within half a minute. The browser and its children end when the value is dropped.
@@ -105,6 +122,11 @@ impl Browser {
             let message = self.receive(deadline).unwrap_or_else(|| panic!("{url} never loads"));
             self.take_in(&message);
         }
+    }
+
+    /// Has every page that is opened from now on run a script before its own.
+    pub fn run_first(&mut self, script: &str) {
+        self.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }));
     }
 
     /// The value of an expression in the page; that of a promise, if it is one.
@@ -349,13 +371,15 @@ impl Process {
     fn start() -> (Self, String) {
         let profile = tempfile::tempdir().expect("there is room for a profile");
         let log = fs::File::create(profile.path().join("log")).expect("it can be written");
-        let child = Command::new(program())
+        let child = Command::new("sh")
+            .args(["-c", GUARD, "sh"])
+            .args([profile.path(), &program()])
             .args(FLAGS)
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
             .env("HOME", profile.path())
             .process_group(0)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -391,6 +415,13 @@ impl Drop for Process {
         // All of them may have ended already.
         let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
         let _ = self.child.wait();
+        // Children may have been about to write.
+        for _ in 0..100 {
+            if fs::remove_dir_all(self.profile.path()).is_ok() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -118,6 +118,7 @@ fn reads_plots(browser: &mut Browser) {
 }
 
 fn changes_battery(browser: &mut Browser) {
+    assert_eq!(browser.evaluate("document.querySelector('select').ariaLabel"), "Battery");
     let south = browser.evaluate("document.querySelector('select').options[1].value");
     let south = south.as_str().unwrap();
     browser.evaluate(

@@ -13,7 +13,7 @@ use time::UtcDateTime;
 use crate::downsample::micros;
 
 /// Minutes between two labels of the time axis.
-const STEPS: [i64; 13] = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, DAY, 2 * DAY];
+const STEPS: [i64; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, DAY, 2 * DAY, 3 * DAY];
 const DAY: i64 = 24 * 60;
 
 /// Minutes that every label's distance from an hour of UTC is a multiple of, since the steps are
@@ -167,6 +167,11 @@ impl ValueAxis {
         (self.high - self.low) / (last - first)
     }
 
+    /// Where it is labelled, and with what.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (f64, String)> {
+        self.labelled.iter().map(|value| (*value, self.format_ext(value)))
+    }
+
     fn ends(&self) -> (f64, f64) {
         (
             self.labelled.first().copied().unwrap_or(0.0),
@@ -256,6 +261,18 @@ mod tests {
                 .map(|s| s.replace(' ', "_"))
                 .collect::<Vec<_>>();
             assert_eq!(got.join(" "), expected, "{zone}, {most} labels since {from}");
+        }
+    }
+
+    #[test]
+    fn there_are_labels_whatever_the_day() {
+        for day in 0..366 {
+            let to = utc_datetime!(2026-01-01 10:00) + time::Duration::days(day);
+            for (hours, most) in [(1, 3), (6, 3), (24, 3), (7 * 24, 3)] {
+                let from = to - time::Duration::hours(hours);
+                let labels = labels(from, to, "Europe/Berlin", most);
+                assert!((1..=most).contains(&labels.len()), "{hours} h until {to}: {labels:?}");
+            }
         }
     }
 

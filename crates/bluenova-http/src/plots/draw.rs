@@ -5,6 +5,7 @@ use std::io;
 use plotters::chart::DualCoordChartContext;
 use plotters::coord::Shift;
 use plotters::coord::cartesian::Cartesian2d;
+use plotters::coord::ranged1d::Ranged;
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -29,7 +30,7 @@ const UNITS: i32 = 4;
 
 /// Pixels beside the plotting area: the same in all plots, so that they stand in line.
 const LEFT: u32 = 58;
-const RIGHT: u32 = 54;
+const RIGHT: u32 = 60;
 /// Pixels above a panel: half of its topmost label, and of the lowest one of the panel above it.
 const ABOVE: u32 = 16;
 /// Pixels below the last panel, for times and for the name of the zone.
@@ -41,6 +42,8 @@ const LEGEND_GAP: u32 = 16;
 /// Pixels of a mark in the legend; of each one where there are many.
 const MARK: u32 = 14;
 const SMALL_MARK: u32 = 5;
+/// Pixels from an axis to its labels.
+const TO_LABEL: u32 = 6;
 /// Pixels from one line of the mesh to the next, at least.
 const LINES: u32 = 30;
 /// Pixels that a label of the time axis takes, with the space around it.
@@ -49,6 +52,8 @@ const TIME_LABEL: u32 = 52;
 const TEXT: f64 = 12.0;
 /// Pixels of a character; what the browser's font really takes nobody knows here.
 const CHARACTER: f64 = 0.56 * TEXT;
+/// Pixels of a character of a number: no less than in wide fonts.
+const DIGIT: f64 = 0.62 * TEXT;
 
 /// A plot: one panel below the other, with the time axis in common.
 pub(crate) struct Picture<'a> {
@@ -189,8 +194,9 @@ impl Panel<'_> {
             .set_label_area_size(LabelAreaPosition::Right, units(RIGHT))
             .set_label_area_size(LabelAreaPosition::Bottom, units(below))
             .build_cartesian_2d(time.clone(), left)?
-            .set_secondary_coord(time.clone(), right);
+            .set_secondary_coord(time.clone(), right.clone());
         self.draw_axes(&mut chart, time, palette)?;
+        self.draw_right_axis(area, &chart, &right, palette)?;
 
         for curve in &self.right.curves {
             for element in curve.elements() {
@@ -238,13 +244,37 @@ impl Panel<'_> {
             .y_label_style(text(&self.left.colour))
             .axis_desc_style(text(&palette.text))
             .x_desc(time.name())
-            .draw()?;
-        chart
-            .configure_secondary_axes()
-            .set_all_tick_mark_size(units(3))
-            .axis_style(line)
-            .label_style(text(&self.right.colour))
             .draw()
+    }
+
+    /// The right axis, whose labels are in line at their right ends.
+    ///
+    /// plotters would put them where it reckons that the widest one ends, and takes a minus for three
+    /// characters: the others were beyond the edge.
+    fn draw_right_axis(
+        &self,
+        area: &Drawing<'_>,
+        chart: &Chart<'_, '_>,
+        axis: &ValueAxis,
+        palette: &Palette,
+    ) -> Result<(), Error> {
+        let (left, top) = area.get_base_pixel();
+        let (x, y) = chart.plotting_area().get_pixel_range();
+        let edge = x.end - left;
+        let line = palette.lines.stroke_width(UNITS as u32);
+        let labels: Vec<_> = axis.labels().collect();
+        area.draw(&PathElement::new(vec![(edge, y.start - top), (edge, y.end - top)], line))?;
+
+        let characters = labels.iter().map(|(_, label)| label.chars().count()).max().unwrap_or(0);
+        let room = f64::from(RIGHT - TO_LABEL);
+        let end = TO_LABEL + (characters as f64 * DIGIT).min(room) as u32;
+        let style = text(&self.right.colour).pos(Pos::new(HPos::Right, VPos::Center));
+        for (value, label) in labels {
+            let height = axis.map(&value, (y.end, y.start)) - top;
+            area.draw(&PathElement::new(vec![(edge, height), (edge + units(3), height)], line))?;
+            area.draw_text(&label, &style, (edge + units(end), height))?;
+        }
+        Ok(())
     }
 }
 

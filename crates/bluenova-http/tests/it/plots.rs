@@ -65,7 +65,8 @@ fn texts(svg: &str) -> Vec<&str> {
 
 #[test]
 fn there_are_four_with_their_values() {
-    let answer = ask(&rows(360), &[("range", "1h")]);
+    // With room for each row.
+    let answer = ask(&rows(360), &[("range", "1h"), ("width", "1200")]);
     assert_eq!(answer["battery"], "9F3C07B2");
     assert_eq!(answer["from"], "2026-11-22T19:00:03Z");
     assert_eq!(answer["to"], "2026-11-22T20:00:03Z");
@@ -121,7 +122,7 @@ fn the_end_of_the_axis_is_now_whatever_rows_there_are() {
     let (left, right) = (area["left"].as_f64().unwrap(), area["right"].as_f64().unwrap());
     let expected = left + (right - left) * (1800.0 - 3.0) / 3600.0;
     assert!((x / 4.0 - expected).abs() < 0.5, "{x} in {area}");
-    assert_eq!(right, 914.0 - 54.0);
+    assert_eq!(right, 914.0 - 60.0);
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn a_gap_is_a_gap() {
         let lines = lines(svg(&answer, "pack"), &series["colour"]);
         assert_eq!(lines.len(), expected, "{name}");
         let gap = lines[1][0].0 - lines[0].last().unwrap().0;
-        let ten_seconds = (1200.0 - 58.0 - 54.0) / 360.0;
+        let ten_seconds = (1200.0 - 58.0 - 60.0) / 360.0;
         assert!((gap - 4.0 * ten_seconds).abs() < 0.5, "{gap} pixels");
     }
     let voltage = series(&answer, "pack", "pack voltage");
@@ -282,6 +283,40 @@ fn it_fits_any_width_on_light_and_on_dark_ground() {
         series(&answer, "pack", "current")["colour"].to_string()
     };
     assert_ne!(colour("light"), colour("dark"));
+}
+
+/// What is beyond the edges of an SVG isn't seen.
+#[test]
+fn labels_of_the_axes_are_in_the_picture() {
+    for (most, step) in [(-16.5_f32, 0.25_f32), (1.0, 0.1), (-3.0, 0.0), (-160.0, 3.5)] {
+        let mut rows = rows(60);
+        for (row, i) in rows.iter_mut().zip(0_u8..) {
+            row.i_pack = Some(most + step * f32::from(i));
+            row.v_cell_max = Some(3.3 + f32::from(i) / 4000.0);
+        }
+        let answer = ask(&rows, &[("range", "1h"), ("width", "400")]);
+        for plot in answer["plots"].as_array().unwrap() {
+            let (area, svg) = (&plot["area"], plot["svg"].as_str().unwrap());
+            let right = area["right"].as_f64().unwrap();
+            let mut lines = svg.lines();
+            while let Some(line) = lines.next() {
+                let Some((_, x)) = line.split_once("<text x=\"") else { continue };
+                let x = x.split('"').next().unwrap().parse::<f64>().unwrap() / 4.0;
+                let label = lines.next().unwrap();
+                if x <= right || label.starts_with(char::is_alphabetic) {
+                    continue;
+                }
+                // Twelve pixels high, and about as wide as in wide fonts.
+                let width = 12.0 * 0.62 * label.chars().count() as f64;
+                let is_end = line.contains("text-anchor=\"end\"");
+                let (from, to) = if is_end { (x - width, x) } else { (x, x + width) };
+                assert!(
+                    right + 3.0 < from && to <= 400.0,
+                    "{label} from {from} to {to}, after {right}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 use std::{
     env, fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    path::Path,
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -89,6 +91,32 @@ fn a_browser_ends_with_its_children() {
     drop(browser);
     wait_until("all of them are gone", PATIENCE, || processes_with(&name) == 0);
     assert!(!profile.exists());
+}
+
+/// As with Ctrl-C, which the browser doesn't get.
+#[test]
+fn a_browser_ends_with_a_test_that_is_killed() {
+    let mut test = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "browser::holds_a_browser", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(test.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let name = lines.find_map(|line| Some(line.split_once("profile: ")?.1.to_owned()));
+    let name = name.expect("the test names the profile");
+    assert!(processes_with(&name) > 1, "there are children");
+    test.kill().unwrap();
+    test.wait().unwrap();
+    wait_until("all of them are gone", PATIENCE, || processes_with(&name) == 0);
+    wait_until("the profile is gone", PATIENCE, || !Path::new(&name).exists());
+}
+
+#[test]
+#[ignore = "another test runs and kills it"]
+fn holds_a_browser() {
+    let browser = Browser::start();
+    println!("profile: {}", browser.profile().display());
+    thread::sleep(3 * PATIENCE);
 }
 
 fn processes_with(argument: &str) -> usize {
