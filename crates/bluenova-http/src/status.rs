@@ -160,7 +160,8 @@ impl Status {
         let Storage { only_in_memory, trouble, delivery, .. } = &self.storage;
         let memory = (*only_in_memory > 0 || trouble.is_some()).then(|| {
             let why = trouble.as_deref().unwrap_or("the journal can't be written");
-            format!("{only_in_memory} rows are in memory only: {why}")
+            let rows = if *only_in_memory == 1 { "row is" } else { "rows are" };
+            format!("{only_in_memory} {rows} in memory only: {why}")
         });
         let delivery =
             delivery.as_ref().filter(|delivery| self.is_stuck(delivery)).map(|delivery| {
