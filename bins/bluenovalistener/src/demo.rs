@@ -32,8 +32,8 @@ const NAMES: [&str; 2] = ["north", "south"];
 /// Where browsers find the demonstration, unless another place is given or this one is taken.
 const USUAL_PLACE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9080);
 
-/// A value older than this many intervals of a second is no longer shown as one.
-const STALE: Duration = Duration::from_secs(3);
+/// A value older than this is no longer shown as one; a row comes every second.
+const STALE: Duration = bluenova_http::stale_after(Duration::from_secs(1));
 
 /// Runs the demonstration until Ctrl-C, or for the seconds given.
 ///

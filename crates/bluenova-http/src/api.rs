@@ -2,18 +2,17 @@
 
 use bluenova_journal::Reader;
 use bluenova_record::PackRecord;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use time::UtcDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::bank::{self, Unit};
+use crate::json::{McuId, Utc};
 use crate::{Connection, Latest, Status, Storage as StorageStatus};
 
 /// What `/api/batteries` answers. Field names are those of the JSON.
 #[derive(Serialize)]
 pub(crate) struct Batteries<'a> {
-    #[serde(serialize_with = "rfc3339")]
-    time: UtcDateTime,
+    time: Utc,
     version: &'static str,
     interval_s: f64,
     stale_after_s: f64,
@@ -33,8 +32,7 @@ struct Bank {
 
 #[derive(Serialize)]
 struct Battery<'a> {
-    #[serde(serialize_with = "hex")]
-    battery: Option<u32>,
+    battery: Option<McuId>,
     names: Vec<&'a str>,
     addresses: Vec<&'a str>,
     connected: bool,
@@ -88,15 +86,14 @@ impl Health {
 #[derive(Default)]
 pub(crate) struct Kept {
     /// Rows that the other database has refused.
-    pub(crate) set_aside: Option<u64>,
+    set_aside: Option<u64>,
     /// The newest rows of batteries that have not said a word since the start.
-    pub(crate) others: Vec<Latest>,
+    others: Vec<Latest>,
 }
 
 impl Kept {
     /// What can't be read isn't known.
-    pub(crate) fn read(reader: Option<&Reader>, status: &Status) -> Self {
-        let Some(reader) = reader else { return Self::default() };
+    pub(crate) fn read(reader: &Reader, status: &Status) -> Self {
         let seen = |id| status.batteries.iter().any(|battery| battery.mcu_id() == Some(id));
         let latest = reader.latest().unwrap_or_default();
         let others = latest.into_iter().filter(|record| !seen(record.mcu_id));
@@ -105,10 +102,13 @@ impl Kept {
             let age = (status.now - record.insert_time_utc).try_into().unwrap_or_default();
             Latest { record, age }
         });
-        let delivers = status.storage.delivery.is_some();
-        let set_aside = delivers.then(|| reader.set_aside().ok()).flatten();
-        Self { set_aside, others: others.collect() }
+        Self { set_aside: set_aside(reader, status), others: others.collect() }
     }
+}
+
+/// Rows that the other database has refused, where there is one.
+pub(crate) fn set_aside(reader: &Reader, status: &Status) -> Option<u64> {
+    status.storage.delivery.as_ref().and_then(|_| reader.set_aside().ok())
 }
 
 impl<'a> Batteries<'a> {
@@ -121,13 +121,11 @@ impl<'a> Batteries<'a> {
             power_w: bank::total_power(&fresh).map(|watts| to(10.0, watts)),
             soc: bank::mean_charge(&fresh).map(|percent| to(10.0, percent)),
         };
-        units.extend(kept.others.iter().map(|latest| Unit {
-            mcu_id: Some(latest.record.mcu_id),
-            batteries: vec![],
-            latest: Some(latest),
-        }));
+        units.extend(
+            kept.others.iter().map(|latest| Unit { batteries: vec![], latest: Some(latest) }),
+        );
         Self {
-            time: status.now,
+            time: Utc(to_milliseconds(status.now)),
             version: env!("CARGO_PKG_VERSION"),
             interval_s: status.interval.as_secs_f64(),
             stale_after_s: status.stale_after().as_secs_f64(),
@@ -146,7 +144,7 @@ impl<'a> Battery<'a> {
         let latest = unit.latest.map(|latest| &latest.record);
         let cells = latest.and_then(bank::cells);
         Self {
-            battery: unit.mcu_id,
+            battery: unit.mcu_id().map(McuId),
             names: unit.batteries.iter().map(|b| b.name.as_str()).collect(),
             addresses: unit.batteries.iter().map(|b| b.address.as_str()).collect(),
             connected,
@@ -190,16 +188,7 @@ fn to(parts: f64, value: f64) -> f64 {
     (value * parts).round() / parts
 }
 
-fn rfc3339<S: Serializer>(time: &UtcDateTime, serializer: S) -> Result<S::Ok, S::Error> {
-    // Milliseconds do.
-    let time = time.replace_nanosecond(time.nanosecond() / 1_000_000 * 1_000_000).unwrap_or(*time);
-    let text = time.format(&Rfc3339).map_err(serde::ser::Error::custom)?;
-    serializer.serialize_str(&text)
-}
-
-fn hex<S: Serializer>(mcu_id: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
-    match mcu_id {
-        Some(id) => serializer.collect_str(&format_args!("{id:08X}")),
-        None => serializer.serialize_none(),
-    }
+/// Milliseconds do.
+fn to_milliseconds(time: UtcDateTime) -> UtcDateTime {
+    time.replace_nanosecond(time.nanosecond() / 1_000_000 * 1_000_000).unwrap_or(time)
 }

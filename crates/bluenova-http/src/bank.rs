@@ -6,14 +6,17 @@ use crate::{Battery, Latest, Status};
 
 /// A battery, under whichever addresses it is listened to.
 pub(crate) struct Unit<'a> {
-    /// `None`: it has not said who it is since the start.
-    pub(crate) mcu_id: Option<u32>,
     /// What the command line has of it; nothing of one that only the journal knows.
     pub(crate) batteries: Vec<&'a Battery>,
     pub(crate) latest: Option<&'a Latest>,
 }
 
 impl<'a> Unit<'a> {
+    /// `None`: there is no row of it, so that it isn't known who it is.
+    pub(crate) fn mcu_id(&self) -> Option<u32> {
+        self.latest.map(|latest| latest.record.mcu_id)
+    }
+
     /// The row, if its values are those of now. What only the journal knows never is: it may have
     /// been written under another clock.
     pub(crate) fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
@@ -28,12 +31,12 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = vec![];
     for battery in &status.batteries {
         let (mcu_id, latest) = (battery.mcu_id(), battery.latest.as_ref());
-        match units.iter_mut().find(|unit| mcu_id.is_some() && unit.mcu_id == mcu_id) {
+        match units.iter_mut().find(|unit| mcu_id.is_some() && unit.mcu_id() == mcu_id) {
             Some(unit) => {
                 unit.batteries.push(battery);
                 unit.latest = unit.latest.into_iter().chain(latest).min_by_key(|latest| latest.age);
             }
-            None => units.push(Unit { mcu_id, batteries: vec![battery], latest }),
+            None => units.push(Unit { batteries: vec![battery], latest }),
         }
     }
     units

@@ -4,13 +4,13 @@ use std::ops::{ControlFlow, Range};
 
 use bluenova_journal::Reader;
 use bluenova_record::{COLUMNS, Column, SqlType, Value};
-use serde::ser::{Error as _, SerializeMap};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, UtcDateTime};
 
 use crate::HistoryError;
 use crate::downsample::{Extremes, Filled, Stretches};
+use crate::json::{McuId, Utc, rfc3339};
 use crate::query::{Query, not};
 
 const PARAMETERS: [&str; 4] = ["from", "to", "points", "columns"];
@@ -161,7 +161,7 @@ fn number(value: Value<'_>) -> Option<f32> {
 impl Serialize for History {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("battery", &format_args!("{:08X}", self.mcu_id))?;
+        map.serialize_entry("battery", &McuId(self.mcu_id))?;
         map.serialize_entry("from", &Utc(self.times.start))?;
         map.serialize_entry("to", &Utc(self.times.end))?;
         map.serialize_entry("points", &self.filled.times.len())?;
@@ -204,18 +204,4 @@ impl<I: Iterator<Item: Serialize> + Clone> Serialize for Sequence<I> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.clone())
     }
-}
-
-/// A time as RFC 3339 text.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Utc(pub(crate) UtcDateTime);
-
-impl Serialize for Utc {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&rfc3339(self.0).map_err(S::Error::custom)?)
-    }
-}
-
-fn rfc3339(time: UtcDateTime) -> Result<String, time::error::Format> {
-    time.format(&Rfc3339)
 }

@@ -25,6 +25,7 @@ mod bank;
 mod downsample;
 mod error;
 mod history;
+mod json;
 mod metrics;
 mod page;
 mod plots;
@@ -43,7 +44,9 @@ pub use error::HistoryError;
 pub use history::{History, history};
 pub use plots::{Plots, plots};
 pub use serve::Server;
-pub use status::{Battery, CellBus, Connection, Delivery, Latest, Status, Storage, duration};
+pub use status::{
+    Battery, CellBus, Connection, Delivery, Latest, Status, Storage, duration, stale_after,
+};
 
 /// Serves what `status` tells, to whoever connects to `listener`.
 ///

@@ -4,32 +4,32 @@ use bluenova_record::PackRecord;
 use prometheus::core::Collector;
 use prometheus::{Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::api::Kept;
 use crate::bank::{self, Unit};
+use crate::json::McuId;
 use crate::{Battery, Connection, Status};
 
 /// What [`exposition`] makes.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics at this moment. They are made anew each time, from what is known now, so that no
+/// All metrics at this moment, with the number of rows that are set aside, where that is known. They are made anew each time, from what is known now, so that no
 /// series of a battery outlives its values.
 ///
 /// # Errors
 /// Two metrics have one name, which a test rules out.
-pub(crate) fn exposition(status: &Status, kept: &Kept) -> Result<Vec<u8>, Error> {
+pub(crate) fn exposition(status: &Status, set_aside: Option<u64>) -> Result<Vec<u8>, Error> {
     let metrics = Metrics { registry: Registry::new_custom(Some("bluenova".into()), None)? };
     let units = bank::units(status);
     let fresh: Vec<(&Unit<'_>, String, &PackRecord)> = units
         .iter()
         .filter_map(|unit| unit.fresh(status).map(|record| (unit, record)))
-        .map(|(unit, record)| (unit, format!("{:08X}", record.mcu_id), record))
+        .map(|(unit, record)| (unit, McuId(record.mcu_id).to_string(), record))
         .collect();
     metrics.batteries(&fresh)?;
     metrics.cells(&fresh)?;
     metrics.words(&fresh)?;
     metrics.cell_bus(&fresh)?;
     metrics.connections(status)?;
-    metrics.storage(status, kept)?;
+    metrics.storage(status, set_aside)?;
 
     let mut text = vec![];
     TextEncoder::new().encode(&metrics.registry.gather(), &mut text)?;
@@ -66,10 +66,10 @@ const OF_BATTERY: [OfBattery; 17] = [
         r.health.map(|percent| real(percent) / 100.0)
     }),
     ("breaker_closed", "Whether the breaker says CLOSED.", |r| {
-        r.breaker.map(|breaker| f64::from(u8::from(breaker.as_str() == "CLOSED")))
+        r.breaker.map(|breaker| f64::from(breaker.as_str() == "CLOSED"))
     }),
     ("errors_present", "Whether the battery says that it has errors.", |r| {
-        r.errors.map(|errors| f64::from(u8::from(!matches!(errors.as_str(), "" | "NONE"))))
+        r.errors.map(|errors| f64::from(!matches!(errors.as_str(), "" | "NONE")))
     }),
     ("bank_units", "Units in the bank that the battery is in.", |r| r.n_units.map(f64::from)),
     ("bank_unit_rank", "Rank of the battery in its bank.", |r| r.unit_rank.map(f64::from)),
@@ -181,7 +181,7 @@ impl Metrics {
         let rows = self.counter("rows_recorded_total", "Rows that were recorded.", &["name"])?;
         for battery in &status.batteries {
             let name = [&battery.name];
-            let up = f64::from(u8::from(battery.connection == Connection::Up));
+            let up = f64::from(battery.connection == Connection::Up);
             connected.get_metric_with_label_values(&name)?.set(up);
             redials.get_metric_with_label_values(&name)?.inc_by(battery.redials);
             malformed.get_metric_with_label_values(&name)?.inc_by(battery.malformed_lines);
@@ -190,7 +190,7 @@ impl Metrics {
         Ok(())
     }
 
-    fn storage(&self, status: &Status, kept: &Kept) -> Result<(), Error> {
+    fn storage(&self, status: &Status, set_aside: Option<u64>) -> Result<(), Error> {
         let storage = &status.storage;
         let delivery = storage.delivery.as_ref();
         let known = |count: Option<u64>| count.map(|count| count as f64);
@@ -205,11 +205,11 @@ impl Metrics {
                 "Rows in the journal that wait for delivery.",
                 known(delivery.map(|delivery| delivery.waiting)),
             ),
-            ("rows_set_aside", "Rows that the database refused.", known(kept.set_aside)),
+            ("rows_set_aside", "Rows that the database refused.", known(set_aside)),
             (
                 "delivery_stuck",
                 "Whether rows wait for longer than three intervals, and none is taken.",
-                delivery.map(|d| f64::from(u8::from(status.is_stuck(d)))),
+                delivery.map(|d| f64::from(status.is_stuck(d))),
             ),
         ] {
             let gauge = self.gauge(name, help, &[])?;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bluenova_journal::Reader;
 use serde::Serialize;
 
-use crate::api::{Batteries, Health, Kept};
+use crate::api::{Batteries, Health, Kept, set_aside};
 use crate::serve::{Request, Response};
 use crate::{HistoryError, Status, history, metrics, page, plots};
 
@@ -67,11 +67,17 @@ pub(crate) fn answer(request: &Request, status: &Status, turn: &Turn) -> Respons
             let health = Health::of(status);
             json(if health.ok { 200 } else { 503 }, &health)
         }
-        ["metrics"] => match metrics::exposition(status, &kept(status)) {
-            Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
-            Err(error) => failed(500, &error.to_string()),
-        },
-        ["api", "batteries"] => json(200, &Batteries::of(status, &kept(status))),
+        ["metrics"] => {
+            let set_aside = reader(status).and_then(|reader| set_aside(&reader, status));
+            match metrics::exposition(status, set_aside) {
+                Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
+                Err(error) => failed(500, &error.to_string()),
+            }
+        }
+        ["api", "batteries"] => {
+            let kept = reader(status).map(|reader| Kept::read(&reader, status));
+            json(200, &Batteries::of(status, &kept.unwrap_or_default()))
+        }
         ["api", "batteries", mcu_id, "history"] => {
             past(mcu_id, status, turn, |reader, id| history(reader, id, query, status.now))
         }
@@ -82,10 +88,9 @@ pub(crate) fn answer(request: &Request, status: &Status, turn: &Turn) -> Respons
     }
 }
 
-fn kept(status: &Status) -> Kept {
-    // Where it can't be read, the status tells of the journal's trouble.
-    let reader = Reader::open(&status.storage.journal).ok();
-    Kept::read(reader.as_ref(), status)
+/// Where the journal can't be read, the status tells of its trouble.
+fn reader(status: &Status) -> Option<Reader> {
+    Reader::open(&status.storage.journal).ok()
 }
 
 /// What `of` makes of a battery's past.

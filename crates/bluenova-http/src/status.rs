@@ -10,6 +10,11 @@ use time::UtcDateTime;
 /// alike.
 const STALE_AFTER_INTERVALS: u32 = 3;
 
+/// The age from which on a value is stale where a row comes every `interval`.
+pub const fn stale_after(interval: Duration) -> Duration {
+    interval.saturating_mul(STALE_AFTER_INTERVALS)
+}
+
 /// What a listener knows of itself at one moment.
 ///
 /// It is a plain value: whoever serves it asks for a new one at each request, and the threads that
@@ -127,7 +132,7 @@ impl Connection {
 impl Status {
     /// The age from which on a value is stale.
     pub fn stale_after(&self) -> Duration {
-        self.interval * STALE_AFTER_INTERVALS
+        stale_after(self.interval)
     }
 
     /// Whether a row is too old for its values to be shown as those of now.

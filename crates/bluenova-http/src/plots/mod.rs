@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use bluenova_journal::Reader;
 use jiff::tz::TimeZone;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use time::UtcDateTime;
 
 use self::axis::TimeAxis;
 use self::draw::{Area, Curve, Form, Legend, Panel, Picture, Side};
 use self::palette::{Palette, Theme, css};
 use self::traces::Traces;
-use crate::HistoryError;
 use crate::downsample::{Stretches, Trace, micros};
-use crate::history::Utc;
+use crate::json::{McuId, Utc};
 use crate::query::Query;
+use crate::{HistoryError, stale_after};
 
 const PARAMETERS: [&str; 4] = ["range", "width", "theme", "zone"];
 const HOUR: time::Duration = time::Duration::HOUR;
@@ -29,18 +29,13 @@ const RANGES: [(&str, time::Duration); 4] =
     [("1h", HOUR), ("6h", time::Duration::hours(6)), ("24h", DAY), ("7d", time::Duration::WEEK)];
 const THEMES: [(&str, Theme); 2] = [("light", Theme::Light), ("dark", Theme::Dark)];
 
-/// A line breaks where there is no value for longer than this many intervals: the rule by which
-/// values are stale.
-const PAUSE_INTERVALS: u32 = 3;
-
 /// Bounds of an axis that has zero on it.
 const ZERO: Option<(f64, f64)> = Some((0.0, 0.0));
 
 /// The plots of a battery, as JSON.
 #[derive(Debug, Serialize)]
 pub struct Plots {
-    #[serde(serialize_with = "hex")]
-    battery: u32,
+    battery: McuId,
     from: Utc,
     to: Utc,
     /// Milliseconds since 1970.
@@ -91,12 +86,13 @@ pub fn plots(
 
     let times = now.saturating_sub(range)..now;
     let stretches = stretches(&times, width, interval);
-    let pause = time::Duration::try_from(interval * PAUSE_INTERVALS).unwrap_or(time::Duration::MAX);
+    // A line breaks where a value would have become stale.
+    let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
     let traces = Traces::read(journal, mcu_id, times.clone(), stretches, pause)?;
     let time = TimeAxis::new(times.start, times.end, zone, draw::most_time_labels(width));
     let plots = pictures(&traces, &palette).map(|picture| plot(picture, &time, width, &palette));
     Ok(Plots {
-        battery: mcu_id,
+        battery: McuId(mcu_id),
         times: traces
             .filled
             .times
@@ -152,13 +148,7 @@ fn pack<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
                     bounds: None,
                     curves: vec![voltage],
                 },
-                right: Side {
-                    unit: "A",
-                    colour: palette.current,
-                    least: 4.0,
-                    bounds: ZERO,
-                    curves: vec![current],
-                },
+                right: amperes(current, palette),
             },
             Panel {
                 height: 74,
@@ -195,15 +185,14 @@ fn cells<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
                 bounds: None,
                 curves: cells,
             },
-            right: Side {
-                unit: "A",
-                colour: palette.current,
-                least: 4.0,
-                bounds: ZERO,
-                curves: vec![current],
-            },
+            right: amperes(current, palette),
         }],
     }
+}
+
+fn amperes<'a>(current: Curve<'a>, palette: &Palette) -> Side<'a> {
+    let colour = palette.current;
+    Side { unit: "A", colour, least: 4.0, bounds: ZERO, curves: vec![current] }
 }
 
 fn spread<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
@@ -293,8 +282,4 @@ impl Series {
             high: stretches.map(|e| e.map(|e| e.high.value)).collect(),
         }
     }
-}
-
-fn hex<S: Serializer>(mcu_id: &u32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{mcu_id:08X}"))
 }
