@@ -20,6 +20,7 @@
 mod browser;
 mod cluster;
 mod frozen;
+mod http;
 mod programs;
 mod proxy;
 
@@ -32,6 +33,7 @@ use std::{
 pub use browser::Browser;
 pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use frozen::Frozen;
+pub use http::{Answer, get};
 pub use proxy::{Point, Proxy};
 
 /// Returns as soon as `condition` holds; asks every few milliseconds.

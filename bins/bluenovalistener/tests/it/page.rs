@@ -7,14 +7,14 @@ use std::{
 };
 
 use bluenova_simulator::{Control, Fault, Message, Pace};
-use bluenova_test_support::{Cluster, Mode, wait_until};
+use bluenova_test_support::{Answer, Cluster, Mode, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
     outages::Stopped,
     support::{
-        Answer, Home, Listener, PATIENCE, battery, count, get, loopback, named, obedient_battery,
+        Home, Listener, PATIENCE, battery, count, get, loopback, named, obedient_battery,
         shared_cluster, stored, talking_battery, text,
     },
 };

@@ -3,8 +3,8 @@
 use std::{
     fmt::Display,
     fs,
-    io::{BufRead, BufReader, PipeReader, Read, Write, pipe},
-    net::{SocketAddr, TcpStream},
+    io::{BufRead, BufReader, PipeReader, Read, pipe},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -16,7 +16,7 @@ use std::{
 };
 
 use bluenova_simulator::{Battery, Pace, Profile, Server};
-use bluenova_test_support::{Cluster, wait_until};
+use bluenova_test_support::{Answer, Cluster, wait_until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -248,31 +248,10 @@ pub(crate) fn count(log: &[impl AsRef<str>], text: &str) -> usize {
     log.iter().filter(|line| line.as_ref().contains(text)).count()
 }
 
-/// What a page has answered.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e} in {:?}", self.body))
-    }
-}
-
 /// Asks the page at `address` for `path`.
 #[track_caller]
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let ask = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(ask.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Answer { status: status.unwrap_or_else(|| panic!("{head:?}")), body: body.to_owned() }
+    bluenova_test_support::get(address, path, PATIENCE)
 }
 
 pub(crate) fn battery(seed: u64) -> Battery {

@@ -148,7 +148,7 @@ fn markup_from_a_battery_stays_text() {
     });
     let (_, answer) = listener.json("/api/batteries");
     assert_eq!(answer["batteries"][0]["latest"]["errors"], markup);
-    let (_, head, _) = listener.get("/api/batteries");
+    let head = listener.get("/api/batteries").head;
     assert!(head.contains("X-Content-Type-Options: nosniff"), "{head}");
 }
 
@@ -207,7 +207,7 @@ fn without_a_journal_there_is_no_past_but_there_is_a_present() {
     assert_eq!(code, 500);
     assert!(answer["error"].as_str().unwrap().contains("/nowhere/journal"), "{answer}");
     assert_eq!(listener.json("/api/batteries").1["bank"]["fresh"], 2);
-    assert_eq!(listener.get("/metrics").0, 200);
+    assert_eq!(listener.get("/metrics").status, 200);
 }
 
 /// A journal whose reading hangs, until it is let go, holds up whoever asks for the past.
@@ -222,7 +222,7 @@ fn those_who_wait_for_the_past_leave_room_for_others() {
     let address = listener.address();
     for _ in 0..32 {
         let told = told.clone();
-        thread::spawn(move || told.send(get(address, "/api/batteries/9F3C07B2/history").0));
+        thread::spawn(move || told.send(get(address, "/api/batteries/9F3C07B2/history").status));
     }
     let next = || statuses.recv_timeout(Duration::from_secs(8)).unwrap();
     for _ in 0..24 {

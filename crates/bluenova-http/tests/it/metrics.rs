@@ -8,7 +8,7 @@ use std::{
 
 use bluenova_http::Connection;
 use bluenova_record::Text;
-use bluenova_test_support::wait_until;
+use bluenova_test_support::{Answer, wait_until};
 use serde_json::Value;
 
 use crate::support::{Listener, NORTH, get, record};
@@ -17,8 +17,8 @@ use crate::support::{Listener, NORTH, get, record};
 fn base_units_and_labels() {
     let mut listener = Listener::start();
     listener.journal.append(&[record(NORTH)]).unwrap();
-    let (code, head, text) = listener.get("/metrics");
-    assert_eq!(code, 200);
+    let Answer { status, head, body: text } = listener.get("/metrics");
+    assert_eq!(status, 200);
     assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     for line in [
         "# TYPE bluenova_pack_voltage_volts gauge",
@@ -57,7 +57,7 @@ fn a_stale_battery_has_no_series() {
         status.batteries[0].latest.as_mut().unwrap().age = Duration::from_secs(31);
         status.batteries[0].connection = Connection::Down { why: None };
     });
-    let (_, _, text) = listener.get("/metrics");
+    let text = listener.get("/metrics").body;
     assert!(!text.contains("9F3C07B2"), "{text}");
     assert!(text.contains("battery=\"00000BAD\""), "{text}");
     assert!(text.contains("bluenova_connected{name=\"north\"} 0\n"), "{text}");
@@ -84,7 +84,7 @@ fn promtool_has_nothing_to_say() {
 }
 
 fn check(listener: &Listener) {
-    let (_, _, text) = listener.get("/metrics");
+    let text = listener.get("/metrics").body;
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -159,7 +159,7 @@ impl Prometheus {
     /// The value of the one series that `query` finds.
     fn query(&self, query: &str) -> Option<String> {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let (_, _, body) = get(self.address, &format!("/api/v1/query?query={encoded}"));
+        let body = get(self.address, &format!("/api/v1/query?query={encoded}")).body;
         let answer: Value = serde_json::from_str(&body).ok()?;
         Some(answer["data"]["result"][0]["value"][1].as_str()?.to_owned())
     }

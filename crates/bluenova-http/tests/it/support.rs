@@ -1,6 +1,5 @@
 use std::{
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -8,6 +7,7 @@ use std::{
 use bluenova_http::{Battery, CellBus, Connection, Delivery, Latest, Server, Status, Storage};
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::{PackRecord, Text};
+use bluenova_test_support::Answer;
 use serde_json::Value;
 use tempfile::TempDir;
 use time::{UtcDateTime, macros::utc_datetime};
@@ -61,28 +61,20 @@ impl Listener {
         change(&mut self.status.lock().unwrap());
     }
 
-    /// Status code, head and body.
-    pub(crate) fn get(&self, target: &str) -> (u16, String, String) {
+    pub(crate) fn get(&self, target: &str) -> Answer {
         get(self.address(), target)
     }
 
+    /// Status code and body.
     pub(crate) fn json(&self, target: &str) -> (u16, Value) {
-        let (code, head, body) = self.get(target);
-        assert!(head.contains("Content-Type: application/json"), "{head}");
-        (code, serde_json::from_str(&body).unwrap())
+        let answer = self.get(target);
+        assert!(answer.head.contains("Content-Type: application/json"), "{}", answer.head);
+        (answer.status, answer.json())
     }
 }
 
-pub(crate) fn get(address: SocketAddr, target: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (code, head.to_owned(), body.to_owned())
+pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {
+    bluenova_test_support::get(address, target, Duration::from_secs(10))
 }
 
 fn battery(name: &str, mcu_id: u32) -> Battery {
