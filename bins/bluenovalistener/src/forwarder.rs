@@ -116,7 +116,7 @@ impl Forwarder {
             }
             ended = self.wait();
         }
-        match (self.waiting(true), self.waiting(false)) {
+        match (self.waiting_in(true), self.waiting_in(false)) {
             (0, 0) => {}
             (0, rows) => warn!("{rows} rows wait in the journal for {}", self.server),
             (rows, _) => error!("{rows} rows are lost: they were in memory only"),
@@ -177,7 +177,7 @@ impl Forwarder {
 
     /// A batch has passed.
     fn delivered(&mut self, rows: Delivered) {
-        let waiting = self.waiting(true) + self.waiting(false);
+        let waiting = self.waiting();
         self.notes.delivered(rows.added + rows.known, waiting);
         let had_trouble = self.trouble.is_some();
         if self.trouble.as_ref().is_some_and(|trouble| trouble.of_server) {
@@ -198,7 +198,7 @@ impl Forwarder {
         if let Some(trouble) = self.trouble.take() {
             self.notes.works();
             let away = text::duration(trouble.outage.lasted());
-            let waiting = self.waiting(true) + self.waiting(false);
+            let waiting = self.waiting();
             info!("{}: delivering after {away}, {waiting} rows to go", self.server);
         }
     }
@@ -231,12 +231,16 @@ impl Forwarder {
         trouble.retry_at = now + trouble.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
         if trouble.outage.is_news(kind) {
             let since = text::since(trouble.outage.lasted());
-            let waiting = self.waiting(true) + self.waiting(false);
+            let waiting = self.waiting();
             warn!("{}; {waiting} rows wait in the journal{since}", text::chain(error));
         }
     }
 
-    fn waiting(&self, in_memory: bool) -> u64 {
+    fn waiting(&self) -> u64 {
+        self.waiting_in(true) + self.waiting_in(false)
+    }
+
+    fn waiting_in(&self, in_memory: bool) -> u64 {
         let sources = self.sources.iter().filter(|source| source.in_memory == in_memory);
         sources.filter_map(|source| source.outbox.waiting().ok()).sum()
     }

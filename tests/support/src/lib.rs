@@ -1,5 +1,6 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`Proxy`] on which things
-//! go wrong, processes that stand still ([`Frozen`]), a [`Browser`], and [`wait_until`].
+//! go wrong, processes that stand still ([`Frozen`]), a [`Browser`], [`get`] for HTTP,
+//! and [`wait_until`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
