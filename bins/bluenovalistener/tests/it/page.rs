@@ -281,6 +281,19 @@ fn an_address_that_is_taken_is_told_before_anything_begins() {
 }
 
 #[test]
+fn who_shows_it_to_the_network_is_warned() {
+    let home = Home::new();
+    for (address, warnings) in [("127.0.0.1:0", 0), ("0.0.0.0:0", 1)] {
+        let database = home.sqlite(address);
+        let mut listener = home.listen(&["-b", "127.0.0.1:1", "-d", &database, "--http", address]);
+        listener.wait_for("page at ");
+        let ended = listener.stop();
+        let said = count(&ended.log, "anyone in this network can read the page");
+        assert_eq!(said, warnings, "{address}: {}", ended.log.join("\n"));
+    }
+}
+
+#[test]
 fn check_tells_whether_the_page_can_be_there() {
     let server = talking_battery(1);
     let home = Home::new();
