@@ -5,6 +5,9 @@
 //! Every sink makes its schema, its insert and its read from that list, so that a column is added
 //! in one place.
 //!
+//! [`Timestamp`], [`ErrorChain`] and [`Escaped`] are how all crates put times, errors and foreign
+//! text for people to read.
+//!
 //! There is no I/O here, no clock and no allocation; the crate is `no_std`. With the feature `serde`
 //! a record can be serialized and read back; its time then is RFC 3339 text.
 //!
@@ -27,10 +30,12 @@ mod columns;
 #[cfg(feature = "serde")]
 mod rfc3339;
 mod text;
+mod words;
 
 pub use columns::{COLUMNS, Column, CreateTable, SqlType, TABLE, TIME_INDEX, Value, WrongType};
 pub use text::Text;
 use time::UtcDateTime;
+pub use words::{ErrorChain, Escaped, Timestamp, first_chars};
 
 /// Cells that the table has columns for: the common model has 16 in series.
 pub const CELLS: usize = 16;
