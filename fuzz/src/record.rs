@@ -44,7 +44,7 @@ pub fn record_roundtrip(data: &[u8]) {
         if batch.records.is_empty() {
             break;
         }
-        back.extend(batch.records);
+        back.extend(batch.records.iter().cloned());
         outbox.delivered(batch.last).expect("writable");
     }
     assert_eq!(outbox.waiting().expect("readable"), 0);

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use bluenova_record::Timestamp;
 use time::UtcDateTime;
 
 use crate::Error;
@@ -32,10 +33,8 @@ pub(crate) fn keep_damaged(path: &Path, now: UtcDateTime) -> Result<PathBuf, Err
 }
 
 fn free_name(path: &Path, now: UtcDateTime) -> PathBuf {
-    let (year, month, day) = now.to_calendar_date();
-    let (hour, minute, second) = now.as_hms();
-    let month = u8::from(month);
-    let stamp = format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}");
+    let whole_seconds = now.replace_nanosecond(0).unwrap_or(now);
+    let stamp = Timestamp(whole_seconds).to_string().replace(['-', ':'], "").replace(' ', "T");
     let mut aside = beside(path, &format!(".damaged-{stamp}"));
     let mut n = 2;
     while aside.symlink_metadata().is_ok() {

@@ -2,12 +2,12 @@
 
 use std::ops::{ControlFlow, Range};
 
-use bluenova_record::{Column, SqlType, Value};
+use bluenova_record::{Column, SqlType, Timestamp, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 use time::{Duration, UtcDateTime};
 
-use crate::value::{self, parse_time, time_text};
+use crate::value::{self, parse_time};
 
 pub(crate) fn read(
     connection: &Connection,
@@ -17,8 +17,8 @@ pub(crate) fn read(
     mut each: impl FnMut(UtcDateTime, &[Option<Value<'_>>]) -> ControlFlow<()>,
 ) -> rusqlite::Result<()> {
     let mut select = connection.prepare_cached(&select(columns))?;
-    let (start, end) = (time_text(round_up(times.start)), time_text(round_up(times.end)));
-    let mut rows = select.query((start, end, mcu_id))?;
+    let bound = |time| Timestamp(round_up(time)).to_string();
+    let mut rows = select.query((bound(times.start), bound(times.end), mcu_id))?;
     while let Some(row) = rows.next()? {
         let Some(time) = time_of(row) else { continue };
         let mut values = Vec::with_capacity(columns.len());
@@ -54,11 +54,7 @@ fn select(columns: &[&Column]) -> String {
 
 /// `None` where it is damaged, and then there is no place for the row.
 fn time_of(row: &Row<'_>) -> Option<UtcDateTime> {
-    let time = row.get_ref(0).ok().and_then(|time| parse_time(time.as_bytes().ok()?));
-    if time.is_none() {
-        log::warn!("a row of the journal has a damaged time");
-    }
-    time
+    row.get_ref(0).ok().and_then(|time| parse_time(time.as_bytes().ok()?))
 }
 
 /// Puts the value of a column behind `values`. What is damaged is `None` too: one bad byte must not
@@ -76,11 +72,7 @@ fn push_value<'a>(
         values.push(Some(Value::Real(value::thousandths(*number) as f32)));
         return;
     }
-    let value = stored.ok().and_then(|stored| value::read(column, stored));
-    if value.is_none() {
-        log::warn!("a row of the journal has a damaged {}", column.name);
-    }
-    values.push(value.flatten());
+    values.push(stored.ok().and_then(|stored| value::read(column, stored)).flatten());
 }
 
 /// To whole microseconds, which the rows have: so a bound between two of them is between them.

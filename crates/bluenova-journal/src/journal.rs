@@ -2,19 +2,18 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bluenova_record::PackRecord;
+use bluenova_record::{PackRecord, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use time::UtcDateTime;
 
 use crate::address::{Access, Address};
+use crate::connection::{JournalConnection, JournalState};
 use crate::files::{self, Lock, Log};
 use crate::recover::{self, Recovery};
 use crate::salvage;
-use crate::schema::{self, Kind, SLOTS, Statements};
-use crate::value::time_text;
+use crate::schema::{self, Kind, SLOTS};
 use crate::{Error, Outbox, Reader, Retention, Sequence, SetAside};
 
 /// Rows that one call of [`Journal::trim`] deletes at most, so that it takes well under a second
@@ -33,12 +32,9 @@ const GRACE: u32 = 32;
 /// Dropping it closes the file; a killed process closes it just as well.
 #[derive(Debug)]
 pub struct Journal {
-    connection: Connection,
-    sql: Statements,
-    address: Address,
+    connection: JournalConnection,
     retention: Retention,
     head: Head,
-    cursor: Arc<Cursor>,
     /// `None` in memory. The lock goes last, after the connection.
     files: Option<(Log, Lock)>,
 }
@@ -69,36 +65,6 @@ struct Head {
     settled: i64,
     /// The last row.
     last: i64,
-}
-
-/// Up to which row the outbox has come, for the journal and its outboxes.
-///
-/// The database may lag: the journal brings it up to date whenever it writes to that page anyway,
-/// and the outbox when it has come far since.
-#[derive(Debug, Default)]
-pub(crate) struct Cursor {
-    delivered: AtomicI64,
-    stored: AtomicI64,
-}
-
-// Each number is only ever raised and stands for itself, so that no ordering is needed.
-impl Cursor {
-    pub(crate) fn get(&self) -> i64 {
-        self.delivered.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn raise(&self, delivered: i64) {
-        self.delivered.fetch_max(delivered, Ordering::Relaxed);
-    }
-
-    /// Rows that would be sent again if the process died now.
-    pub(crate) fn lag(&self) -> i64 {
-        self.get() - self.stored.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn was_stored(&self, delivered: i64) {
-        self.stored.fetch_max(delivered, Ordering::Relaxed);
-    }
 }
 
 impl Journal {
@@ -184,11 +150,11 @@ impl Journal {
     /// # Errors
     /// If there is no memory.
     pub fn in_memory(retention: Retention) -> Result<Self, Error> {
-        let cursor = Arc::<Cursor>::default();
+        let state = Arc::<JournalState>::default();
         // Databases in memory share the names of the whole process. This one is nobody else's as
         // long as the cursor lives, which is as long as any connection to it does.
-        let uri = format!("file:/journal-{:p}?vfs=memdb", Arc::as_ptr(&cursor));
-        Self::at(Address::Memory(uri), retention, cursor)
+        let uri = format!("file:/journal-{:p}?vfs=memdb", Arc::as_ptr(&state));
+        Self::at(Address::Memory(uri), retention, state)
     }
 
     /// Stores records, all of them or none, and tells where they are.
@@ -201,7 +167,7 @@ impl Journal {
     /// # Errors
     /// If the file can't be written ([`Error::is_full`]) or is damaged.
     pub fn append(&mut self, records: &[PackRecord]) -> Result<Appended, Error> {
-        self.try_append(records).map_err(|source| self.address.error("append to", source))
+        self.try_append(records).map_err(|source| self.connection.error("append to", source))
     }
 
     /// Writes something that changes nothing, to find out whether the file can be written.
@@ -209,11 +175,11 @@ impl Journal {
     /// # Errors
     /// If it can't, or if the file is damaged.
     pub fn try_write(&mut self) -> Result<(), Error> {
-        let written = immediate(&mut self.connection).and_then(|transaction| {
+        let written = immediate(&mut self.connection.sqlite).and_then(|transaction| {
             transaction.execute("UPDATE progress SET settled = settled", ())?;
             transaction.commit()
         });
-        written.map_err(|source| self.address.error("write to", source))
+        written.map_err(|source| self.connection.error("write to", source))
     }
 
     /// Makes what was appended so far safe against power loss.
@@ -235,7 +201,7 @@ impl Journal {
     /// # Errors
     /// If the file can't be written or is damaged.
     pub fn trim(&mut self, now: UtcDateTime) -> Result<Trimmed, Error> {
-        self.try_trim(now).map_err(|source| self.address.error("trim", source))
+        self.try_trim(now).map_err(|source| self.connection.error("trim", source))
     }
 
     /// A new connection for the thread that forwards rows. There should be one such thread.
@@ -243,7 +209,7 @@ impl Journal {
     /// # Errors
     /// If the file can't be opened once more.
     pub fn outbox(&self) -> Result<Outbox, Error> {
-        Outbox::new(self.address.clone(), Arc::clone(&self.cursor))
+        Outbox::new(&self.connection)
     }
 
     /// A new connection for a thread that looks at rows.
@@ -251,7 +217,7 @@ impl Journal {
     /// # Errors
     /// If the file can't be opened once more.
     pub fn reader(&self) -> Result<Reader, Error> {
-        Reader::new(self.address.clone(), Arc::clone(&self.cursor))
+        Reader::new(&self.connection)
     }
 
     /// A new connection for looking at the rows that are set aside.
@@ -259,17 +225,25 @@ impl Journal {
     /// # Errors
     /// If the file can't be opened once more.
     pub fn set_aside(&self) -> Result<SetAside, Error> {
-        SetAside::new(self.address.clone(), Arc::clone(&self.cursor))
+        SetAside::new(&self.connection)
     }
 
     /// The absolute path of the file; `None` in memory.
     pub fn path(&self) -> Option<&Path> {
-        self.address.path()
+        self.connection.address.path()
     }
 
     /// Whether this journal ends with the process.
     pub fn is_in_memory(&self) -> bool {
         self.path().is_none()
+    }
+
+    /// Whether this journal, or an outbox or reader that it made, met damage.
+    ///
+    /// The call that met it had an error ([`Error::is_damage`]); [`recover`](Self::recover) is the
+    /// answer.
+    pub fn is_damaged(&self) -> bool {
+        self.connection.state.is_damaged()
     }
 
     /// Opens a file at an absolute path whose lock is taken. The lock is still to be added.
@@ -284,15 +258,16 @@ impl Journal {
 
     /// Whether there is a row of that battery and time.
     pub(crate) fn contains(&self, record: &PackRecord) -> Result<bool, Error> {
-        is_taken(&self.connection, record, self.head.settled)
-            .map_err(|source| self.address.error("read", source))
+        is_taken(&self.connection.sqlite, record, self.head.settled)
+            .map_err(|source| self.connection.error("read", source))
     }
 
     /// Brings everything from the log to the file, and does without a log until it is opened again.
     pub(crate) fn merge_log(self) -> Result<(), Error> {
         self.connection
+            .sqlite
             .pragma_update(None, "journal_mode", "delete")
-            .map_err(|source| self.address.error("write", source))
+            .map_err(|source| self.connection.error("write", source))
     }
 
     /// The sequence of the last row.
@@ -305,7 +280,7 @@ impl Journal {
         u64::try_from(self.head.last).unwrap_or(0)
     }
 
-    fn at(address: Address, retention: Retention, cursor: Arc<Cursor>) -> Result<Self, Error> {
+    fn at(address: Address, retention: Retention, state: Arc<JournalState>) -> Result<Self, Error> {
         let mut connection = address.connect(Access::Create)?;
         let error = |source| address.error("open", source);
         match schema::kind_of(&connection).map_err(error)? {
@@ -320,9 +295,9 @@ impl Journal {
             Kind::Version(found) => return Err(Error::Version { path: address.name(), found }),
             Kind::Foreign => return Err(Error::Foreign { path: address.name() }),
         }
-        let head = load(&mut connection, &cursor).map_err(error)?;
-        let sql = Statements::new();
-        Ok(Self { connection, sql, address, retention, head, cursor, files: None })
+        let head = load(&mut connection, &state).map_err(error)?;
+        let connection = JournalConnection::new(connection, address, state);
+        Ok(Self { connection, retention, head, files: None })
     }
 
     fn try_append(&mut self, records: &[PackRecord]) -> rusqlite::Result<Appended> {
@@ -332,12 +307,12 @@ impl Journal {
             return self.append_to_history(records);
         }
         let mut moved = 0;
-        let transaction = immediate(&mut self.connection)?;
+        let transaction = immediate(&mut self.connection.sqlite)?;
         for record in records {
             head.last += 1;
             let record = with_free_time(&transaction, record, head)?;
             moved += u64::from(matches!(record, Cow::Owned(_)));
-            let mut put = transaction.prepare_cached(&self.sql.put_recent)?;
+            let mut put = transaction.prepare_cached(&self.connection.sql.put_recent)?;
             schema::put(&mut put, &[head.last % SLOTS, head.last], &record)?;
         }
         transaction.commit()?;
@@ -349,15 +324,15 @@ impl Journal {
     fn append_to_history(&mut self, records: &[PackRecord]) -> rusqlite::Result<Appended> {
         let Head { settled, mut last } = self.head;
         let mut moved = 0;
-        let delivered = self.cursor.get();
-        let transaction = immediate(&mut self.connection)?;
-        transaction.prepare_cached(&self.sql.move_recent)?.execute([settled])?;
+        let delivered = self.connection.state.delivered();
+        let transaction = immediate(&mut self.connection.sqlite)?;
+        transaction.prepare_cached(&self.connection.sql.move_recent)?.execute([settled])?;
         for record in records {
             last += 1;
             // All rows are in `history` now, and looked for there.
             let record = with_free_time(&transaction, record, Head { settled: last, last })?;
             moved += u64::from(matches!(record, Cow::Owned(_)));
-            let mut put = transaction.prepare_cached(&self.sql.put_history)?;
+            let mut put = transaction.prepare_cached(&self.connection.sql.put_history)?;
             schema::put(&mut put, &[last], &record)?;
         }
         transaction
@@ -373,7 +348,7 @@ impl Journal {
             .prepare_cached("UPDATE progress SET settled = ?, delivered = max(delivered, ?)")?
             .execute((last, delivered))?;
         transaction.commit()?;
-        self.cursor.was_stored(delivered);
+        self.connection.state.was_stored(delivered);
         self.head = Head { settled: last, last };
         Ok(Appended { last: Sequence(last), moved })
     }
@@ -389,11 +364,11 @@ impl Journal {
         }
         if let Some(bound) = self.retention.bound {
             let mut bound = bound;
-            if bytes_in_use(&self.connection)? > bound {
+            if bytes_in_use(&self.connection.sqlite)? > bound {
                 // That is worth finding out only then: it takes reading them.
-                bound += bytes_set_aside(&self.connection)?;
+                bound += bytes_set_aside(&self.connection.sqlite)?;
             }
-            while rows_left >= BOUND_ROWS && bytes_in_use(&self.connection)? > bound {
+            while rows_left >= BOUND_ROWS && bytes_in_use(&self.connection.sqlite)? > bound {
                 let Some(last) = self.last_of_oldest(BOUND_ROWS)? else { break };
                 trimmed.add(self.delete_through(last)?);
                 rows_left -= BOUND_ROWS;
@@ -408,16 +383,16 @@ impl Journal {
         else {
             return Ok(None);
         };
-        let overdue = time_text(overdue);
+        let overdue = Timestamp(overdue).to_string();
         // Rows go from `history` only.
         if self.recent_has_older(&overdue)? {
             self.append_to_history(&[])?;
         }
-        let mut statement = self.connection.prepare_cached(
+        let mut statement = self.connection.sqlite.prepare_cached(
             "SELECT sequence, insert_time_utc FROM history
              WHERE sequence <= ? ORDER BY sequence LIMIT ?",
         )?;
-        let mut rows = statement.query((self.cursor.get(), TRIM_ROWS))?;
+        let mut rows = statement.query((self.connection.state.delivered(), TRIM_ROWS))?;
         let mut limit = overdue;
         let mut last = None;
         while let Some(row) = rows.next()? {
@@ -425,7 +400,7 @@ impl Journal {
                 break;
             }
             if last.is_none() {
-                limit = time_text(cutoff);
+                limit = Timestamp(cutoff).to_string();
             }
             last = Some(row.get(0)?);
         }
@@ -434,6 +409,7 @@ impl Journal {
 
     fn recent_has_older(&self, time: &str) -> rusqlite::Result<bool> {
         self.connection
+            .sqlite
             .prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM recent WHERE sequence > ? AND insert_time_utc < ?)",
             )?
@@ -442,6 +418,7 @@ impl Journal {
 
     fn last_of_oldest(&self, rows: u32) -> rusqlite::Result<Option<i64>> {
         self.connection
+            .sqlite
             .prepare_cached(
                 "SELECT max(sequence)
                  FROM (SELECT sequence FROM history ORDER BY sequence LIMIT ?)",
@@ -450,7 +427,7 @@ impl Journal {
     }
 
     fn delete_through(&mut self, last: i64) -> rusqlite::Result<Trimmed> {
-        let transaction = immediate(&mut self.connection)?;
+        let transaction = immediate(&mut self.connection.sqlite)?;
         transaction
             .prepare_cached(
                 "UPDATE battery
@@ -463,7 +440,7 @@ impl Journal {
             )?
             .execute([last])?;
         let mut delete = transaction.prepare_cached("DELETE FROM history WHERE sequence <= ?")?;
-        let delivered = delete.execute([last.min(self.cursor.get())])?;
+        let delivered = delete.execute([last.min(self.connection.state.delivered())])?;
         let undelivered = delete.execute([last])?;
         drop(delete);
         transaction.commit()?;
@@ -496,7 +473,7 @@ fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
 }
 
 /// Reads where the journal stands, in a transaction that fails if it can't be written.
-fn load(connection: &mut Connection, cursor: &Cursor) -> rusqlite::Result<Head> {
+fn load(connection: &mut Connection, state: &JournalState) -> rusqlite::Result<Head> {
     let transaction = immediate(connection)?;
     let (settled, delivered): (i64, i64) =
         transaction.query_row("SELECT settled, delivered FROM progress", (), |row| {
@@ -517,8 +494,8 @@ fn load(connection: &mut Connection, cursor: &Cursor) -> rusqlite::Result<Head> 
     if !tallies {
         return Err(rusqlite::Error::QueryReturnedNoRows);
     }
-    cursor.raise(delivered);
-    cursor.was_stored(delivered);
+    state.raise_delivered(delivered);
+    state.was_stored(delivered);
     Ok(Head { settled, last })
 }
 
@@ -550,7 +527,7 @@ fn move_by(record: &mut Cow<'_, PackRecord>, by: time::Duration) {
 fn is_trimmed(connection: &Connection, record: &PackRecord) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM battery WHERE mcu_id = ? AND trimmed >= ?)")?
-        .query_row((record.mcu_id, time_text(record.insert_time_utc)), |row| row.get(0))
+        .query_row((record.mcu_id, Timestamp(record.insert_time_utc).to_string()), |row| row.get(0))
 }
 
 fn is_taken(connection: &Connection, record: &PackRecord, settled: i64) -> rusqlite::Result<bool> {
@@ -563,7 +540,9 @@ fn is_taken(connection: &Connection, record: &PackRecord, settled: i64) -> rusql
                  )
                  OR EXISTS (SELECT 1 FROM set_aside WHERE insert_time_utc = ?1 AND mcu_id = ?2)",
         )?
-        .query_row((time_text(record.insert_time_utc), record.mcu_id, settled), |row| row.get(0))
+        .query_row((Timestamp(record.insert_time_utc).to_string(), record.mcu_id, settled), |row| {
+            row.get(0)
+        })
 }
 
 fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
@@ -598,7 +577,7 @@ mod tests {
     #[test]
     fn a_full_disk_costs_nothing_that_was_accepted() {
         let mut journal = Journal::in_memory(Retention::FOREVER).unwrap();
-        journal.connection.pragma_update(None, "max_page_count", 400).unwrap();
+        journal.connection.sqlite.pragma_update(None, "max_page_count", 400).unwrap();
         let mut accepted = vec![];
         let full = loop {
             let record = nth(accepted.len() as i64);
@@ -611,15 +590,15 @@ mod tests {
         assert!(accepted.len() > SLOTS as usize, "{}", accepted.len());
 
         let mut outbox = journal.outbox().unwrap();
-        assert_eq!(outbox.undelivered(usize::MAX).unwrap().records, accepted);
+        assert_eq!(*outbox.undelivered(usize::MAX).unwrap().records, accepted);
         journal.append(&[nth(-1)]).unwrap_err();
 
-        journal.connection.pragma_update(None, "max_page_count", 4000).unwrap();
+        journal.connection.sqlite.pragma_update(None, "max_page_count", 4000).unwrap();
         for n in -200..0 {
             accepted.push(nth(n));
             journal.append(&[nth(n)]).unwrap();
         }
-        assert_eq!(outbox.undelivered(usize::MAX).unwrap().records, accepted);
+        assert_eq!(*outbox.undelivered(usize::MAX).unwrap().records, accepted);
         assert_eq!(outbox.waiting().unwrap(), accepted.len() as u64);
         assert_eq!(journal.reader().unwrap().count(7).unwrap(), accepted.len() as u64);
     }

@@ -66,6 +66,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod connection;
 mod error;
 mod files;
 mod history;

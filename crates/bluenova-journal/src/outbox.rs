@@ -4,9 +4,9 @@ use bluenova_record::PackRecord;
 use rusqlite::Connection;
 use time::UtcDateTime;
 
-use crate::address::{Access, Address};
-use crate::journal::Cursor;
-use crate::schema::{self, Statements};
+use crate::address::Access;
+use crate::connection::JournalConnection;
+use crate::schema;
 use crate::{Error, Sequence, set_aside};
 
 /// Delivered rows after which the outbox writes its cursor itself, while a backlog drains. In
@@ -20,25 +20,34 @@ const LAG: i64 = 1000;
 /// 1000 rows again when it is back. Dropping the outbox writes it down, too.
 #[derive(Debug)]
 pub struct Outbox {
-    connection: Connection,
-    sql: Statements,
-    address: Address,
-    cursor: Arc<Cursor>,
+    connection: JournalConnection,
 }
 
 /// Some rows of an [`Outbox`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// The records, in the order in which they were appended; empty if all are delivered.
-    pub records: Vec<PackRecord>,
-    /// What to tell [`Outbox::delivered`] once they are.
+    pub records: Arc<[PackRecord]>,
+    /// What to give [`Outbox::delivered`] once all of them are.
     pub last: Sequence,
+    /// Number of rows that are left out, or that lack a value, since the file is damaged there.
+    pub damaged: u64,
+    /// The sequence of each record.
+    sequences: Vec<i64>,
+}
+
+impl Batch {
+    /// What to give [`Outbox::delivered`] once the first `rows` records are.
+    ///
+    /// Damaged rows that were left out behind them are passed over.
+    pub fn through(&self, rows: usize) -> Sequence {
+        self.sequences.get(rows).map_or(self.last, |next| Sequence(next - 1))
+    }
 }
 
 impl Outbox {
-    pub(crate) fn new(address: Address, cursor: Arc<Cursor>) -> Result<Self, Error> {
-        let connection = address.connect(Access::Write)?;
-        Ok(Self { connection, sql: Statements::new(), address, cursor })
+    pub(crate) fn new(journal: &JournalConnection) -> Result<Self, Error> {
+        Ok(Self { connection: journal.again(Access::Write)? })
     }
 
     /// The oldest rows that are not delivered, `limit` at most.
@@ -46,7 +55,7 @@ impl Outbox {
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
-        self.try_undelivered(limit).map_err(|source| self.address.error("read", source))
+        self.try_undelivered(limit).map_err(|source| self.connection.error("read", source))
     }
 
     /// Notes that the rows up to `last` are delivered. Going back does nothing.
@@ -55,8 +64,8 @@ impl Outbox {
     /// If that could not be written down; the rows count as delivered all the same, as long as
     /// the process lasts.
     pub fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
-        self.cursor.raise(last.0);
-        if self.cursor.lag() >= LAG { self.flush() } else { Ok(()) }
+        self.connection.state.raise_delivered(last.0);
+        if self.connection.state.lag() >= LAG { self.flush() } else { Ok(()) }
     }
 
     /// Writes down what is delivered.
@@ -64,14 +73,15 @@ impl Outbox {
     /// # Errors
     /// If the file can't be written or is damaged.
     pub fn flush(&mut self) -> Result<(), Error> {
-        if self.cursor.lag() == 0 {
+        if self.connection.state.lag() == 0 {
             return Ok(());
         }
-        let delivered = self.cursor.get();
+        let delivered = self.connection.state.delivered();
         self.connection
+            .sqlite
             .execute("UPDATE progress SET delivered = max(delivered, ?)", [delivered])
-            .map_err(|source| self.address.error("write the progress of", source))?;
-        self.cursor.was_stored(delivered);
+            .map_err(|source| self.connection.error("write the progress of", source))?;
+        self.connection.state.was_stored(delivered);
         Ok(())
     }
 
@@ -80,8 +90,8 @@ impl Outbox {
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn waiting(&self) -> Result<u64, Error> {
-        waiting(&self.connection, self.cursor.get())
-            .map_err(|source| self.address.error("read", source))
+        waiting(&self.connection.sqlite, self.connection.state.delivered())
+            .map_err(|source| self.connection.error("read", source))
     }
 
     /// Keeps a row that the other database refuses, with its reason, apart from the others: once it
@@ -99,8 +109,8 @@ impl Outbox {
         message: &str,
         now: UtcDateTime,
     ) -> Result<(), Error> {
-        set_aside::put(&self.connection, &self.sql, record, sqlstate, message, now)
-            .map_err(|source| self.address.error("set a row aside in", source))
+        set_aside::put(&self.connection, record, sqlstate, message, now)
+            .map_err(|source| self.connection.error("set a row aside in", source))
     }
 
     /// How many rows are set aside.
@@ -108,30 +118,37 @@ impl Outbox {
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn count_set_aside(&self) -> Result<u64, Error> {
-        set_aside::count(&self.connection).map_err(|source| self.address.error("read", source))
+        set_aside::count(&self.connection.sqlite)
+            .map_err(|source| self.connection.error("read", source))
     }
 
     fn try_undelivered(&mut self, limit: usize) -> rusqlite::Result<Batch> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut batch = Batch { records: vec![], last: Sequence(self.cursor.get()) };
+        let (mut records, mut sequences, mut damaged) = (vec![], vec![], 0);
+        let mut last = self.connection.state.delivered();
         // One transaction, so that no row comes or goes between the questions.
-        let transaction = self.connection.unchecked_transaction()?;
-        let mut select = transaction.prepare_cached(&self.sql.select_after)?;
+        let transaction = self.connection.sqlite.unchecked_transaction()?;
+        let mut select = transaction.prepare_cached(&self.connection.sql.select_after)?;
         loop {
-            let before = batch.last;
-            let mut rows = select.query((before.0, limit))?;
+            let before = last;
+            let mut rows = select.query((before, limit))?;
             while let Some(row) = rows.next()? {
-                let (sequence, record) = schema::record(row)?;
-                check_next(&transaction, batch.last.0, sequence)?;
-                batch.last = Sequence(sequence);
-                batch.records.extend(record);
+                let row = schema::read_row(row)?;
+                check_next(&transaction, last, row.sequence)?;
+                last = row.sequence;
+                damaged += u64::from(row.is_damaged);
+                if let Some(record) = row.record {
+                    records.push(record);
+                    sequences.push(row.sequence);
+                }
             }
             // An empty batch means that nothing waits, so rows that are damaged don't make one.
-            if batch.last == before {
+            if last == before {
                 check_last(&transaction)?;
             }
-            if !batch.records.is_empty() || batch.last == before {
-                return Ok(batch);
+            if !records.is_empty() || last == before {
+                let (records, last) = (records.into(), Sequence(last));
+                return Ok(Batch { records, last, damaged, sequences });
             }
         }
     }
@@ -185,8 +202,7 @@ fn check_last(connection: &Connection) -> rusqlite::Result<()> {
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        if let Err(error) = self.flush() {
-            log::warn!("{error}: delivered rows will be sent again");
-        }
+        // If it fails, rows are only sent again.
+        let _ = self.flush();
     }
 }

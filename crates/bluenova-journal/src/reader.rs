@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bluenova_record::{Column, PackRecord, Value};
-use rusqlite::{Connection, ErrorCode, OptionalExtension};
+use rusqlite::{ErrorCode, OptionalExtension};
 use time::UtcDateTime;
 
 use crate::address::{Access, Address};
-use crate::journal::Cursor;
-use crate::schema::{self, Statements};
+use crate::connection::JournalConnection;
+use crate::schema;
 use crate::{Error, history, set_aside};
 
 /// Half of what the writer waits for others. A file is written whoever reads it; a journal in
@@ -30,12 +30,8 @@ pub struct Reader {
     /// How long a question may take, [`history`](Self::history) along with what its caller does
     /// with the rows; then it is [`Error::TimeLimit`]. It is 5 s unless set.
     pub time_limit: Duration,
-    connection: Connection,
-    sql: Statements,
-    address: Address,
+    connection: JournalConnection,
     deadline: Arc<Deadline>,
-    /// Keeps the name of a database in memory from being given to another one.
-    _cursor: Arc<Cursor>,
 }
 
 impl Reader {
@@ -55,12 +51,11 @@ impl Reader {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let address = Address::of_existing(path.as_ref())?;
         let connection = address.connect_to_journal(Access::Read)?;
-        Self::with(connection, address, Arc::default())
+        Self::with(JournalConnection::new(connection, address, Arc::default()))
     }
 
-    pub(crate) fn new(address: Address, cursor: Arc<Cursor>) -> Result<Self, Error> {
-        let connection = address.connect(Access::Read)?;
-        Self::with(connection, address, cursor)
+    pub(crate) fn new(journal: &JournalConnection) -> Result<Self, Error> {
+        Self::with(journal.again(Access::Read)?)
     }
 
     /// The row of each battery that was appended last, by `mcu_id`.
@@ -103,7 +98,7 @@ impl Reader {
     /// # Errors
     /// If the file can't be read or is damaged, or if it takes too long. Rows that `each` was given
     /// until then are as they are in the journal. A single value that is damaged is no error: it is
-    /// `None`, or if it is the time, its row is left out; the log says so.
+    /// `None`, or if it is the time, its row is left out.
     pub fn history(
         &self,
         mcu_id: u32,
@@ -111,7 +106,7 @@ impl Reader {
         columns: &[&Column],
         each: impl FnMut(UtcDateTime, &[Option<Value<'_>>]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        self.ask(|| history::read(&self.connection, mcu_id, times, columns, each))
+        self.ask(|| history::read(&self.connection.sqlite, mcu_id, times, columns, each))
     }
 
     /// How many rows of a battery there are.
@@ -129,23 +124,19 @@ impl Reader {
     pub fn set_aside(&self) -> Result<u64, Error> {
         self.ask(|| {
             // A reader can't add the table to a journal that doesn't have it yet.
-            let is_there = self.connection.table_exists(Some("main"), "set_aside")?;
-            if is_there { set_aside::count(&self.connection) } else { Ok(0) }
+            let is_there = self.connection.sqlite.table_exists(Some("main"), "set_aside")?;
+            if is_there { set_aside::count(&self.connection.sqlite) } else { Ok(0) }
         })
     }
 
-    fn with(
-        mut connection: Connection,
-        address: Address,
-        cursor: Arc<Cursor>,
-    ) -> Result<Self, Error> {
+    fn with(mut connection: JournalConnection) -> Result<Self, Error> {
         let deadline = Arc::new(Deadline::new());
         let passed = Arc::clone(&deadline);
         connection
+            .sqlite
             .progress_handler(STEPS, Some(move || passed.has_passed()))
-            .map_err(|source| address.error("open", source))?;
-        let sql = Statements::new();
-        Ok(Self { time_limit: TIME_LIMIT, connection, sql, address, deadline, _cursor: cursor })
+            .map_err(|source| connection.error("open", source))?;
+        Ok(Self { time_limit: TIME_LIMIT, connection, deadline })
     }
 
     /// Asks something, which ends with an error at the time limit.
@@ -153,15 +144,15 @@ impl Reader {
         self.deadline.set(self.time_limit);
         question().map_err(|source| match source.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => {
-                Error::TimeLimit { path: self.address.name(), limit: self.time_limit }
+                Error::TimeLimit { path: self.connection.address.name(), limit: self.time_limit }
             }
-            _ => self.address.error("read", source),
+            _ => self.connection.error("read", source),
         })
     }
 
     fn try_latest(&self) -> rusqlite::Result<Vec<PackRecord>> {
         // One transaction, so that no row goes between the two questions.
-        let transaction = self.connection.unchecked_transaction()?;
+        let transaction = self.connection.sqlite.unchecked_transaction()?;
         let mut newest = transaction.prepare_cached(
             "SELECT max(newest) FROM (
                  SELECT mcu_id, newest FROM battery
@@ -170,13 +161,13 @@ impl Reader {
                  WHERE sequence > (SELECT settled FROM progress)
              ) GROUP BY mcu_id ORDER BY mcu_id",
         )?;
-        let mut one = transaction.prepare_cached(&self.sql.select_one)?;
+        let mut one = transaction.prepare_cached(&self.connection.sql.select_one)?;
         let mut latest = vec![];
         let mut sequences = newest.query(())?;
         while let Some(row) = sequences.next()? {
             let sequence: i64 = row.get(0)?;
-            let row = one.query_row([sequence], schema::record).optional()?;
-            latest.extend(row.and_then(|(_, record)| record));
+            let row = one.query_row([sequence], schema::read_row).optional()?;
+            latest.extend(row.and_then(|row| row.record));
         }
         Ok(latest)
     }
@@ -184,6 +175,7 @@ impl Reader {
     fn try_count(&self, mcu_id: u32) -> rusqlite::Result<u64> {
         let count: i64 = self
             .connection
+            .sqlite
             .prepare_cached(
                 "SELECT coalesce((SELECT stored FROM battery WHERE mcu_id = ?1), 0)
                      + (SELECT count(*) FROM recent

@@ -117,7 +117,7 @@ impl Image {
     pub(crate) fn record(&self, place: Place) -> Option<PackRecord> {
         let row = self.row(&self.page(place.page), place.cell)?;
         let columns = if place.is_recent { 2 } else { 1 };
-        row.record(place.sequence, columns)
+        row.record(columns)
     }
 
     /// Zeros, which mean nothing, where the disk does not give it.
@@ -182,13 +182,13 @@ impl Row {
     }
 
     /// The record in the columns from `first` on.
-    fn record(&self, sequence: i64, first: usize) -> Option<PackRecord> {
+    fn record(&self, first: usize) -> Option<PackRecord> {
         let values = self.values()?;
-        schema::legible(sequence, |i| Some(value::shown(COLUMNS.get(i)?, *values.get(first + i)?)))
+        schema::read_record(|i| Some(value::shown(COLUMNS.get(i)?, *values.get(first + i)?))).0
     }
 
     fn set_aside(&self) -> Option<SetAsideRow> {
-        let record = self.record(self.rowid, 1)?;
+        let record = self.record(1)?;
         let values = self.values()?;
         let reason = |i: usize| values.get(COLUMNS.len() + 1 + i)?.as_str().ok();
         Some(SetAsideRow::new(record, reason))

@@ -221,33 +221,41 @@ pub(crate) fn bind(
     Ok(())
 }
 
-/// Reads a row of one of the `select_` statements: its sequence and its record.
-pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<(i64, Option<PackRecord>)> {
-    let sequence = row.get(0)?;
-    Ok((sequence, legible(sequence, |i| row.get_ref(i + 1).ok())))
-}
-
-/// The record that has these values in its columns.
+/// A row as it was read from the file.
 ///
 /// Where the file was damaged in a way that SQLite does not see, a value may not be one that was
 /// ever put there. It is `None` then, and so is the record if it has no owner or no time: one bad
 /// byte must not cost more than the field that it is in, and never hold up the rows behind it.
-pub(crate) fn legible<'a>(
-    sequence: i64,
+pub(crate) struct ReadRow {
+    pub(crate) sequence: i64,
+    pub(crate) record: Option<PackRecord>,
+    /// Whether a value or all of them are lost.
+    pub(crate) is_damaged: bool,
+}
+
+/// Reads a row of one of the `select_` statements.
+pub(crate) fn read_row(row: &Row<'_>) -> rusqlite::Result<ReadRow> {
+    let (record, is_damaged) = read_record(|i| row.get_ref(i + 1).ok());
+    Ok(ReadRow { sequence: row.get(0)?, record, is_damaged })
+}
+
+/// The record that has these values in its columns, and whether one of them is damaged.
+pub(crate) fn read_record<'a>(
     value: impl Fn(usize) -> Option<ValueRef<'a>>,
-) -> Option<PackRecord> {
+) -> (Option<PackRecord>, bool) {
     let mut record = PackRecord::new(time::UtcDateTime::UNIX_EPOCH, 0);
+    let mut is_damaged = false;
     for (i, column) in COLUMNS.iter().enumerate() {
         let stored = value(i).and_then(|value| value::read(column, value));
-        let legible = stored.is_some_and(|value| column.set(&mut record, value).is_ok());
-        if !legible {
-            log::warn!("journal row {sequence}: {} is damaged", column.name);
-            if matches!(column.sql, SqlType::Timestamp | SqlType::BigInt) {
-                return None;
-            }
+        if stored.is_some_and(|value| column.set(&mut record, value).is_ok()) {
+            continue;
+        }
+        is_damaged = true;
+        if matches!(column.sql, SqlType::Timestamp | SqlType::BigInt) {
+            return (None, true);
         }
     }
-    Some(record)
+    (Some(record), is_damaged)
 }
 
 fn join(item: impl Fn(&Column) -> String) -> String {

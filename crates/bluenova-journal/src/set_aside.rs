@@ -1,15 +1,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bluenova_record::{COLUMNS, PackRecord};
+use bluenova_record::{COLUMNS, PackRecord, Timestamp, first_chars};
 use rusqlite::{Connection, Row};
 use time::UtcDateTime;
 
 use crate::Error;
 use crate::address::{Access, Address};
-use crate::journal::Cursor;
-use crate::schema::{self, Statements};
-use crate::value::{parse_time, time_text};
+use crate::connection::JournalConnection;
+use crate::schema;
+use crate::value::parse_time;
 
 /// Characters of a message that are kept: a server may answer with any amount of text.
 const MESSAGE_CHARS: usize = 1000;
@@ -20,11 +20,7 @@ const MESSAGE_CHARS: usize = 1000;
 /// the journal open.
 #[derive(Debug)]
 pub struct SetAside {
-    connection: Connection,
-    sql: Statements,
-    address: Address,
-    /// Keeps the name of a database in memory from being given to another one.
-    _cursor: Arc<Cursor>,
+    connection: JournalConnection,
 }
 
 /// A row that is set aside, and why.
@@ -49,12 +45,11 @@ impl SetAside {
         let address = Address::of_existing(path)?;
         let connection = address.connect_to_journal(Access::Write)?;
         schema::add_set_aside(&connection).map_err(|source| address.error("open", source))?;
-        Ok(Self::with(connection, address, Arc::default()))
+        Ok(Self { connection: JournalConnection::new(connection, address, Arc::default()) })
     }
 
-    pub(crate) fn new(address: Address, cursor: Arc<Cursor>) -> Result<Self, Error> {
-        let connection = address.connect(Access::Write)?;
-        Ok(Self::with(connection, address, cursor))
+    pub(crate) fn new(journal: &JournalConnection) -> Result<Self, Error> {
+        Ok(Self { connection: journal.again(Access::Write)? })
     }
 
     /// The rows, in the order in which they were set aside.
@@ -62,7 +57,7 @@ impl SetAside {
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn rows(&self) -> Result<Vec<SetAsideRow>, Error> {
-        self.try_rows().map_err(|source| self.address.error("read", source))
+        self.try_rows().map_err(|source| self.connection.error("read", source))
     }
 
     /// Lets go of a row, since it was delivered after all.
@@ -71,20 +66,18 @@ impl SetAside {
     /// If the file can't be written or is damaged.
     pub fn remove(&mut self, record: &PackRecord) -> Result<(), Error> {
         self.connection
+            .sqlite
             .execute(
                 "DELETE FROM set_aside WHERE insert_time_utc = ? AND mcu_id = ?",
-                (time_text(record.insert_time_utc), record.mcu_id),
+                (Timestamp(record.insert_time_utc).to_string(), record.mcu_id),
             )
             .map(drop)
-            .map_err(|source| self.address.error("take a row out of", source))
-    }
-
-    fn with(connection: Connection, address: Address, cursor: Arc<Cursor>) -> Self {
-        Self { connection, sql: Statements::new(), address, _cursor: cursor }
+            .map_err(|source| self.connection.error("take a row out of", source))
     }
 
     fn try_rows(&self) -> rusqlite::Result<Vec<SetAsideRow>> {
-        let mut select = self.connection.prepare_cached(&self.sql.select_set_aside)?;
+        let mut select =
+            self.connection.sqlite.prepare_cached(&self.connection.sql.select_set_aside)?;
         let mut rows = select.query(())?;
         let mut set_aside = vec![];
         while let Some(row) = rows.next()? {
@@ -95,17 +88,16 @@ impl SetAside {
 }
 
 pub(crate) fn put(
-    connection: &Connection,
-    sql: &Statements,
+    connection: &JournalConnection,
     record: &PackRecord,
     sqlstate: &str,
     message: &str,
     since: UtcDateTime,
 ) -> rusqlite::Result<()> {
-    let message: String = message.chars().take(MESSAGE_CHARS).collect();
-    let mut put = connection.prepare_cached(&sql.set_aside)?;
+    let message = first_chars(message, MESSAGE_CHARS);
+    let mut put = connection.sqlite.prepare_cached(&connection.sql.set_aside)?;
     schema::bind(&mut put, 1, record)?;
-    for (i, text) in [sqlstate, &message, &time_text(since)].into_iter().enumerate() {
+    for (i, text) in [sqlstate, message, &Timestamp(since).to_string()].into_iter().enumerate() {
         put.raw_bind_parameter(COLUMNS.len() + 1 + i, text)?;
     }
     put.raw_execute()?;
@@ -121,7 +113,7 @@ pub(crate) fn count(connection: &Connection) -> rusqlite::Result<u64> {
 
 /// `None` where damage has left no owner or time; other text that it made illegible is empty.
 fn read(row: &Row<'_>) -> rusqlite::Result<Option<SetAsideRow>> {
-    let (_, record) = schema::record(row)?;
+    let record = schema::read_row(row)?.record;
     let reason = |i: usize| row.get_ref(COLUMNS.len() + 1 + i).ok()?.as_str().ok();
     Ok(record.map(|record| SetAsideRow::new(record, reason)))
 }

@@ -1,6 +1,6 @@
 //! How the value of a column lies in SQLite and comes back.
 
-use bluenova_record::{Column, SqlType, Value};
+use bluenova_record::{Column, SqlType, Timestamp, Value};
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
 use time::{Date, Month, Time, UtcDateTime};
@@ -16,7 +16,9 @@ impl ToSql for Stored<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self.0 {
             None => ToSqlOutput::Owned(Owned::Null),
-            Some(Value::Timestamp(time)) => ToSqlOutput::Owned(Owned::Text(time_text(time))),
+            Some(Value::Timestamp(time)) => {
+                ToSqlOutput::Owned(Owned::Text(Timestamp(time).to_string()))
+            }
             Some(Value::BigInt(number)) => ToSqlOutput::Owned(Owned::Integer(number)),
             Some(Value::SmallInt(number)) => ToSqlOutput::Owned(Owned::Integer(number.into())),
             Some(Value::Real(number)) => ToSqlOutput::Owned(real(number)),
@@ -73,19 +75,7 @@ pub(crate) fn read<'a>(column: &Column, value: ValueRef<'a>) -> Option<Option<Va
     .map(Some)
 }
 
-/// `YYYY-MM-DD HH:MM:SS`, with six decimals where they are not zero: SQLite's date functions read
-/// it, and from the year 0 on it sorts as text.
-pub(crate) fn time_text(time: UtcDateTime) -> String {
-    let (year, month, day) = time.to_calendar_date();
-    let (hour, minute, second, micro) = time.as_hms_micro();
-    let month = u8::from(month);
-    let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
-    if micro != 0 {
-        text.push_str(&format!(".{micro:06}"));
-    }
-    text
-}
-
+/// Reads a [`Timestamp`]'s text.
 pub(crate) fn parse_time(text: &[u8]) -> Option<UtcDateTime> {
     let text = std::str::from_utf8(text).ok()?;
     let (date, clock) = text.split_once(' ')?;
@@ -122,7 +112,7 @@ mod tests {
             (time(1_767_225_601, 0), "2026-01-01 00:00:01"),
         ];
         for (time, text) in table {
-            assert_eq!(time_text(time), text);
+            assert_eq!(Timestamp(time).to_string(), text);
             assert_eq!(parse_time(text.as_bytes()), Some(time), "{text}");
         }
         assert!(table.iter().skip(1).is_sorted_by(|a, b| a.1 < b.1));

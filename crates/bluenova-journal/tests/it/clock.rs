@@ -50,7 +50,7 @@ proptest! {
             if delivers {
                 let batch = outbox.undelivered(usize::MAX).unwrap();
                 outbox.delivered(batch.last).unwrap();
-                seen.extend(batch.records);
+                seen.extend(batch.records.iter().cloned());
             } else {
                 journal.trim(now).unwrap();
             }

@@ -88,7 +88,7 @@ fn a_full_disk_is_survived() {
             journal.trim(START).unwrap();
         }
         // What is there can be delivered meanwhile.
-        assert_eq!(outbox.undelivered(usize::MAX).unwrap().records, accepted);
+        assert_eq!(*outbox.undelivered(usize::MAX).unwrap().records, accepted);
         fs::remove_file(filler).unwrap();
         for _ in 0..100 {
             let record = next();
@@ -96,7 +96,7 @@ fn a_full_disk_is_survived() {
             accepted.push(record);
         }
         journal.checkpoint().unwrap();
-        assert_eq!(outbox.undelivered(usize::MAX).unwrap().records, accepted);
+        assert_eq!(*outbox.undelivered(usize::MAX).unwrap().records, accepted);
     }
     drop((outbox, journal));
     assert_eq!(undelivered(&open(&disk.path()).unwrap()), accepted);

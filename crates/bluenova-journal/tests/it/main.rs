@@ -93,7 +93,7 @@ fn patiently<T>(open: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
 
 /// All that the journal holds and nobody acknowledged.
 fn undelivered(journal: &Journal) -> Vec<PackRecord> {
-    journal.outbox().unwrap().undelivered(usize::MAX).unwrap().records
+    journal.outbox().unwrap().undelivered(usize::MAX).unwrap().records.to_vec()
 }
 
 /// The numbers that [`nth`] gave them.

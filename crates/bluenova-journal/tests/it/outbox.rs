@@ -137,9 +137,40 @@ fn a_damaged_row_holds_up_nothing() {
         .unwrap();
     let mut outbox = journal.outbox().unwrap();
     let batch = outbox.undelivered(100).unwrap();
-    assert_eq!(batch.records, rows[150..200]);
+    assert_eq!(*batch.records, rows[150..200]);
+    assert_eq!(batch.damaged, 151);
     outbox.delivered(batch.last).unwrap();
     assert!(outbox.undelivered(100).unwrap().records.is_empty());
+    assert!(!journal.is_damaged(), "it is only those rows");
+}
+
+/// Damaged rows in between are passed over along with the rows before them.
+#[test]
+fn a_part_of_a_batch_can_be_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let mut journal = open(&path);
+    let rows: Vec<_> = (0..10).map(|n| nth(BATTERY, n)).collect();
+    journal.append(&rows).unwrap();
+    let damage = "UPDATE recent SET insert_time_utc = 'x' WHERE sequence IN (1, 4, 5, 10)";
+    rusqlite::Connection::open(&path).unwrap().execute(damage, ()).unwrap();
+    let mut outbox = journal.outbox().unwrap();
+    let batch = outbox.undelivered(100).unwrap();
+    assert_eq!((numbers(&batch.records), batch.damaged), (vec![1, 2, 5, 6, 7, 8], 4));
+    for (rows, last, left) in [
+        (0, "1", &[1, 2, 5, 6, 7, 8][..]),
+        (1, "2", &[2, 5, 6, 7, 8]),
+        (2, "5", &[5, 6, 7, 8]),
+        (5, "8", &[8]),
+        (6, "10", &[]),
+        (7, "10", &[]),
+    ] {
+        assert_eq!(batch.through(rows).to_string(), last, "{rows}");
+        outbox.delivered(batch.through(rows)).unwrap();
+        assert_eq!(numbers(&outbox.undelivered(100).unwrap().records), left, "{rows}");
+    }
+    assert_eq!(batch.through(6), batch.last);
+    assert_eq!(outbox.waiting().unwrap(), 0);
 }
 
 /// SQLite finds nothing amiss then, but the rows behind must not be taken for the next ones.
@@ -163,6 +194,7 @@ fn rows_that_are_hidden_by_damage_are_missed() {
         journal.append(&rows[200..]).unwrap();
         rusqlite::Connection::open(&path).unwrap().execute(damage, ()).unwrap();
         let mut outbox = journal.outbox().unwrap();
+        assert!(!journal.is_damaged());
         let mut numbers_seen = vec![];
         let error = loop {
             assert!(numbers_seen.len() < 300, "{damage}: {numbers_seen:?}");
@@ -175,6 +207,7 @@ fn rows_that_are_hidden_by_damage_are_missed() {
             }
         };
         assert!(error.is_damage(), "{damage}: {error:?}");
+        assert!(journal.is_damaged(), "{damage}: the writer can ask");
         assert_eq!(numbers_seen, Vec::from_iter(0..seen), "{damage}");
     }
 }

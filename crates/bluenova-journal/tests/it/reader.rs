@@ -265,3 +265,17 @@ fn a_reader_does_not_wait_long_for_others() {
     drop(hog);
     assert_eq!(Reader::open(&path).unwrap().count(BATTERY).unwrap(), 1);
 }
+
+#[test]
+fn damage_that_a_reader_meets_is_known_to_the_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let mut journal = open(&path);
+    journal.append(&[nth(BATTERY, 0)]).unwrap();
+    let reader = journal.reader().unwrap();
+    let other = Journal::in_memory(Retention::default()).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute("UPDATE recent SET sequence = 'x' WHERE sequence = 1", ()).unwrap();
+    assert!(reader.latest().unwrap_err().is_damage());
+    assert!(journal.is_damaged() && !other.is_damaged());
+}

@@ -46,7 +46,7 @@ fn deliver_all(outbox: &mut Outbox, delivered: &mut Vec<PackRecord>) -> Result<(
             return Ok(());
         }
         outbox.delivered(batch.last)?;
-        delivered.extend(batch.records);
+        delivered.extend(batch.records.iter().cloned());
         assert!(delivered.len() < 2000, "the same again and again");
     }
 }

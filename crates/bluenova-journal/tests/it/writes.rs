@@ -91,7 +91,7 @@ fn measure(folder: &Path, old_records: u16, records: u16, records_per_minute: u1
         let record = typical(n);
         journal.append(std::slice::from_ref(&record)).unwrap();
         let batch = outbox.undelivered(100).unwrap();
-        assert_eq!(batch.records, [record]);
+        assert_eq!(*batch.records, [record]);
         outbox.delivered(batch.last).unwrap();
         if (n - first) % records_per_minute == records_per_minute - 1 {
             journal.checkpoint().unwrap();

@@ -1,0 +1,81 @@
+//! A connection to a journal, and what all connections of one journal share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use rusqlite::Connection;
+
+use crate::Error;
+use crate::address::{Access, Address};
+use crate::schema::Statements;
+
+/// State that a journal shares with the outboxes and readers that it made.
+///
+/// It lives as long as any of them, and so does the name that is made of its address in memory:
+/// see [`Journal::in_memory`](crate::Journal::in_memory).
+// Each number is only ever raised and stands for itself, so that no ordering is needed.
+#[derive(Debug, Default)]
+pub(crate) struct JournalState {
+    delivered: AtomicI64,
+    stored: AtomicI64,
+    damaged: AtomicBool,
+}
+
+impl JournalState {
+    /// The last row that is delivered: the outbox's cursor.
+    ///
+    /// The database may lag behind: the journal brings it up to date whenever it writes to that
+    /// page anyway, and the outbox when it has come far since.
+    pub(crate) fn delivered(&self) -> i64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn raise_delivered(&self, delivered: i64) {
+        self.delivered.fetch_max(delivered, Ordering::Relaxed);
+    }
+
+    /// Rows that would be sent again if the process died now.
+    pub(crate) fn lag(&self) -> i64 {
+        self.delivered() - self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the database has the cursor up to `delivered`.
+    pub(crate) fn was_stored(&self, delivered: i64) {
+        self.stored.fetch_max(delivered, Ordering::Relaxed);
+    }
+
+    /// Whether any of the connections met damage.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection to a journal, with what its owner needs for each statement.
+#[derive(Debug)]
+pub(crate) struct JournalConnection {
+    pub(crate) sqlite: Connection,
+    pub(crate) sql: Statements,
+    pub(crate) address: Address,
+    pub(crate) state: Arc<JournalState>,
+}
+
+impl JournalConnection {
+    /// A further connection to the same journal.
+    pub(crate) fn again(&self, access: Access) -> Result<Self, Error> {
+        let sqlite = self.address.connect(access)?;
+        Ok(Self::new(sqlite, self.address.clone(), Arc::clone(&self.state)))
+    }
+
+    pub(crate) fn new(sqlite: Connection, address: Address, state: Arc<JournalState>) -> Self {
+        Self { sqlite, sql: Statements::new(), address, state }
+    }
+
+    /// An error of this journal; damage is noted for all connections.
+    pub(crate) fn error(&self, action: &'static str, source: rusqlite::Error) -> Error {
+        let error = self.address.error(action, source);
+        if error.is_damage() {
+            self.state.damaged.store(true, Ordering::Relaxed);
+        }
+        error
+    }
+}
