@@ -77,6 +77,7 @@ mod recover;
 mod salvage;
 mod schema;
 mod set_aside;
+mod spool;
 mod value;
 
 use std::fmt;
@@ -88,6 +89,7 @@ pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
 pub use set_aside::{SetAside, SetAsideRow};
+pub use spool::{Notice, Spool, SpoolOutbox, Waiting, Wake};
 
 /// How much a [`Journal`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub struct Outbox {
 }
 
 /// Some rows of an [`Outbox`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// The records, in the order in which they were appended; empty if all are delivered.
     pub records: Arc<[PackRecord]>,

@@ -19,6 +19,7 @@ mod processes;
 mod reader;
 mod recover;
 mod set_aside;
+mod spool;
 mod threads;
 mod trim;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,422 @@
+//! The journal in its file, the memory that stands in for it, and the way back.
+
+mod outbox;
+
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender, SyncSender, TrySendError};
+
+use bluenova_record::PackRecord;
+use time::{Duration, UtcDateTime};
+
+use crate::{Batch, Error, Journal, Outbox, Recovery, Retention};
+use outbox::Source;
+pub use outbox::{SpoolOutbox, Waiting, Wake};
+
+/// What the journal may take in memory, while its file can't be written: nearly a week of one
+/// battery at ten seconds.
+const IN_MEMORY: Retention =
+    Retention { keep: Some(std::time::Duration::ZERO), bound: Some(16 << 20) };
+
+/// Calls of [`Journal::trim`] in one go. Each does a bounded amount of work; all of them together
+/// are more than any fleet brings in a minute.
+const TRIMS: u32 = 64;
+
+/// Rows that move from one journal to another in one transaction.
+const BATCH: usize = 1000;
+
+/// How soon after a recovery that failed the next one may be tried: it reads the whole file.
+const RECOVERY_RETRY: Duration = Duration::HOUR;
+
+/// Where every record goes first: the journal's file, or memory while the file can't be written.
+///
+/// It never refuses a record for want of a disk. What it has to say comes as [`Notice`]s.
+#[derive(Debug)]
+pub struct Spool {
+    path: PathBuf,
+    retention: Retention,
+    state: State,
+    /// What is still to be read of files that were deleted or replaced while in use.
+    orphans: Vec<Outbox>,
+    recovery_failed: Option<UtcDateTime>,
+    /// `None`: the file is the database, and its rows go nowhere else.
+    to_outbox: Option<ToOutbox>,
+}
+
+/// Where rows go at present.
+#[derive(Debug)]
+enum State {
+    /// Into the file.
+    File(Box<Writer>),
+    /// Into memory. `file` is open nevertheless if it may be written again soon: after a full disk,
+    /// say.
+    Memory { memory: Box<Writer>, file: Option<Box<Writer>> },
+}
+
+/// A journal that is written to. Its source in the outbox sees when it is dropped.
+#[derive(Debug)]
+struct Writer {
+    journal: Journal,
+    /// To count and move its rows, even if the file has been deleted.
+    outbox: Outbox,
+    _alive: Arc<()>,
+}
+
+/// The way to the [`SpoolOutbox`].
+#[derive(Debug)]
+struct ToOutbox {
+    /// One wake-up is as good as many.
+    wake: SyncSender<()>,
+    sources: Sender<Source>,
+}
+
+/// What happened to a [`Spool`] that people should know.
+#[derive(Debug)]
+pub enum Notice {
+    /// The file can't be written: rows are kept in memory, and end with the process. It comes again
+    /// with each attempt that fails.
+    InMemory(Error),
+    /// The file is written again.
+    InFile {
+        /// Rows that came along from memory, or from a file that was deleted.
+        rows: usize,
+    },
+    /// The file was damaged, and a new one with what was legible is in its place.
+    Recovered(Recovery),
+    /// The bound was reached: the oldest rows, not delivered yet, were deleted.
+    Evicted {
+        /// How many rows.
+        rows: u64,
+    },
+    /// The rows of a deleted file that could not be read.
+    OrphansLost(Error),
+    /// Something failed that will be done again, and has cost no row.
+    Postponed(Error),
+}
+
+impl Spool {
+    /// Opens the journal at `path` for rows that go on to another database, and the outbox from
+    /// which they do. Where the file can't be opened or made, rows go to memory from the start.
+    ///
+    /// # Errors
+    /// Another process has the journal open, the file is something else or of a newer version, or
+    /// `path` is a directory.
+    pub fn open(
+        path: &Path,
+        retention: Retention,
+        now: UtcDateTime,
+    ) -> Result<(Self, SpoolOutbox, Vec<Notice>), Error> {
+        let (wake, woken) = mpsc::sync_channel(1);
+        let (sources, new_sources) = mpsc::channel();
+        let to_outbox = ToOutbox { wake, sources };
+        let mut notices = vec![];
+        let (state, recovery_failed) = match open_file(path, retention, now, &mut notices) {
+            Ok(journal) => (State::File(Writer::new(journal, Some(&to_outbox))?), None),
+            Err(error) if is_final(&error) || path.is_dir() => return Err(error),
+            Err(error) => {
+                let recovery_failed = error.is_damage().then_some(now);
+                notices.push(Notice::InMemory(error));
+                let memory = Writer::new(Journal::in_memory(IN_MEMORY)?, Some(&to_outbox))?;
+                (State::Memory { memory, file: None }, recovery_failed)
+            }
+        };
+        let spool = Self {
+            path: path.to_owned(),
+            retention,
+            state,
+            orphans: vec![],
+            recovery_failed,
+            to_outbox: Some(to_outbox),
+        };
+        Ok((spool, SpoolOutbox::new(woken, new_sources), notices))
+    }
+
+    /// Opens the journal at `path` as the database itself: nothing is trimmed, and nothing goes
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// The file can't be opened or made.
+    pub fn open_database(path: &Path, now: UtcDateTime) -> Result<(Self, Vec<Notice>), Error> {
+        let mut notices = vec![];
+        let journal = open_file(path, Retention::FOREVER, now, &mut notices)?;
+        let spool = Self {
+            path: path.to_owned(),
+            retention: Retention::FOREVER,
+            state: State::File(Writer::new(journal, None)?),
+            orphans: vec![],
+            recovery_failed: None,
+            to_outbox: None,
+        };
+        Ok((spool, notices))
+    }
+
+    /// Stores records: in the file, where a killed process loses none of them, or else in memory.
+    ///
+    /// # Errors
+    /// Neither file nor memory takes them.
+    pub fn append(&mut self, records: &[PackRecord]) -> Result<Vec<Notice>, Error> {
+        let mut notices = vec![];
+        if records.is_empty() {
+            return Ok(notices);
+        }
+        if let Err(error) = self.journal().append(records) {
+            if self.is_in_memory() {
+                return Err(error);
+            }
+            self.leave_file(error, &mut notices)?;
+            self.journal().append(records)?;
+        }
+        self.wake();
+        Ok(notices)
+    }
+
+    /// Whether the file was found to be damaged, by whoever read or wrote it, so that
+    /// [`maintain`](Self::maintain) should not wait for its time.
+    pub fn is_damaged(&self, now: UtcDateTime) -> bool {
+        let (State::File(file) | State::Memory { file: Some(file), .. }) = &self.state else {
+            return false;
+        };
+        file.journal.is_damaged() && !self.has_recovery_failed_lately(now)
+    }
+
+    /// Whether rows go to memory at present.
+    pub fn is_in_memory(&self) -> bool {
+        matches!(self.state, State::Memory { .. })
+    }
+
+    /// Rows that are not delivered and end with the process.
+    pub fn only_in_memory(&self) -> u64 {
+        let memory = match &self.state {
+            State::File(_) => 0,
+            State::Memory { memory, .. } => memory.outbox.waiting().unwrap_or(0),
+        };
+        memory + self.orphans.iter().filter_map(|orphan| orphan.waiting().ok()).sum::<u64>()
+    }
+
+    /// Rows that are not delivered, as far as they can be counted.
+    pub fn waiting(&self) -> u64 {
+        let (State::File(file) | State::Memory { file: Some(file), .. }) = &self.state else {
+            return self.only_in_memory();
+        };
+        file.outbox.waiting().unwrap_or(0) + self.only_in_memory()
+    }
+
+    /// Syncs what was appended to the disk, trims what need not be kept, and goes back from memory
+    /// to the file when it can be written again. To be called once a minute or so, and at the end.
+    ///
+    /// # Errors
+    /// The file can't be written, and there is no memory either.
+    pub fn maintain(&mut self, now: UtcDateTime) -> Result<Vec<Notice>, Error> {
+        let mut notices = vec![];
+        if self.is_damaged(now) {
+            self.recover(now, &mut notices)?;
+        }
+        if let State::File(file) = &mut self.state
+            && let Err(error) = checkpoint_and_trim(&mut file.journal, now, &mut notices)
+        {
+            self.leave_file(error, &mut notices)?;
+        }
+        // In the same go: a file that was deleted is replaced even when the program is about to end.
+        if self.is_in_memory()
+            && let Err(error) = self.return_to_file(now, &mut notices)
+        {
+            self.leave_file(error, &mut notices)?;
+        }
+        if let State::Memory { memory, .. } = &mut self.state
+            && let Err(error) = checkpoint_and_trim(&mut memory.journal, now, &mut notices)
+        {
+            notices.push(Notice::Postponed(error));
+        }
+        Ok(notices)
+    }
+
+    /// The journal that rows go into at present.
+    fn journal(&mut self) -> &mut Journal {
+        match &mut self.state {
+            State::File(file) => &mut file.journal,
+            State::Memory { memory, .. } => &mut memory.journal,
+        }
+    }
+
+    /// From now on rows go to memory, because of `error`.
+    fn leave_file(&mut self, error: Error, notices: &mut Vec<Notice>) -> Result<(), Error> {
+        let is_gone = matches!(error, Error::Gone { .. });
+        notices.push(Notice::InMemory(error));
+        let file = self.turn_to_memory()?;
+        if is_gone && let Some(file) = file.and_then(Option::take) {
+            // The rows can still be read, and go into the file that is made in its place.
+            self.orphans.push(file.outbox);
+        }
+        Ok(())
+    }
+
+    /// Has rows go to memory, if they don't yet; returns the file, which may be open still.
+    fn turn_to_memory(&mut self) -> Result<Option<&mut Option<Box<Writer>>>, Error> {
+        if !self.is_in_memory() {
+            let memory = Writer::new(Journal::in_memory(IN_MEMORY)?, self.to_outbox.as_ref())?;
+            let before = mem::replace(&mut self.state, State::Memory { memory, file: None });
+            if let (State::Memory { file, .. }, State::File(writer)) = (&mut self.state, before) {
+                *file = Some(writer);
+            }
+        }
+        Ok(match &mut self.state {
+            State::Memory { file, .. } => Some(file),
+            State::File(_) => None,
+        })
+    }
+
+    /// Makes a new file of what can be read of the damaged one. Rows go to memory meanwhile, and
+    /// come back with [`return_to_file`](Self::return_to_file).
+    fn recover(&mut self, now: UtcDateTime, notices: &mut Vec<Notice>) -> Result<(), Error> {
+        // The file must be closed for that. Its source in the outbox ends when the new one is there.
+        if let Some(file) = self.turn_to_memory()? {
+            *file = None;
+        }
+        match Journal::recover(&self.path, self.retention, now) {
+            Ok((journal, recovery)) => {
+                self.recovery_failed = None;
+                notices.push(Notice::Recovered(recovery));
+                self.put_file(journal)
+            }
+            Err(error) => {
+                self.recovery_failed = Some(now);
+                notices.push(Notice::InMemory(error));
+                Ok(())
+            }
+        }
+    }
+
+    fn has_recovery_failed_lately(&self, now: UtcDateTime) -> bool {
+        // Either way, since the clock may be set.
+        self.recovery_failed.is_some_and(|failed| (now - failed).abs() < RECOVERY_RETRY)
+    }
+
+    /// Takes the rows in memory into the file, which is opened or made if need be.
+    fn return_to_file(&mut self, now: UtcDateTime, notices: &mut Vec<Notice>) -> Result<(), Error> {
+        if let State::Memory { file: None, .. } = self.state {
+            let journal = self.reopen(now, notices)?;
+            self.put_file(journal)?;
+        }
+        let State::Memory { memory, file: Some(file) } = &mut self.state else { return Ok(()) };
+        let mut rows = 0;
+        while let Some(orphan) = self.orphans.last_mut() {
+            match orphan.undelivered(BATCH) {
+                Ok(batch) if !batch.records.is_empty() => {
+                    rows += take_over(orphan, &batch, &mut file.journal)?;
+                    continue;
+                }
+                Ok(_) => {}
+                Err(error) => notices.push(Notice::OrphansLost(error)),
+            }
+            self.orphans.pop();
+        }
+        loop {
+            let batch = memory.outbox.undelivered(BATCH)?;
+            if batch.records.is_empty() {
+                break;
+            }
+            rows += take_over(&mut memory.outbox, &batch, &mut file.journal)?;
+        }
+        let mut set_aside = memory.journal.set_aside()?;
+        for row in set_aside.rows()? {
+            file.outbox.set_aside(&row.record, &row.sqlstate, &row.message, row.since)?;
+            set_aside.remove(&row.record)?;
+        }
+        file.journal.try_write()?;
+        checkpoint_and_trim(&mut file.journal, now, notices)?;
+        notices.push(Notice::InFile { rows });
+        if let State::Memory { file, .. } = &mut self.state
+            && let Some(file) = file.take()
+        {
+            self.state = State::File(file);
+        }
+        self.wake();
+        Ok(())
+    }
+
+    fn reopen(&mut self, now: UtcDateTime, notices: &mut Vec<Notice>) -> Result<Journal, Error> {
+        if self.has_recovery_failed_lately(now) {
+            return Journal::open(&self.path, self.retention);
+        }
+        open_file(&self.path, self.retention, now, notices).inspect_err(|error| {
+            if error.is_damage() {
+                self.recovery_failed = Some(now);
+            }
+        })
+    }
+
+    fn put_file(&mut self, journal: Journal) -> Result<(), Error> {
+        let writer = Writer::new(journal, self.to_outbox.as_ref())?;
+        if let State::Memory { file, .. } = &mut self.state {
+            *file = Some(writer);
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {
+        let Some(ToOutbox { wake, .. }) = &self.to_outbox else { return };
+        match wake.try_send(()) {
+            // It has been woken already; or it has gone, and the rows wait in the journal.
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+impl Writer {
+    /// Has the outbox deliver from `journal`, too.
+    fn new(journal: Journal, to_outbox: Option<&ToOutbox>) -> Result<Box<Self>, Error> {
+        let alive = Arc::new(());
+        if let Some(ToOutbox { sources, .. }) = to_outbox {
+            let source = Source::new(&journal, Arc::downgrade(&alive))?;
+            // If the outbox has gone the rows wait in the journal.
+            let _ = sources.send(source);
+        }
+        let outbox = journal.outbox()?;
+        Ok(Box::new(Self { journal, outbox, _alive: alive }))
+    }
+}
+
+/// Whether opening the file would fail for ever, so that memory is no way out.
+fn is_final(error: &Error) -> bool {
+    matches!(error, Error::InUse { .. } | Error::Foreign { .. } | Error::Version { .. })
+}
+
+fn open_file(
+    path: &Path,
+    retention: Retention,
+    now: UtcDateTime,
+    notices: &mut Vec<Notice>,
+) -> Result<Journal, Error> {
+    let (journal, recovery) = Journal::open_or_recover(path, retention, now)?;
+    notices.extend(recovery.map(Notice::Recovered));
+    Ok(journal)
+}
+
+/// Moves a batch of `from` into `to`; returns how many rows that is.
+fn take_over(from: &mut Outbox, batch: &Batch, to: &mut Journal) -> Result<usize, Error> {
+    to.append(&batch.records)?;
+    // Where that can't be written down, it holds nevertheless as long as the process lasts.
+    let _ = from.delivered(batch.last);
+    Ok(batch.records.len())
+}
+
+fn checkpoint_and_trim(
+    journal: &mut Journal,
+    now: UtcDateTime,
+    notices: &mut Vec<Notice>,
+) -> Result<(), Error> {
+    journal.checkpoint()?;
+    let mut evicted = 0;
+    for _ in 0..TRIMS {
+        let trimmed = journal.trim(now)?;
+        evicted += trimmed.undelivered;
+        if trimmed.delivered + trimmed.undelivered == 0 {
+            break;
+        }
+    }
+    if evicted > 0 {
+        notices.push(Notice::Evicted { rows: evicted });
+    }
+    Ok(())
+}

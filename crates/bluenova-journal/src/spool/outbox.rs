@@ -1,0 +1,160 @@
+use std::sync::Weak;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use bluenova_record::PackRecord;
+use time::UtcDateTime;
+
+use crate::{Batch, Error, Journal, Outbox, Sequence};
+
+/// The rows of a [`Spool`](crate::Spool) that another database has not acknowledged yet, in the
+/// file, in memory, and in files that were replaced.
+///
+/// It lives on a thread of its own, and never holds up the spool.
+#[derive(Debug)]
+pub struct SpoolOutbox {
+    woken: Receiver<()>,
+    new_sources: Receiver<Source>,
+    /// In the order in which they were opened.
+    sources: Vec<Source>,
+    /// The source of the last batch.
+    current: usize,
+}
+
+/// Why [`SpoolOutbox::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Rows were appended, or may be read again.
+    Rows,
+    /// The time-out has passed.
+    TimeOut,
+    /// The spool was dropped. What it held can still be delivered.
+    Ended,
+}
+
+/// How many rows wait for the other database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Rows in a file.
+    pub in_file: u64,
+    /// Rows that end with the process.
+    pub in_memory: u64,
+}
+
+/// One journal to deliver from.
+#[derive(Debug)]
+pub(super) struct Source {
+    outbox: Outbox,
+    is_in_memory: bool,
+    /// Dead as soon as nobody appends to the journal any more.
+    writer: Weak<()>,
+}
+
+impl SpoolOutbox {
+    pub(super) fn new(woken: Receiver<()>, new_sources: Receiver<Source>) -> Self {
+        Self { woken, new_sources, sources: vec![], current: 0 }
+    }
+
+    /// Waits until rows were appended since the last call, or until `time_out` has passed.
+    pub fn wait(&self, time_out: Option<Duration>) -> Wake {
+        let woken = match time_out {
+            Some(time_out) => self.woken.recv_timeout(time_out),
+            None => self.woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match woken {
+            Ok(()) => Wake::Rows,
+            Err(RecvTimeoutError::Timeout) => Wake::TimeOut,
+            Err(RecvTimeoutError::Disconnected) => Wake::Ended,
+        }
+    }
+
+    /// The oldest rows that are not delivered, `limit` at most, of the first journal that has some;
+    /// none if all are delivered.
+    ///
+    /// # Errors
+    /// A journal can't be read or is damaged, and the others have no rows. Damage is known to the
+    /// [`Spool`](crate::Spool) then.
+    pub fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
+        self.take_new_sources();
+        let mut unreadable = None;
+        let mut at = 0;
+        let mut none = Batch::default();
+        while let Some((source, later)) = self.sources[at..].split_first_mut() {
+            let is_replaced = source.writer.strong_count() == 0
+                && (source.is_in_memory || later.iter().any(|later| !later.is_in_memory));
+            match source.outbox.undelivered(limit) {
+                Ok(batch) if !batch.records.is_empty() => {
+                    self.current = at;
+                    return Ok(batch);
+                }
+                Ok(batch) => none = batch,
+                // What could be read of it is in the journal that replaced it.
+                Err(_) if is_replaced => {}
+                Err(error) => unreadable = Some(error),
+            }
+            if is_replaced {
+                self.sources.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        unreadable.map_or(Ok(none), Err)
+    }
+
+    /// Notes that the rows of the last batch up to `last` are delivered.
+    ///
+    /// # Errors
+    /// That could not be written down; the rows count as delivered all the same, as long as the
+    /// process lasts.
+    pub fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
+        self.sources.get_mut(self.current).map_or(Ok(()), |source| source.outbox.delivered(last))
+    }
+
+    /// Puts a row of the last batch aside, which the other database rejects: see
+    /// [`Outbox::set_aside`].
+    ///
+    /// # Errors
+    /// The file can't be written or is damaged.
+    pub fn set_aside(
+        &mut self,
+        record: &PackRecord,
+        sqlstate: &str,
+        reason: &str,
+        since: UtcDateTime,
+    ) -> Result<(), Error> {
+        let Some(source) = self.sources.get_mut(self.current) else { return Ok(()) };
+        source.outbox.set_aside(record, sqlstate, reason, since)
+    }
+
+    /// Rows that are not delivered, as far as they can be counted.
+    pub fn waiting(&mut self) -> Waiting {
+        self.take_new_sources();
+        let mut waiting = Waiting::default();
+        for source in &self.sources {
+            let rows = source.outbox.waiting().unwrap_or(0);
+            if source.is_in_memory {
+                waiting.in_memory += rows;
+            } else {
+                waiting.in_file += rows;
+            }
+        }
+        waiting
+    }
+
+    fn take_new_sources(&mut self) {
+        self.sources.extend(self.new_sources.try_iter());
+    }
+}
+
+impl Waiting {
+    /// Rows in file and memory together.
+    pub fn total(self) -> u64 {
+        self.in_file + self.in_memory
+    }
+}
+
+impl Source {
+    pub(super) fn new(journal: &Journal, writer: Weak<()>) -> Result<Self, Error> {
+        Ok(Self { outbox: journal.outbox()?, is_in_memory: journal.is_in_memory(), writer })
+    }
+}

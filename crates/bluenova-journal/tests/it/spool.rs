@@ -1,0 +1,273 @@
+//! Whatever happens to the file, each row is stored, and delivered.
+
+use std::fs;
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
+
+use bluenova_journal::{
+    Error, Journal, Notice, Reader, Recovery, Retention, Spool, SpoolOutbox, Waiting, Wake,
+};
+use bluenova_record::{COLUMNS, PackRecord, Value};
+use tempfile::TempDir;
+use time::{Duration, UtcDateTime};
+
+use crate::{BATTERY, START, nth, numbers, patiently, undelivered};
+
+/// After all rows of the tests, so that nothing is trimmed for its age.
+const NOW: UtcDateTime = START.saturating_add(Duration::HOUR);
+
+struct House {
+    directory: TempDir,
+    path: PathBuf,
+}
+
+impl House {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state/journal");
+        Self { directory, path }
+    }
+
+    fn open(&self) -> (Spool, SpoolOutbox, Vec<Notice>) {
+        patiently(|| Spool::open(&self.path, Retention::default(), NOW)).unwrap()
+    }
+
+    /// A file stands where the directory of the journal would be.
+    fn obstruct(&self) {
+        fs::write(self.obstacle(), "").unwrap();
+    }
+
+    fn clear(&self) {
+        fs::remove_file(self.obstacle()).unwrap();
+    }
+
+    fn obstacle(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// All rows in the file, once nobody has it open.
+    fn in_file(&self) -> Vec<u16> {
+        let journal = patiently(|| Journal::open(&self.path, Retention::default())).unwrap();
+        let energy_in = COLUMNS.iter().find(|column| column.name == "energy_in").unwrap();
+        let mut rows = vec![];
+        let push = |_, values: &[Option<Value<'_>>]| {
+            let [Some(Value::Real(n))] = values else { panic!("{values:?}") };
+            rows.push(*n as u16);
+            ControlFlow::Continue(())
+        };
+        journal.reader().unwrap().history(BATTERY, START..NOW, &[energy_in], push).unwrap();
+        rows
+    }
+}
+
+fn rows(numbers: Range<u16>) -> Vec<PackRecord> {
+    numbers.map(|n| nth(BATTERY, n)).collect()
+}
+
+/// Delivers what there is, in batches of `limit`; returns the numbers of the rows.
+fn deliver(outbox: &mut SpoolOutbox, limit: usize) -> Vec<u16> {
+    let mut delivered = vec![];
+    loop {
+        let batch = outbox.undelivered(limit).unwrap();
+        if batch.records.is_empty() {
+            return delivered;
+        }
+        outbox.delivered(batch.last).unwrap();
+        delivered.extend(numbers(&batch.records));
+        assert!(delivered.len() < 1000, "the same again and again");
+    }
+}
+
+fn in_file(rows: u64) -> Waiting {
+    Waiting { in_file: rows, in_memory: 0 }
+}
+
+#[test]
+fn rows_go_through_the_file() {
+    let house = House::new();
+    let (mut spool, mut outbox, notices) = house.open();
+    assert!(notices.is_empty() && !spool.is_in_memory());
+    assert!(deliver(&mut outbox, 10).is_empty());
+    assert!(spool.append(&[]).unwrap().is_empty());
+    assert_eq!(outbox.wait(Some(std::time::Duration::ZERO)), Wake::TimeOut);
+
+    assert!(spool.append(&rows(0..7)).unwrap().is_empty());
+    assert_eq!(outbox.wait(None), Wake::Rows);
+    assert_eq!((spool.waiting(), spool.only_in_memory()), (7, 0));
+    assert_eq!(outbox.waiting(), in_file(7));
+    let batch = outbox.undelivered(5).unwrap();
+    outbox.delivered(batch.through(3)).unwrap();
+    assert_eq!(outbox.waiting(), in_file(4));
+    assert!(spool.maintain(NOW).unwrap().is_empty());
+
+    // The end: what the spool held can be delivered still.
+    drop(spool);
+    assert_eq!(outbox.wait(None), Wake::Ended);
+    assert_eq!(deliver(&mut outbox, 3), [3, 4, 5, 6]);
+    assert_eq!(outbox.waiting(), in_file(0));
+    drop(outbox);
+    assert_eq!(house.in_file(), [0, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn memory_stands_in_for_a_file_that_cannot_be_made() {
+    let house = House::new();
+    house.obstruct();
+    let (mut spool, mut outbox, notices) = house.open();
+    assert!(matches!(notices[..], [Notice::InMemory(Error::Io { .. })]), "{notices:?}");
+    assert!(spool.append(&rows(0..6)).unwrap().is_empty());
+    assert!(spool.is_in_memory());
+    assert_eq!((spool.waiting(), spool.only_in_memory()), (6, 6));
+
+    // Rows that have left memory don't come back with the file.
+    let batch = outbox.undelivered(4).unwrap();
+    outbox.delivered(batch.through(2)).unwrap();
+    outbox.set_aside(&batch.records[2], "22003", "too much", NOW).unwrap();
+    outbox.delivered(batch.through(3)).unwrap();
+    assert_eq!(outbox.waiting(), Waiting { in_file: 0, in_memory: 3 });
+
+    // It is tried again, and said each time.
+    let notices = spool.maintain(NOW).unwrap();
+    assert!(matches!(notices[..], [Notice::InMemory(_)]), "{notices:?}");
+    house.clear();
+    let notices = spool.maintain(NOW).unwrap();
+    assert!(matches!(notices[..], [Notice::InFile { rows: 3 }]), "{notices:?}");
+    assert!(!spool.is_in_memory() && spool.only_in_memory() == 0);
+
+    spool.append(&rows(6..8)).unwrap();
+    assert_eq!(deliver(&mut outbox, 2), [3, 4, 5, 6, 7]);
+    assert_eq!(outbox.waiting(), in_file(0));
+    assert_eq!(Reader::open(&house.path).unwrap().set_aside().unwrap(), 1);
+    drop((spool, outbox));
+    assert_eq!(house.in_file(), [3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_deleted_file_is_replaced_with_all_its_rows() {
+    let house = House::new();
+    let (mut spool, mut outbox, _) = house.open();
+    spool.append(&rows(0..4)).unwrap();
+    let batch = outbox.undelivered(1).unwrap();
+    outbox.delivered(batch.last).unwrap();
+    remove(&house.path);
+    spool.append(&rows(4..6)).unwrap();
+    let notices = spool.maintain(NOW).unwrap();
+    assert!(
+        matches!(notices[..], [Notice::InMemory(Error::Gone { .. }), Notice::InFile { rows: 5 }]),
+        "{notices:?}"
+    );
+    spool.append(&rows(6..7)).unwrap();
+    // From the deleted file, which the outbox has open, or from the new one: each at least once.
+    let mut delivered = deliver(&mut outbox, 2);
+    delivered.sort_unstable();
+    delivered.dedup();
+    assert_eq!(delivered, [1, 2, 3, 4, 5, 6]);
+    drop((spool, outbox));
+    assert_eq!(house.in_file(), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn damage_that_the_outbox_finds_is_mended_by_the_spool() {
+    let house = House::new();
+    let (mut spool, outbox, _) = house.open();
+    for n in 0..300 {
+        spool.append(&rows(n..n + 1)).unwrap();
+    }
+    drop((spool, outbox));
+    let mut bytes = fs::read(&house.path).unwrap();
+    let middle = bytes.len() / 1024 * 512;
+    bytes[middle..middle + 4 * 512].fill(0);
+    fs::write(&house.path, bytes).unwrap();
+
+    let (mut spool, mut outbox, notices) = house.open();
+    assert!(notices.is_empty(), "nothing shows at first: {notices:?}");
+    assert!(!spool.is_damaged(NOW));
+    let mut delivered = vec![];
+    let error = loop {
+        match outbox.undelivered(16) {
+            Ok(batch) => {
+                outbox.delivered(batch.last).unwrap();
+                delivered.extend(numbers(&batch.records));
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_damage() && spool.is_damaged(NOW), "{error:?}");
+
+    let notices = spool.maintain(NOW).unwrap();
+    let [Notice::Recovered(Recovery { rows: saved, .. }), Notice::InFile { rows: 0 }] = notices[..]
+    else {
+        panic!("{notices:?}");
+    };
+    assert!(!spool.is_damaged(NOW) && (280..300).contains(&saved), "{saved}");
+    spool.append(&rows(300..302)).unwrap();
+    delivered.extend(deliver(&mut outbox, 64));
+    delivered.sort_unstable();
+    delivered.dedup();
+    // A page has four or five rows as short as these.
+    assert!(delivered.len() > 280 && delivered.ends_with(&[300, 301]), "{delivered:?}");
+}
+
+#[test]
+fn rows_beyond_the_bound_are_evicted_and_counted() {
+    let house = House::new();
+    let retention = Retention { keep: None, bound: Some(256 << 10) };
+    let (mut spool, mut outbox, _) =
+        patiently(|| Spool::open(&house.path, retention, NOW)).unwrap();
+    for n in 0..40 {
+        spool.append(&rows(n * 100..(n + 1) * 100)).unwrap();
+    }
+    let notices = spool.maintain(NOW).unwrap();
+    let [Notice::Evicted { rows: evicted }] = notices[..] else { panic!("{notices:?}") };
+    assert_eq!(evicted + outbox.waiting().total(), 4000);
+    let first = numbers(&outbox.undelivered(1).unwrap().records)[0];
+    assert_eq!(u64::from(first), evicted, "the oldest ones");
+}
+
+#[test]
+fn memory_is_no_way_out_of_a_wrong_path() {
+    let house = House::new();
+    let (spool, ..) = house.open();
+    let error = Spool::open(&house.path, Retention::default(), NOW).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error:?}");
+    drop(spool);
+
+    let other = house.directory.path().join("notes");
+    fs::write(&other, "notes ".repeat(500)).unwrap();
+    let error = patiently(|| Spool::open(&other, Retention::default(), NOW)).unwrap_err();
+    assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
+
+    let directory = house.directory.path();
+    let error = Spool::open(directory, Retention::default(), NOW).unwrap_err();
+    assert!(error.to_string().contains(directory.to_str().unwrap()), "{error:?}");
+}
+
+#[test]
+fn a_database_keeps_everything_and_starts_in_its_file_only() {
+    let house = House::new();
+    house.obstruct();
+    Spool::open_database(&house.path, NOW).unwrap_err();
+    house.clear();
+    let (mut spool, notices) = Spool::open_database(&house.path, NOW).unwrap();
+    assert!(notices.is_empty());
+    spool.append(&rows(0..3)).unwrap();
+    // However old they are.
+    let years_later = NOW + Duration::days(10_000);
+    assert!(spool.maintain(years_later).unwrap().is_empty());
+    remove(&house.path);
+    spool.append(&rows(3..4)).unwrap();
+    let notices = spool.maintain(years_later).unwrap();
+    assert!(
+        matches!(notices[..], [Notice::InMemory(_), Notice::InFile { rows: 4 }]),
+        "{notices:?}"
+    );
+    drop(spool);
+    let journal = patiently(|| Journal::open(&house.path, Retention::FOREVER)).unwrap();
+    assert_eq!(numbers(&undelivered(&journal)), [0, 1, 2, 3]);
+}
+
+fn remove(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        fs::remove_file(format!("{}{suffix}", path.display())).unwrap();
+    }
+}
