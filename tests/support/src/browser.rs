@@ -18,10 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket, client};
 
-use crate::wait_until;
-
-/// How long the browser may take for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{TIME_LIMIT, wait_until};
 
 /// Names under which Chromium is known, Debian's first.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -62,9 +59,9 @@ const GUARD: &str = r#"
     wait "$browser"
 "#;
 
-/// A headless Chromium with one page, told what to do by the DevTools protocol.
+/// A headless Chromium with one page, driven by the DevTools protocol.
 ///
-/// Every call ends within half a minute. The browser and its children end when the value is dropped.
+/// Every call ends within a minute. The browser and its children end when the value is dropped.
 pub struct Browser {
     socket: WebSocket<TcpStream>,
     /// The page, as the protocol names it; none until there is one.
@@ -86,7 +83,7 @@ impl Browser {
         let address = url.strip_prefix("ws://").and_then(|url| url.split('/').next());
         let stream = TcpStream::connect(address.expect("the address is a WebSocket's"))
             .unwrap_or_else(|e| panic!("can't connect to Chromium at {url}: {e}"));
-        stream.set_read_timeout(Some(PATIENCE)).expect("there is a time-out");
+        stream.set_read_timeout(Some(TIME_LIMIT)).expect("there is a time-out");
         let (socket, _) =
             client(&url, stream).unwrap_or_else(|e| panic!("no DevTools at {url}: {e}"));
         let mut browser = Self {
@@ -117,7 +114,7 @@ impl Browser {
         self.is_loaded = false;
         let answer = self.call("Page.navigate", json!({ "url": url }));
         assert!(answer["errorText"].is_null(), "{url}: {}", answer["errorText"]);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         while !self.is_loaded {
             let message = self.receive(deadline).unwrap_or_else(|| panic!("{url} never loads"));
             self.take_in(&message);
@@ -286,11 +283,11 @@ impl Browser {
     /// Calls a method of the protocol, and gives its result.
     fn call(&mut self, method: &str, params: Value) -> Value {
         let id = self.send(method, params);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         loop {
-            let mut message = self
-                .receive(deadline)
-                .unwrap_or_else(|| panic!("Chromium doesn't answer {method} within {PATIENCE:?}"));
+            let mut message = self.receive(deadline).unwrap_or_else(|| {
+                panic!("Chromium doesn't answer {method} within {TIME_LIMIT:?}")
+            });
             if message["id"] == id {
                 assert!(message["error"].is_null(), "{method}: {}", message["error"]);
                 return message["result"].take();
@@ -394,7 +391,7 @@ impl Process {
         let path = |name: &str| self.profile.path().join(name);
         let (ready, log) = (path("DevToolsActivePort"), path("log"));
         let mut url = None;
-        wait_until("Chromium is ready", PATIENCE, || {
+        wait_until("Chromium is ready", TIME_LIMIT, || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 let log = fs::read_to_string(&log).unwrap_or_default();
                 panic!("Chromium ended, {status}:\n{log}");
