@@ -205,8 +205,8 @@ fn finish_refusal(mut stream: BufferedStream, deadline: Instant) -> State {
     }
 }
 
-/// Non-blocking socket with a queue before it: writing always succeeds, and everything leaves in the
-/// order in which it was written.
+/// Non-blocking socket with a queue before it: writing always succeeds, and everything leaves in
+/// the order in which it was written.
 #[derive(Debug)]
 struct BufferedStream {
     tcp: TcpStream,

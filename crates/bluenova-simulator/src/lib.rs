@@ -2,8 +2,8 @@
 //!
 //! [`Battery`] is the model: 16 cells, the sun that charges them and the household that drains
 //! them, and the console that it prints. [`Server`] serves batteries as real ones do, one console
-//! line per WebSocket message, and [`Control`] makes [`Fault`]s happen while it runs. [`serve_pair`]
-//! is for those who need a small bank and no more.
+//! line per WebSocket message, and [`Control`] makes [`Fault`]s happen while it runs.
+//! [`serve_pair`] does all of that for two batteries of one bank.
 //!
 //! ```
 //! use bluenova_simulator::{Battery, Fault, Pace, Profile, Server};

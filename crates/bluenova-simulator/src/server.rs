@@ -64,7 +64,7 @@ pub enum Event {
     },
 }
 
-/// Server of batteries as they serve themselves: each its console on a WebSocket of its own address.
+/// Server of simulated batteries: the console of each is a WebSocket at an address of its own.
 ///
 /// All are served by one thread, which never blocks on a client. It is stopped and joined when the
 /// server is dropped.

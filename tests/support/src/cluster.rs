@@ -35,8 +35,8 @@ pub enum Mode {
 
 /// A PostgreSQL cluster of a test's own, gone when the value is dropped or the process dies.
 ///
-/// It listens on a Unix socket in a directory of its own, trusts everybody, speaks UTF-8 and, unless
-/// told otherwise, UTC. Roles and databases are the test's to create.
+/// It listens on a Unix socket in a directory of its own and trusts everybody; its encoding is UTF-8,
+/// its time zone UTC unless set otherwise. Roles and databases are the test's to create.
 pub struct Cluster {
     directory: Directory,
     programs: Programs,
@@ -209,7 +209,7 @@ impl Cluster {
         }
     }
 
-    /// Starts the server and waits until it serves; otherwise tells what it said.
+    /// Starts the server and waits until it serves; otherwise returns its log.
     fn launch(&mut self) -> Result<(), String> {
         let log = File::create(self.directory.log()).expect("the temporary directory is writable");
         let mut command = self.programs.command("postgres");
@@ -248,7 +248,7 @@ impl Drop for Cluster {
         // A test may have stopped it by SIGSTOP.
         signal_to(&postmaster, Signal::SIGCONT);
         signal_to(&postmaster, Signal::SIGQUIT);
-        // A panic in drop would abort the tests and hide the reason, so `wait_until` isn't for here.
+        // Not `wait_until`: a panic in drop would abort the tests and hide the reason.
         let deadline = Instant::now() + TIME_LIMIT;
         while Instant::now() < deadline && matches!(postmaster.try_wait(), Ok(None)) {
             thread::sleep(Duration::from_millis(5));
@@ -280,8 +280,8 @@ struct Directory {
 
 impl Directory {
     fn new(programs: &Programs) -> Self {
-        // Not `TMPDIR`: the path of a Unix socket is limited to some hundred bytes, and PostgreSQL's
-        // user may not be allowed in there.
+        // Not `TMPDIR`: the path of a Unix socket is limited to some hundred bytes, and the user
+        // that PostgreSQL runs as may not be allowed in there.
         let directory = tempfile::Builder::new().prefix("bluenova-pg").tempdir_in("/tmp");
         let path = directory.expect("/tmp is writable").keep();
         programs.give(&path);
