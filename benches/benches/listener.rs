@@ -25,8 +25,8 @@ use bluenova_simulator::{Battery, Pace, Profile, Server};
 use rusqlite::Connection;
 use tungstenite::protocol::WebSocketConfig;
 
-/// Messages of a flood. Linux counts CPU time in hundredths of a second, of which the bare loop takes
-/// some 70.
+/// Messages of a flood. Linux counts CPU time in hundredths of a second, of which the bare loop
+/// takes some 70.
 const MESSAGES: u64 = 20_000_000;
 
 /// How often a flood is sent to each. The machine isn't equally fast all the time.

@@ -189,8 +189,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what is still under way, the answer to the Close frame last. If it were left unread, the
-    /// system would reset the connection, and the reset may overtake our Close frame.
+    /// Reads what is still under way, the answer to the Close frame last. If it were left unread,
+    /// the system would reset the connection, and the reset may overtake our Close frame.
     fn read_to_end(&mut self) {
         let started = Instant::now();
         let mut discarded = [0; 512];

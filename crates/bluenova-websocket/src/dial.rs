@@ -11,8 +11,8 @@ use crate::{Address, Connection, Deadlines, Error, handshake::shake_hands, socke
 /// A connection that is being made.
 ///
 /// It is made on a thread of its own: the caller can go on with its work, and a name lookup that
-/// hangs, which nothing can end, is left behind. A thread that was left behind, because its deadline
-/// passed or the `Dial` was dropped, ends when the system returns from the lookup.
+/// hangs, which nothing can end, is left behind. A thread that was left behind, because its
+/// deadline passed or the `Dial` was dropped, ends when the system returns from the lookup.
 #[derive(Debug)]
 pub struct Dial {
     host: String,
@@ -146,6 +146,8 @@ mod tests {
 
     use std::net::TcpListener;
 
+    use bluenova_test_support::TIME_LIMIT;
+
     fn address() -> Address {
         "battery".parse().unwrap()
     }
@@ -170,14 +172,12 @@ mod tests {
         })
         .unwrap();
 
-        assert!(dial.wait(Duration::from_millis(1)).is_none());
-        let error = dial.wait(Duration::from_secs(60)).unwrap().unwrap_err();
+        let error = dial.wait(Duration::MAX).unwrap().unwrap_err();
         assert!(matches!(error, Error::LookupTimedOut { .. }), "{error:?}");
-        assert!(dial.started.elapsed() < Duration::from_secs(10));
 
         drop(dial);
         drop(release);
-        let end = end.recv_timeout(Duration::from_secs(10));
+        let end = end.recv_timeout(TIME_LIMIT);
         assert_eq!(end, Err(RecvTimeoutError::Disconnected), "the lookup went on");
         listener.set_nonblocking(true).unwrap();
         let grace = Instant::now() + Duration::from_millis(50);
@@ -192,7 +192,7 @@ mod tests {
         let (listener, open) = free_port();
         let (closed, shut) = free_port();
         drop(closed);
-        let limit = Duration::from_secs(10);
+        let limit = TIME_LIMIT;
         let (_, peer) = connect(&[shut, open], Instant::now(), limit).unwrap();
         assert_eq!(peer, open);
         drop(listener);

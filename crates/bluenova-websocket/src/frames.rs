@@ -1,12 +1,12 @@
 //! Text frames become binary frames on the way in.
 //!
-//! A battery's line may be noisy. tungstenite, as RFC 6455 requires, ends the connection when a text
-//! message is not UTF-8; for us a bad byte must cost one line at most. tungstenite does not
-//! look into binary messages, so the opcode of each text frame is rewritten, in place, before
+//! A battery's line may be noisy. tungstenite, as RFC 6455 requires, ends the connection when a
+//! text message is not UTF-8; here a bad byte must cost one line at most. tungstenite does not look
+//! into binary messages, so the opcode of each text frame is rewritten, in place, before
 //! tungstenite sees it; [`Connection::read`](crate::Connection::read) then makes text of all
-//! messages alike. Reading by `tungstenite::protocol::frame::FrameSocket` would do without the
-//! rewriting, but that one has a read buffer of 128 KiB, cleared for each read, and leaves
-//! fragments, pongs and all checks to us.
+//! messages alike. `tungstenite::protocol::frame::FrameSocket` would need no rewriting, but it has
+//! a read buffer of 128 KiB, cleared for each read, and leaves fragments, pongs and all checks to
+//! its caller.
 //!
 //! To find the opcodes, the headers have to be followed (RFC 6455, section 5.2):
 //!
@@ -45,8 +45,8 @@ enum NextByte {
 }
 
 impl FrameTracker {
-    /// Follows the next bytes of the stream, and changes text frames to binary ones. Returns whether a
-    /// frame ended in them.
+    /// Follows the next bytes of the stream, and changes text frames to binary ones. Returns
+    /// whether a frame ended in them.
     pub(crate) fn follow(&mut self, bytes: &mut [u8]) -> bool {
         let mut ended = false;
         let mut at = 0;

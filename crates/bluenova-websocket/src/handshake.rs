@@ -18,8 +18,8 @@ use crate::{Address, Error, error::quote, socket::Socket};
 /// came together with the answer.
 ///
 /// tungstenite's `client` would keep those bytes to itself, unseen by
-/// [`FrameTracker`](crate::frames::FrameTracker); that's why its handshake is driven here step by step. Each
-/// round reads or writes once, so takes a tick at most.
+/// [`FrameTracker`](crate::frames::FrameTracker); that is why its handshake is driven here step by
+/// step. Each round reads or writes once, so takes a tick at most.
 pub(crate) fn shake_hands(
     socket: &mut Socket,
     address: &Address,

@@ -35,8 +35,8 @@ pub enum Mode {
 
 /// A PostgreSQL cluster of a test's own, gone when the value is dropped or the process dies.
 ///
-/// It listens on a Unix socket in a directory of its own and trusts everybody; its encoding is UTF-8,
-/// its time zone UTC unless set otherwise. Roles and databases are the test's to create.
+/// It listens on a Unix socket in a directory of its own and trusts everybody. Its encoding is
+/// UTF-8, its time zone UTC unless set otherwise. Roles and databases are the test's to create.
 pub struct Cluster {
     directory: Directory,
     programs: Programs,
