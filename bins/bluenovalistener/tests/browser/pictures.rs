@@ -98,7 +98,7 @@ impl Scene {
                     .some(({{ name }}) => name.includes(query));
             }})()"
         );
-        browser.wait_for("the plots are drawn anew", crate::PATIENCE, &drawn);
+        browser.wait_for("the plots are drawn anew", crate::TIME_LIMIT, &drawn);
         browser.screenshot()
     }
 }

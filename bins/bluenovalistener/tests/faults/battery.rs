@@ -14,6 +14,7 @@ use std::{
 };
 
 use bluenova_simulator::{Control, Event, Fault, Message, Pace, Server};
+use bluenova_test_support::{TIME_LIMIT, wait_until};
 use postgres::Client;
 
 use crate::{
@@ -24,14 +25,11 @@ use crate::{
     support::{battery, loopback, named, shared_cluster},
 };
 
-/// What the program waits between two dials while it hears no line, in seconds.
-const PAUSES: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
+/// The program's back-off between two dials while it gets no line, in seconds.
+const BACK_OFF: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
 
-/// What a busy machine may add.
-const SLACK: Duration = Duration::from_secs(2);
-
-/// After so long a silent battery is given up, and dialled again a second later.
-const SILENCE: Duration = Duration::from_secs(40);
+/// The program gives a silent battery up after this time, in seconds, and dials again a second later.
+const SILENCE: u64 = 40;
 
 /// All kinds of bad batteries.
 struct BadBatteries {
@@ -78,25 +76,34 @@ impl BadBatteries {
     fn go_on_for(&mut self, length: Duration) {
         let end = Instant::now() + length;
         while Instant::now() < end {
-            self.all().for_each(Bad::go_on);
-            thread::sleep(Duration::from_millis(10));
+            self.go_on();
         }
     }
 
+    fn go_on(&mut self) {
+        self.all().for_each(Bad::go_on);
+        thread::sleep(Duration::from_millis(10));
+    }
+
+    /// Goes on until all that fail at once were dialled often enough to see the back-off.
+    fn go_on_until_dialled_often(&mut self) {
+        wait_until("they are dialled often", TIME_LIMIT, || {
+            self.go_on();
+            self.wrong.iter().chain([&self.reset]).all(|bad| bad.dials.len() > 3)
+        });
+    }
+
     #[track_caller]
-    fn were_redialled_in_time(&self) {
+    fn were_redialled_in_time(&self, launched: Instant) {
         for wrong in &self.wrong {
-            wrong.was_redialled_after(&PAUSES);
+            wrong.was_redialled_after(&BACK_OFF, launched);
         }
-        self.reset.was_redialled_after(&[1]);
+        self.reset.was_redialled_after(&[1], launched);
         assert_eq!(self.flood.dials.len(), 1, "its connection was good enough");
         for quiet in &self.quiet {
             let least = if is_full() { 2 } else { 1 };
             assert!(quiet.dials.len() >= least, "{}: {:?}", quiet.name, quiet.dials);
-            for gap in quiet.dials.windows(2) {
-                let gap = gap[1] - gap[0];
-                assert!(SILENCE < gap && gap < SILENCE + SLACK * 3, "{}: {gap:?}", quiet.name);
-            }
+            quiet.was_redialled_after(&[SILENCE], launched);
         }
     }
 }
@@ -153,24 +160,20 @@ impl Bad {
         (self.acts)(dialled);
     }
 
-    /// Sees to it that `pauses` were kept between the dials, each of which took no time to fail.
+    /// Checks that the back-off between the dials was kept. A dial may be noticed late, and may be
+    /// late, but it is never early.
     #[track_caller]
-    fn was_redialled_after(&self, pauses: &[u64]) {
+    fn was_redialled_after(&self, back_off: &[u64], launched: Instant) {
         let now = Instant::now();
-        let mut ends = self.dials.iter().skip(1);
-        for (i, dial) in self.dials.iter().enumerate() {
-            let pause = Duration::from_secs(pauses[i.min(pauses.len() - 1)]);
-            let gap = ends.next().unwrap_or(&now).duration_since(*dial);
-            assert!(
-                gap < pause + SLACK,
-                "{}: dial {i} had {gap:?} after it: {:?}",
-                self.name,
-                self.dials
-            );
-            let is_last = i + 1 == self.dials.len();
-            assert!(is_last || gap + SLACK / 8 > pause, "{}: {gap:?} after dial {i}", self.name);
+        let (name, dials) = (self.name, &self.dials);
+        let mut earliest = launched;
+        for (i, dial) in dials.iter().enumerate() {
+            assert!(*dial >= earliest, "{name}: dial {i} was early: {dials:?}");
+            let back_off = Duration::from_secs(back_off[i.min(back_off.len() - 1)]);
+            let gap = dials.get(i + 1).unwrap_or(&now).duration_since(*dial);
+            assert!(gap < back_off + TIME_LIMIT, "{name}: {gap:?} after dial {i}: {dials:?}");
+            earliest += back_off;
         }
-        assert!(self.dials.len() > 3, "{}: {:?}", self.name, self.dials);
     }
 }
 
@@ -327,7 +330,7 @@ fn hangs() -> impl FnMut(&Control, bool) {
             control.fault(Fault::HalfOpen).unwrap();
             since = Some(Instant::now());
         }
-        if since.is_some_and(|since| since.elapsed() > SILENCE + SLACK * 2) {
+        if since.is_some_and(|since| since.elapsed() > Duration::from_secs(SILENCE + 4)) {
             control.fault(Fault::Healthy).unwrap();
         }
     }
@@ -363,6 +366,7 @@ fn s19_bad_batteries_are_dialled_again_and_do_no_harm_to_a_good_one() {
     let mut post = Post::new(&good, &cluster.url("bad_batteries"))
         .with(bad.all().flat_map(|bad| ["-b".to_owned(), named(bad.name, bad.address)]))
         .with(["-b".to_owned(), named("refused", refused)]);
+    let launched = Instant::now();
     post.launch();
     post.wait_until_it_hears();
 
@@ -375,11 +379,11 @@ fn s19_bad_batteries_are_dialled_again_and_do_no_harm_to_a_good_one() {
     println!("bad batteries: {memory} KiB, {grown} more after {lasts:?}; {threads} threads, {now}");
     assert!(grown < 4096, "from {memory} KiB by {grown} KiB");
     assert!(now < threads + 10, "{threads} threads, {now}");
-    bad.were_redialled_in_time();
+    bad.go_on_until_dialled_often();
+    bad.were_redialled_in_time(launched);
 
     let late = Server::bind(refused, battery(2), Pace::Lockstep).unwrap();
-    let pause = seconds(5, 60) + SLACK;
-    late.control().wait_for_clients(1, pause).unwrap();
+    late.control().wait_for_clients(1, seconds(5, 60) + TIME_LIMIT).unwrap();
     fresh_row(&mut client);
     post.stop();
     let log = post.log();
@@ -402,7 +406,8 @@ fn neighbours_rows(client: &mut Client, bad: &BadBatteries, seconds: u64) {
         u64::try_from(client.query_one(&sql, &[]).unwrap().get::<_, i64>(0)).unwrap()
     };
     let flooded = count(format!("mcu_id = {FLOOD} AND soc = 42 AND cell_01_t IS NULL"));
-    assert!(flooded + 3 > seconds, "{flooded} rows in {seconds} s");
+    // A busy machine may leave out a second.
+    assert!(flooded * 2 > seconds, "{flooded} rows in {seconds} s");
     assert_eq!(count(format!("mcu_id = {FLOOD}")), flooded);
     assert_eq!(count(format!("mcu_id = {SILENT}")), bad.quiet[0].dials.len() as u64);
 }

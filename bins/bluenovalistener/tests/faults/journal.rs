@@ -23,7 +23,7 @@ use crate::{
     oracle::{Batteries, Post, check_without_journal, fresh_row, mcu_id, prepare, undoubled_rows},
     rounds,
     rows::{Cell, Row, Rows, stamp},
-    support::{Home, PATIENCE, count, shared_cluster},
+    support::{Home, TIME_LIMIT, count, shared_cluster},
 };
 
 /// How long it may take until a file that failed is tried again.
@@ -245,7 +245,7 @@ fn original(rows: &[PackRecord], killed: bool) -> Original {
         drop(journal.take());
         // A program that another test starts has our lock, too, until it is that program.
         let mut opened = None;
-        wait_until("the journal is free", PATIENCE, || {
+        wait_until("the journal is free", TIME_LIMIT, || {
             opened = Journal::open(&path, Retention::default()).ok();
             opened.is_some()
         });

@@ -21,7 +21,7 @@ use time::UtcDateTime;
 
 use crate::{
     rows::{Cell, Row, Rows, postgres_rows, row, same_row, sqlite_rows, stamp, volts},
-    support::{Ended, Home, Listener, PATIENCE, battery, count, loopback, named, stored},
+    support::{Ended, Home, Listener, TIME_LIMIT, battery, count, loopback, named, stored},
 };
 
 /// Within that time of the end of a fault a fresh row must be in the database.
@@ -30,8 +30,9 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(90);
 /// How often each battery says its next number.
 const PACE: Duration = Duration::from_millis(50);
 
-/// How old what a row tells may be by its stamp: the interval, and time for a busy machine.
-const FRESH: time::Duration = time::Duration::seconds(3);
+/// How old the values of a row may be by its stamp: the interval, and time for a busy machine. That
+/// none is older than its interval, its number shows, which stands in no other row.
+const FRESH: time::Duration = time::Duration::seconds(61);
 
 /// How long after the end of an interval its row must be in the journal.
 const RECORDED_BY: time::Duration = time::Duration::milliseconds(500);
@@ -234,7 +235,7 @@ impl Post {
     }
 
     pub(crate) fn wait_until_it_hears(&mut self) {
-        wait_until("it hears all batteries", PATIENCE, || self.hears());
+        wait_until("it hears all batteries", TIME_LIMIT, || self.hears());
     }
 
     /// Lets it run for that long, and not a moment longer.

@@ -18,7 +18,7 @@ use crate::{
     oracle::{Batteries, Post, RECOVERY, check, fresh_row, resent},
     rounds, seconds,
     server::{Finally, backend, database, recovers},
-    support::{PATIENCE, shared_cluster},
+    support::{TIME_LIMIT, shared_cluster},
 };
 
 /// Cuts the line at `point`, again and again, each time with a single row on its way. What then
@@ -43,7 +43,7 @@ fn cuts(name: &str, isolation: &str, point: Point) {
         let hits = proxy.hits();
         proxy.cut(point);
         batteries.speak_once();
-        wait_until("the line is cut", PATIENCE, || proxy.hits() > hits);
+        wait_until("the line is cut", TIME_LIMIT, || proxy.hits() > hits);
         proxy.heal();
         post.listener().wait_for("delivering after");
     }
@@ -145,7 +145,7 @@ fn freezes(name: &str, point: Point) {
     if matches!(point, Point::Accept | Point::StartUp) {
         proxy.cut_all();
     }
-    wait_until("the line is frozen", PATIENCE, || proxy.hits() > hits);
+    wait_until("the line is frozen", TIME_LIMIT, || proxy.hits() > hits);
     post.runs_for(seconds(4, 240));
     if let (Some([threads, files]), Some(now)) = (before, threads_and_files(pid)) {
         let most = [threads + STUCK + 1, files + 4 * (STUCK + 1)];
@@ -333,7 +333,7 @@ fn s17_two_programs_for_one_battery_on_one_table_over_lines_that_are_cut() {
         let proxy = &proxies[round % 2];
         let hits = proxy.hits();
         proxy.cut(point);
-        wait_until("the line is cut", PATIENCE, || proxy.hits() > hits);
+        wait_until("the line is cut", TIME_LIMIT, || proxy.hits() > hits);
         proxy.heal();
         // The other one may bring the row meanwhile.
         posts[round % 2].listener().wait_for("delivering after");

@@ -26,7 +26,7 @@ use crate::{
     is_full,
     oracle::{Batteries, Exceptions, Post, check, check_except, fresh_row, prepare},
     rounds, seconds,
-    support::{PATIENCE, count, shared_cluster, text},
+    support::{TIME_LIMIT, count, shared_cluster, text},
 };
 
 /// A database with a table in it.
@@ -59,7 +59,7 @@ fn is_mended(post: &mut Post) {
 /// A connection, as soon as there is one to be had.
 fn reconnect(cluster: &Cluster, database: &str) -> Client {
     let mut client = None;
-    wait_until("PostgreSQL is back", PATIENCE, || {
+    wait_until("PostgreSQL is back", TIME_LIMIT, || {
         client = Client::connect(&cluster.conninfo(database), NoTls).ok();
         client.is_some()
     });
@@ -73,7 +73,7 @@ pub(crate) fn backend(client: &mut Client, doing: &str) -> i32 {
                AND application_name = 'bluenovalistener'
                AND $1 = CASE state WHEN 'active' THEN split_part(query, ' ', 1) ELSE state END";
     let mut pid = None;
-    wait_until(&format!("the program's session is at {doing}"), PATIENCE, || {
+    wait_until(&format!("the program's session is at {doing}"), TIME_LIMIT, || {
         pid = client.query(sql, &[&doing]).unwrap().first().map(|row| row.get(0));
         pid.is_some()
     });
@@ -189,7 +189,7 @@ fn s03_kill_9_of_a_session() {
         let victim = backend(&mut client, ["INSERT", "idle"][round % 2]);
         kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
         // The server takes it for a crash, and ends all sessions.
-        wait_until("our session ends", PATIENCE, || client.batch_execute("").is_err());
+        wait_until("our session ends", TIME_LIMIT, || client.batch_execute("").is_err());
         client = reconnect(&cluster, "s03");
         fresh_row(&mut client);
     }
@@ -529,7 +529,7 @@ fn s11_there_are_no_connections_left() {
     terminate(&mut client, session);
     // It pauses before it comes back; then all places are taken.
     let mut others = vec![];
-    wait_until("nobody gets in any more", PATIENCE, || {
+    wait_until("nobody gets in any more", TIME_LIMIT, || {
         others.extend(Client::connect(&as_writer(&cluster, "s11"), NoTls).ok());
         count(post.listener().log(), "(53300)") > 0
     });

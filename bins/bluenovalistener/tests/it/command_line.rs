@@ -8,7 +8,7 @@ use postgres::Client;
 use crate::{
     rows::{Rows, postgres_rows, sqlite_rows},
     support::{
-        Home, Listener, PATIENCE, count, exists, named, output, shared_cluster, stored,
+        Home, Listener, TIME_LIMIT, count, exists, named, output, shared_cluster, stored,
         talking_battery, text,
     },
 };
@@ -163,7 +163,7 @@ fn schema_is_that_of_the_first_listener() {
 #[test]
 fn demo_shows_two_batteries_and_keeps_their_rows() {
     let home = Home::new();
-    let output = home.run(&["--http", "127.0.0.1:0", "demo", "--seconds", "4"]);
+    let output = home.run(&["--http", "127.0.0.1:0", "demo", "--seconds", "8"]);
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{shown}{}", text(&output.stderr));
     for name in ["north", "south"] {
@@ -347,9 +347,9 @@ fn every_option_has_its_short_and_its_long_form() {
         client.batch_execute("GRANT CREATE ON SCHEMA public TO bob").unwrap();
         let home = Home::new();
         let listener = home.listen(args);
-        wait_until("the log was rotated twice", PATIENCE, || exists(&home.path("x.log.2")));
+        wait_until("the log was rotated twice", TIME_LIMIT, || exists(&home.path("x.log.2")));
         let has_rows = "SELECT to_regclass('battery_pack') IS NOT NULL";
-        wait_until("two rows are there", PATIENCE, || {
+        wait_until("two rows are there", TIME_LIMIT, || {
             client.query_one(has_rows, &[]).unwrap().get::<_, bool>(0)
                 && postgres_rows(&mut client).len() >= 2
         });

@@ -1,6 +1,9 @@
 //! From the console of two batteries to the columns of PostgreSQL's table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use bluenova_simulator::{Control, Fault, Message, Snapshot};
 use time::{Duration, UtcDateTime};
@@ -8,7 +11,7 @@ use time::{Duration, UtcDateTime};
 use crate::{
     rows::{Cell, Row, empty_row, number, postgres_rows, said, same_row, stamp},
     support::{
-        Home, Listener, PATIENCE, battery, loopback, named, obedient_battery, shared_cluster,
+        Home, Listener, TIME_LIMIT, battery, loopback, named, obedient_battery, shared_cluster,
         stored, young_second,
     },
 };
@@ -65,7 +68,8 @@ impl Scene {
     /// cycles what `lines` make of it.
     #[track_caller]
     fn say(&mut self, cycles: usize, lines: &[&str], adjust: fn(&mut Row)) {
-        for _ in 0..20 {
+        let deadline = Instant::now() + TIME_LIMIT;
+        while Instant::now() < deadline {
             let end = young_second(self.end);
             self.end = end;
             self.sentences += 1;
@@ -91,6 +95,15 @@ impl Scene {
             self.spoil();
         }
         panic!("this machine is too slow to say and hear {cycles} cycles in a second");
+    }
+
+    /// Lets a minute pass in the model, and a cycle more: there are new energies among what they say.
+    /// It takes several seconds of the clock, each with a row, since this machine may be busy.
+    #[track_caller]
+    fn say_a_minute(&mut self) {
+        for cycles in [20, 20, 20, 1] {
+            self.say(cycles, &[], nothing_else);
+        }
     }
 
     /// This second, and all up to the present one.
@@ -123,8 +136,8 @@ fn rows_are_what_two_batteries_said_one_of_them_redialled() {
     let [at_north, at_south] =
         [named("north", north.local_addr()), named("south", south.local_addr())];
     let listener = home.listen(&["-b", &at_north, "-b", &at_south, "-d", &url, "-i", "1", "-r"]);
-    north.wait_for_clients(1, PATIENCE).unwrap();
-    south.wait_for_clients(1, PATIENCE).unwrap();
+    north.wait_for_clients(1, TIME_LIMIT).unwrap();
+    south.wait_for_clients(1, TIME_LIMIT).unwrap();
     let parties = [Party::new("north", north, 1), Party::new("south", south.clone(), 9)];
     let mut scene = Scene {
         listener,
@@ -149,20 +162,20 @@ fn rows_are_what_two_batteries_said_one_of_them_redialled() {
         count_more(row, "parse_fail", 1);
     });
 
-    // A minute in the model: new energies. What was said before the end of a connection counts.
-    scene.say(61, &[], nothing_else);
+    // What was said before the end of a connection counts.
+    scene.say_a_minute();
     south.fault(Fault::Drop).unwrap();
     scene.listener.wait_until_said("south: connection lost");
     scene.parties[1].connected = false;
     scene.parties[1].energy = [Cell::Null, Cell::Null];
     scene.listener.wait_until_said("south: connected to ws://127.0.0.1:");
-    south.wait_for_clients(1, PATIENCE).unwrap();
+    south.wait_for_clients(1, TIME_LIMIT).unwrap();
     scene.parties[1].connected = true;
 
     // Energies of an old connection must not look fresh.
     scene.say(1, &[], nothing_else);
     scene.say(1, &[], nothing_else);
-    scene.say(61, &[], nothing_else);
+    scene.say_a_minute();
     scene.say(1, &[], nothing_else);
 
     check(scene, &mut cluster.client("end_to_end"));
@@ -170,10 +183,12 @@ fn rows_are_what_two_batteries_said_one_of_them_redialled() {
 
 fn check(mut scene: Scene, client: &mut postgres::Client) {
     let [north, south] = scene.parties.each_ref().map(|party| &party.expected);
-    assert!(north.len() == 10 && south.len() == 10, "{} and {}", north.len(), south.len());
+    assert!(north.len() == 16 && south.len() == 16, "{} and {}", north.len(), south.len());
     // The energies came, stayed, went with the connection and came again.
     let energies: Vec<bool> = south.values().map(|row| row["energy_in"] != Cell::Null).collect();
-    assert_eq!(energies.iter().filter(|known| !**known).count(), 2, "{energies:?}");
+    let unknown = energies.iter().filter(|known| !**known).count();
+    // Seconds in which the machine was too slow have brought them earlier.
+    assert!((2..=4).contains(&unknown), "{energies:?}");
     assert_eq!(energies.last(), Some(&true));
 
     let latest = north.keys().max().unwrap().clone();
