@@ -299,7 +299,7 @@ impl Directory {
 }
 
 /// Stops a server that still runs in the directory `$1`, by force after a minute, and removes the
-/// directory.
+/// directory. A test may have a mount point in there, which it cleans up itself; hence the tries.
 const STOP_AND_REMOVE: &str = r#"
     if pid=$(head -n 1 "$1/data/postmaster.pid"); then
         kill -CONT "$pid"
@@ -311,7 +311,10 @@ const STOP_AND_REMOVE: &str = r#"
         done
         kill -KILL "$pid"
     fi
-    rm -rf "$1"
+    for try in 1 2 3 4 5; do
+        rm -rf "$1" && exit
+        sleep 1
+    done
 "#;
 
 fn signal_to(process: &Child, signal: Signal) {

@@ -51,7 +51,7 @@ fn names(browser: &mut Browser) -> Vec<String> {
     serde_json::from_value(names).unwrap()
 }
 
-/// Values change without the page being loaded anew, and nothing jumps.
+/// Values change without a reload of the page, and nothing jumps.
 fn updates(browser: &mut Browser) {
     browser.evaluate(
         "document.wasHere = true;
@@ -111,7 +111,7 @@ fn reads_plots(browser: &mut Browser) {
     let last = browser.text(".reading time");
     browser.press("Home");
     let first = browser.text(".reading time");
-    // There may be one stretch of time so far, and midnight in it.
+    // There may be one bucket so far, and midnight in it.
     assert!(first <= last || last.starts_with("00:"), "{first} to {last}");
     browser.press("Escape");
     browser.wait_for("values are gone", TIME_LIMIT, hidden);

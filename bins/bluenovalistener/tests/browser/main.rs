@@ -20,7 +20,7 @@ use bluenova_test_support::Browser;
 
 use crate::support::{Listener, TIME_LIMIT};
 
-/// What a listener is told: values are stale after three seconds.
+/// Arguments with which values are stale after three seconds.
 const SECOND: [&str; 4] = ["-i", "1", "--http", "127.0.0.1:0"];
 
 /// Opens the page at the address that is in the next line of the log with `text`.

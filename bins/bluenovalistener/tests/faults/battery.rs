@@ -19,7 +19,7 @@ use postgres::Client;
 
 use crate::{
     is_full,
-    oracle::{Batteries, Post, check_except, fresh_row, mcu_id, prepare},
+    oracle::{Batteries, Program, check_except, fresh_row, mcu_id, prepare},
     process::Process,
     seconds,
     support::{battery, loopback, named, shared_cluster},
@@ -28,18 +28,18 @@ use crate::{
 /// The program's back-off between two dials while it gets no line, in seconds.
 const BACK_OFF: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
 
-/// The program gives a silent battery up after this time, in seconds, and dials again a second later.
+/// The program's deadline for a silent battery, in seconds. It dials again a second later.
 const SILENCE: u64 = 40;
 
 /// All kinds of bad batteries.
 struct BadBatteries {
     /// These are given up after [`SILENCE`].
-    quiet: [Bad; 3],
-    flood: Bad,
+    quiet: [BadBattery; 3],
+    flood: BadBattery,
     /// These fail at once, without a line.
-    wrong: [Bad; 5],
+    wrong: [BadBattery; 5],
     /// So does this one, but after some lines.
-    reset: Bad,
+    reset: BadBattery,
     _simulators: Server,
 }
 
@@ -51,24 +51,27 @@ impl BadBatteries {
         let mut simulated = || simulators.add(loopback(), battery(1), Pace::Lockstep).unwrap();
         Self {
             quiet: [
-                Bad::battery("silence", simulated(), falls_silent),
-                Bad::battery("half-open", simulated(), hangs()),
-                Bad::battery("drip", simulated(), drips()),
+                BadBattery::battery("silence", simulated(), falls_silent),
+                BadBattery::battery("half-open", simulated(), hangs()),
+                BadBattery::battery("drip", simulated(), drips()),
             ],
-            flood: Bad::battery("flood", simulated(), floods()),
+            flood: BadBattery::battery("flood", simulated(), floods()),
             wrong: [
-                Bad::battery("endless", simulated(), endless),
-                Bad::server("error", answers("HTTP/1.1 503 Out of Order\r\n\r\n")),
-                Bad::server("redirect", answers(REDIRECT)),
-                Bad::server("mail", answers("220 battery.example ESMTP\r\n")),
-                Bad::server("headers", answers_for_ever("HTTP/1.1 101 Switching Protocols\r\nX: ")),
+                BadBattery::battery("endless", simulated(), endless),
+                BadBattery::server("error", answers("HTTP/1.1 503 Out of Order\r\n\r\n")),
+                BadBattery::server("redirect", answers(REDIRECT)),
+                BadBattery::server("mail", answers("220 battery.example ESMTP\r\n")),
+                BadBattery::server(
+                    "headers",
+                    answers_for_ever("HTTP/1.1 101 Switching Protocols\r\nX: "),
+                ),
             ],
-            reset: Bad::server("reset", resets(talking)),
+            reset: BadBattery::server("reset", resets(talking)),
             _simulators: simulators,
         }
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Bad> {
+    fn all(&mut self) -> impl Iterator<Item = &mut BadBattery> {
         let others = [&mut self.flood, &mut self.reset];
         self.quiet.iter_mut().chain(&mut self.wrong).chain(others)
     }
@@ -81,7 +84,7 @@ impl BadBatteries {
     }
 
     fn go_on(&mut self) {
-        self.all().for_each(Bad::go_on);
+        self.all().for_each(BadBattery::go_on);
         thread::sleep(Duration::from_millis(10));
     }
 
@@ -109,7 +112,7 @@ impl BadBatteries {
 }
 
 /// A bad battery, and when it was dialled.
-struct Bad {
+struct BadBattery {
     name: &'static str,
     address: SocketAddr,
     dialled: Box<dyn FnMut() -> bool>,
@@ -118,7 +121,7 @@ struct Bad {
     acts: Box<dyn FnMut(bool)>,
 }
 
-impl Bad {
+impl BadBattery {
     /// Does bad things to connections.
     fn server(
         name: &'static str,
@@ -248,7 +251,7 @@ fn answers_for_ever(start: &'static str) -> impl Fn(TcpStream) -> io::Result<()>
     }
 }
 
-/// Passes on what `battery` says, and resets the connection in the middle of a frame.
+/// Forwards what `battery` sends, and resets the connection in the middle of a frame.
 fn resets(battery: SocketAddr) -> impl Fn(TcpStream) -> io::Result<()> {
     move |mut client| {
         let mut request = [0; 4096];
@@ -261,14 +264,14 @@ fn resets(battery: SocketAddr) -> impl Fn(TcpStream) -> io::Result<()> {
         };
         let mut server = TcpStream::connect(battery)?;
         server.write_all(&request[..length])?;
-        let mut said = vec![];
-        while said.len() < 1000 {
+        let mut sent = vec![];
+        while sent.len() < 1000 {
             let mut chunk = [0; 1000];
             let read = server.read(&mut chunk)?;
-            said.extend_from_slice(&chunk[..read]);
+            sent.extend_from_slice(&chunk[..read]);
         }
         // Frames are shorter than this.
-        client.write_all(&said[..997])?;
+        client.write_all(&sent[..997])?;
         // The request was looked at only: closing a socket with something unread is a reset.
         Ok(())
     }
@@ -336,7 +339,7 @@ fn hangs() -> impl FnMut(&Control, bool) {
     }
 }
 
-/// The battery with this MCU ID says 10,000 malformed lines a second, and good ones in between.
+/// The battery with this MCU ID sends 10,000 malformed lines a second, and good ones in between.
 const FLOOD: u32 = 0xF100D;
 
 fn floods() -> impl FnMut(&Control, bool) {
@@ -363,15 +366,15 @@ fn s19_bad_batteries_are_dialled_again_and_do_no_harm_to_a_good_one() {
     // Nobody listens there. The other tests take their ports from another address.
     let refused = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap();
     let good = Batteries::start(1);
-    let mut post = Post::new(&good, &cluster.url("bad_batteries"))
+    let mut program = Program::new(&good, &cluster.url("bad_batteries"))
         .with(bad.all().flat_map(|bad| ["-b".to_owned(), named(bad.name, bad.address)]))
         .with(["-b".to_owned(), named("refused", refused)]);
     let launched = Instant::now();
-    post.launch();
-    post.wait_until_it_hears();
+    program.launch();
+    program.wait_until_connected();
 
     let lasts = seconds(14, 110);
-    let process = Process(post.listener().pid());
+    let process = Process(program.listener().pid());
     bad.go_on_for(Duration::from_secs(4));
     let (memory, threads) = (process.memory(), process.threads());
     bad.go_on_for(lasts - Duration::from_secs(4));
@@ -385,20 +388,20 @@ fn s19_bad_batteries_are_dialled_again_and_do_no_harm_to_a_good_one() {
     let late = Server::bind(refused, battery(2), Pace::Lockstep).unwrap();
     late.control().wait_for_clients(1, seconds(5, 60) + TIME_LIMIT).unwrap();
     fresh_row(&mut client);
-    post.stop();
-    let log = post.log();
+    program.stop();
+    let log = program.log();
     let others: Vec<_> = log.iter().filter(|line| !line.contains(": stored ")).collect();
     // Ten for each that comes and goes.
     assert!(others.len() < 100, "{others:#?}");
     neighbours_rows(&mut client, &bad, lasts.as_secs());
 
     let ours = i64::from(mcu_id(0));
-    let others = post.journal().into_keys().filter(|(_, id)| *id != ours).collect();
+    let others = program.journal().into_keys().filter(|(_, id)| *id != ours).collect();
     client.execute("DELETE FROM battery_pack WHERE mcu_id <> $1", &[&ours]).unwrap();
-    check_except(&mut client, &good.end(), &[&post], &others);
+    check_except(&mut client, &good.end(), &[&program], &others);
 }
 
-/// One row a second of the battery that says mostly nonsense; of the silent one none but those for
+/// One row a second of the battery that sends mostly nonsense; of the silent one none but those for
 /// its only lines.
 fn neighbours_rows(client: &mut Client, bad: &BadBatteries, seconds: u64) {
     let mut count = |what: String| {

@@ -118,12 +118,12 @@ fn a_daemon_leaves_the_terminal_and_stays_at_work() {
 }
 
 #[test]
-fn relative_paths_of_databases_are_of_the_first_folder() {
+fn relative_paths_of_databases_are_of_the_first_directory() {
     let server = talking_battery(1);
     let home = Home::new();
     let daemon = Daemon(&home);
     let at = named("attic", server.local_addr());
-    // Without a log file there is nobody to tell, but the work is done.
+    // Without a log file nothing is reported, but the work is done.
     let parent = detach(&home, &["-daemon", "-b", &at, "-i", "1", "-d", "sqlite:some/db"]);
     assert_eq!(parent.status.code(), Some(0), "{:?}", parent.log);
     wait_until("rows come", TIME_LIMIT, || !sqlite_rows(&home.path("some/db")).is_empty());

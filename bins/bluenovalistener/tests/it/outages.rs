@@ -174,8 +174,8 @@ fn a_battery_may_come_late_and_by_ipv6() {
     assert!(!sqlite_rows(&home.path("db")).is_empty());
 }
 
-/// Lets a battery say a cycle, and the program hear it.
-fn hears_a_cycle(server: &Server, listener: &mut Listener, sentence: &str) -> Row {
+/// Sends a cycle, and waits until it has arrived.
+fn send_a_cycle(server: &Server, listener: &mut Listener, sentence: &str) -> Row {
     let control = server.control();
     control.wait_for_clients(1, TIME_LIMIT).unwrap();
     let mut row = said(&[control.step().unwrap()]);
@@ -198,7 +198,7 @@ fn the_interval_under_way_is_stored_when_the_program_ends() {
     let mut expected = vec![];
     for (signal, sentence) in [(Signal::SIGTERM, "once"), (Signal::SIGINT, "twice")] {
         let mut listener = home.listen(&["-b", &at, "-d", &url, "-i", "86400", "-r"]);
-        let row = hears_a_cycle(&server, &mut listener, sentence);
+        let row = send_a_cycle(&server, &mut listener, sentence);
         let before = UtcDateTime::now();
         let ended = listener.end(signal);
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log.join("\n"));
@@ -343,7 +343,7 @@ fn a_damaged_journal_is_no_reason_not_to_record() {
     expected.extend(stored(&second.log, "attic"));
     let recorded = stamps_of(&postgres_rows(&mut cluster.client("damaged")), MCU_ID);
     assert_eq!(recorded, expected);
-    // Somebody may still want to look at it.
+    // It may still be looked at.
     let files = std::fs::read_dir(home.path(".")).unwrap().flatten();
     let damage =
         |path: std::path::PathBuf| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(DAMAGE));

@@ -124,7 +124,7 @@ fn health_tells_of_a_database_that_is_away_or_hangs() {
 fn rows_in_memory_are_told() {
     let server = talking_battery(1);
     let home = Home::new();
-    std::fs::write(home.path("file"), "no folder").unwrap();
+    std::fs::write(home.path("file"), "no directory").unwrap();
     let nowhere = format!("host={} dbname=x", home.path("no").display());
     let at = named("attic", server.local_addr());
     let args = ["-b", &at, "-d", &nowhere, "--journal", "file/journal.sqlite"];

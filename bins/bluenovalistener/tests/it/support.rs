@@ -292,7 +292,7 @@ pub(crate) fn talking_battery(seed: u64) -> Server {
     Server::bind(loopback(), battery(seed), Pace::Free { speed: 4.0 }).unwrap()
 }
 
-/// A battery that says what it is told to.
+/// A battery that sends what a test has it send.
 pub(crate) fn obedient_battery(seed: u64) -> Server {
     Server::bind(loopback(), battery(seed), Pace::Lockstep).unwrap()
 }
