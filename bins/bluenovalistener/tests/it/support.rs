@@ -81,7 +81,9 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // The programs are killed by their owners, and the directory by its own.
-        self.if_killed.take().map(Cleanup::cancel);
+        if let Some(cleanup) = self.if_killed.take() {
+            cleanup.cancel();
+        }
     }
 }
 
