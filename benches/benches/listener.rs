@@ -25,7 +25,8 @@ use bluenova_simulator::{Battery, Pace, Profile, Server};
 use rusqlite::Connection;
 use tungstenite::protocol::WebSocketConfig;
 
-/// Messages of a flood. Linux counts CPU time in hundredths of a second, the bare loop takes some 70.
+/// Messages of a flood. Linux counts CPU time in hundredths of a second, of which the bare loop
+/// takes some 70.
 const MESSAGES: u64 = 20_000_000;
 
 /// How often a flood is sent to each. The machine isn't equally fast all the time.
@@ -34,8 +35,8 @@ const ROUNDS: usize = 5;
 /// Frames that go to the socket at once.
 const CHUNK: usize = 64 * 1024;
 
-/// How long a fleet is listened to, once all have connected.
-const WATCH: Duration = Duration::from_secs(40);
+/// How long a fleet is measured, once all have connected.
+const MEASURED: Duration = Duration::from_secs(40);
 
 /// Seconds per row.
 const INTERVAL: u64 = 10;
@@ -59,7 +60,7 @@ fn main() {
     }
 }
 
-/// Builds the program as it is shipped, and tells where it is.
+/// Builds the program as it is shipped, and returns its path.
 fn build() -> PathBuf {
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "-p", "bluenovalistener"])
@@ -95,7 +96,7 @@ fn bare_loop(frames: Vec<u8>) -> Duration {
     let (mut socket, _) =
         tungstenite::client::client_with_config(url, stream, Some(config)).expect("it is ours");
     let before = cpu("/proc/thread-self/stat");
-    // The pong to its ping tells the server that all has arrived.
+    // The pong to its ping shows the server that all has arrived.
     while let Ok(message) = socket.read() {
         std::hint::black_box(message);
     }
@@ -104,9 +105,9 @@ fn bare_loop(frames: Vec<u8>) -> Duration {
 }
 
 fn listener_in_flood(program: &Path, frames: Vec<u8>) -> Duration {
-    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
     let (address, server) = serve(frames);
-    let listener = Listener::start(program, folder.path(), &[address]);
+    let listener = Listener::start(program, directory.path(), &[address]);
     let before = listener.cpu();
     server.join().expect("it ends");
     listener.cpu() - before
@@ -147,11 +148,11 @@ fn serve(frames: Vec<u8>) -> (SocketAddr, thread::JoinHandle<()>) {
     (address, thread)
 }
 
-/// Memory and CPU of one process that listens to so many batteries, each at the real rate.
+/// Memory and CPU of one process that listens to `size` batteries, each at the real rate.
 fn fleet(listener: &Path, size: usize) {
     let (servers, addresses) = batteries(size);
-    let folder = tempfile::tempdir().expect("there is a temporary folder");
-    let listener = Listener::start(listener, folder.path(), &addresses);
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let listener = Listener::start(listener, directory.path(), &addresses);
     let database = listener.database.clone();
     let deadline = Instant::now() + Duration::from_secs(120);
     while owners(&database) < size {
@@ -160,7 +161,7 @@ fn fleet(listener: &Path, size: usize) {
     }
     let (cpu, written, rows_before) = (listener.cpu(), listener.written(), rows(&database));
     let start = Instant::now();
-    thread::sleep(WATCH);
+    thread::sleep(MEASURED);
     let share = (listener.cpu() - cpu).as_secs_f64() / start.elapsed().as_secs_f64();
     let rows = rows(&database) - rows_before;
     let written = (listener.written() - written) as f64 / rows as f64;
@@ -169,7 +170,7 @@ fn fleet(listener: &Path, size: usize) {
     drop(servers);
     println!(
         "fleet of {size}: peak {peak} KiB, {:.1} s of CPU per battery and day, \
-         {rows} rows in {WATCH:?}, {written:.0} bytes written per row, {} intervals missing",
+         {rows} rows in {MEASURED:?}, {written:.0} bytes written per row, {} intervals missing",
         share * 86_400.0 / size as f64,
         missing(&database)
     );
@@ -216,7 +217,8 @@ fn missing(database: &Path) -> i64 {
         database,
         &format!(
             "SELECT sum(last - first + 1 - rows) FROM
-                 (SELECT max({whole}) AS last, min({whole}) AS first, count(DISTINCT {whole}) AS rows
+                 (SELECT max({whole}) AS last, min({whole}) AS first,
+                         count(DISTINCT {whole}) AS rows
                   FROM battery_pack GROUP BY mcu_id)"
         ),
     )
@@ -229,8 +231,8 @@ struct Listener {
 }
 
 impl Listener {
-    fn start(program: &Path, folder: &Path, batteries: &[SocketAddr]) -> Self {
-        let database = folder.join("bluenova.db");
+    fn start(program: &Path, directory: &Path, batteries: &[SocketAddr]) -> Self {
+        let database = directory.join("bluenova.db");
         let mut command = Command::new(program);
         for battery in batteries {
             command.args(["-b", &battery.to_string()]);
@@ -238,8 +240,8 @@ impl Listener {
         let child = command
             .args(["-i", &INTERVAL.to_string()])
             .args(["-d", &format!("sqlite:{}", database.display())])
-            .args(["-l", &folder.join("log").display().to_string()])
-            .stderr(File::create(folder.join("stderr")).expect("it can be written"))
+            .args(["-l", &directory.join("log").display().to_string()])
+            .stderr(File::create(directory.join("stderr")).expect("it can be written"))
             .spawn()
             .expect("it was built");
         Self { child, database }

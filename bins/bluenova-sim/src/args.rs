@@ -3,24 +3,24 @@ use std::{net::SocketAddr, str::FromStr, time::Duration};
 use argh::{EarlyExit, FromArgs};
 use bluenova_simulator::{Fault, Pace};
 
-/// A simulated BlueNova battery: its console on a WebSocket, for listeners to be run, tested and
-/// demonstrated with.
+/// A simulated BlueNova battery: it serves its console on a WebSocket, to run, test and demonstrate
+/// listeners with.
 #[derive(Debug, FromArgs)]
 pub(crate) struct Args {
     /// address and port to serve on; port 0 is any free one (127.0.0.1:9000)
     #[argh(option, arg_name = "addr", default = "SocketAddr::from(([127, 0, 0, 1], 9000))")]
     pub(crate) listen: SocketAddr,
-    /// what battery, weather and household are made from (1)
+    /// seed of battery, weather and household: the same seed gives the same lines (1)
     #[argh(option, arg_name = "n", default = "1")]
     pub(crate) seed: u64,
-    /// how much faster than real, 0.01 to 10000 (1)
+    /// how many times faster than a real battery, 0.01 to 10000 (1)
     #[argh(option, arg_name = "x", default = "1.0", from_str_fn(speed))]
     pub(crate) speed: f64,
-    /// fault to make, from that second on (0); can be repeated; one of silence, half-open,
-    /// malformed, malformed:SHARE, drop, giant, healthy
+    /// fault to make at that second (0); can be repeated; silence, half-open, malformed,
+    /// malformed:SHARE, drop, giant or healthy
     #[argh(option, arg_name = "kind[@seconds]")]
     pub(crate) fault: Vec<ScheduledFault>,
-    /// end after so many seconds
+    /// end after this many seconds (never)
     #[argh(option, arg_name = "n")]
     pub(crate) seconds: Option<u64>,
     /// print the version
@@ -28,9 +28,9 @@ pub(crate) struct Args {
     version: bool,
 }
 
-/// What the command line asks for.
+/// Task of one run.
 #[derive(Debug)]
-pub(crate) enum Given {
+pub(crate) enum Task {
     Run(Args),
     Print(String),
 }
@@ -44,8 +44,8 @@ pub(crate) struct ScheduledFault {
 }
 
 impl Args {
-    /// Reads the arguments of this process; the error is a sentence for the user.
-    pub(crate) fn from_command_line() -> Result<Given, String> {
+    /// Reads the arguments of this process; the error is a message to the user.
+    pub(crate) fn from_command_line() -> Result<Task, String> {
         let args = std::env::args_os()
             .skip(1)
             .map(|arg| arg.into_string().map_err(|arg| format!("not UTF-8: {}", arg.display())))
@@ -53,11 +53,11 @@ impl Args {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         match Self::from_args(&["bluenova-sim"], &args) {
             Ok(Self { version: true, .. }) => {
-                Ok(Given::Print(concat!("bluenova-sim ", env!("CARGO_PKG_VERSION")).to_owned()))
+                Ok(Task::Print(concat!("bluenova-sim ", env!("CARGO_PKG_VERSION")).to_owned()))
             }
-            Ok(args) => Ok(Given::Run(args)),
+            Ok(args) => Ok(Task::Run(args)),
             Err(EarlyExit { output, status: Ok(()) }) => {
-                Ok(Given::Print(output.trim_end().to_owned()))
+                Ok(Task::Print(output.trim_end().to_owned()))
             }
             Err(EarlyExit { output, status: Err(()) }) => {
                 Err(format!("{}\nRun bluenova-sim --help for more.", output.trim_end()))

@@ -10,21 +10,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bluenova_record::ErrorChain;
 use bluenova_simulator::{Battery, Control, Event, Pace, Profile, Server};
 use time::UtcDateTime;
 
-use crate::args::{Args, Given, ScheduledFault};
+use crate::args::{Args, ScheduledFault, Task};
 
 fn main() -> ExitCode {
     let result = match Args::from_command_line() {
-        Ok(Given::Run(args)) => run(args),
-        Ok(Given::Print(text)) => say(&text).map_err(Into::into),
-        Err(complaint) => Err(complaint.into()),
+        Ok(Task::Run(args)) => run(args).map_err(|error| ErrorChain(&*error).to_string()),
+        Ok(Task::Print(text)) => print(&text).map_err(|error| error.to_string()),
+        Err(message) => Err(message),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&*error);
+        Err(message) => {
+            // There is no other place to report that this failed.
+            _ = writeln!(io::stderr(), "bluenova-sim: {message}");
             ExitCode::FAILURE
         }
     }
@@ -36,13 +38,13 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let mcu_id = battery.profile().mcu_id;
     let server = Server::bind(args.listen, battery, Pace::Free { speed: args.speed })?;
     let control = server.control();
-    say(&format!("serving battery {mcu_id:08X} at {}", control.url()))?;
+    print(&format!("serving battery {mcu_id:08X} at {}", control.url()))?;
     watch(&control, start, args)?;
     server.stop();
     Ok(())
 }
 
-/// Reports who comes and goes, and makes the faults happen, until the time is over.
+/// Prints which clients come and go, and makes the faults happen, until the time is over.
 fn watch(control: &Control, start: Instant, args: Args) -> Result<(), Box<dyn Error>> {
     let events = control.events()?;
     let mut faults = args.fault;
@@ -52,7 +54,7 @@ fn watch(control: &Control, start: Instant, args: Args) -> Result<(), Box<dyn Er
         let elapsed = start.elapsed();
         while let Some(ScheduledFault { fault, .. }) = faults.next_if(|f| f.after <= elapsed) {
             control.fault(fault)?;
-            say(&format!("fault: {fault}"))?;
+            print(&format!("fault: {fault}"))?;
         }
         let end = args.seconds.map(Duration::from_secs);
         if end.is_some_and(|end| end <= elapsed) {
@@ -61,9 +63,9 @@ fn watch(control: &Control, start: Instant, args: Args) -> Result<(), Box<dyn Er
         let next = faults.peek().map(|fault| fault.after).into_iter().chain(end).min();
         let wait = next.map_or(Duration::MAX, |next| next - elapsed);
         match events.recv_timeout(wait) {
-            Ok(Event::Connected { peer }) => say(&format!("client {peer} came"))?,
+            Ok(Event::Connected { peer }) => print(&format!("client {peer} came"))?,
             Ok(Event::Disconnected { peer, lines }) => {
-                say(&format!("client {peer} left after {lines} lines"))?;
+                print(&format!("client {peer} left after {lines} lines"))?;
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -72,20 +74,8 @@ fn watch(control: &Control, start: Instant, args: Args) -> Result<(), Box<dyn Er
 }
 
 /// Prints a line at once, also into a pipe.
-fn say(line: &str) -> io::Result<()> {
+fn print(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
-}
-
-/// Prints an error and what caused it.
-fn report(error: &dyn Error) {
-    let mut text = format!("bluenova-sim: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    // Nobody can be told that this failed.
-    _ = writeln!(io::stderr(), "{text}");
 }

@@ -7,16 +7,14 @@ use crate::{
     CELLS,
     cell::{Cell, approach},
     household::{Household, normal},
-    words,
+    texts,
 };
 
-/// Seconds that the model goes on at once, at most.
+/// Longest step of the model, in seconds.
 const STEP_SECONDS: f64 = 10.0;
 
 /// Volts of the pack at which the charger holds it (constant voltage).
 const CHARGE_VOLTS: f64 = 55.2;
-/// Volts that no cell may pass, whatever the pack has.
-const CELL_MAX_VOLTS: f64 = 3.56;
 /// Amperes that the charger brings at most.
 const CHARGE_AMPS: f64 = 100.0;
 /// Amperes that the inverter draws at most.
@@ -24,26 +22,15 @@ const DISCHARGE_AMPS: f64 = 110.0;
 /// Amperes below which a charge at constant voltage ends.
 const TAIL_AMPS: f64 = 5.0;
 
-/// Part of the charge at which the inverter stops to draw: the grid takes over.
+/// State of charge (0 to 1) at which the inverter stops to draw: the grid takes over.
 const RESERVE: f64 = 0.10;
-/// Part of the charge below which a full battery is charged again.
+/// State of charge (0 to 1) below which a full battery is charged again.
 const RECHARGE: f64 = 0.97;
-
-/// Volts from which a cell is bled if it is ahead of the lowest one by [`BLEED_LEAD`].
-const BLEED_VOLTS: f64 = 3.40;
-const BLEED_LEAD: f64 = 0.006;
-const BLEED_AMPS: f64 = 0.25;
 
 /// Ohms between the cells and the terminals.
 const LINE_OHMS: f64 = 0.000_6;
 
-/// Mean seconds between two alarms.
-const ALARM_SECONDS: f64 = 6.0 * 3600.0;
-
-/// Percent of health that each kilowatt-hour costs: about 4000 cycles to 80 %.
-const WEAR_PER_KWH: f64 = 0.000_35;
-
-/// Who a simulated battery is, and how it starts.
+/// Identity of a simulated battery, and how it starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Serial number of its controller.
@@ -52,10 +39,9 @@ pub struct Profile {
     pub n_units: i16,
     /// Its rank in the bank.
     pub unit_rank: i16,
-    /// What its cells, its weather and its household are made from: the same seed gives the same
-    /// lines.
+    /// Seed of its cells, its weather and its household: the same seed gives the same lines.
     pub seed: u64,
-    /// State of charge at the start, in percent; what is beyond 0 to 100 counts as the limit.
+    /// State of charge at the start, in percent; a value beyond 0 to 100 counts as the limit.
     pub soc: f64,
     /// When it starts. The sun stands highest at 12:00 UTC.
     pub start: UtcDateTime,
@@ -69,11 +55,11 @@ impl Profile {
     }
 }
 
-/// A model of a battery of 16 LiFePO4 cells in a house with solar panels.
+/// Model of a battery of 16 LiFePO4 cells in a house with solar panels.
 ///
 /// It is charged by the sun, at constant current and then at constant voltage, and discharged by
-/// the household. Nothing in it reads a clock or another source of randomness than the seed of
-/// its [`Profile`].
+/// the household. It never fails by itself, and its cells do not age. Nothing in it reads a clock
+/// or another source of randomness than the seed of its [`Profile`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -84,8 +70,8 @@ impl Profile {
 /// let mut battery = Battery::new(Profile::new(1, UtcDateTime::UNIX_EPOCH));
 /// battery.advance(Duration::from_secs(3600));
 /// let mut console = String::new();
-/// let said = battery.print_cycle(&mut console);
-/// assert!(console.contains(&format!("SOC: {}\r\n", said.soc)));
+/// let printed = battery.print_cycle(&mut console);
+/// assert!(console.contains(&format!("SOC: {}\r\n", printed.soc)));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Battery {
@@ -93,76 +79,64 @@ pub struct Battery {
     time: UtcDateTime,
     pub(crate) cells: [Cell; CELLS],
     household: Household,
-    /// What fails now and then.
-    fate: Rng,
-    /// Noise of the sensors and of the console, apart from `fate`: what happens does not depend
-    /// on how often it is printed.
+    /// Noise of the sensors and of the console, apart from the household's: what happens does not
+    /// depend on how often it is printed.
     pub(crate) sensors: Rng,
     amps: f64,
-    stage: Stage,
-    bled: [bool; CELLS],
-    alarm: Option<Alarm>,
-    energy: Energy,
+    stage: ChargeStage,
+    /// kWh that were charged in the battery's life.
+    charged: f64,
+    /// kWh that were discharged in the battery's life.
+    discharged: f64,
+    /// State of health in percent.
+    health: f64,
     /// When the energy was printed last.
     pub(crate) energy_printed: Option<UtcDateTime>,
 }
 
-/// Where a charge stands.
+/// How far a charge has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stage {
+enum ChargeStage {
     /// The sun sets the current.
     Bulk,
-    /// The voltage of the pack or of a cell limits it.
+    /// The voltage of the pack limits it.
     Taper,
     /// It is over.
     Full,
-}
-
-/// An error that lasts for some seconds.
-#[derive(Clone, Copy, Debug)]
-struct Alarm {
-    word: &'static str,
-    seconds_left: f64,
-}
-
-/// What went in and out in the battery's life, in kWh, and what it was worth at first.
-#[derive(Clone, Copy, Debug)]
-struct Energy {
-    charged: f64,
-    discharged: f64,
-    /// Percent.
-    health_at_first: f64,
 }
 
 impl Battery {
     /// A battery as `profile` has it.
     pub fn new(profile: Profile) -> Self {
         let mut rng = Rng::with_seed(profile.seed);
-        let household = Household::new(profile.seed, profile.start);
-        let ambient = household.ambient() + 2.0;
+        let household = Household::new(rng.fork(), profile.start);
+        let celsius = household.ambient() + 2.0;
         let fill = if profile.soc.is_nan() { 0.0 } else { profile.soc.clamp(0.0, 100.0) / 100.0 };
         let discharged = 800.0 + 6000.0 * rng.f64();
         Self {
-            cells: std::array::from_fn(|place| Cell::new(place, fill, ambient, &mut rng)),
+            cells: std::array::from_fn(|_| Cell::new(fill, celsius, &mut rng)),
             household,
-            fate: rng.fork(),
             sensors: rng.fork(),
             amps: 0.0,
-            stage: Stage::Bulk,
-            bled: [false; CELLS],
-            alarm: None,
-            energy: Energy {
-                charged: discharged * 1.04,
-                discharged,
-                health_at_first: 100.0 - 0.2 * rng.f64(),
-            },
+            stage: ChargeStage::Bulk,
+            charged: discharged * 1.04,
+            discharged,
+            health: 100.0 - 3.0 * rng.f64(),
             energy_printed: None,
             time: profile.start,
             profile,
         }
     }
 
-    /// Who it is and how it started.
+    /// The two batteries of one bank, of rank 1 and 2.
+    pub fn pair(start: UtcDateTime) -> [Self; 2] {
+        [1, 2].map(|rank: u8| {
+            let profile = Profile::new(rank.into(), start);
+            Self::new(Profile { n_units: 2, unit_rank: rank.into(), ..profile })
+        })
+    }
+
+    /// Its identity, and how it started.
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
@@ -190,52 +164,44 @@ impl Battery {
 
     fn step(&mut self, seconds: f64) {
         self.household.advance(self.time, seconds);
-        self.pass_alarm(seconds);
         self.settle_current(seconds);
-        self.choose_cells_to_bleed();
-
         let ambient = self.household.ambient();
-        for (cell, &bled) in self.cells.iter_mut().zip(&self.bled) {
-            let bleed = if bled { BLEED_AMPS } else { 0.0 };
-            cell.advance(self.amps - bleed, ambient, seconds);
+        for cell in &mut self.cells {
+            cell.advance(self.amps, ambient, seconds);
         }
         let kwh = self.terminal_volts() * self.amps.abs() * seconds / 3.6e6;
         if self.amps > 0.0 {
-            self.energy.charged += kwh;
+            self.charged += kwh;
         } else {
-            self.energy.discharged += kwh;
+            self.discharged += kwh;
         }
     }
 
-    /// Brings the current to what sun, house, charger and protection make of it.
+    /// Brings the current to what sun, house and charger make of it.
     fn settle_current(&mut self, seconds: f64) {
-        if self.is_breaker_open() {
-            self.amps = 0.0;
-            return;
-        }
         let limit = self.charge_limit();
         let surplus = self.household.sun_watts() - self.household.load_watts();
-        let wanted = self.wanted_amps(surplus);
+        let demand = self.amps_of_surplus(surplus);
         // Inverter and charger need some seconds to follow.
-        approach(&mut self.amps, wanted.min(limit), seconds / 2.0);
+        approach(&mut self.amps, demand.min(limit), seconds / 2.0);
         self.amps = self.amps.min(limit);
 
         self.stage = match self.stage {
-            Stage::Full if self.fill() >= RECHARGE => Stage::Full,
-            Stage::Taper if limit < TAIL_AMPS && wanted > limit => Stage::Full,
-            _ if wanted > limit => Stage::Taper,
-            _ => Stage::Bulk,
+            ChargeStage::Full if self.fill() >= RECHARGE => ChargeStage::Full,
+            ChargeStage::Taper if limit < TAIL_AMPS && demand > limit => ChargeStage::Full,
+            _ if demand > limit => ChargeStage::Taper,
+            _ => ChargeStage::Bulk,
         };
     }
 
     /// Amperes that `surplus` watts would bring, before the voltage limits them.
-    fn wanted_amps(&self, surplus: f64) -> f64 {
+    fn amps_of_surplus(&self, surplus: f64) -> f64 {
         let volts = self.terminal_volts().max(40.0);
         // Charger and inverter lose some percent each.
         if surplus >= 0.0 {
             match self.stage {
-                Stage::Full => 0.0,
-                Stage::Bulk | Stage::Taper => (surplus * 0.96 / volts).min(CHARGE_AMPS),
+                ChargeStage::Full => 0.0,
+                _ => (surplus * 0.96 / volts).min(CHARGE_AMPS),
             }
         } else if self.fill() <= RESERVE {
             0.0
@@ -244,41 +210,11 @@ impl Battery {
         }
     }
 
-    /// Amperes at which the pack or its highest cell reaches its voltage limit.
+    /// Amperes at which the pack reaches its voltage limit.
     fn charge_limit(&self) -> f64 {
-        let inner: f64 = self.cells.iter().map(Cell::inner_volts).sum();
+        let rest: f64 = self.cells.iter().map(Cell::rest_volts).sum();
         let ohms: f64 = self.cells.iter().map(Cell::ohms).sum();
-        let pack = (CHARGE_VOLTS - inner) / (ohms + LINE_OHMS);
-        let cells =
-            self.cells.iter().map(|cell| (CELL_MAX_VOLTS - cell.inner_volts()) / cell.ohms());
-        cells.fold(pack, f64::min).max(0.0)
-    }
-
-    fn choose_cells_to_bleed(&mut self) {
-        let volts = self.cells.each_ref().map(|cell| cell.volts(self.amps));
-        let lowest = volts.iter().copied().fold(f64::INFINITY, f64::min);
-        self.bled = volts.map(|v| v > BLEED_VOLTS && v > lowest + BLEED_LEAD);
-    }
-
-    fn pass_alarm(&mut self, seconds: f64) {
-        self.alarm = match self.alarm {
-            Some(Alarm { word, seconds_left }) if seconds_left > seconds => {
-                Some(Alarm { word, seconds_left: seconds_left - seconds })
-            }
-            _ if self.fate.f64() < seconds / ALARM_SECONDS => {
-                // One in six trips the breaker.
-                let word = words::WARNINGS.get(self.fate.usize(0..words::WARNINGS.len() + 1));
-                Some(Alarm {
-                    word: word.copied().unwrap_or(words::OVER_CURRENT),
-                    seconds_left: 15.0 + 60.0 * self.fate.f64(),
-                })
-            }
-            _ => None,
-        };
-    }
-
-    fn is_breaker_open(&self) -> bool {
-        self.alarm.is_some_and(|alarm| alarm.word == words::OVER_CURRENT)
+        ((CHARGE_VOLTS - rest) / (ohms + LINE_OHMS)).max(0.0)
     }
 
     /// Amperes; positive charges.
@@ -287,7 +223,7 @@ impl Battery {
     }
 
     /// Volts between the terminals.
-    pub(crate) fn terminal_volts(&self) -> f64 {
+    fn terminal_volts(&self) -> f64 {
         let cells: f64 = self.cells.iter().map(|cell| cell.volts(self.amps)).sum();
         cells + self.line_drop()
     }
@@ -297,7 +233,7 @@ impl Battery {
         self.amps * LINE_OHMS
     }
 
-    /// Part of the charge that is there.
+    /// State of charge, 0 to 1.
     pub(crate) fn fill(&self) -> f64 {
         let charge: f64 = self.cells.iter().map(Cell::charge_ah).sum();
         let capacity: f64 = self.cells.iter().map(Cell::capacity_ah).sum();
@@ -306,47 +242,29 @@ impl Battery {
 
     /// State of health in percent.
     pub(crate) fn health(&self) -> f64 {
-        (self.energy.health_at_first - self.energy.discharged * WEAR_PER_KWH).max(0.0)
+        self.health
     }
 
-    /// kWh that went in and came out so far.
+    /// kWh that were charged and discharged so far.
     pub(crate) fn energy(&self) -> (f64, f64) {
-        (self.energy.charged, self.energy.discharged)
+        (self.charged, self.discharged)
     }
 
-    pub(crate) fn errors(&self) -> &'static str {
-        self.alarm.map_or(words::NO_ERRORS, |alarm| alarm.word)
-    }
-
-    pub(crate) fn system_state(&self) -> &'static str {
-        if self.is_breaker_open() {
-            words::PROTECTED
-        } else if self.bled.contains(&true) {
-            words::BALANCING
-        } else {
-            words::NORMAL
-        }
-    }
-
-    pub(crate) fn breaker(&self) -> &'static str {
-        if self.is_breaker_open() { words::OPEN } else { words::CLOSED }
-    }
-
-    /// The word, and the number that the firmware puts behind it.
+    /// The charge state's text, and the number that the firmware puts behind it.
     pub(crate) fn charge_state(&self) -> (&'static str, &'static str) {
         if self.amps.abs() < 0.5 {
-            words::IDLE
+            texts::IDLE
         } else if self.amps < 0.0 {
-            words::DISCHARGE
-        } else if self.stage == Stage::Taper {
-            words::TAPER
+            texts::DISCHARGE
+        } else if self.stage == ChargeStage::Taper {
+            texts::TAPER
         } else {
-            words::CHARGE
+            texts::CHARGE
         }
     }
 
-    /// What a sensor with this `deviation` reads of `value`.
-    pub(crate) fn reading(&mut self, value: f64, deviation: f64) -> f64 {
+    /// What a sensor with this `deviation` measures of `value`.
+    pub(crate) fn measure(&mut self, value: f64, deviation: f64) -> f64 {
         value + deviation * normal(&mut self.sensors)
     }
 }

@@ -15,18 +15,18 @@ use tungstenite::{
 
 use crate::PATH;
 
-/// Bytes that wait for a client at most. A client that does not read loses lines beyond, as the
-/// reader of a serial console does.
-const OUT_BYTES: usize = 2 << 20;
+/// Most bytes that wait for a client. One that does not read loses the lines beyond, as the reader
+/// of a serial console does.
+const MAX_QUEUED: usize = 2 << 20;
 
-/// Bytes that a request may have.
-const REQUEST_BYTES: usize = 8 << 10;
+/// Longest request in bytes.
+const MAX_REQUEST: usize = 8 << 10;
 
-/// How long a client may take for its request.
-const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// Time-out of a client's request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the answer to a request that is no WebSocket may take to leave.
-const FAREWELL_TIME: Duration = Duration::from_secs(2);
+/// Time-out of a client that was answered with something else than a WebSocket.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 const HOME_PAGE: &str =
     "A simulated BlueNova battery. Its console is a WebSocket at /ws/ of this address.\n";
@@ -37,99 +37,101 @@ pub(crate) struct Client {
     peer: SocketAddr,
     state: State,
     /// Whether the handshake was done.
-    pub(crate) listens: bool,
+    pub(crate) is_connected: bool,
     /// Lines that were queued for it.
     pub(crate) lines: u64,
 }
 
 #[derive(Debug)]
 enum State {
-    Request { wire: Wire, received: Vec<u8>, deadline: Instant },
-    Listening(Box<WebSocket<Wire>>),
-    Farewell { wire: Wire, deadline: Instant },
-    Gone,
+    Request { stream: BufferedStream, received: Vec<u8>, deadline: Instant },
+    Connected(Box<WebSocket<BufferedStream>>),
+    Refused { stream: BufferedStream, deadline: Instant },
+    Closed,
 }
 
 impl Client {
     pub(crate) fn new(tcp: TcpStream, peer: SocketAddr, now: Instant) -> io::Result<Self> {
         tcp.set_nonblocking(true)?;
-        // Lines must leave one by one, as they are said.
+        // Lines must leave one by one, at the model's pace.
         tcp.set_nodelay(true)?;
-        let wire = Wire { tcp, out: vec![], sent: 0 };
-        let state = State::Request { wire, received: vec![], deadline: now + REQUEST_TIME };
-        Ok(Self { peer, state, listens: false, lines: 0 })
+        let stream = BufferedStream { tcp, out: vec![], sent: 0 };
+        let state = State::Request { stream, received: vec![], deadline: now + REQUEST_TIMEOUT };
+        Ok(Self { peer, state, is_connected: false, lines: 0 })
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(self.state, State::Gone)
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
     }
 
     /// Queues frames; whole or not at all.
     pub(crate) fn queue(&mut self, frames: &[u8]) {
-        if let State::Listening(socket) = &mut self.state
+        if let State::Connected(socket) = &mut self.state
             && socket.can_write()
-            && socket.get_ref().waiting() < OUT_BYTES
+            && socket.get_ref().queued() < MAX_QUEUED
         {
             socket.get_mut().out.extend_from_slice(frames);
             self.lines += 1;
         }
     }
 
-    /// Sends what waits and takes what has arrived.
-    pub(crate) fn turn(&mut self, now: Instant) {
-        self.state = match std::mem::replace(&mut self.state, State::Gone) {
-            State::Request { wire, received, deadline } if now < deadline => {
-                receive_request(wire, received, deadline, now)
+    /// Sends what is queued and reads what has arrived.
+    pub(crate) fn poll(&mut self, now: Instant) {
+        self.state = match std::mem::replace(&mut self.state, State::Closed) {
+            State::Request { stream, received, deadline } if now < deadline => {
+                receive_request(stream, received, deadline, now)
             }
-            State::Listening(socket) => listen(socket),
-            State::Farewell { wire, deadline } if now < deadline => farewell(wire, deadline),
-            _ => State::Gone,
+            State::Connected(socket) => read_and_write(socket),
+            State::Refused { stream, deadline } if now < deadline => {
+                finish_refusal(stream, deadline)
+            }
+            _ => State::Closed,
         };
-        self.listens |= matches!(self.state, State::Listening(_));
+        self.is_connected |= matches!(self.state, State::Connected(_));
     }
 
     /// Starts to close the connection as the protocol has it.
     pub(crate) fn close(&mut self) {
         match &mut self.state {
-            // Writing to a wire does not fail: what its socket says comes out in the next turn.
-            State::Listening(socket) => _ = socket.close(None),
-            state => *state = State::Gone,
+            // Writing does not fail: an error of the socket comes out in the next poll.
+            State::Connected(socket) => _ = socket.close(None),
+            state => *state = State::Closed,
         }
     }
 }
 
 fn receive_request(
-    mut wire: Wire,
+    mut stream: BufferedStream,
     mut received: Vec<u8>,
     deadline: Instant,
     now: Instant,
 ) -> State {
     let mut chunk = [0; 1024];
     loop {
-        match wire.tcp.read(&mut chunk) {
-            Ok(0) => return State::Gone,
+        match stream.tcp.read(&mut chunk) {
+            Ok(0) => return State::Closed,
             Ok(n) => received.extend_from_slice(&chunk[..n]),
             Err(e) if e.kind() == ErrorKind::WouldBlock => break,
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return State::Gone,
+            Err(_) => return State::Closed,
         }
-        if received.len() > REQUEST_BYTES {
+        if received.len() > MAX_REQUEST {
             break;
         }
     }
     let answer = match Request::try_parse(&received) {
-        Ok(None) if received.len() <= REQUEST_BYTES => {
-            return State::Request { wire, received, deadline };
+        Ok(None) if received.len() <= MAX_REQUEST => {
+            return State::Request { stream, received, deadline };
         }
-        Ok(Some((length, request))) => match answer(&request, &mut wire.out) {
+        Ok(Some((length, request))) => match answer(&request, &mut stream.out) {
             None => {
                 let early = received.split_off(length);
-                return listen(Box::new(WebSocket::from_partially_read(
-                    wire,
+                return read_and_write(Box::new(WebSocket::from_partially_read(
+                    stream,
                     early,
                     Role::Server,
                     Some(config()),
@@ -140,16 +142,16 @@ fn receive_request(
         _ => ("400 Bad Request", "This is not a request for a WebSocket.\n"),
     };
     let (status, body) = answer;
-    wire.out = format!(
+    stream.out = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes();
-    farewell(wire, now + FAREWELL_TIME)
+    finish_refusal(stream, now + REFUSAL_TIMEOUT)
 }
 
-/// Writes the answer of a WebSocket to `out`, or tells what else to answer.
+/// Writes the answer of a WebSocket to `out`, or returns status and text of another answer.
 fn answer(request: &Request, out: &mut Vec<u8>) -> Option<(&'static str, &'static str)> {
     match request.uri().path() {
         PATH => {}
@@ -169,59 +171,59 @@ fn config() -> WebSocketConfig {
         .max_frame_size(Some(4 << 10))
 }
 
-fn listen(mut socket: Box<WebSocket<Wire>>) -> State {
+fn read_and_write(mut socket: Box<WebSocket<BufferedStream>>) -> State {
     loop {
         match socket.read() {
             Ok(_) => {}
             Err(WebSocketError::Io(e)) if e.kind() == ErrorKind::WouldBlock => break,
             Err(_) => {
                 // The answer to a Close frame may still wait.
-                _ = socket.get_mut().pump();
-                return State::Gone;
+                _ = socket.get_mut().send_queued();
+                return State::Closed;
             }
         }
     }
-    match socket.get_mut().pump() {
-        Ok(()) => State::Listening(socket),
-        Err(_) => State::Gone,
+    match socket.get_mut().send_queued() {
+        Ok(()) => State::Connected(socket),
+        Err(_) => State::Closed,
     }
 }
 
-/// Sends the rest of an answer, and waits for the client to go, so that its system does not throw
-/// the answer away.
-fn farewell(mut wire: Wire, deadline: Instant) -> State {
-    if wire.pump().is_err() {
-        return State::Gone;
+/// Sends the rest of an answer, and waits until the client closes: closed before, the connection
+/// could be reset, and the client's system would discard the answer.
+fn finish_refusal(mut stream: BufferedStream, deadline: Instant) -> State {
+    if stream.send_queued().is_err() {
+        return State::Closed;
     }
-    if wire.waiting() == 0 && wire.tcp.shutdown(Shutdown::Write).is_err() {
-        return State::Gone;
+    if stream.queued() == 0 && stream.tcp.shutdown(Shutdown::Write).is_err() {
+        return State::Closed;
     }
-    match wire.read(&mut [0; 512]) {
-        Ok(0) => State::Gone,
-        Err(e) if e.kind() != ErrorKind::WouldBlock => State::Gone,
-        _ => State::Farewell { wire, deadline },
+    match stream.read(&mut [0; 512]) {
+        Ok(0) => State::Closed,
+        Err(e) if e.kind() != ErrorKind::WouldBlock => State::Closed,
+        _ => State::Refused { stream, deadline },
     }
 }
 
-/// A non-blocking socket with a queue before it: writing always succeeds, and everything leaves in
+/// Non-blocking socket with a queue before it: writing always succeeds, and everything leaves in
 /// the order in which it was written.
 #[derive(Debug)]
-struct Wire {
+struct BufferedStream {
     tcp: TcpStream,
     out: Vec<u8>,
-    /// Bytes at the start of `out` that left.
+    /// Bytes at the start of `out` that were sent.
     sent: usize,
 }
 
-impl Wire {
-    /// Bytes that wait to leave.
-    fn waiting(&self) -> usize {
+impl BufferedStream {
+    /// Bytes that wait to be sent.
+    fn queued(&self) -> usize {
         self.out.len() - self.sent
     }
 
     /// Sends what the socket takes.
-    fn pump(&mut self) -> io::Result<()> {
-        while self.waiting() > 0 {
+    fn send_queued(&mut self) -> io::Result<()> {
+        while self.queued() > 0 {
             match self.tcp.write(&self.out[self.sent..]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(n) => self.sent += n,
@@ -231,7 +233,7 @@ impl Wire {
             }
         }
         // Moving the rest to the front is worth it only if it is the smaller part.
-        if self.waiting() <= self.sent {
+        if self.queued() <= self.sent {
             self.out.drain(..self.sent);
             self.sent = 0;
         }
@@ -239,19 +241,19 @@ impl Wire {
     }
 }
 
-impl Read for Wire {
+impl Read for BufferedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.tcp.read(buffer)
     }
 }
 
-impl Write for Wire {
+impl Write for BufferedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.out.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.pump()
+        self.send_queued()
     }
 }

@@ -1,4 +1,4 @@
-//! What the model says on its console, and the same as values.
+//! The console that the model prints, and the same as values.
 
 use std::fmt::Write;
 
@@ -6,16 +6,16 @@ use bluenova_console::{AdcChannel, CellNumber, Decimal, Line, Millivolts};
 use fastrand::Rng;
 use time::{Duration, UtcDateTime};
 
-use crate::{ADC_CHANNELS, Battery, CELLS, words};
+use crate::{ADC_CHANNELS, Battery, CELLS, texts};
 
-/// How often the energy is stored, and printed by the way.
+/// How often the energy is stored, and printed on the occasion.
 const ENERGY_EVERY: Duration = Duration::MINUTE;
 
 /// Millivolts of the converter's reference, and what it counts for them.
 const ADC_REFERENCE: f64 = 3300.0;
 const ADC_FULL_SCALE: f64 = 4095.0;
 
-/// Chances of the three misfortunes of the cell bus, in each cycle.
+/// Chances of the three kinds of error on the cell bus, in each cycle.
 const BAD_CRC: f64 = 1.0 / 300.0;
 const PARSE_FAIL: f64 = 1.0 / 900.0;
 const REJECT: f64 = 1.0 / 700.0;
@@ -54,11 +54,11 @@ pub struct Snapshot {
     pub energy_out: Option<Decimal>,
     pub adc_vp: Millivolts,
     pub adc: [AdcReading; ADC_CHANNELS],
-    /// How often this cycle said so.
+    /// How often this cycle printed it.
     pub bad_crc: i16,
-    /// How often this cycle said so.
+    /// How often this cycle printed it.
     pub parse_fail: i16,
-    /// How often this cycle said so.
+    /// How often this cycle printed it.
     pub bad_vcell: i16,
 }
 
@@ -89,17 +89,17 @@ impl Battery {
 
     fn read_sensors(&mut self) -> Snapshot {
         let amps = self.amps();
-        // Indices, since a reading borrows the whole battery.
+        // Indices, since measuring borrows the whole battery.
         let cell_mv: [i64; CELLS] = std::array::from_fn(|i| {
             let volts = self.cells[i].volts(amps);
-            self.reading(volts * 1000.0, 0.5).round() as i64
+            self.measure(volts * 1000.0, 0.5).round() as i64
         });
         let celsius: [f64; CELLS] = std::array::from_fn(|i| self.cells[i].celsius());
         let sum: i64 = cell_mv.iter().sum();
         let pack_mv = sum as f64 + self.line_drop() * 1000.0;
         let energy = self.energy_to_print();
-        let charged = self.reading(amps, 0.03);
-        let adc_mv = self.reading(pack_mv * 0.9996, 6.0);
+        let current = self.measure(amps, 0.03);
+        let adc_mv = self.measure(pack_mv * 0.9996, 6.0);
         Snapshot {
             time: self.time(),
             mcu_id: self.profile().mcu_id,
@@ -107,17 +107,17 @@ impl Battery {
             unit_rank: self.profile().unit_rank,
             cell_count: CELLS as i16,
             cell_v: cell_mv.map(|mv| Millivolts(decimal(mv as f64, 0))),
-            cell_t: celsius.map(|t| self.reading(t, 0.1).round() as i16),
+            cell_t: celsius.map(|t| self.measure(t, 0.1).round() as i16),
             v_pack: millivolts(pack_mv, 0),
-            i_pack: decimal(charged, 2),
+            i_pack: decimal(current, 2),
             temp: (celsius.iter().sum::<f64>() / CELLS as f64).round() as i16,
             v_cell_min: Millivolts(decimal(cell_mv.iter().min().map_or(0.0, |&mv| mv as f64), 0)),
             v_cell_max: Millivolts(decimal(cell_mv.iter().max().map_or(0.0, |&mv| mv as f64), 0)),
             soc: (self.fill() * 100.0).round() as i16,
             health: decimal(self.health(), 2),
-            errors: self.errors(),
-            system_state: self.system_state(),
-            breaker: self.breaker(),
+            errors: texts::NO_ERRORS,
+            system_state: texts::NORMAL,
+            breaker: texts::CLOSED,
             charge_state: self.charge_state().0,
             energy_in: energy.map(|(charged, _)| decimal(charged, 1)),
             energy_out: energy.map(|(_, discharged)| decimal(discharged, 1)),
@@ -139,7 +139,7 @@ impl Battery {
     ) -> [AdcReading; ADC_CHANNELS] {
         [pack_mv / 20.0, 1650.0 + 10.0 * amps, 500.0 + 10.0 * (celsius + 4.0), 1648.0, 2500.0].map(
             |mv| {
-                let raw = (self.reading(mv, 0.6) * ADC_FULL_SCALE / ADC_REFERENCE).round();
+                let raw = (self.measure(mv, 0.6) * ADC_FULL_SCALE / ADC_REFERENCE).round();
                 let raw = raw.clamp(0.0, ADC_FULL_SCALE);
                 let voltage = millivolts(raw * ADC_REFERENCE / ADC_FULL_SCALE, 1);
                 AdcReading { raw: raw as i32, voltage }
@@ -170,24 +170,24 @@ impl Printer<'_> {
     fn print_identity(&mut self, snapshot: &Snapshot) {
         self.noise();
         self.line(Line::McuId(snapshot.mcu_id));
-        self.line_and(Line::UnitCount(snapshot.n_units), words::UNIT_COUNT_TAIL);
+        self.line_and(Line::UnitCount(snapshot.n_units), texts::UNIT_COUNT_TAIL);
         self.line(Line::UnitRank(snapshot.unit_rank));
         self.line(Line::CellCount(snapshot.cell_count));
         self.noise();
     }
 
     fn print_cells(&mut self, snapshot: &Snapshot) {
-        let mut misfortunes = [
-            (snapshot.bad_crc, Line::BadCrc, words::BAD_CRC_TAIL),
-            (snapshot.parse_fail, Line::CellFrameUnparsable, words::PARSE_FAIL_TAIL),
-            (snapshot.bad_vcell, Line::CellReadingRejected, words::REJECT_TAIL),
+        let mut bus_errors = [
+            (snapshot.bad_crc, Line::BadCrc, texts::BAD_CRC_TAIL),
+            (snapshot.parse_fail, Line::CellFrameUnparsable, texts::PARSE_FAIL_TAIL),
+            (snapshot.bad_vcell, Line::CellReadingRejected, texts::REJECT_TAIL),
         ]
         .map(|(times, line, tail)| (times, self.rng.usize(0..CELLS), line, tail));
         for cell in (1..=CELLS as u8).filter_map(CellNumber::new) {
             let index = cell.index();
             let (temperature, voltage) = (snapshot.cell_t[index], snapshot.cell_v[index]);
             self.line(Line::Cell { cell, temperature, voltage });
-            for (times, at, line, tail) in &mut misfortunes {
+            for (times, at, line, tail) in &mut bus_errors {
                 while *times > 0 && *at == index {
                     self.line_and(*line, tail);
                     *times -= 1;
@@ -211,7 +211,7 @@ impl Printer<'_> {
         self.line(Line::Errors(snapshot.errors));
         self.line(Line::SystemState(snapshot.system_state));
         self.line(Line::Breaker(snapshot.breaker));
-        let tail = [words::IDLE, words::CHARGE, words::TAPER, words::DISCHARGE]
+        let tail = [texts::IDLE, texts::CHARGE, texts::TAPER, texts::DISCHARGE]
             .into_iter()
             .find_map(|(word, tail)| (word == snapshot.charge_state).then_some(tail));
         self.line_and(Line::ChargeState(snapshot.charge_state), tail.unwrap_or_default());
@@ -241,7 +241,7 @@ impl Printer<'_> {
         self.line_and(line, "");
     }
 
-    /// Prints `line` and what the firmware says behind its value; each `#` in that becomes a digit.
+    /// Prints `line` and the text behind its value; each `#` in that becomes a digit.
     fn line_and(&mut self, line: Line<'_>, tail: &str) {
         // Writing to a String can't fail.
         _ = write!(self.console, "{line}");
@@ -252,8 +252,8 @@ impl Printer<'_> {
     }
 
     fn noise(&mut self) {
-        let words = words::NOISE[self.rng.usize(0..words::NOISE.len())];
-        self.line_and(Line::Other(""), words);
+        let text = texts::NOISE[self.rng.usize(0..texts::NOISE.len())];
+        self.line_and(Line::Other(""), text);
     }
 }
 

@@ -36,17 +36,17 @@ pub enum Error {
         /// The address that it served.
         address: SocketAddr,
     },
-    /// The number of clients did not come up in time.
-    #[error("{address} had not {expected} clients in time")]
+    /// There were more or fewer clients than expected until the time-out.
+    #[error("{address} did not have {expected} clients in time")]
     Clients {
         /// The address of the battery.
         address: SocketAddr,
-        /// How many were waited for.
+        /// Number of clients that was waited for.
         expected: usize,
     },
 }
 
-/// A fault that there is no such kind of.
+/// Text that names no fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no such fault: '{given}' (there are healthy, silence, half-open, malformed, malformed:SHARE \

@@ -4,7 +4,7 @@ use fastrand::Rng;
 
 use crate::{Message, UnknownFault};
 
-/// What a battery, its radio or its network may do to a listener.
+/// Fault of a battery, its radio or its network.
 ///
 /// [`Drop`](Fault::Drop) and [`Giant`](Fault::Giant) happen once. The others last until the next
 /// of their kind, [`Healthy`](Fault::Healthy) among them.
@@ -80,11 +80,11 @@ pub(crate) fn giant() -> Message {
     Message::Text(line)
 }
 
-/// Sends lines through a bad link.
+/// Bad link that damages lines.
 #[derive(Debug)]
 pub(crate) struct Damage {
     rng: Rng,
-    /// A line that is to leave in one message with the next.
+    /// Line that leaves in one message with the next.
     held: Vec<u8>,
 }
 

@@ -3,6 +3,7 @@
 //! [`Battery`] is the model: 16 cells, the sun that charges them and the household that drains
 //! them, and the console that it prints. [`Server`] serves batteries as real ones do, one console
 //! line per WebSocket message, and [`Control`] makes [`Fault`]s happen while it runs.
+//! [`serve_pair`] does all of that for two batteries of one bank.
 //!
 //! ```
 //! use bluenova_simulator::{Battery, Fault, Pace, Profile, Server};
@@ -22,18 +23,18 @@ mod battery;
 mod cell;
 mod client;
 mod console;
+mod endpoint;
 mod error;
 mod fault;
 mod household;
 mod server;
-mod station;
-mod words;
+mod texts;
 
 pub use battery::{Battery, Profile};
 pub use console::{AdcReading, Snapshot};
 pub use error::{Error, UnknownFault};
 pub use fault::{Fault, GIANT_BYTES};
-pub use server::{Control, Event, Message, Pace, Server};
+pub use server::{Control, Event, Message, Pace, Server, serve_pair};
 
 /// Cells of the battery, in series.
 pub const CELLS: usize = 16;

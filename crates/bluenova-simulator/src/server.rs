@@ -1,17 +1,19 @@
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     ops::RangeInclusive,
     sync::mpsc::{self, Receiver, Sender},
     thread::JoinHandle,
     time::Duration,
 };
 
+use time::UtcDateTime;
+
 use crate::{
     Battery, Error, Fault, Snapshot,
-    station::{Command, Order, Station, serve, url},
+    endpoint::{Command, Endpoint, EndpointCommand, serve},
 };
 
-/// How a battery goes on.
+/// Cadence of a battery's console.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
     /// By itself: `speed` cycles a second, the lines of each spread over its time. A cycle is
@@ -20,12 +22,12 @@ pub enum Pace {
         /// 1 is what a real battery does; within [`SPEEDS`](Self::SPEEDS).
         speed: f64,
     },
-    /// Only when it is told to, by [`Control::step`].
+    /// One cycle for each call of [`Control::step`].
     Lockstep,
 }
 
 impl Pace {
-    /// The speeds that there are.
+    /// The speeds that a battery can have.
     pub const SPEEDS: RangeInclusive<f64> = 0.01..=10_000.0;
 }
 
@@ -44,7 +46,7 @@ pub enum Message {
     Raw(Vec<u8>),
 }
 
-/// Something that happened to a battery's clients.
+/// A client of a battery came or went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -62,14 +64,14 @@ pub enum Event {
     },
 }
 
-/// Serves batteries as they serve themselves: each its console on a WebSocket of its own address.
+/// Server of simulated batteries: the console of each is a WebSocket at an address of its own.
 ///
 /// All are served by one thread, which never blocks on a client. It is stopped and joined when the
 /// server is dropped.
 #[derive(Debug)]
 pub struct Server {
     first: Control,
-    stations: usize,
+    endpoints: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -79,14 +81,14 @@ impl Server {
     /// # Errors
     /// The address can't be listened on; there is no such speed; the system gives no thread.
     pub fn bind(address: SocketAddr, battery: Battery, pace: Pace) -> Result<Self, Error> {
-        let (station, address) = station(address, battery, pace)?;
+        let (endpoint, address) = endpoint(address, battery, pace)?;
         let (commands, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name(format!("sim {address}"))
-            .spawn(move || serve(vec![station], &inbox))
+            .spawn(move || serve(vec![endpoint], &inbox))
             .map_err(|source| Error::Thread { address, source })?;
-        let first = Control { address, station: 0, commands };
-        Ok(Self { first, stations: 1, thread: Some(thread) })
+        let first = Control { address, endpoint: 0, commands };
+        Ok(Self { first, endpoints: 1, thread: Some(thread) })
     }
 
     /// Serves one more battery, from the same thread.
@@ -99,11 +101,11 @@ impl Server {
         battery: Battery,
         pace: Pace,
     ) -> Result<Control, Error> {
-        let (station, address) = station(address, battery, pace)?;
+        let (endpoint, address) = endpoint(address, battery, pace)?;
         let commands = self.first.commands.clone();
-        let control = Control { address, station: self.stations, commands };
-        control.command(Command::Add(Box::new(station)))?;
-        self.stations += 1;
+        let control = Control { address, endpoint: self.endpoints, commands };
+        control.command(Command::Add(Box::new(endpoint)))?;
+        self.endpoints += 1;
         Ok(control)
     }
 
@@ -142,11 +144,11 @@ impl Drop for Server {
     }
 }
 
-fn station(
+fn endpoint(
     address: SocketAddr,
     battery: Battery,
     pace: Pace,
-) -> Result<(Station, SocketAddr), Error> {
+) -> Result<(Endpoint, SocketAddr), Error> {
     if let Pace::Free { speed } = pace
         && !Pace::SPEEDS.contains(&speed)
     {
@@ -159,16 +161,29 @@ fn station(
         Ok((listener, address))
     };
     let (listener, address) = listen().map_err(|source| Error::Listen { address, source })?;
-    Ok((Station::new(listener, battery, pace), address))
+    Ok((Endpoint::new(listener, battery, pace), address))
 }
 
-/// Commands one battery of a [`Server`], from any thread.
+/// Serves the two batteries of one bank from `start` on, each on a free port of 127.0.0.1.
+///
+/// # Errors
+/// A port can't be listened on; there is no such speed; the system gives no thread.
+pub fn serve_pair(start: UtcDateTime, pace: Pace) -> Result<(Server, [SocketAddr; 2]), Error> {
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let [first, second] = Battery::pair(start);
+    let mut server = Server::bind(any_port, first, pace)?;
+    let second = server.add(any_port, second, pace)?;
+    let addresses = [server.local_addr(), second.local_addr()];
+    Ok((server, addresses))
+}
+
+/// Remote control of one battery of a [`Server`], from any thread.
 ///
 /// Each call fails with [`Error::Stopped`] once the server is.
 #[derive(Clone, Debug)]
 pub struct Control {
     address: SocketAddr,
-    station: usize,
+    endpoint: usize,
     commands: Sender<Command>,
 }
 
@@ -180,7 +195,7 @@ impl Control {
 
     /// What a listener connects to.
     pub fn url(&self) -> String {
-        url(self.address)
+        format!("ws://{}{}", self.address, crate::PATH)
     }
 
     /// Makes `fault` happen.
@@ -188,33 +203,33 @@ impl Control {
     /// # Errors
     /// The server is stopped.
     pub fn fault(&self, fault: Fault) -> Result<(), Error> {
-        self.order(Order::Fault(fault))
+        self.send_command(EndpointCommand::Fault(fault))
     }
 
-    /// Sends `message` to each client, whatever fault there is. A client that the socket is full
-    /// for does not get it.
+    /// Sends `message` to each client, whatever fault there is. A client whose socket is full does
+    /// not get it.
     ///
     /// # Errors
     /// The server is stopped.
     pub fn send(&self, message: Message) -> Result<(), Error> {
-        self.order(Order::Send(message))
+        self.send_command(EndpointCommand::Send(message))
     }
 
-    /// Lets a second pass in the model, sends one whole cycle to each client at once, and tells
-    /// what is in it. Meant for [`Pace::Lockstep`]; a cycle under way is finished before.
+    /// Lets a second pass in the model, sends one whole cycle to each client at once, and returns
+    /// its values. Meant for [`Pace::Lockstep`]; a cycle under way is finished before.
     ///
     /// # Errors
     /// The server is stopped.
     pub fn step(&self) -> Result<Snapshot, Error> {
-        self.ask(Order::Step)
+        self.ask(EndpointCommand::Step)
     }
 
-    /// How many clients are connected, the handshake done.
+    /// Number of clients that are connected, the handshake done.
     ///
     /// # Errors
     /// The server is stopped.
     pub fn clients(&self) -> Result<usize, Error> {
-        self.ask(Order::CountClients)
+        self.ask(EndpointCommand::CountClients)
     }
 
     /// Waits until exactly `count` clients are connected, the handshake done.
@@ -223,7 +238,7 @@ impl Control {
     /// [`Error::Clients`] when that takes longer than `at_most`; the server is stopped.
     pub fn wait_for_clients(&self, count: usize, at_most: Duration) -> Result<(), Error> {
         let (reply, answer) = mpsc::channel();
-        self.order(Order::AwaitClients(count, reply))?;
+        self.send_command(EndpointCommand::AwaitClients(count, reply))?;
         answer.recv_timeout(at_most).map_err(|e| match e {
             mpsc::RecvTimeoutError::Timeout => {
                 Error::Clients { address: self.address, expected: count }
@@ -232,24 +247,24 @@ impl Control {
         })
     }
 
-    /// What happens to the clients from now on.
+    /// The clients that come and go from now on.
     ///
     /// # Errors
     /// The server is stopped.
     pub fn events(&self) -> Result<Receiver<Event>, Error> {
         let (events, receiver) = mpsc::channel();
-        self.order(Order::Events(events))?;
+        self.send_command(EndpointCommand::Events(events))?;
         Ok(receiver)
     }
 
-    fn ask<T>(&self, order: impl FnOnce(Sender<T>) -> Order) -> Result<T, Error> {
+    fn ask<T>(&self, command: impl FnOnce(Sender<T>) -> EndpointCommand) -> Result<T, Error> {
         let (reply, answer) = mpsc::channel();
-        self.order(order(reply))?;
+        self.send_command(command(reply))?;
         answer.recv().map_err(|_| self.stopped())
     }
 
-    fn order(&self, order: Order) -> Result<(), Error> {
-        self.command(Command::To { station: self.station, order })
+    fn send_command(&self, command: EndpointCommand) -> Result<(), Error> {
+        self.command(Command::To { endpoint: self.endpoint, command })
     }
 
     fn command(&self, command: Command) -> Result<(), Error> {

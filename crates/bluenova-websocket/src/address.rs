@@ -6,7 +6,7 @@ pub const DEFAULT_PORT: u16 = 9000;
 /// The path at which a battery's console is.
 pub const DEFAULT_PATH: &str = "/ws/";
 
-/// The longest name that DNS has.
+/// Longest name in DNS.
 const LONGEST_NAME: usize = 253;
 
 /// Where a battery is: `HOST[:PORT][/PATH]`, with an IPv6 address in brackets.
@@ -102,7 +102,7 @@ impl FromStr for Address {
     }
 }
 
-/// A text is not the address of a battery.
+/// Why a text is not the address of a battery.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -150,7 +150,7 @@ fn name(text: &str) -> Result<String, AddressError> {
     if text.len() > LONGEST_NAME || !labels.all(|l| !l.is_empty() && l.bytes().all(in_label)) {
         return Err(AddressError::Host(text.to_owned()));
     }
-    // No top-level domain is a number, so this is a slip of the pen that DNS need not see.
+    // No top-level domain is a number, so this is a mistyped IP address, not a name to look up.
     let last = text.rsplit('.').next().unwrap_or(text);
     let is_number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
     if is_number && text.parse::<Ipv4Addr>().is_err() {
@@ -172,7 +172,7 @@ fn ipv6(text: &str) -> Result<String, AddressError> {
     Ok(text.to_owned())
 }
 
-/// Takes nothing, or the port with its colon.
+/// Parses nothing, or the port with its colon.
 fn parse_port(text: &str) -> Result<u16, AddressError> {
     if text.is_empty() {
         return Ok(DEFAULT_PORT);

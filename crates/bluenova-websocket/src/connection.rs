@@ -33,7 +33,7 @@ pub struct Connection {
     deadlines: Deadlines,
     incoming: Incoming<Socket>,
     protocol: WebSocketContext,
-    /// What was read last; empty while reading, so that its place in the read buffer is free.
+    /// The last message; empty while reading, so that its part of the read buffer can be reused.
     message: Bytes,
     /// The end of the last frame before the last ping.
     pinged: Option<Instant>,
@@ -54,7 +54,7 @@ impl Connection {
         }
     }
 
-    /// The address that the battery was found at.
+    /// The address that was connected to.
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer
     }
@@ -79,7 +79,7 @@ impl Connection {
         if self.over {
             return Err(Error::Over);
         }
-        // Where the last message lies there is room for the next ones.
+        // The last message's part of the read buffer is free for the next ones.
         self.message = Bytes::new();
         match self.next_message() {
             Ok(Some(message)) => {
@@ -112,15 +112,15 @@ impl Connection {
         self.incoming.in_tick()
     }
 
-    /// Says good-bye, and waits for the answer; two [`TICK`]s at most for each.
+    /// Sends a Close frame, and waits for the answer; two [`TICK`]s at most for each.
     pub fn close(&mut self) {
         if self.over {
             return;
         }
         self.over = true;
         let normal = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
-        let said = self.protocol.close(&mut self.incoming, Some(normal)).is_ok();
-        if said && self.incoming.get_mut().finish().is_ok() {
+        let sent = self.protocol.close(&mut self.incoming, Some(normal)).is_ok();
+        if sent && self.incoming.get_mut().finish().is_ok() {
             self.read_to_end();
         }
     }
@@ -152,10 +152,10 @@ impl Connection {
                 Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
                     return Ok(Some(message.into_data()));
                 }
-                Ok(Message::Close(farewell)) => {
-                    // Our answer is a courtesy.
+                Ok(Message::Close(frame)) => {
+                    // The connection is over, whether or not our answer arrives.
                     let _ = self.protocol.flush(&mut self.incoming);
-                    return Err(closed(farewell));
+                    return Err(closed(frame));
                 }
                 // A pong leaves with the next turn.
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
@@ -167,7 +167,8 @@ impl Connection {
         }
     }
 
-    /// Looks after the silence, and uses it to tidy up.
+    /// Sends a ping, or gives the connection up, where the silence has lasted that long; otherwise
+    /// shrinks the read buffer.
     fn nothing_came(&mut self) -> Result<(), Error> {
         let silence = self.incoming.silence();
         let limit = self.deadlines.give_up_after;
@@ -180,21 +181,21 @@ impl Connection {
             let ping = Message::Ping(Bytes::new());
             self.protocol.write(&mut self.incoming, ping).map_err(Error::in_frames)?;
         }
-        // The read buffer grows with what it has to hold, but does not shrink again. Here it's
-        // empty, and nothing else is under way, so a new one can take its place.
+        // The read buffer grows with the messages, but does not shrink again. Here it is empty, and
+        // no message is under way, so that a new one can replace it.
         if self.incoming.between_messages() && self.incoming.take_largest() > READ_BUFFER / 2 {
             self.protocol = WebSocketContext::new(Role::Client, Some(config()));
         }
         Ok(())
     }
 
-    /// Reads what is still under way, the answer to the good-bye last. If it were left unread, the
-    /// system would reset the connection, which may overtake the good-bye.
+    /// Reads what is still under way, the answer to the Close frame last. If it were left unread,
+    /// the system would reset the connection, and the reset may overtake our Close frame.
     fn read_to_end(&mut self) {
         let started = Instant::now();
-        let mut waste = [0; 512];
+        let mut discarded = [0; 512];
         while started.elapsed() < TICK {
-            match self.incoming.get_mut().read(&mut waste) {
+            match self.incoming.get_mut().read(&mut discarded) {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
             }
@@ -212,8 +213,8 @@ fn config() -> WebSocketConfig {
         .max_frame_size(Some(MESSAGE_LIMIT))
 }
 
-fn closed(farewell: Option<CloseFrame>) -> Error {
-    match farewell {
+fn closed(frame: Option<CloseFrame>) -> Error {
+    match frame {
         Some(CloseFrame { code, reason }) => {
             Error::Closed { code: Some(code.into()), reason: quote(reason.as_bytes()) }
         }

@@ -1,5 +1,6 @@
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
+use bluenova_record::first_chars;
 use tungstenite::{
     error::{CapacityError, ProtocolError},
     http::StatusCode,
@@ -7,7 +8,7 @@ use tungstenite::{
 
 use crate::MESSAGE_LIMIT;
 
-/// Characters kept of what the other side sent for people to read.
+/// Characters kept of a text that the other side sent for people to read.
 const QUOTED: usize = 120;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -27,7 +28,7 @@ pub enum Error {
     Lookup {
         /// Name that was looked up.
         host: String,
-        /// What the name service said.
+        /// Error of the name service.
         source: io::Error,
     },
     /// The name service took too long.
@@ -39,17 +40,17 @@ pub enum Error {
         limit: Duration,
     },
     /// None of the addresses could be connected to.
-    #[error("cannot connect to {address}{}", Others(*.tried))]
+    #[error("cannot connect to {address}{}", OfSeveral(*.tried))]
     Connect {
         /// The address tried last.
         address: SocketAddr,
         /// Number of addresses tried.
         tried: usize,
-        /// What happened at the last one.
+        /// Error of the last one.
         source: io::Error,
     },
     /// None of the addresses answered in time.
-    #[error("no answer from {address}{} within {limit:?}", Others(*.tried))]
+    #[error("no answer from {address}{} within {limit:?}", OfSeveral(*.tried))]
     ConnectTimedOut {
         /// The address tried last.
         address: SocketAddr,
@@ -81,15 +82,15 @@ pub enum Error {
     /// The answer to the handshake was not one of a WebSocket server.
     #[error("no WebSocket there")]
     NotWebSocket(#[source] Source),
-    /// The battery said that it closes the connection.
-    #[error("the battery closed the connection{}", Farewell(*.code, .reason))]
+    /// The battery closed the connection with a Close frame.
+    #[error("the battery closed the connection{}", CloseReason(*.code, .reason))]
     Closed {
         /// Status code of RFC 6455, section 7.4.
         code: Option<u16>,
-        /// The battery's words, cut short, not escaped; often empty.
+        /// The battery's reason, cut short, not escaped; often empty.
         reason: String,
     },
-    /// The connection ended without a word.
+    /// The connection ended without a Close frame.
     #[error("the battery hung up")]
     HungUp,
     /// No complete frame came in time, not even in answer to a ping.
@@ -98,7 +99,7 @@ pub enum Error {
         /// The deadline.
         limit: Duration,
     },
-    /// What is sent is never read, until there is no more room for it.
+    /// The battery reads nothing, so that the send buffer is full.
     #[error("the battery does not read what it is sent")]
     NotReading,
     /// A message is longer than [`MESSAGE_LIMIT`].
@@ -120,7 +121,7 @@ impl Error {
         Self::NotWebSocket(why.into())
     }
 
-    /// What a failed handshake means.
+    /// Error of a failed handshake.
     pub(crate) fn in_handshake(error: tungstenite::Error) -> Self {
         match error {
             tungstenite::Error::Io(error) => Self::in_io(error),
@@ -133,7 +134,7 @@ impl Error {
         }
     }
 
-    /// What an error after the handshake means.
+    /// Error after the handshake.
     pub(crate) fn in_frames(error: tungstenite::Error) -> Self {
         match error {
             tungstenite::Error::Io(error) => Self::in_io(error),
@@ -155,16 +156,15 @@ impl Error {
     }
 }
 
-/// So much of the peer's text as is kept for a message.
+/// The start of the peer's text, for a message.
 pub(crate) fn quote(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    match text.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.into_owned(),
-    }
+    let start = first_chars(&text, QUOTED);
+    let ellipsis = if start.len() < text.len() { "…" } else { "" };
+    format!("{start}{ellipsis}")
 }
 
-/// Without tungstenite's own heading, which says what ours says.
+/// The cause below tungstenite's own heading, which repeats ours.
 fn inner(error: tungstenite::Error) -> Source {
     match error {
         tungstenite::Error::Protocol(error) => error.into(),
@@ -174,9 +174,9 @@ fn inner(error: tungstenite::Error) -> Source {
     }
 }
 
-struct Others(usize);
+struct OfSeveral(usize);
 
-impl fmt::Display for Others {
+impl fmt::Display for OfSeveral {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 | 1 => Ok(()),
@@ -197,9 +197,9 @@ impl fmt::Display for Status {
     }
 }
 
-struct Farewell<'a>(Option<u16>, &'a str);
+struct CloseReason<'a>(Option<u16>, &'a str);
 
-impl fmt::Display for Farewell<'_> {
+impl fmt::Display for CloseReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self(None, _) => Ok(()),
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_the_peer_are_cut_and_escaped() {
+    fn texts_of_the_peer_are_cut_and_escaped() {
         let long = "ö".repeat(500);
         for (sent, shown) in [
             (&b"going away"[..], r#": "going away""#),

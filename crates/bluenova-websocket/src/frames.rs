@@ -1,12 +1,12 @@
 //! Text frames become binary frames on the way in.
 //!
-//! A battery's line may be noisy. tungstenite, as RFC 6455 wants it, ends the connection when a
-//! text message is not UTF-8; for us a bad byte must cost one line at most. tungstenite does not
-//! look into binary messages, so the opcode of each text frame is rewritten, in place, before
+//! A battery's line may be noisy. tungstenite, as RFC 6455 requires, ends the connection when a
+//! text message is not UTF-8; here a bad byte must cost one line at most. tungstenite does not look
+//! into binary messages, so the opcode of each text frame is rewritten, in place, before
 //! tungstenite sees it; [`Connection::read`](crate::Connection::read) then makes text of all
-//! messages alike. Reading by `tungstenite::protocol::frame::FrameSocket` would do without the
-//! rewriting, but that one has a read buffer of 128 KiB, cleared for each read, and leaves
-//! fragments, pongs and all checks to us.
+//! messages alike. `tungstenite::protocol::frame::FrameSocket` would need no rewriting, but it has
+//! a read buffer of 128 KiB, cleared for each read, and leaves fragments, pongs and all checks to
+//! its caller.
 //!
 //! To find the opcodes, the headers have to be followed (RFC 6455, section 5.2):
 //!
@@ -19,18 +19,18 @@
 //! What is not allowed (reserved opcodes, masked or giant frames) is followed all the same.
 //! tungstenite makes an error of it, after which nobody reads.
 
-/// Where in the stream of frames we are.
+/// Follower of a stream of frames, byte by byte.
 #[derive(Debug, Default)]
-pub(crate) struct Frames {
-    next: Next,
+pub(crate) struct FrameTracker {
+    next: NextByte,
     /// The last data frame was not the last one of its message.
     in_message: bool,
     largest: u64,
 }
 
-/// What the next byte is.
+/// Meaning of the next byte.
 #[derive(Clone, Copy, Debug, Default)]
-enum Next {
+enum NextByte {
     #[default]
     Opcode,
     Length,
@@ -44,22 +44,22 @@ enum Next {
     },
 }
 
-impl Frames {
-    /// Follows the next bytes of the stream, changing text frames to binary ones. Tells whether a
-    /// frame ended in them.
+impl FrameTracker {
+    /// Follows the next bytes of the stream, and changes text frames to binary ones. Returns
+    /// whether a frame ended in them.
     pub(crate) fn follow(&mut self, bytes: &mut [u8]) -> bool {
         let mut ended = false;
         let mut at = 0;
         while at < bytes.len() {
             at += self.step(&mut bytes[at..]);
-            ended |= matches!(self.next, Next::Opcode);
+            ended |= matches!(self.next, NextByte::Opcode);
         }
         ended
     }
 
     /// Whether the last byte was the end of a message, or of a control frame between messages.
     pub(crate) fn between_messages(&self) -> bool {
-        !self.in_message && matches!(self.next, Next::Opcode)
+        !self.in_message && matches!(self.next, NextByte::Opcode)
     }
 
     /// The longest payload announced, in bytes, since this was last asked.
@@ -71,30 +71,30 @@ impl Frames {
     fn step(&mut self, bytes: &mut [u8]) -> usize {
         let byte = &mut bytes[0];
         self.next = match self.next {
-            Next::Opcode => {
+            NextByte::Opcode => {
                 self.opcode(byte);
-                Next::Length
+                NextByte::Length
             }
-            Next::Length => {
+            NextByte::Length => {
                 let masked = *byte & 0x80 != 0;
                 match *byte & 0x7F {
-                    126 => Next::LongLength { missing: 2, so_far: 0, masked },
-                    127 => Next::LongLength { missing: 8, so_far: 0, masked },
+                    126 => NextByte::LongLength { missing: 2, so_far: 0, masked },
+                    127 => NextByte::LongLength { missing: 8, so_far: 0, masked },
                     length => self.payload(length.into(), masked),
                 }
             }
-            Next::LongLength { missing, so_far, masked } => {
+            NextByte::LongLength { missing, so_far, masked } => {
                 let so_far = so_far << 8 | u64::from(*byte);
                 match missing {
                     1 => self.payload(so_far, masked),
-                    _ => Next::LongLength { missing: missing - 1, so_far, masked },
+                    _ => NextByte::LongLength { missing: missing - 1, so_far, masked },
                 }
             }
-            Next::Payload { left } => {
+            NextByte::Payload { left } => {
                 let here = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 self.next = match left - here as u64 {
-                    0 => Next::Opcode,
-                    left => Next::Payload { left },
+                    0 => NextByte::Opcode,
+                    left => NextByte::Payload { left },
                 };
                 return here;
             }
@@ -116,11 +116,11 @@ impl Frames {
         }
     }
 
-    fn payload(&mut self, length: u64, masked: bool) -> Next {
+    fn payload(&mut self, length: u64, masked: bool) -> NextByte {
         self.largest = self.largest.max(length);
         match length.saturating_add(if masked { 4 } else { 0 }) {
-            0 => Next::Opcode,
-            left => Next::Payload { left },
+            0 => NextByte::Opcode,
+            left => NextByte::Payload { left },
         }
     }
 }
@@ -177,7 +177,7 @@ mod tests {
             let payload = vec![0x81; length];
             for (given, expected) in [(0x81, 0x82), (0x01, 0x02), (0xF1, 0xF2), (0x82, 0x82)] {
                 let mut bytes = [frame(given, &payload), frame(0x81, b"")].concat();
-                assert!(Frames::default().follow(&mut bytes));
+                assert!(FrameTracker::default().follow(&mut bytes));
                 assert_eq!(bytes, [frame(expected, &payload), frame(0x82, b"")].concat());
             }
         }
@@ -189,7 +189,7 @@ mod tests {
         for first in 0..=text.len() {
             for second in first..=text.len() {
                 let mut bytes = text.clone();
-                let mut frames = Frames::default();
+                let mut frames = FrameTracker::default();
                 let (rest, last) = bytes.split_at_mut(second);
                 let (one, two) = rest.split_at_mut(first);
                 for piece in [one, two, last] {
@@ -205,7 +205,7 @@ mod tests {
     fn ends_of_frames_and_messages_are_seen() {
         let mut bytes = [frame(0x01, b"ab"), frame(0x89, b""), frame(0x80, b"c")].concat();
         let seen: Vec<_> = {
-            let mut frames = Frames::default();
+            let mut frames = FrameTracker::default();
             let each = bytes.chunks_mut(1);
             each.map(|byte| (frames.follow(byte), frames.between_messages())).collect()
         };
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_longest_length_does_not_overflow() {
         let mut bytes = [0x81, 0xFF, 255, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4, 0x81];
-        let mut frames = Frames::default();
+        let mut frames = FrameTracker::default();
         assert!(!frames.follow(&mut bytes));
         assert_eq!(bytes[14], 0x81, "that is payload");
         assert_eq!(frames.take_largest(), u64::MAX);

@@ -18,8 +18,8 @@ use crate::{Address, Error, error::quote, socket::Socket};
 /// came together with the answer.
 ///
 /// tungstenite's `client` would keep those bytes to itself, unseen by
-/// [`Frames`](crate::frames::Frames); that's why its handshake is driven here step by step. Each
-/// round reads or writes once, so takes a tick at most.
+/// [`FrameTracker`](crate::frames::FrameTracker); that is why its handshake is driven here step by
+/// step. Each round reads or writes once, so takes a tick at most.
 pub(crate) fn shake_hands(
     socket: &mut Socket,
     address: &Address,
@@ -45,7 +45,7 @@ pub(crate) fn shake_hands(
     }
 }
 
-/// What a browser on the battery's own page would send, as far as it's known to matter.
+/// The request that a browser on the battery's own page would send, as far as is known to matter.
 fn request(address: &Address, key: &str) -> String {
     let path = address.path();
     let authority = address.authority();

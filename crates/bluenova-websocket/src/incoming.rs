@@ -3,16 +3,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{TICK, frames::Frames};
+use crate::{TICK, frames::FrameTracker};
 
-/// A stream past the handshake: follows the frames that come in, remembers when one last ended,
-/// and makes sure that a peer that drips single bytes keeps nobody busy longer than a tick.
+/// Stream past the handshake. It follows the frames that come in, stores when the last one ended,
+/// and fails after a tick, also where a peer drips single bytes.
 ///
 /// tungstenite reads until it has a message or an error, so the stream has to be the one to stop.
 #[derive(Debug)]
 pub(crate) struct Incoming<S> {
     stream: S,
-    frames: Frames,
+    frames: FrameTracker,
     last_frame: Instant,
     /// `None` until the first read in a tick, so that messages read at once need no clock.
     tick_ends: Option<Instant>,
@@ -23,7 +23,7 @@ pub(crate) struct Incoming<S> {
 impl<S> Incoming<S> {
     /// `early` is what came together with the end of the handshake.
     pub(crate) fn new(stream: S, early: &mut [u8]) -> Self {
-        let mut frames = Frames::default();
+        let mut frames = FrameTracker::default();
         frames.follow(early);
         Self { stream, frames, last_frame: Instant::now(), tick_ends: None, largest: 0 }
     }
@@ -38,7 +38,7 @@ impl<S> Incoming<S> {
         self.last_frame
     }
 
-    /// How long no frame has ended.
+    /// Time since a frame last ended.
     pub(crate) fn silence(&self) -> Duration {
         self.last_frame.elapsed()
     }

@@ -1,7 +1,7 @@
 //! A blocking WebSocket connection to a BlueNova battery, with a deadline on everything.
 //!
 //! An [`Address`] says where a battery is; a [`Connection`] to it yields the text of its console,
-//! message by message. What the text means, and when to dial again, is the caller's business. A
+//! message by message. Parsing the text and dialling again are left to the caller. A
 //! [`Dial`] makes the connection on a thread of its own, for callers with something else to do
 //! meanwhile.
 //!
@@ -13,7 +13,7 @@
 //! loop {
 //!     match connection.read()? {
 //!         Some(text) => println!("{}", text.trim_end().escape_debug()),
-//!         None => { /* A tick went by: look at the clock, and at the stop flag. */ }
+//!         None => { /* A tick has passed: look at the clock, and at the stop flag. */ }
 //!     }
 //! }
 //! # #[allow(unreachable_code)]
@@ -43,9 +43,7 @@ pub const TICK: Duration = Duration::from_millis(200);
 /// The longest message taken, in bytes. A console line has less than a hundred.
 pub const MESSAGE_LIMIT: usize = 64 * 1024;
 
-/// How long a battery may take for what.
-///
-/// They are kept to the tick: a deadline may be noticed up to two [`TICK`]s late.
+/// Deadlines of a connection, each kept to the tick: up to two [`TICK`]s late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
     /// For looking up the name and connecting to one of all its addresses.

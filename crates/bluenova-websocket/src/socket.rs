@@ -5,10 +5,10 @@ use std::{
 
 use crate::TICK;
 
-/// A TCP stream on which no call takes longer than a tick.
+/// TCP stream on which no call takes longer than a tick.
 ///
-/// It tells tungstenite in tungstenite's terms what happened: `WouldBlock` is "nothing came", and
-/// any other error is the end.
+/// Its errors are those that tungstenite expects: `WouldBlock` is "nothing came", and any other is
+/// the end.
 #[derive(Debug)]
 pub(crate) struct Socket(TcpStream);
 
@@ -20,7 +20,7 @@ impl Socket {
         Ok(Self(stream))
     }
 
-    /// Tells the other side that nothing more will be written.
+    /// Ends the writing side of the connection.
     pub(crate) fn finish(&self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
     }
@@ -29,7 +29,7 @@ impl Socket {
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.0.read(buffer) {
-            // A signal ends the tick early. That is as well: the caller looks at its stop flag.
+            // A signal ends the tick early, so that the caller sees its stop flag.
             Err(e) if timed_out(&e) || e.kind() == io::ErrorKind::Interrupted => {
                 Err(io::ErrorKind::WouldBlock.into())
             }

@@ -18,10 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tungstenite::{Message, WebSocket, client};
 
-use crate::wait_until;
-
-/// How long the browser may take for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{TIME_LIMIT, wait_until};
 
 /// Names under which Chromium is known, Debian's first.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -45,8 +42,8 @@ const FLAGS: [&str; 14] = [
     "--remote-debugging-port=0",
 ];
 
-/// Runs its arguments, and ends them and itself when nobody holds the other end of its input any
-/// more: a test that is killed drops nothing. The first argument is the folder that goes then, too.
+/// Runs its arguments, and ends them and itself at the end of its input: a test that is killed
+/// drops nothing. The first argument is the directory that goes then, too.
 const GUARD: &str = r#"
     profile=$1; shift
     exec 3<&0
@@ -62,9 +59,9 @@ const GUARD: &str = r#"
     wait "$browser"
 "#;
 
-/// A headless Chromium with one page, told what to do by the DevTools protocol.
+/// A headless Chromium with one page, driven by the DevTools protocol.
 ///
-/// Every call ends within half a minute. The browser and its children end when the value is dropped.
+/// Every call ends within a minute. The browser and its children end when the value is dropped.
 pub struct Browser {
     socket: WebSocket<TcpStream>,
     /// The page, as the protocol names it; none until there is one.
@@ -86,7 +83,7 @@ impl Browser {
         let address = url.strip_prefix("ws://").and_then(|url| url.split('/').next());
         let stream = TcpStream::connect(address.expect("the address is a WebSocket's"))
             .unwrap_or_else(|e| panic!("can't connect to Chromium at {url}: {e}"));
-        stream.set_read_timeout(Some(PATIENCE)).expect("there is a time-out");
+        stream.set_read_timeout(Some(TIME_LIMIT)).expect("there is a time-out");
         let (socket, _) =
             client(&url, stream).unwrap_or_else(|e| panic!("no DevTools at {url}: {e}"));
         let mut browser = Self {
@@ -117,7 +114,7 @@ impl Browser {
         self.is_loaded = false;
         let answer = self.call("Page.navigate", json!({ "url": url }));
         assert!(answer["errorText"].is_null(), "{url}: {}", answer["errorText"]);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         while !self.is_loaded {
             let message = self.receive(deadline).unwrap_or_else(|| panic!("{url} never loads"));
             self.take_in(&message);
@@ -146,7 +143,7 @@ impl Browser {
     /// Waits until an expression is true, as JavaScript sees it, and gives its value.
     ///
     /// # Panics
-    /// Names `what`, and tells what the page shows, when that isn't so within `at_most`.
+    /// Names `what`, and gives the text of the page, when that isn't so within `at_most`.
     pub fn wait_for(&mut self, what: &str, at_most: Duration, expression: &str) -> Value {
         let deadline = Instant::now() + at_most;
         // A page that is just being replaced has neither body nor variables.
@@ -177,7 +174,7 @@ impl Browser {
 
     /// Clicks into the middle of the element that `selector` selects.
     pub fn click(&mut self, selector: &str) {
-        let [x, y] = self.place(selector, 0.5);
+        let [x, y] = self.point_in(selector, 0.5);
         for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
             self.mouse(kind, x, y);
         }
@@ -185,7 +182,7 @@ impl Browser {
 
     /// Touches an element, at a `share` of its width from the left, and lifts the finger.
     pub fn tap(&mut self, selector: &str, share: f64) {
-        let [x, y] = self.place(selector, share);
+        let [x, y] = self.point_in(selector, share);
         let down = json!({ "type": "touchStart", "touchPoints": [{ "x": x, "y": y }] });
         self.call("Input.dispatchTouchEvent", down);
         self.call("Input.dispatchTouchEvent", json!({ "type": "touchEnd", "touchPoints": [] }));
@@ -193,7 +190,7 @@ impl Browser {
 
     /// Moves the mouse over an element, to a `share` of its width from the left.
     pub fn hover(&mut self, selector: &str, share: f64) {
-        let [x, y] = self.place(selector, share);
+        let [x, y] = self.point_in(selector, share);
         self.mouse("mouseMoved", x, y);
     }
 
@@ -207,7 +204,7 @@ impl Browser {
             "Home" => 36,
             "ArrowLeft" => 37,
             "ArrowRight" => 39,
-            _ => panic!("no code is known for the key {key}"),
+            _ => panic!("there is no code for the key {key}"),
         };
         for kind in ["rawKeyDown", "keyUp"] {
             let event = json!({ "type": kind, "key": key, "windowsVirtualKeyCode": code });
@@ -251,13 +248,13 @@ impl Browser {
         self.requests.clone()
     }
 
-    /// The folder with all its files; it goes with the browser.
+    /// The directory with all its files; it goes with the browser.
     pub fn profile(&self) -> &Path {
         self.process.profile.path()
     }
 
-    fn place(&mut self, selector: &str, share: f64) -> [f64; 2] {
-        let place = self.evaluate(&format!(
+    fn point_in(&mut self, selector: &str, share: f64) -> [f64; 2] {
+        let point = self.evaluate(&format!(
             "(() => {{
                 const element = document.querySelector({selector:?});
                 element.scrollIntoView({{ block: 'center' }});
@@ -265,7 +262,7 @@ impl Browser {
                 return [box.x + {share} * box.width, box.y + box.height / 2];
             }})()"
         ));
-        [0, 1].map(|i| place[i].as_f64().expect("a place is two numbers"))
+        [0, 1].map(|i| point[i].as_f64().expect("a point is two numbers"))
     }
 
     fn mouse(&mut self, kind: &str, x: f64, y: f64) {
@@ -286,11 +283,11 @@ impl Browser {
     /// Calls a method of the protocol, and gives its result.
     fn call(&mut self, method: &str, params: Value) -> Value {
         let id = self.send(method, params);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         loop {
-            let mut message = self
-                .receive(deadline)
-                .unwrap_or_else(|| panic!("Chromium doesn't answer {method} within {PATIENCE:?}"));
+            let mut message = self.receive(deadline).unwrap_or_else(|| {
+                panic!("Chromium doesn't answer {method} within {TIME_LIMIT:?}")
+            });
             if message["id"] == id {
                 assert!(message["error"].is_null(), "{method}: {}", message["error"]);
                 return message["result"].take();
@@ -307,7 +304,7 @@ impl Browser {
         }
         self.socket
             .send(Message::text(message.to_string()))
-            .unwrap_or_else(|e| panic!("can't tell Chromium {method}: {e}"));
+            .unwrap_or_else(|e| panic!("can't send {method} to Chromium: {e}"));
         self.last_id
     }
 
@@ -331,7 +328,7 @@ impl Browser {
         }
     }
 
-    /// Keeps what an event tells.
+    /// Keeps the content of an event.
     fn take_in(&mut self, event: &Value) {
         let params = &event["params"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -394,7 +391,7 @@ impl Process {
         let path = |name: &str| self.profile.path().join(name);
         let (ready, log) = (path("DevToolsActivePort"), path("log"));
         let mut url = None;
-        wait_until("Chromium is ready", PATIENCE, || {
+        wait_until("Chromium is ready", TIME_LIMIT, || {
             if let Ok(Some(status)) = self.child.try_wait() {
                 let log = fs::read_to_string(&log).unwrap_or_default();
                 panic!("Chromium ended, {status}:\n{log}");
@@ -426,11 +423,11 @@ impl Drop for Process {
 }
 
 fn program() -> PathBuf {
-    let folders: Vec<PathBuf> =
+    let directories: Vec<PathBuf> =
         env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
     NAMES
         .iter()
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .flat_map(|name| directories.iter().map(move |directory| directory.join(name)))
         .find(|path| path.is_file())
         .expect(
             "this test needs Chromium, and found none; `./test` installs it, or \

@@ -2,7 +2,6 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write,
     net::TcpListener,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -17,15 +16,13 @@ use nix::{
 use postgres::{Client, Config, NoTls};
 
 use crate::{
+    Cleanup, TIME_LIMIT,
     programs::{Programs, run},
     wait_until,
 };
 
 /// The superuser of every [`Cluster`].
 pub const SUPERUSER: &str = "postgres";
-
-/// Longer than PostgreSQL takes for anything that is asked of it here, on a busy machine even.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How to stop a server.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +35,10 @@ pub enum Mode {
 
 /// A PostgreSQL cluster of a test's own, gone when the value is dropped or the process dies.
 ///
-/// It listens on a Unix socket in a folder of its own, trusts everybody, speaks UTF-8 and, unless
-/// told otherwise, UTC. Roles and databases are the test's to create.
+/// It listens on a Unix socket in a directory of its own and trusts everybody. Its encoding is
+/// UTF-8, its time zone UTC unless set otherwise. Roles and databases are the test's to create.
 pub struct Cluster {
-    folder: Folder,
+    directory: Directory,
     programs: Programs,
     port: u16,
     postmaster: Option<Child>,
@@ -65,12 +62,12 @@ impl Cluster {
     pub fn start_with(settings: &[(&str, &str)]) -> Self {
         let programs = Programs::find();
         let template = TEMPLATE.get_or_init(|| make_template(&programs));
-        let folder = Folder::new(&programs);
+        let directory = Directory::new(&programs);
         let mut copy = programs.as_user(Command::new("cp"));
-        copy.arg("-Rp").arg(template.data()).arg(folder.data());
+        copy.arg("-Rp").arg(template.data()).arg(directory.data());
         run(copy);
 
-        let mut cluster = Self { folder, programs, port: 5432, postmaster: None };
+        let mut cluster = Self { directory, programs, port: 5432, postmaster: None };
         let over_tcp = settings.iter().any(|&(name, _)| name == "listen_addresses");
         // A free port may be taken by the time that the server asks for it.
         for attempt in 1.. {
@@ -86,14 +83,14 @@ impl Cluster {
         cluster
     }
 
-    /// Folder of the Unix socket: `PGHOST`, or `host=` in a conninfo string.
+    /// Directory of the Unix socket: `PGHOST`, or `host=` in a conninfo string.
     pub fn socket_dir(&self) -> &Path {
-        &self.folder.path
+        &self.directory.path
     }
 
-    /// The data folder, where `postgresql.conf` and `pg_hba.conf` lie.
+    /// The data directory, where `postgresql.conf` and `pg_hba.conf` lie.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.data()
+        self.directory.data()
     }
 
     /// The port, which is part of the Unix socket's name too.
@@ -108,14 +105,14 @@ impl Cluster {
 
     /// URL of a database, over the Unix socket, as the superuser.
     pub fn url(&self, database: &str) -> String {
-        let folder = self.socket_dir().display();
-        format!("postgresql:///{database}?host={folder}&port={}&user={SUPERUSER}", self.port)
+        let directory = self.socket_dir().display();
+        format!("postgresql:///{database}?host={directory}&port={}&user={SUPERUSER}", self.port)
     }
 
     /// Conninfo string of a database, over the Unix socket, as the superuser.
     pub fn conninfo(&self, database: &str) -> String {
-        let folder = self.socket_dir().display();
-        format!("host={folder} port={} user={SUPERUSER} dbname={database}", self.port)
+        let directory = self.socket_dir().display();
+        format!("host={directory} port={} user={SUPERUSER} dbname={database}", self.port)
     }
 
     /// A connection as the superuser.
@@ -167,7 +164,7 @@ impl Cluster {
             Mode::Immediate => Signal::SIGQUIT,
         };
         signal_to(&postmaster, signal);
-        wait_until("PostgreSQL has stopped", PATIENCE, || {
+        wait_until("PostgreSQL has stopped", TIME_LIMIT, || {
             postmaster.try_wait().expect("the postmaster is our child").is_some()
         });
     }
@@ -178,7 +175,7 @@ impl Cluster {
     /// When it doesn't start.
     pub fn start_again(&mut self) {
         self.stop(Mode::Immediate);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIME_LIMIT;
         // After a kill -9 orphans hold the shared memory for a moment, and the port may be taken.
         while let Err(log) = self.launch() {
             assert!(Instant::now() < deadline, "PostgreSQL does not start again:\n{log}");
@@ -187,7 +184,7 @@ impl Cluster {
 
     /// What the server has written to its log.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.log()).unwrap_or_default()
+        fs::read_to_string(self.directory.log()).unwrap_or_default()
     }
 
     fn configure(&self, settings: &[(&str, &str)]) {
@@ -208,19 +205,19 @@ impl Cluster {
             .expect("initdb has written a postgresql.conf");
         for (name, value) in ours.iter().chain(settings) {
             let value = value.replace('\'', "''");
-            writeln!(file, "{name} = '{value}'").expect("the temporary folder is writable");
+            writeln!(file, "{name} = '{value}'").expect("the temporary directory is writable");
         }
     }
 
-    /// Starts the server and waits until it serves; otherwise tells what it said.
+    /// Starts the server and waits until it serves; otherwise returns its log.
     fn launch(&mut self) -> Result<(), String> {
-        let log = File::create(self.folder.log()).expect("the temporary folder is writable");
+        let log = File::create(self.directory.log()).expect("the temporary directory is writable");
         let mut command = self.programs.command("postgres");
         command.arg("-D").arg(self.data_dir()).stdout(Stdio::null()).stderr(log);
         let mut postmaster =
             command.spawn().unwrap_or_else(|e| panic!("can't run {command:?}: {e}"));
         let mut died = false;
-        wait_until("PostgreSQL answers", PATIENCE, || {
+        wait_until("PostgreSQL answers", TIME_LIMIT, || {
             died = postmaster.try_wait().expect("the postmaster is our child").is_some();
             died || self.connect(SUPERUSER, "postgres").is_ok()
         });
@@ -251,8 +248,8 @@ impl Drop for Cluster {
         // A test may have stopped it by SIGSTOP.
         signal_to(&postmaster, Signal::SIGCONT);
         signal_to(&postmaster, Signal::SIGQUIT);
-        // A panic in drop would abort the tests and hide the reason, so `wait_until` isn't for here.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        // Not `wait_until`: a panic in drop would abort the tests and hide the reason.
+        let deadline = Instant::now() + TIME_LIMIT;
         while Instant::now() < deadline && matches!(postmaster.try_wait(), Ok(None)) {
             thread::sleep(Duration::from_millis(5));
         }
@@ -262,33 +259,34 @@ impl Drop for Cluster {
 }
 
 /// What `initdb` made, which takes it a second or more; copying takes far less.
-static TEMPLATE: OnceLock<Folder> = OnceLock::new();
+static TEMPLATE: OnceLock<Directory> = OnceLock::new();
 
-fn make_template(programs: &Programs) -> Folder {
-    let folder = Folder::new(programs);
+fn make_template(programs: &Programs) -> Directory {
+    let directory = Directory::new(programs);
     let mut initdb = programs.command("initdb");
-    initdb.arg("--pgdata").arg(folder.data());
+    initdb.arg("--pgdata").arg(directory.data());
     initdb.args(["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C"]);
     initdb.arg("--no-sync");
     run(initdb);
-    folder
+    directory
 }
 
-/// A temporary folder, and a small process that outlives ours to clear it away.
-struct Folder {
+/// A temporary directory that goes with its server, whether the value is dropped or the process
+/// killed.
+struct Directory {
     path: PathBuf,
-    watchdog: Child,
+    _cleanup: Cleanup,
 }
 
-impl Folder {
+impl Directory {
     fn new(programs: &Programs) -> Self {
-        // Not `TMPDIR`: the path of a Unix socket is limited to some hundred bytes, and PostgreSQL's
-        // user may not be allowed in there.
-        let folder = tempfile::Builder::new().prefix("bluenova-pg").tempdir_in("/tmp");
-        let path = folder.expect("/tmp is writable").keep();
+        // Not `TMPDIR`: the path of a Unix socket is limited to some hundred bytes, and the user
+        // that PostgreSQL runs as may not be allowed in there.
+        let directory = tempfile::Builder::new().prefix("bluenova-pg").tempdir_in("/tmp");
+        let path = directory.expect("/tmp is writable").keep();
         programs.give(&path);
-        let watchdog = watch_over(&path);
-        Self { path, watchdog }
+        let cleanup = Cleanup::new(STOP_AND_REMOVE, &[&path]);
+        Self { path, _cleanup: cleanup }
     }
 
     fn data(&self) -> PathBuf {
@@ -300,36 +298,24 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(self.watchdog.stdin.take());
-        let _ = self.watchdog.wait();
-    }
-}
-
-/// Waits for the end of its input, which comes when we close it or however we die, then stops a
-/// server that still runs and removes the folder.
-fn watch_over(path: &Path) -> Child {
-    let script = r#"
-        trap "" HUP INT TERM
-        read -r _
-        if pid=$(head -n 1 "$1/data/postmaster.pid"); then
-            kill -CONT "$pid"
-            kill -QUIT "$pid"
-            tries=0
-            while kill -0 "$pid" && [ "$tries" -lt 100 ]; do
-                sleep 0.1
-                tries=$((tries + 1))
-            done
-            kill -KILL "$pid"
-        fi
-        rm -rf "$1"
-    "#;
-    let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).arg(path).current_dir("/");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.process_group(0).spawn().expect("every Unix has a shell")
-}
+/// Stops a server that still runs in the directory `$1`, by force after a minute, and removes the
+/// directory. A test may have a mount point in there, which it cleans up itself; hence the tries.
+const STOP_AND_REMOVE: &str = r#"
+    if pid=$(head -n 1 "$1/data/postmaster.pid"); then
+        kill -CONT "$pid"
+        kill -QUIT "$pid"
+        tries=0
+        while kill -0 "$pid" && [ "$tries" -lt 600 ]; do
+            sleep 0.1
+            tries=$((tries + 1))
+        done
+        kill -KILL "$pid"
+    fi
+    for try in 1 2 3 4 5; do
+        rm -rf "$1" && exit
+        sleep 1
+    done
+"#;
 
 fn signal_to(process: &Child, signal: Signal) {
     let pid = i32::try_from(process.id()).expect("process numbers are positive");

@@ -1,6 +1,6 @@
-//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`Proxy`] on which things
-//! go wrong, processes that stand still ([`Frozen`]), a [`Browser`], [`get`] for HTTP,
-//! and [`wait_until`].
+//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`Proxy`] that fails on
+//! demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for HTTP, [`wait_until`] with its
+//! [`TIME_LIMIT`], and [`Cleanup`] after tests that are killed.
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -19,6 +19,7 @@
 )]
 
 mod browser;
+mod cleanup;
 mod cluster;
 mod frozen;
 mod http;
@@ -32,10 +33,15 @@ use std::{
 };
 
 pub use browser::Browser;
+pub use cleanup::Cleanup;
 pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use frozen::Frozen;
 pub use http::{Answer, get};
 pub use proxy::{Point, Proxy};
+
+/// Time within which a test expects anything to happen. It is long, so that it passes only where
+/// something never happens, however busy the machine is.
+pub const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Returns as soon as `condition` holds; asks every few milliseconds.
 ///

@@ -11,15 +11,16 @@ use nix::unistd::{Uid, User};
 
 /// PostgreSQL's programs refuse to run as root; then they run as this user.
 pub(crate) struct Programs {
-    folder: PathBuf,
+    directory: PathBuf,
     user: Option<User>,
 }
 
 impl Programs {
     pub(crate) fn find() -> Self {
-        let folder = candidates().into_iter().find(|folder| folder.join("initdb").is_file());
+        let directory =
+            candidates().into_iter().find(|directory| directory.join("initdb").is_file());
         Self {
-            folder: folder.expect(
+            directory: directory.expect(
                 "this test needs PostgreSQL's server programs (initdb, postgres), and found none; \
                  `./test` installs them, or `apt-get install postgresql` does",
             ),
@@ -30,7 +31,7 @@ impl Programs {
     /// One of the programs, in a process group of its own, so that a Ctrl-C at the terminal is
     /// for the tests only.
     pub(crate) fn command(&self, name: &str) -> Command {
-        self.as_user(Command::new(self.folder.join(name)))
+        self.as_user(Command::new(self.directory.join(name)))
     }
 
     /// Makes `command` run as the user that PostgreSQL runs as.
@@ -67,19 +68,19 @@ pub(crate) fn run(mut command: Command) {
 
 /// Where distributions put the programs, the likeliest first.
 fn candidates() -> Vec<PathBuf> {
-    let mut folders = vec![];
+    let mut directories = vec![];
     if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
-        folders.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+        directories.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     }
-    // Debian keeps one folder per major version, and only clients in PATH.
+    // Debian keeps one directory per major version, and only clients in PATH.
     let mut debian: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
     debian.sort_by_key(|path| path.file_name().and_then(|n| n.to_str()?.parse::<u32>().ok()));
-    folders.extend(debian.iter().rev().map(|path| path.join("bin")));
-    folders.push(PathBuf::from("/usr/local/bin"));
-    folders.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
-    folders
+    directories.extend(debian.iter().rev().map(|path| path.join("bin")));
+    directories.push(PathBuf::from("/usr/local/bin"));
+    directories.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    directories
 }
 
 fn unprivileged_user() -> User {

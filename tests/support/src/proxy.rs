@@ -14,16 +14,16 @@ use std::{
 
 use crate::{Cluster, SUPERUSER};
 
-/// A line to a [`Cluster`] over TCP on which things go wrong on demand.
+/// A TCP proxy before a [`Cluster`] that fails on demand.
 ///
-/// It understands as much of PostgreSQL's protocol as it takes to go wrong at a given [`Point`].
+/// It understands as much of PostgreSQL's protocol as it takes to fail at a given [`Point`].
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
 
-/// Where things go wrong.
+/// The point of a session at which a [`Proxy`] fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// Before a connection goes on to the server. To the client it stands already.
@@ -34,7 +34,7 @@ pub enum Point {
     Rows,
     /// Before a lone `COMMIT` is forwarded.
     Commit,
-    /// After the server has answered a lone `COMMIT`, before the client is told so.
+    /// After the server has answered a lone `COMMIT`, before the client gets the answer.
     Answer,
     /// Anywhere, at any byte.
     Anywhere,
@@ -73,7 +73,7 @@ impl Proxy {
         format!("postgresql://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Lets nothing pass `point` any more: connections stay open, and nobody is told anything.
+    /// Lets nothing pass `point` any more; connections stay open.
     pub fn freeze(&self, point: Point) {
         self.shared.change(|state| state.fault = Some(Fault::Freeze(point)));
     }
@@ -195,7 +195,7 @@ fn accept(listener: &TcpListener, server: &PathBuf, shared: &Arc<Shared>) {
         if shared.lock().is_over {
             return;
         }
-        // Where the server is away, the client is told by the end of its connection.
+        // Where the server is away, the client sees the end of its connection.
         if let Ok(client) = client
             && shared.pass(Some(Point::Accept)).is_ok()
             && let Ok(server) = UnixStream::connect(server)

@@ -11,10 +11,9 @@ use std::{
     io::{BufRead, BufReader, Lines},
     net::{TcpListener, TcpStream},
     process::{Child, ChildStdout, Command, Output, Stdio},
-    time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+use bluenova_test_support::TIME_LIMIT;
 
 /// A running program that ends with the test.
 struct Sim {
@@ -26,8 +25,8 @@ struct Sim {
 impl Sim {
     fn start(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_bluenova-sim"))
-            // Every run ends by itself, whatever a test waits for.
-            .args(["--listen", "127.0.0.1:0", "--seconds", "20"])
+            // Every run ends by itself, also where the test is killed.
+            .args(["--listen", "127.0.0.1:0", "--seconds", "180"])
             .args(args)
             .stdout(Stdio::piped())
             .spawn()
@@ -42,11 +41,11 @@ impl Sim {
     fn connect(&self) -> tungstenite::WebSocket<TcpStream> {
         let address = self.url.trim_start_matches("ws://").trim_end_matches("/ws/");
         let tcp = TcpStream::connect(address).unwrap();
-        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.set_read_timeout(Some(TIME_LIMIT)).unwrap();
         tungstenite::client(&self.url, tcp).unwrap().0
     }
 
-    fn says(&mut self) -> String {
+    fn next_line(&mut self) -> String {
         self.out.next().unwrap().unwrap()
     }
 }
@@ -64,11 +63,11 @@ fn run(args: &[&str]) -> Output {
 }
 
 #[test]
-fn serves_a_client_and_tells_of_it() {
+fn serves_a_client_and_prints_that_it_comes_and_goes() {
     let mut sim = Sim::start(&["--seed", "7", "--speed", "20"]);
     let mut client = sim.connect();
     let peer = client.get_ref().local_addr().unwrap();
-    assert_eq!(sim.says(), format!("client {peer} came"));
+    assert_eq!(sim.next_line(), format!("client {peer} came"));
     let seen = |prefix: &str, client: &mut tungstenite::WebSocket<TcpStream>| {
         while !client.read().unwrap().to_text().unwrap().starts_with(prefix) {}
     };
@@ -76,15 +75,15 @@ fn serves_a_client_and_tells_of_it() {
     seen("Vpack: ", &mut client);
     client.close(None).unwrap();
     while client.read().is_ok() {}
-    let gone = sim.says();
+    let gone = sim.next_line();
     assert!(gone.starts_with(&format!("client {peer} left after ")), "{gone}");
 }
 
 #[test]
 fn faults_happen_in_their_order() {
     let mut sim = Sim::start(&["--fault", "drop@0.2", "--fault", "silence"]);
-    assert_eq!(sim.says(), "fault: silence");
-    assert_eq!(sim.says(), "fault: drop");
+    assert_eq!(sim.next_line(), "fault: silence");
+    assert_eq!(sim.next_line(), "fault: drop");
 }
 
 #[test]
@@ -92,7 +91,7 @@ fn ends_by_itself() {
     let start = std::time::Instant::now();
     let output = run(&["--listen", "127.0.0.1:0", "--seconds", "1"]);
     assert!(output.status.success());
-    assert!((1000..5000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!(start.elapsed().as_millis() >= 1000, "{:?}", start.elapsed());
 }
 
 #[test]

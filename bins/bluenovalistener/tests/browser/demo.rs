@@ -4,7 +4,7 @@ use bluenova_test_support::Browser;
 
 use crate::{
     open, overhang,
-    support::{Home, PATIENCE},
+    support::{Home, TIME_LIMIT},
     wait_for_fresh, wait_for_plots,
 };
 
@@ -17,7 +17,7 @@ fn both_batteries_of_the_demonstration_update_by_themselves() {
     let (mut browser, url) = open(&mut demo, "See them at ");
     wait_for_fresh(&mut browser, 2);
     assert_eq!(names(&mut browser), ["north", "south"]);
-    browser.wait_for("all is well", PATIENCE, "problems.innerText === 'All is well.'");
+    browser.wait_for("all is well", TIME_LIMIT, "problems.innerText === 'All is well.'");
     for (value, unit) in [
         ("soc", "\u{a0}%"),
         ("power", "W"),
@@ -51,7 +51,7 @@ fn names(browser: &mut Browser) -> Vec<String> {
     serde_json::from_value(names).unwrap()
 }
 
-/// Values change without the page being loaded anew, and nothing jumps.
+/// Values change without a reload of the page, and nothing jumps.
 fn updates(browser: &mut Browser) {
     browser.evaluate(
         "document.wasHere = true;
@@ -62,7 +62,7 @@ fn updates(browser: &mut Browser) {
     );
     let more = "document.wasHere && rows().every((n, i) => n >= before.rows[i] + 2)
         && batteries.innerText !== before.cells";
-    browser.wait_for("both have had two more rows", PATIENCE, more);
+    browser.wait_for("both have had two more rows", TIME_LIMIT, more);
     let heights = browser.evaluate("[heights(), before.heights]");
     assert_eq!(heights[0], heights[1]);
 }
@@ -73,7 +73,7 @@ fn changes_range(browser: &mut Browser) {
         browser.evaluate("before = document.querySelector('figure svg').outerHTML; 0");
         browser.click(&format!("button[value='{range}']"));
         let changed = "document.querySelector('figure svg').outerHTML !== before";
-        browser.wait_for("the plots have changed", PATIENCE, changed);
+        browser.wait_for("the plots have changed", TIME_LIMIT, changed);
         wait_for_plots(browser, range);
         assert_eq!(browser.evaluate("location.hash"), format!("#{range}"));
         let asked = format!("plots?range={range}&");
@@ -87,7 +87,7 @@ fn reads_plots(browser: &mut Browser) {
         let figure = format!("figure:nth-of-type({plot})");
         browser.hover(&format!("{figure} .plot"), 0.8);
         let reading = format!("document.querySelector('{figure} .reading').innerText");
-        browser.wait_for("values are shown", PATIENCE, &reading);
+        browser.wait_for("values are shown", TIME_LIMIT, &reading);
         let reading = browser.text(&format!("{figure} .reading"));
         assert!(reading.contains(expected), "{expected} in {reading}");
         assert!(reading.contains(|c: char| c.is_ascii_digit()), "{reading}");
@@ -103,7 +103,7 @@ fn reads_plots(browser: &mut Browser) {
     }
     browser.hover("h1", 0.5);
     let hidden = "[...document.querySelectorAll('.reading')].every(reading => reading.hidden)";
-    browser.wait_for("values are gone", PATIENCE, hidden);
+    browser.wait_for("values are gone", TIME_LIMIT, hidden);
 
     browser.evaluate("document.querySelector('select').focus(); 0");
     browser.press("Tab");
@@ -111,10 +111,10 @@ fn reads_plots(browser: &mut Browser) {
     let last = browser.text(".reading time");
     browser.press("Home");
     let first = browser.text(".reading time");
-    // There may be one stretch of time so far, and midnight in it.
+    // There may be one bucket so far, and midnight in it.
     assert!(first <= last || last.starts_with("00:"), "{first} to {last}");
     browser.press("Escape");
-    browser.wait_for("values are gone", PATIENCE, hidden);
+    browser.wait_for("values are gone", TIME_LIMIT, hidden);
 }
 
 fn changes_battery(browser: &mut Browser) {
@@ -126,8 +126,8 @@ fn changes_battery(browser: &mut Browser) {
          document.querySelector('select').dispatchEvent(new Event('change'));",
     );
     let hash = format!("location.hash === '#1h/{south}'");
-    browser.wait_for("the battery is in the address", PATIENCE, &hash);
-    bluenova_test_support::wait_until("its plots are asked for", PATIENCE, || {
+    browser.wait_for("the battery is in the address", TIME_LIMIT, &hash);
+    bluenova_test_support::wait_until("its plots are asked for", TIME_LIMIT, || {
         let asked = format!("api/batteries/{south}/plots?range=1h&");
         browser.requests().iter().any(|url| url.contains(&asked))
     });
@@ -137,7 +137,7 @@ fn is_drawn_for_the_dark(browser: &mut Browser) {
     let light = browser.evaluate("getComputedStyle(document.body).backgroundColor");
     browser.set_dark(true);
     assert_ne!(browser.evaluate("getComputedStyle(document.body).backgroundColor"), light);
-    bluenova_test_support::wait_until("dark plots are asked for", PATIENCE, || {
+    bluenova_test_support::wait_until("dark plots are asked for", TIME_LIMIT, || {
         browser.requests().iter().any(|url| url.contains("theme=dark"))
     });
 }
@@ -147,14 +147,14 @@ fn fits_phones(browser: &mut Browser) {
     for width in [360, 320] {
         browser.set_size(width, 740);
         let narrow = format!("document.querySelector('figure svg').width.baseVal.value < {width}");
-        browser.wait_for("the plots are redrawn", PATIENCE, &narrow);
+        browser.wait_for("the plots are redrawn", TIME_LIMIT, &narrow);
         assert_eq!(overhang(browser), 0, "at {width} pixels");
         for plot in 1..=4 {
             browser.tap(&format!("figure:nth-of-type({plot}) .plot"), 0.5);
             let shown = "[...document.querySelectorAll('.reading')].map((r) => !r.hidden)";
             let expected: Vec<bool> = (1..=4).map(|other| other == plot).collect();
             let only_it = format!("JSON.stringify({shown}) === '{expected:?}'.replaceAll(' ', '')");
-            browser.wait_for("values of the plot are shown", PATIENCE, &only_it);
+            browser.wait_for("values of the plot are shown", TIME_LIMIT, &only_it);
             assert_eq!(overhang(browser), 0, "at {width} pixels, values of plot {plot}");
         }
     }

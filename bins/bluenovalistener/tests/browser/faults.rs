@@ -1,21 +1,15 @@
 //! What the page makes of batteries that are silent, of a listener that is gone, and of markup.
 
-use std::time::Duration;
-
 use bluenova_simulator::{Control, Fault, Message, Pace};
 use bluenova_test_support::Browser;
 
 use crate::{
     SECOND, open, overhang,
     support::{
-        Home, PATIENCE, battery, loopback, named, obedient_battery, talking_battery, young_second,
+        Home, TIME_LIMIT, battery, loopback, named, obedient_battery, talking_battery, young_second,
     },
     wait_for_fresh,
 };
-
-/// Values are stale after three seconds. The last ones may come a second late; the page looks once a
-/// second, and so does the listener. The rest is for a machine that is busy.
-const UNTIL_STALE: Duration = Duration::from_secs(3 + 1 + 1 + 1 + 4);
 
 #[test]
 fn a_silent_battery_and_a_lost_listener_are_seen_to_be_stale() {
@@ -39,7 +33,7 @@ fn a_silent_battery_and_a_lost_listener_are_seen_to_be_stale() {
     assert_eq!(looks(&mut browser, 1), fresh, "north is as fresh as before");
     // The page's clock may be ahead of the listener's next answer.
     let said = "problems.innerText.startsWith('south: no data for ') && problems.innerText";
-    let problem = browser.wait_for("the problem is said", PATIENCE, said);
+    let problem = browser.wait_for("the problem is said", TIME_LIMIT, said);
     assert!(problem.as_str().unwrap().ends_with("though it is connected"), "{problem}");
     assert_eq!(browser.text("#bank [data-is=fresh]"), "1 of 2");
     assert!(browser.text("#announcement").starts_with("south: no data for some time"));
@@ -47,7 +41,7 @@ fn a_silent_battery_and_a_lost_listener_are_seen_to_be_stale() {
 
     south.fault(Fault::Healthy).unwrap();
     wait_for_fresh(&mut browser, 2);
-    browser.wait_for("all is well", PATIENCE, "problems.innerText === 'All is well.'");
+    browser.wait_for("all is well", TIME_LIMIT, "problems.innerText === 'All is well.'");
     assert_eq!(looks(&mut browser, 2), fresh);
     assert_eq!(browser.complaints(), <[String; 0]>::default());
 
@@ -55,7 +49,7 @@ fn a_silent_battery_and_a_lost_listener_are_seen_to_be_stale() {
     listener.stop();
     browser.wait_for(
         "the page says that the listener is gone",
-        UNTIL_STALE,
+        TIME_LIMIT,
         "problems.innerText.startsWith('No answer from the listener since ')",
     );
     for card in [1, 2] {
@@ -71,7 +65,7 @@ fn a_silent_battery_and_a_lost_listener_are_seen_to_be_stale() {
 fn wait_for_mark(browser: &mut Browser, card: usize) -> String {
     let card = format!("article:nth-of-type({card})");
     let stale = format!("document.querySelector('{card}').matches('.stale')");
-    browser.wait_for("a card is stale", UNTIL_STALE, &stale);
+    browser.wait_for("a card is stale", TIME_LIMIT, &stale);
     browser.text(&format!("{card} [data-is=age]"))
 }
 
@@ -94,7 +88,7 @@ fn markup_of_a_battery_is_text() {
     let home = Home::new();
     let (at, database) = (named("<b>attic", server.local_addr()), home.sqlite("db"));
     let mut listener = home.listen(&[&["-b", &at, "-d", &database], &SECOND[..]].concat());
-    control.wait_for_clients(1, PATIENCE).unwrap();
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
     let (mut browser, url) = open(&mut listener, "page at ");
     browser.set_size(360, 740);
 
@@ -111,7 +105,7 @@ fn markup_of_a_battery_is_text() {
     }
     for (_, text, _, field) in said {
         let shown = format!("document.querySelector('article [data-is={field}]')?.textContent");
-        browser.wait_for(text, PATIENCE, &format!("{shown} === {text:?}"));
+        browser.wait_for(text, TIME_LIMIT, &format!("{shown} === {text:?}"));
     }
     assert_eq!(browser.text("article h2"), "<b>attic");
     assert!(browser.evaluate("document.title").as_str().unwrap().contains("BlueNova"));

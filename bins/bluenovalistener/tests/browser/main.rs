@@ -18,9 +18,9 @@ mod support;
 
 use bluenova_test_support::Browser;
 
-use crate::support::{Listener, PATIENCE};
+use crate::support::{Listener, TIME_LIMIT};
 
-/// What a listener is told: values are stale after three seconds.
+/// Arguments with which values are stale after three seconds.
 const SECOND: [&str; 4] = ["-i", "1", "--http", "127.0.0.1:0"];
 
 /// Opens the page at the address that is in the next line of the log with `text`.
@@ -38,16 +38,16 @@ fn open(listener: &mut Listener, text: &str) -> (Browser, String) {
 #[track_caller]
 fn wait_for_fresh(browser: &mut Browser, count: usize) {
     let fresh = format!("document.querySelectorAll('article:not(.stale)').length === {count}");
-    browser.wait_for("the batteries are fresh", PATIENCE, &fresh);
+    browser.wait_for("the batteries are fresh", TIME_LIMIT, &fresh);
 }
 
 /// Waits until all plots are there, drawn for this range.
 #[track_caller]
 fn wait_for_plots(browser: &mut Browser, range: &str) {
     let pressed = format!("document.querySelector('button[value=\"{range}\"]').ariaPressed");
-    browser.wait_for("the range is chosen", PATIENCE, &format!("{pressed} === 'true'"));
+    browser.wait_for("the range is chosen", TIME_LIMIT, &format!("{pressed} === 'true'"));
     let drawn = "document.querySelectorAll('figure svg').length === 4";
-    browser.wait_for("the plots are drawn", PATIENCE, drawn);
+    browser.wait_for("the plots are drawn", TIME_LIMIT, drawn);
 }
 
 /// Pixels of the page that stand out to the right of the screen.

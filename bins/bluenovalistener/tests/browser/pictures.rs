@@ -10,7 +10,7 @@ use std::{
 use bluenova_console::{Assembler, Interval};
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::PackRecord;
-use bluenova_simulator::{Battery, Pace, Profile, Server};
+use bluenova_simulator::{Battery, Pace, Server};
 use bluenova_test_support::Browser;
 use time::UtcDateTime;
 
@@ -20,8 +20,8 @@ use crate::{
     wait_for_fresh, wait_for_plots,
 };
 
-/// Seconds between two rows of the day before: three intervals of the listener, up to which there is
-/// no gap in a plot. Fewer rows take less time to make.
+/// Seconds between two rows of the day before: three intervals of the listener, up to which a plot
+/// has no gap. Fewer rows take less time to make.
 const STEP: u32 = 30;
 
 /// `target`, where nobody has to clean up.
@@ -59,10 +59,7 @@ impl Scene {
     fn new() -> Self {
         let home = Home::new();
         let start = UtcDateTime::now() - time::Duration::DAY;
-        let [north, south] = [1_u8, 2].map(|rank| {
-            let profile = Profile::new(rank.into(), start);
-            Battery::new(Profile { n_units: 2, unit_rank: rank.into(), ..profile })
-        });
+        let [north, south] = Battery::pair(start);
         let (north, mut records) = live_a_day(north);
         let (south, of_south) = live_a_day(south);
         records.extend(of_south);
@@ -76,8 +73,8 @@ impl Scene {
         let north = named("north", batteries.local_addr());
         let south = named("south", south.local_addr());
         let database = home.sqlite("db");
-        let place = ["-d", &database, "-i", "10", "--http", "127.0.0.1:0"];
-        let mut listener = home.listen(&[&["-b", &north, "-b", &south], &place[..]].concat());
+        let others = ["-d", &database, "-i", "10", "--http", "127.0.0.1:0"];
+        let mut listener = home.listen(&[&["-b", &north, "-b", &south], &others[..]].concat());
         let (browser, _) = open(&mut listener, "page at ");
         Self { browser, _listener: listener, _batteries: batteries, _home: home }
     }
@@ -98,7 +95,7 @@ impl Scene {
                     .some(({{ name }}) => name.includes(query));
             }})()"
         );
-        browser.wait_for("the plots are drawn anew", crate::PATIENCE, &drawn);
+        browser.wait_for("the plots are drawn anew", crate::TIME_LIMIT, &drawn);
         browser.screenshot()
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn row(start: UtcDateTime, n: u32) -> PackRecord {
     row
 }
 
-/// Waits until there are so many rows; tells how long that took.
+/// Waits until there are so many rows; returns how long that took.
 fn until_arrived(client: &mut Client, rows: u32) -> Duration {
     let started = Instant::now();
     wait_until(&format!("{rows} rows have arrived"), RECOVERY, || {

@@ -14,34 +14,32 @@ use std::{
 };
 
 use bluenova_simulator::{Control, Event, Fault, Message, Pace, Server};
+use bluenova_test_support::{TIME_LIMIT, wait_until};
 use postgres::Client;
 
 use crate::{
     is_full,
-    oracle::{Batteries, Post, check_except, fresh_row, mcu_id, prepare},
+    oracle::{Batteries, Program, check_except, fresh_row, mcu_id, prepare},
     process::Process,
     seconds,
     support::{battery, loopback, named, shared_cluster},
 };
 
-/// What the program waits between two dials while it hears no line, in seconds.
-const PAUSES: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
+/// The program's back-off between two dials while it gets no line, in seconds.
+const BACK_OFF: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
 
-/// What a busy machine may add.
-const SLACK: Duration = Duration::from_secs(2);
-
-/// After so long a silent battery is given up, and dialled again a second later.
-const SILENCE: Duration = Duration::from_secs(40);
+/// The program's deadline for a silent battery, in seconds. It dials again a second later.
+const SILENCE: u64 = 40;
 
 /// All kinds of bad batteries.
 struct BadBatteries {
     /// These are given up after [`SILENCE`].
-    quiet: [Bad; 3],
-    flood: Bad,
+    quiet: [BadBattery; 3],
+    flood: BadBattery,
     /// These fail at once, without a line.
-    wrong: [Bad; 5],
+    wrong: [BadBattery; 5],
     /// So does this one, but after some lines.
-    reset: Bad,
+    reset: BadBattery,
     _simulators: Server,
 }
 
@@ -53,24 +51,27 @@ impl BadBatteries {
         let mut simulated = || simulators.add(loopback(), battery(1), Pace::Lockstep).unwrap();
         Self {
             quiet: [
-                Bad::battery("silence", simulated(), falls_silent),
-                Bad::battery("half-open", simulated(), hangs()),
-                Bad::battery("drip", simulated(), drips()),
+                BadBattery::battery("silence", simulated(), falls_silent),
+                BadBattery::battery("half-open", simulated(), hangs()),
+                BadBattery::battery("drip", simulated(), drips()),
             ],
-            flood: Bad::battery("flood", simulated(), floods()),
+            flood: BadBattery::battery("flood", simulated(), floods()),
             wrong: [
-                Bad::battery("endless", simulated(), endless),
-                Bad::server("error", answers("HTTP/1.1 503 Out of Order\r\n\r\n")),
-                Bad::server("redirect", answers(REDIRECT)),
-                Bad::server("mail", answers("220 battery.example ESMTP\r\n")),
-                Bad::server("headers", answers_for_ever("HTTP/1.1 101 Switching Protocols\r\nX: ")),
+                BadBattery::battery("endless", simulated(), endless),
+                BadBattery::server("error", answers("HTTP/1.1 503 Out of Order\r\n\r\n")),
+                BadBattery::server("redirect", answers(REDIRECT)),
+                BadBattery::server("mail", answers("220 battery.example ESMTP\r\n")),
+                BadBattery::server(
+                    "headers",
+                    answers_for_ever("HTTP/1.1 101 Switching Protocols\r\nX: "),
+                ),
             ],
-            reset: Bad::server("reset", resets(talking)),
+            reset: BadBattery::server("reset", resets(talking)),
             _simulators: simulators,
         }
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Bad> {
+    fn all(&mut self) -> impl Iterator<Item = &mut BadBattery> {
         let others = [&mut self.flood, &mut self.reset];
         self.quiet.iter_mut().chain(&mut self.wrong).chain(others)
     }
@@ -78,31 +79,40 @@ impl BadBatteries {
     fn go_on_for(&mut self, length: Duration) {
         let end = Instant::now() + length;
         while Instant::now() < end {
-            self.all().for_each(Bad::go_on);
-            thread::sleep(Duration::from_millis(10));
+            self.go_on();
         }
     }
 
+    fn go_on(&mut self) {
+        self.all().for_each(BadBattery::go_on);
+        thread::sleep(Duration::from_millis(10));
+    }
+
+    /// Goes on until all that fail at once were dialled often enough to see the back-off.
+    fn go_on_until_dialled_often(&mut self) {
+        wait_until("they are dialled often", TIME_LIMIT, || {
+            self.go_on();
+            self.wrong.iter().chain([&self.reset]).all(|bad| bad.dials.len() > 3)
+        });
+    }
+
     #[track_caller]
-    fn were_redialled_in_time(&self) {
+    fn were_redialled_in_time(&self, launched: Instant) {
         for wrong in &self.wrong {
-            wrong.was_redialled_after(&PAUSES);
+            wrong.was_redialled_after(&BACK_OFF, launched);
         }
-        self.reset.was_redialled_after(&[1]);
+        self.reset.was_redialled_after(&[1], launched);
         assert_eq!(self.flood.dials.len(), 1, "its connection was good enough");
         for quiet in &self.quiet {
             let least = if is_full() { 2 } else { 1 };
             assert!(quiet.dials.len() >= least, "{}: {:?}", quiet.name, quiet.dials);
-            for gap in quiet.dials.windows(2) {
-                let gap = gap[1] - gap[0];
-                assert!(SILENCE < gap && gap < SILENCE + SLACK * 3, "{}: {gap:?}", quiet.name);
-            }
+            quiet.was_redialled_after(&[SILENCE], launched);
         }
     }
 }
 
 /// A bad battery, and when it was dialled.
-struct Bad {
+struct BadBattery {
     name: &'static str,
     address: SocketAddr,
     dialled: Box<dyn FnMut() -> bool>,
@@ -111,7 +121,7 @@ struct Bad {
     acts: Box<dyn FnMut(bool)>,
 }
 
-impl Bad {
+impl BadBattery {
     /// Does bad things to connections.
     fn server(
         name: &'static str,
@@ -153,24 +163,20 @@ impl Bad {
         (self.acts)(dialled);
     }
 
-    /// Sees to it that `pauses` were kept between the dials, each of which took no time to fail.
+    /// Checks that the back-off between the dials was kept. A dial may be noticed late, and may be
+    /// late, but it is never early.
     #[track_caller]
-    fn was_redialled_after(&self, pauses: &[u64]) {
+    fn was_redialled_after(&self, back_off: &[u64], launched: Instant) {
         let now = Instant::now();
-        let mut ends = self.dials.iter().skip(1);
-        for (i, dial) in self.dials.iter().enumerate() {
-            let pause = Duration::from_secs(pauses[i.min(pauses.len() - 1)]);
-            let gap = ends.next().unwrap_or(&now).duration_since(*dial);
-            assert!(
-                gap < pause + SLACK,
-                "{}: dial {i} had {gap:?} after it: {:?}",
-                self.name,
-                self.dials
-            );
-            let is_last = i + 1 == self.dials.len();
-            assert!(is_last || gap + SLACK / 8 > pause, "{}: {gap:?} after dial {i}", self.name);
+        let (name, dials) = (self.name, &self.dials);
+        let mut earliest = launched;
+        for (i, dial) in dials.iter().enumerate() {
+            assert!(*dial >= earliest, "{name}: dial {i} was early: {dials:?}");
+            let back_off = Duration::from_secs(back_off[i.min(back_off.len() - 1)]);
+            let gap = dials.get(i + 1).unwrap_or(&now).duration_since(*dial);
+            assert!(gap < back_off + TIME_LIMIT, "{name}: {gap:?} after dial {i}: {dials:?}");
+            earliest += back_off;
         }
-        assert!(self.dials.len() > 3, "{}: {:?}", self.name, self.dials);
     }
 }
 
@@ -245,7 +251,7 @@ fn answers_for_ever(start: &'static str) -> impl Fn(TcpStream) -> io::Result<()>
     }
 }
 
-/// Passes on what `battery` says, and resets the connection in the middle of a frame.
+/// Forwards what `battery` sends, and resets the connection in the middle of a frame.
 fn resets(battery: SocketAddr) -> impl Fn(TcpStream) -> io::Result<()> {
     move |mut client| {
         let mut request = [0; 4096];
@@ -258,14 +264,14 @@ fn resets(battery: SocketAddr) -> impl Fn(TcpStream) -> io::Result<()> {
         };
         let mut server = TcpStream::connect(battery)?;
         server.write_all(&request[..length])?;
-        let mut said = vec![];
-        while said.len() < 1000 {
+        let mut sent = vec![];
+        while sent.len() < 1000 {
             let mut chunk = [0; 1000];
             let read = server.read(&mut chunk)?;
-            said.extend_from_slice(&chunk[..read]);
+            sent.extend_from_slice(&chunk[..read]);
         }
         // Frames are shorter than this.
-        client.write_all(&said[..997])?;
+        client.write_all(&sent[..997])?;
         // The request was looked at only: closing a socket with something unread is a reset.
         Ok(())
     }
@@ -327,13 +333,13 @@ fn hangs() -> impl FnMut(&Control, bool) {
             control.fault(Fault::HalfOpen).unwrap();
             since = Some(Instant::now());
         }
-        if since.is_some_and(|since| since.elapsed() > SILENCE + SLACK * 2) {
+        if since.is_some_and(|since| since.elapsed() > Duration::from_secs(SILENCE + 4)) {
             control.fault(Fault::Healthy).unwrap();
         }
     }
 }
 
-/// The battery with this MCU ID says 10,000 malformed lines a second, and good ones in between.
+/// The battery with this MCU ID sends 10,000 malformed lines a second, and good ones in between.
 const FLOOD: u32 = 0xF100D;
 
 fn floods() -> impl FnMut(&Control, bool) {
@@ -360,14 +366,15 @@ fn s19_bad_batteries_are_dialled_again_and_do_no_harm_to_a_good_one() {
     // Nobody listens there. The other tests take their ports from another address.
     let refused = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap();
     let good = Batteries::start(1);
-    let mut post = Post::new(&good, &cluster.url("bad_batteries"))
+    let mut program = Program::new(&good, &cluster.url("bad_batteries"))
         .with(bad.all().flat_map(|bad| ["-b".to_owned(), named(bad.name, bad.address)]))
         .with(["-b".to_owned(), named("refused", refused)]);
-    post.launch();
-    post.wait_until_it_hears();
+    let launched = Instant::now();
+    program.launch();
+    program.wait_until_connected();
 
     let lasts = seconds(14, 110);
-    let process = Process(post.listener().pid());
+    let process = Process(program.listener().pid());
     bad.go_on_for(Duration::from_secs(4));
     let (memory, threads) = (process.memory(), process.threads());
     bad.go_on_for(lasts - Duration::from_secs(4));
@@ -375,26 +382,26 @@ fn s19_bad_batteries_are_dialled_again_and_do_no_harm_to_a_good_one() {
     println!("bad batteries: {memory} KiB, {grown} more after {lasts:?}; {threads} threads, {now}");
     assert!(grown < 4096, "from {memory} KiB by {grown} KiB");
     assert!(now < threads + 10, "{threads} threads, {now}");
-    bad.were_redialled_in_time();
+    bad.go_on_until_dialled_often();
+    bad.were_redialled_in_time(launched);
 
     let late = Server::bind(refused, battery(2), Pace::Lockstep).unwrap();
-    let pause = seconds(5, 60) + SLACK;
-    late.control().wait_for_clients(1, pause).unwrap();
+    late.control().wait_for_clients(1, seconds(5, 60) + TIME_LIMIT).unwrap();
     fresh_row(&mut client);
-    post.stop();
-    let log = post.log();
+    program.stop();
+    let log = program.log();
     let others: Vec<_> = log.iter().filter(|line| !line.contains(": stored ")).collect();
     // Ten for each that comes and goes.
     assert!(others.len() < 100, "{others:#?}");
     neighbours_rows(&mut client, &bad, lasts.as_secs());
 
     let ours = i64::from(mcu_id(0));
-    let others = post.journal().into_keys().filter(|(_, id)| *id != ours).collect();
+    let others = program.journal().into_keys().filter(|(_, id)| *id != ours).collect();
     client.execute("DELETE FROM battery_pack WHERE mcu_id <> $1", &[&ours]).unwrap();
-    check_except(&mut client, &good.end(), &[&post], &others);
+    check_except(&mut client, &good.end(), &[&program], &others);
 }
 
-/// One row a second of the battery that says mostly nonsense; of the silent one none but those for
+/// One row a second of the battery that sends mostly nonsense; of the silent one none but those for
 /// its only lines.
 fn neighbours_rows(client: &mut Client, bad: &BadBatteries, seconds: u64) {
     let mut count = |what: String| {
@@ -402,7 +409,8 @@ fn neighbours_rows(client: &mut Client, bad: &BadBatteries, seconds: u64) {
         u64::try_from(client.query_one(&sql, &[]).unwrap().get::<_, i64>(0)).unwrap()
     };
     let flooded = count(format!("mcu_id = {FLOOD} AND soc = 42 AND cell_01_t IS NULL"));
-    assert!(flooded + 3 > seconds, "{flooded} rows in {seconds} s");
+    // A busy machine may leave out a second.
+    assert!(flooded * 2 > seconds, "{flooded} rows in {seconds} s");
     assert_eq!(count(format!("mcu_id = {FLOOD}")), flooded);
     assert_eq!(count(format!("mcu_id = {SILENT}")), bad.quiet[0].dials.len() as u64);
 }

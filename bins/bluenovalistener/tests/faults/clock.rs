@@ -9,7 +9,7 @@ use time::UtcDateTime;
 
 use crate::{
     oracle::{
-        Batteries, Post, RECOVERY, check, check_numbers, mcu_id, prepare, resent, undoubled_rows,
+        Batteries, Program, RECOVERY, check, check_numbers, mcu_id, prepare, resent, undoubled_rows,
     },
     rounds,
     rows::{Rows, stamp},
@@ -22,7 +22,7 @@ const AHEAD: &str = "ahead";
 /// A row may be made of an interval that a step back has made longer, but not of much more.
 const LONGEST_INTERVAL: usize = 4;
 
-/// How many numbers two batteries say in a second.
+/// How many numbers two batteries send in a second.
 const NUMBERS: usize = 40;
 
 /// Gives the program a clock that can be set.
@@ -32,15 +32,15 @@ fn with_clock(mut command: Command) -> Command {
         .env("LD_PRELOAD", libfaketime())
         .env("FAKETIME_TIMESTAMP_FILE", ahead)
         .env("FAKETIME_NO_CACHE", "1")
-        // Pauses and deadlines are as long as ever.
+        // Back-off and deadlines are as long as ever.
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     command
 }
 
 fn libfaketime() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
-    folders
-        .map(|folder| folder.join("faketime/libfaketimeMT.so.1"))
+    let directories = fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path());
+    directories
+        .map(|directory| directory.join("faketime/libfaketimeMT.so.1"))
         .find(|library| library.exists())
         .expect("this test needs libfaketime; `./test` installs it, or `apt-get install faketime`")
 }
@@ -59,35 +59,35 @@ fn s14_a_clock_that_jumps_costs_no_row_and_doubles_none() {
     let mut client = cluster.client("clock");
     prepare(&mut client);
     let batteries = Batteries::start(2);
-    let mut post = Post::new(&batteries, &cluster.url("clock")).wrapped(with_clock);
-    set_ahead(post.home(), 0.0);
-    post.launch();
-    post.records(4);
+    let mut program = Program::new(&batteries, &cluster.url("clock")).wrapped(with_clock);
+    set_ahead(program.home(), 0.0);
+    program.launch();
+    program.records(4);
     for ahead in [-3600.0, 86_400.0, 0.0, -4.0] {
-        set_ahead(post.home(), ahead);
-        post.records(4);
+        set_ahead(program.home(), ahead);
+        program.records(4);
     }
     let mut random = fastrand::Rng::with_seed(14);
     for _ in 0..rounds(12, 400) {
-        set_ahead(post.home(), random.f64() * 1.5 - 5.0);
+        set_ahead(program.home(), random.f64() * 1.5 - 5.0);
         thread::sleep(Duration::from_millis(random.u64(100..600)));
     }
-    // The next lives see times again that the last one gave away.
-    post.kill();
-    set_ahead(post.home(), -9.0);
-    post.launch();
-    post.records(4);
-    post.stop();
-    set_ahead(post.home(), -14.0);
-    post.launch();
-    post.records(4);
-    set_ahead(post.home(), 0.0);
+    // The next runs get times again that the last one has used.
+    program.kill();
+    set_ahead(program.home(), -9.0);
+    program.launch();
+    program.records(4);
+    program.stop();
+    set_ahead(program.home(), -14.0);
+    program.launch();
+    program.records(4);
+    set_ahead(program.home(), 0.0);
     a_new_number_arrives(&mut client);
-    post.stop();
+    program.stop();
 
-    let said = batteries.end();
+    let sent = batteries.end();
     let rows = undoubled_rows(&mut client);
-    let mut numbers = check_numbers(&said, &rows);
+    let mut numbers = check_numbers(&sent, &rows);
     numbers.sort_unstable();
     for battery in 0..2 {
         let its: Vec<_> = numbers.iter().filter(|number| **number % 2 == battery).collect();
@@ -95,16 +95,16 @@ fn s14_a_clock_that_jumps_costs_no_row_and_doubles_none() {
             assert!(pair[1] - pair[0] < LONGEST_INTERVAL * NUMBERS, "nothing between {pair:?}");
         }
     }
-    assert_eq!(rows, post.journal());
-    // What was stored when it was killed may not have been said.
-    let stored = count(&post.log(), ": stored ");
+    assert_eq!(rows, program.journal());
+    // What was stored when it was killed may not have been sent.
+    let stored = count(&program.log(), ": stored ");
     assert!((stored..=stored + 2).contains(&rows.len()), "{stored} stored, {} rows", rows.len());
     let moved = rows.keys().filter(|(stamp, _)| stamp.ends_with("00001")).count();
     println!("clock: {} rows, {moved} moved, {} batches resent", rows.len(), resent(&mut client));
     assert!(moved > 0, "no time came twice");
 }
 
-/// Stamps say nothing of what is new here.
+/// Stamps do not show what is new here.
 fn a_new_number_arrives(client: &mut Client) {
     let mut newest = || {
         let newest = client.query_one("SELECT max(health) FROM battery_pack", &[]);
@@ -122,24 +122,26 @@ fn s14_a_clock_that_is_not_set_is_waited_for() {
     let mut client = cluster.client("clock_not_set");
     prepare(&mut client);
     let batteries = Batteries::start(1);
-    let mut post = Post::new(&batteries, &cluster.url("clock_not_set")).wrapped(with_clock);
+    let mut program = Program::new(&batteries, &cluster.url("clock_not_set")).wrapped(with_clock);
     // As a machine without a battery of its own has it after a power failure.
     let since_1970 = UtcDateTime::now().unix_timestamp();
-    set_ahead(post.home(), -since_1970 as f64);
-    post.launch();
-    post.listener().wait_for("nothing is recorded until it is set");
+    set_ahead(program.home(), -since_1970 as f64);
+    program.launch();
+    program.listener().wait_for("nothing is recorded until it is set");
     thread::sleep(Duration::from_secs(3));
     assert_eq!(undoubled_rows(&mut client), Rows::new());
-    assert_eq!(count(post.listener().log(), ": stored "), 0);
+    assert_eq!(count(program.listener().log(), ": stored "), 0);
 
     let set = stamp(UtcDateTime::now().replace_nanosecond(0).unwrap());
-    set_ahead(post.home(), 0.0);
-    post.listener().wait_for("the clock is set");
-    post.wait_until_it_hears();
-    post.records(3);
+    set_ahead(program.home(), 0.0);
+    program.listener().wait_for("the clock is set");
+    program.wait_until_connected();
+    program.records(3);
     a_new_number_arrives(&mut client);
-    post.stop();
-    assert!(post.journal().keys().all(|(stamp, id)| *stamp > set && *id == i64::from(mcu_id(0))));
-    assert_eq!(count(&post.log(), "nothing is recorded"), 1, "{}", post.log().join("\n"));
-    check(&mut client, &batteries.end(), &[&post]);
+    program.stop();
+    assert!(
+        program.journal().keys().all(|(stamp, id)| *stamp > set && *id == i64::from(mcu_id(0)))
+    );
+    assert_eq!(count(&program.log(), "nothing is recorded"), 1, "{}", program.log().join("\n"));
+    check(&mut client, &batteries.end(), &[&program]);
 }

@@ -20,37 +20,39 @@ use time::UtcDateTime;
 use crate::{
     backlog::row,
     is_full,
-    oracle::{Batteries, Post, check_without_journal, fresh_row, mcu_id, prepare, undoubled_rows},
+    oracle::{
+        Batteries, Program, check_without_journal, fresh_row, mcu_id, prepare, undoubled_rows,
+    },
     rounds,
     rows::{Cell, Row, Rows, stamp},
-    support::{Home, PATIENCE, count, shared_cluster},
+    support::{Home, TIME_LIMIT, count, shared_cluster},
 };
 
 /// How long it may take until a file that failed is tried again.
 const NEXT_TRY: Duration = Duration::from_secs(150);
 
-/// The program, and what it lives from.
-struct Place {
+/// The program with its battery, its database and the proxy before it.
+struct Setup {
     client: Client,
     proxy: Proxy,
     batteries: Batteries,
-    post: Post,
+    program: Program,
 }
 
-impl Place {
+impl Setup {
     fn new(cluster: &Cluster, database: &str) -> Self {
         cluster.create_database(database);
         let mut client = cluster.client(database);
         prepare(&mut client);
         let proxy = Proxy::start(cluster);
         let batteries = Batteries::start(1);
-        let post = Post::new(&batteries, &proxy.url(database));
-        Self { client, proxy, batteries, post }
+        let program = Program::new(&batteries, &proxy.url(database));
+        Self { client, proxy, batteries, program }
     }
 
     fn starts(&mut self) {
-        self.post.launch();
-        self.post.wait_until_it_hears();
+        self.program.launch();
+        self.program.wait_until_connected();
     }
 
     fn server_goes(&self) {
@@ -58,36 +60,36 @@ impl Place {
         self.proxy.cut_all();
     }
 
-    /// Ends the life of a program whose rows are in memory only, the file being writable again: by
+    /// Ends a program whose rows are in memory only, the file being writable again: by
     /// SIGTERM, or by force once they are in the file.
     fn ends_after_the_rows_are_in_the_file(&mut self) {
         if is_full() {
-            let listener = self.post.listener();
+            let listener = self.program.listener();
             wait_until("the file is written again", NEXT_TRY, || {
                 count(listener.log(), "written again, with") > 0
             });
-            self.post.kill();
+            self.program.kill();
         } else {
-            self.post.stop();
-            assert_eq!(count(&self.post.log(), "written again, with"), 1, "{}", self.log());
+            self.program.stop();
+            assert_eq!(count(&self.program.log(), "written again, with"), 1, "{}", self.log());
         }
     }
 
     fn log(&self) -> String {
-        self.post.log().join("\n")
+        self.program.log().join("\n")
     }
 
-    /// The next life must bring what the last one has left.
-    fn checks_in_the_next_life(&mut self) {
+    /// The next run must deliver what the last one has left.
+    fn checks_in_the_next_run(&mut self) {
         self.proxy.heal();
         self.starts();
         fresh_row(&mut self.client);
-        self.post.stop();
+        self.program.stop();
     }
 
     fn checks(mut self) {
-        let said = self.batteries.end();
-        check_without_journal(&mut self.client, &said, &self.post);
+        let sent = self.batteries.end();
+        check_without_journal(&mut self.client, &sent, &self.program);
     }
 }
 
@@ -131,88 +133,88 @@ fn run(command: &mut Command) {
 
 #[test]
 fn s08_a_full_disk_costs_no_row() {
-    let mut place = Place::new(shared_cluster(), "journal_full");
-    let disk = Disk::mount(place.post.home(), &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
-    place.starts();
-    place.post.records(2);
+    let mut setup = Setup::new(shared_cluster(), "journal_full");
+    let disk = Disk::mount(setup.program.home(), &["-t", "tmpfs", "-o", "size=1m", "tmpfs"]);
+    setup.starts();
+    setup.program.records(2);
     let filler = disk.fill();
-    place.post.listener().wait_for("kept in memory only");
-    place.post.records(2);
+    setup.program.listener().wait_for("kept in memory only");
+    setup.program.records(2);
     // They are not kept there longer than they must be.
-    fresh_row(&mut place.client);
+    fresh_row(&mut setup.client);
 
-    place.server_goes();
-    place.post.records(2);
+    setup.server_goes();
+    setup.program.records(2);
     fs::remove_file(filler).unwrap();
-    place.ends_after_the_rows_are_in_the_file();
-    place.checks_in_the_next_life();
+    setup.ends_after_the_rows_are_in_the_file();
+    setup.checks_in_the_next_run();
     drop(disk);
-    place.checks();
+    setup.checks();
 }
 
 #[test]
 fn s08_a_disk_that_cannot_be_written_costs_no_row() {
-    let mut place = Place::new(shared_cluster(), "journal_read_only");
+    let mut setup = Setup::new(shared_cluster(), "journal_read_only");
     let image = Home::new();
     let image = image.path("image");
     File::create(&image).unwrap().set_len(16 << 20).unwrap();
     run(Command::new("mkfs.ext4").arg("-q").arg(&image));
     let image = image.display().to_string();
-    let disk = Disk::mount(place.post.home(), &["-o", "loop", &image]);
+    let disk = Disk::mount(setup.program.home(), &["-o", "loop", &image]);
     disk.remount("ro");
-    place.starts();
-    place.post.listener().wait_for("kept in memory only");
-    place.post.records(2);
-    fresh_row(&mut place.client);
-    place.server_goes();
-    place.post.records(2);
+    setup.starts();
+    setup.program.listener().wait_for("kept in memory only");
+    setup.program.records(2);
+    fresh_row(&mut setup.client);
+    setup.server_goes();
+    setup.program.records(2);
     disk.remount("rw");
-    place.ends_after_the_rows_are_in_the_file();
-    place.checks_in_the_next_life();
+    setup.ends_after_the_rows_are_in_the_file();
+    setup.checks_in_the_next_run();
 
     // As the system does it itself after an error of the disk.
-    place.starts();
-    place.post.records(2);
+    setup.starts();
+    setup.program.records(2);
     disk.remount("abort");
-    place.post.listener().wait_for("kept in memory only");
-    place.post.records(2);
-    fresh_row(&mut place.client);
-    place.post.stop();
+    setup.program.listener().wait_for("kept in memory only");
+    setup.program.records(2);
+    fresh_row(&mut setup.client);
+    setup.program.stop();
     drop(disk);
-    let disk = Disk::mount(place.post.home(), &["-o", "loop", &image]);
-    place.checks_in_the_next_life();
+    let disk = Disk::mount(setup.program.home(), &["-o", "loop", &image]);
+    setup.checks_in_the_next_run();
     drop(disk);
-    place.checks();
+    setup.checks();
 }
 
 #[test]
 fn s08_a_file_that_is_deleted_costs_no_row() {
-    let mut place = Place::new(shared_cluster(), "journal_deleted");
-    place.starts();
-    place.post.records(2);
+    let mut setup = Setup::new(shared_cluster(), "journal_deleted");
+    setup.starts();
+    setup.program.records(2);
     // Rows wait in it, and go on to do so.
-    place.server_goes();
-    place.post.records(2);
-    delete_journal(&place.post);
-    place.post.records(2);
-    place.proxy.heal();
-    fresh_row(&mut place.client);
+    setup.server_goes();
+    setup.program.records(2);
+    delete_journal(&setup.program);
+    setup.program.records(2);
+    setup.proxy.heal();
+    fresh_row(&mut setup.client);
 
     // They must not be lost with the process either, if that ends well.
-    place.server_goes();
-    place.post.records(2);
+    setup.server_goes();
+    setup.program.records(2);
     if is_full() {
-        place.ends_after_the_rows_are_in_the_file();
+        setup.ends_after_the_rows_are_in_the_file();
     } else {
-        place.post.stop();
+        setup.program.stop();
     }
-    place.checks_in_the_next_life();
-    place.checks();
+    setup.checks_in_the_next_run();
+    setup.checks();
 }
 
-fn delete_journal(post: &Post) {
+fn delete_journal(program: &Program) {
     for suffix in ["", "-wal", "-shm"] {
-        fs::remove_file(post.home().path(&format!("journal.sqlite{suffix}"))).unwrap();
+        fs::remove_file(program.home().path(&format!("journal.sqlite{suffix}"))).unwrap();
     }
 }
 
@@ -245,7 +247,7 @@ fn original(rows: &[PackRecord], killed: bool) -> Original {
         drop(journal.take());
         // A program that another test starts has our lock, too, until it is that program.
         let mut opened = None;
-        wait_until("the journal is free", PATIENCE, || {
+        wait_until("the journal is free", TIME_LIMIT, || {
             opened = Journal::open(&path, Retention::default()).ok();
             opened.is_some()
         });
@@ -307,28 +309,33 @@ fn damage_late(Original { file, .. }: &mut Original) -> Damage {
 }
 
 /// The program starts with a damaged journal, and goes on as ever.
-fn lives_on(cluster: &Cluster, batteries: &Batteries, database: &str, journal: &Original) -> Post {
+fn goes_on(
+    cluster: &Cluster,
+    batteries: &Batteries,
+    database: &str,
+    journal: &Original,
+) -> Program {
     cluster.create_database(database);
     let mut client = cluster.client(database);
     prepare(&mut client);
-    let mut post = Post::new(batteries, &cluster.url(database));
-    fs::write(post.home().path("journal.sqlite"), &journal.file).unwrap();
-    fs::write(post.home().path("journal.sqlite-wal"), &journal.log).unwrap();
+    let mut program = Program::new(batteries, &cluster.url(database));
+    fs::write(program.home().path("journal.sqlite"), &journal.file).unwrap();
+    fs::write(program.home().path("journal.sqlite-wal"), &journal.log).unwrap();
     // As whoever had it before has left it.
-    fs::write(post.home().path("journal.sqlite.lock"), "1\n").unwrap();
-    post.launch();
-    post.wait_until_it_hears();
-    post.records(1);
+    fs::write(program.home().path("journal.sqlite.lock"), "1\n").unwrap();
+    program.launch();
+    program.wait_until_connected();
+    program.records(1);
     if is_full() {
         // Damage that shows late is mended when the journal is looked after, once a minute.
         fresh_row(&mut client);
     }
-    post.stop();
-    post
+    program.stop();
+    program
 }
 
-/// Sees to it that the damage has cost what it may, and was not hushed up.
-fn cost_what_was_damaged(found: &Rows, rows: &[PackRecord], post: &Post, damage: &Damage) {
+/// Checks that the damage has cost no more than it may, and was reported.
+fn cost_what_was_damaged(found: &Rows, rows: &[PackRecord], program: &Program, damage: &Damage) {
     let Damage { what, most, must_show } = damage;
     let originals: Vec<_> = rows.iter().map(key_and_cells).collect();
     let is_whole = |(key, cells): &&(Key, Row)| found.get(key) == Some(cells);
@@ -336,14 +343,14 @@ fn cost_what_was_damaged(found: &Rows, rows: &[PackRecord], post: &Post, damage:
         originals[DELIVERED..].len() - originals[DELIVERED..].iter().filter(is_whole).count();
     let whole = originals.iter().filter(is_whole).count();
     let changed = found.len() - whole;
-    let log = post.log().join("\n");
+    let log = program.log().join("\n");
     assert!(missing <= *most && changed <= *most, "{what}: {missing} lost, {changed} else\n{log}");
-    let files = fs::read_dir(post.home().path("")).unwrap().flatten();
+    let files = fs::read_dir(program.home().path("")).unwrap().flatten();
     let aside =
         files.filter(|file| file.file_name().to_string_lossy().contains(".damaged-")).count();
-    let recoveries = count(&post.log(), " was damaged: ");
+    let recoveries = count(&program.log(), " was damaged: ");
     assert_eq!(recoveries, usize::from(aside > 0), "{what}\n{log}");
-    let lines = post.log().len() - count(&post.log(), ": stored ");
+    let lines = program.log().len() - count(&program.log(), ": stored ");
     assert!(lines < 15, "{what}\n{log}");
     assert!(missing <= changed || aside > 0 || !must_show, "{what}: {missing} lost\n{log}");
     println!("journal: {what}: {missing} lost, {changed} changed, {aside} files aside");
@@ -371,7 +378,7 @@ fn s15_a_damaged_file_costs_what_was_damaged() {
     let start = UtcDateTime::now().replace_nanosecond(0).unwrap() - time::Duration::DAY;
     let rows: Vec<PackRecord> = (0..ROWS).map(|n| row(start, n)).collect();
     let mut random = Rng::with_seed(2);
-    let mut lives = vec![];
+    let mut runs = vec![];
     for round in 0..rounds(2, 16) {
         let damaged: Vec<_> = (0..TOGETHER)
             .map(|n| {
@@ -389,23 +396,23 @@ fn s15_a_damaged_file_costs_what_was_damaged() {
             let started: Vec<_> = damaged
                 .iter()
                 .map(|(database, journal, _)| {
-                    scope.spawn(|| lives_on(cluster, &batteries, database, journal))
+                    scope.spawn(|| goes_on(cluster, &batteries, database, journal))
                 })
                 .collect();
-            for (life, (database, _, damage)) in started.into_iter().zip(&damaged) {
-                let post = life.join().unwrap_or_else(|_| panic!("{}", damage.what));
+            for (running, (database, _, damage)) in started.into_iter().zip(&damaged) {
+                let program = running.join().unwrap_or_else(|_| panic!("{}", damage.what));
                 let mut client = cluster.client(database);
                 let ours = i64::from(mcu_id(0));
                 let mut found = undoubled_rows(&mut client);
                 found.retain(|(_, id), _| *id != ours);
-                cost_what_was_damaged(&found, &rows, &post, damage);
+                cost_what_was_damaged(&found, &rows, &program, damage);
                 client.execute("DELETE FROM battery_pack WHERE mcu_id <> $1", &[&ours]).unwrap();
-                lives.push((client, post));
+                runs.push((client, program));
             }
         });
     }
-    let said = batteries.end();
-    for (mut client, post) in lives {
-        check_without_journal(&mut client, &said, &post);
+    let sent = batteries.end();
+    for (mut client, program) in runs {
+        check_without_journal(&mut client, &sent, &program);
     }
 }

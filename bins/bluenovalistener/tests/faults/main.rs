@@ -1,5 +1,5 @@
 //! The program's promises under faults: with a real PostgreSQL, real processes, and batteries that
-//! count, so that every row can be told from every other.
+//! count, so that every row differs from every other.
 //!
 //! Each scenario runs in a short form; with `BLUENOVA_FAULTS=full` in the environment
 //! (`./test faults`) it runs as often and as long as it takes to be believed.

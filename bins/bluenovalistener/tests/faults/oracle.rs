@@ -1,9 +1,9 @@
-//! Who knows what must be in the database: batteries that count, the program's own words, and its
+//! What must be in the database, according to batteries that count, the program's log, and its
 //! journal.
 //!
-//! A battery says a running number in a column of its row, and what follows from that number in
-//! others. So a row tells which of the battery's sentences it was made from, and whether it is
-//! whole; and the battery knows when it said it.
+//! A battery sends a running number in a column of its row, and what follows from that number in
+//! others. So a row shows which message it was made from, and whether it is whole; and the time of
+//! each message is stored here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,17 +21,18 @@ use time::UtcDateTime;
 
 use crate::{
     rows::{Cell, Row, Rows, postgres_rows, row, same_row, sqlite_rows, stamp, volts},
-    support::{Ended, Home, Listener, PATIENCE, battery, count, loopback, named, stored},
+    support::{Ended, Home, Listener, TIME_LIMIT, battery, count, loopback, named, stored},
 };
 
 /// Within that time of the end of a fault a fresh row must be in the database.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(90);
 
-/// How often each battery says its next number.
+/// How often each battery sends its next number.
 const PACE: Duration = Duration::from_millis(50);
 
-/// How old what a row tells may be by its stamp: the interval, and time for a busy machine.
-const FRESH: time::Duration = time::Duration::seconds(3);
+/// How old the values of a row may be by its stamp: the interval, and time for a busy machine. That
+/// none is older than its interval, its number shows, which stands in no other row.
+const FRESH: time::Duration = time::Duration::seconds(61);
 
 /// How long after the end of an interval its row must be in the journal.
 const RECORDED_BY: time::Duration = time::Duration::milliseconds(500);
@@ -39,23 +40,23 @@ const RECORDED_BY: time::Duration = time::Duration::milliseconds(500);
 /// The MCU ID of the first battery; the others count on.
 const FIRST_ID: u32 = 0x2000_0000;
 
-/// Batteries that count. No two of them ever say the same number.
+/// Batteries that count. No two of them ever send the same number.
 pub(crate) struct Batteries {
     // It ends when it is dropped.
     _server: Server,
     controls: Vec<Control>,
     orders: Sender<Order>,
-    teller: JoinHandle<Said>,
+    sender: JoinHandle<Sent>,
 }
 
 enum Order {
-    Silence,
-    Word,
-    Speech,
+    Pause,
+    SendOnce,
+    Resume,
 }
 
-/// What the batteries have said: the time of each number. They take turns.
-pub(crate) struct Said {
+/// What the batteries have sent: the time of each number. They take turns.
+pub(crate) struct Sent {
     times: Vec<UtcDateTime>,
     batteries: usize,
 }
@@ -72,30 +73,30 @@ impl Batteries {
             controls.push(server.add(address, battery(1), Pace::Lockstep).unwrap());
         }
         let (orders, received) = mpsc::channel();
-        let told = controls.clone();
-        let teller = thread::spawn(move || tell(&told, &received));
-        Self { _server: server, controls, orders, teller }
+        let sent_to = controls.clone();
+        let sender = thread::spawn(move || send(&sent_to, &received));
+        Self { _server: server, controls, orders, sender }
     }
 
-    /// From now on they say nothing.
-    pub(crate) fn fall_silent(&self) {
-        self.orders.send(Order::Silence).unwrap();
+    /// From now on they send nothing.
+    pub(crate) fn pause(&self) {
+        self.orders.send(Order::Pause).unwrap();
     }
 
-    /// Each says a single number.
-    pub(crate) fn speak_once(&self) {
-        self.orders.send(Order::Word).unwrap();
+    /// Each sends a single number.
+    pub(crate) fn send_once(&self) {
+        self.orders.send(Order::SendOnce).unwrap();
     }
 
     /// From now on they count again.
-    pub(crate) fn speak(&self) {
-        self.orders.send(Order::Speech).unwrap();
+    pub(crate) fn resume(&self) {
+        self.orders.send(Order::Resume).unwrap();
     }
 
-    /// What they have said, now that they say nothing more.
-    pub(crate) fn end(self) -> Said {
+    /// What they have sent, now that they send nothing more.
+    pub(crate) fn end(self) -> Sent {
         drop(self.orders);
-        self.teller.join().unwrap()
+        self.sender.join().unwrap()
     }
 }
 
@@ -107,23 +108,23 @@ fn name(battery: usize) -> String {
     format!("no{battery}")
 }
 
-fn tell(controls: &[Control], orders: &Receiver<Order>) -> Said {
-    let mut said = Said { times: vec![], batteries: controls.len() };
-    let mut is_silent = false;
+fn send(controls: &[Control], orders: &Receiver<Order>) -> Sent {
+    let mut sent = Sent { times: vec![], batteries: controls.len() };
+    let mut is_paused = false;
     loop {
         match orders.recv_timeout(PACE) {
-            Ok(Order::Silence) => is_silent = true,
-            Ok(Order::Speech) => is_silent = false,
-            Ok(Order::Word) => said.count_on(controls),
-            Err(RecvTimeoutError::Disconnected) => return said,
-            Err(RecvTimeoutError::Timeout) if is_silent => {}
-            Err(RecvTimeoutError::Timeout) => said.count_on(controls),
+            Ok(Order::Pause) => is_paused = true,
+            Ok(Order::Resume) => is_paused = false,
+            Ok(Order::SendOnce) => sent.count_on(controls),
+            Err(RecvTimeoutError::Disconnected) => return sent,
+            Err(RecvTimeoutError::Timeout) if is_paused => {}
+            Err(RecvTimeoutError::Timeout) => sent.count_on(controls),
         }
     }
 }
 
 /// One message, so that a row is never made from two numbers.
-fn sentence(mcu_id: u32, number: usize) -> String {
+fn message(mcu_id: u32, number: usize) -> String {
     let (soc, temp) = (number % 101, number % 97);
     format!(
         "MCU ID: {mcu_id:08X}\nVpack: {number}\nSOC: {soc}\nTemp: {temp}\n\
@@ -149,33 +150,33 @@ fn number_of(row: &Row) -> usize {
     }
 }
 
-/// A program that listens to the batteries, through all of its lives.
-pub(crate) struct Post {
+/// The program as it listens to the batteries, through all of its runs.
+pub(crate) struct Program {
     home: Home,
     args: Vec<String>,
     /// Makes the command another one: in a network of its own, for instance.
     wrap: fn(Command) -> Command,
     names: Vec<String>,
     listener: Option<Listener>,
-    /// Since when it has heard all batteries in its present life, as far as we know.
-    hears_since: Option<UtcDateTime>,
-    lives: Vec<Life>,
+    /// When it was seen to be connected to all batteries in its present run.
+    connected_since: Option<UtcDateTime>,
+    runs: Vec<Run>,
 }
 
-/// One life of the program, from start to end.
-struct Life {
+/// One run of the program, from start to end.
+struct Run {
     log: Vec<String>,
-    /// Throughout this it heard all batteries.
-    heard: Option<(UtcDateTime, UtcDateTime)>,
+    /// Throughout this time it was connected to all batteries.
+    connected: Option<(UtcDateTime, UtcDateTime)>,
 }
 
-impl Post {
-    /// Starts the program, and waits until it hears all `batteries`.
+impl Program {
+    /// Starts the program, and waits until it is connected to all `batteries`.
     pub(crate) fn start(batteries: &Batteries, database: &str) -> Self {
-        let mut post = Self::new(batteries, database);
-        post.launch();
-        post.wait_until_it_hears();
-        post
+        let mut program = Self::new(batteries, database);
+        program.launch();
+        program.wait_until_connected();
+        program
     }
 
     /// Starts nothing yet.
@@ -200,7 +201,7 @@ impl Post {
             names.push(name);
         }
         let wrap = |command| command;
-        Self { home, args, wrap, names, listener: None, hears_since: None, lives: vec![] }
+        Self { home, args, wrap, names, listener: None, connected_since: None, runs: vec![] }
     }
 
     pub(crate) fn wrapped(self, wrap: fn(Command) -> Command) -> Self {
@@ -233,26 +234,27 @@ impl Post {
         self.listener = Some(Listener::start(command));
     }
 
-    pub(crate) fn wait_until_it_hears(&mut self) {
-        wait_until("it hears all batteries", PATIENCE, || self.hears());
+    pub(crate) fn wait_until_connected(&mut self) {
+        wait_until("it is connected to all batteries", TIME_LIMIT, || self.is_connected());
     }
 
     /// Lets it run for that long, and not a moment longer.
     pub(crate) fn runs_for(&mut self, length: Duration) {
         let end = Instant::now() + length;
         while Instant::now() < end {
-            self.hears();
+            self.is_connected();
             thread::sleep(Duration::from_millis(5).min(end - Instant::now().min(end)));
         }
     }
 
-    fn hears(&mut self) -> bool {
-        if self.hears_since.is_none() {
+    fn is_connected(&mut self) -> bool {
+        if self.connected_since.is_none() {
             let log = self.listener.as_mut().unwrap().log();
-            let hears = |name: &String| count(log, &format!(" {name}: connected to ws://")) > 0;
-            self.hears_since = self.names.iter().all(hears).then(UtcDateTime::now);
+            let is_connected =
+                |name: &String| count(log, &format!(" {name}: connected to ws://")) > 0;
+            self.connected_since = self.names.iter().all(is_connected).then(UtcDateTime::now);
         }
-        self.hears_since.is_some()
+        self.connected_since.is_some()
     }
 
     /// Waits until it has recorded that many more rows.
@@ -267,7 +269,7 @@ impl Post {
     pub(crate) fn kill(&mut self) {
         let until = UtcDateTime::now();
         let ended = self.listener.take().unwrap().end(Signal::SIGKILL);
-        self.bury(until, ended);
+        self.end_run(until, ended);
     }
 
     /// SIGTERM, after which it must end well.
@@ -275,17 +277,17 @@ impl Post {
     pub(crate) fn stop(&mut self) {
         let until = UtcDateTime::now();
         let ended = self.listener.take().unwrap().stop();
-        self.bury(until, ended);
+        self.end_run(until, ended);
     }
 
-    fn bury(&mut self, until: UtcDateTime, ended: Ended) {
-        let heard = self.hears_since.take().map(|since| (since, until));
-        self.lives.push(Life { log: ended.log, heard });
+    fn end_run(&mut self, until: UtcDateTime, ended: Ended) {
+        let connected = self.connected_since.take().map(|since| (since, until));
+        self.runs.push(Run { log: ended.log, connected });
     }
 
-    /// What it has said in its lives that are over.
+    /// The log of its runs that are over.
     pub(crate) fn log(&self) -> Vec<&str> {
-        self.lives.iter().flat_map(|life| &life.log).map(String::as_str).collect()
+        self.runs.iter().flat_map(|run| &run.log).map(String::as_str).collect()
     }
 
     /// The rows of its journal.
@@ -293,7 +295,7 @@ impl Post {
         sqlite_rows(&self.home.path("journal.sqlite"))
     }
 
-    /// The rows that it said it had stored.
+    /// The rows that are stored according to its log.
     fn stored(&self) -> BTreeSet<(String, i64)> {
         let log = self.log();
         let of = |name: &String| {
@@ -345,42 +347,42 @@ pub(crate) fn fresh_row(client: &mut Client) -> Duration {
 /// Rows that need not be in the table: set aside, or gone with it.
 pub(crate) type Exceptions = BTreeSet<(String, i64)>;
 
-/// Compares what the batteries have said, and what the `posts`, all of them stopped, have recorded,
-/// with what is in the table. Gives the number of rows.
+/// Compares what the batteries have sent, and what the `programs`, all of them stopped, have
+/// recorded, with what is in the table. Gives the number of rows.
 #[track_caller]
-pub(crate) fn check(client: &mut Client, said: &Said, posts: &[&Post]) -> usize {
-    check_except(client, said, posts, &Exceptions::new())
+pub(crate) fn check(client: &mut Client, sent: &Sent, programs: &[&Program]) -> usize {
+    check_except(client, sent, programs, &Exceptions::new())
 }
 
 #[track_caller]
 pub(crate) fn check_except(
     client: &mut Client,
-    said: &Said,
-    posts: &[&Post],
+    sent: &Sent,
+    programs: &[&Program],
     exceptions: &Exceptions,
 ) -> usize {
     let rows = undoubled_rows(client);
-    let journals: Vec<Rows> = posts.iter().map(|post| post.journal()).collect();
-    for (post, journal) in posts.iter().zip(&journals) {
-        // What was said to be stored is there, and so is what was stored without a word.
+    let journals: Vec<Rows> = programs.iter().map(|program| program.journal()).collect();
+    for (program, journal) in programs.iter().zip(&journals) {
+        // What is stored according to the log is there, and so is what was stored without a line.
         let recorded: BTreeSet<_> =
-            post.stored().into_iter().chain(journal.keys().cloned()).collect();
+            program.stored().into_iter().chain(journal.keys().cloned()).collect();
         let missing: Vec<_> = recorded
             .iter()
             .filter(|key| !rows.contains_key(*key) && !exceptions.contains(*key))
             .collect();
-        assert!(missing.is_empty(), "not in the table: {missing:?}\n{}", post.log().join("\n"));
-        heard_is_there(said, post, &rows, exceptions);
+        assert!(missing.is_empty(), "not in the table: {missing:?}\n{}", program.log().join("\n"));
+        intervals_are_there(sent, program, &rows, exceptions);
     }
     let mut numbers = BTreeMap::new();
     for (key, row) in &rows {
-        said.is_whole(key, row);
-        said.is_in_time(key, row);
+        sent.is_whole(key, row);
+        sent.is_in_time(key, row);
         let is_recorded = journals.iter().any(|journal| journal.get(key) == Some(row));
         assert!(is_recorded, "{key:?} is in no journal: {row:?}");
-        // Two posts may hear a number on different sides of an interval's end.
+        // Two programs may get a number on different sides of an interval's end.
         if let Some(earlier) = numbers.insert(number_of(row), key)
-            && posts.len() == 1
+            && programs.len() == 1
         {
             panic!("{earlier:?} and {key:?} have the same number");
         }
@@ -390,21 +392,22 @@ pub(crate) fn check_except(
 
 /// The same where the journal does not hold all that was recorded, since its file is what suffers.
 #[track_caller]
-pub(crate) fn check_without_journal(client: &mut Client, said: &Said, post: &Post) -> usize {
+pub(crate) fn check_without_journal(client: &mut Client, sent: &Sent, program: &Program) -> usize {
     let rows = undoubled_rows(client);
-    let missing: Vec<_> = post.stored().into_iter().filter(|key| !rows.contains_key(key)).collect();
-    assert!(missing.is_empty(), "not in the table: {missing:?}\n{}", post.log().join("\n"));
-    heard_is_there(said, post, &rows, &Exceptions::new());
-    check_numbers(said, &rows);
-    rows.iter().for_each(|(key, row)| said.is_in_time(key, row));
+    let missing: Vec<_> =
+        program.stored().into_iter().filter(|key| !rows.contains_key(key)).collect();
+    assert!(missing.is_empty(), "not in the table: {missing:?}\n{}", program.log().join("\n"));
+    intervals_are_there(sent, program, &rows, &Exceptions::new());
+    check_numbers(sent, &rows);
+    rows.iter().for_each(|(key, row)| sent.is_in_time(key, row));
     rows.len()
 }
 
 /// What holds even where no clock can be trusted: each number is there once at most, with the
 /// values that follow from it. Gives the numbers in the order of the stamps.
 #[track_caller]
-pub(crate) fn check_numbers(said: &Said, rows: &Rows) -> Vec<usize> {
-    let numbers: Vec<usize> = rows.iter().map(|(key, row)| said.is_whole(key, row)).collect();
+pub(crate) fn check_numbers(sent: &Sent, rows: &Rows) -> Vec<usize> {
+    let numbers: Vec<usize> = rows.iter().map(|(key, row)| sent.is_whole(key, row)).collect();
     let distinct: BTreeSet<usize> = numbers.iter().copied().collect();
     assert_eq!(numbers.len(), distinct.len(), "numbers are doubled: {numbers:?}");
     numbers
@@ -419,42 +422,42 @@ pub(crate) fn undoubled_rows(client: &mut Client) -> Rows {
     postgres_rows(client)
 }
 
-/// Each interval of which a post heard the half or more, until its end, is there: the end of a
-/// process costs no more than the interval under way.
+/// Checks that each interval is there of which a program was connected for the half or more, until
+/// its end: the end of a process costs no more than the interval under way.
 #[track_caller]
-fn heard_is_there(said: &Said, post: &Post, rows: &Rows, exceptions: &Exceptions) {
-    for (since, until) in post.lives.iter().filter_map(|life| life.heard) {
+fn intervals_are_there(sent: &Sent, program: &Program, rows: &Rows, exceptions: &Exceptions) {
+    for (since, until) in program.runs.iter().filter_map(|run| run.connected) {
         let half_past = (since + time::Duration::milliseconds(500)).replace_nanosecond(0).unwrap();
         let ends = (1..).map(|n| half_past + time::Duration::seconds(n));
         for end in ends.take_while(|end| *end + RECORDED_BY < until) {
-            for name in &post.names {
+            for name in &program.names {
                 let battery: usize = name[2..].parse().unwrap();
                 let key = (stamp(end), i64::from(mcu_id(battery)));
                 let is_there = rows.contains_key(&key) || exceptions.contains(&key);
                 assert!(
-                    is_there || !said.spoke(battery, since, end),
-                    "{key:?} was heard and not recorded, from {since} to {until}\n{}",
-                    post.log().join("\n")
+                    is_there || !sent.sent_throughout(battery, since, end),
+                    "{key:?} was sent and not recorded, from {since} to {until}\n{}",
+                    program.log().join("\n")
                 );
             }
         }
     }
 }
 
-impl Said {
-    /// Each battery says its next number.
+impl Sent {
+    /// Each battery sends its next number.
     fn count_on(&mut self, controls: &[Control]) {
         for (battery, control) in controls.iter().enumerate() {
-            let sentence = sentence(mcu_id(battery), self.times.len());
+            let message = message(mcu_id(battery), self.times.len());
             self.times.push(UtcDateTime::now());
-            control.send(Message::Text(sentence.into())).unwrap();
+            control.send(Message::Text(message.into())).unwrap();
         }
     }
 
-    /// Whether the battery spoke throughout the second that ends there, or what was left of it, and
-    /// until its row had to be recorded. Where it did not, it was told not to, or the whole machine
-    /// stood still, and so did whoever was to hear it.
-    fn spoke(&self, battery: usize, since: UtcDateTime, end: UtcDateTime) -> bool {
+    /// Whether the battery sent throughout the second that ends there, or what was left of it, and
+    /// until its row had to be recorded. Where it did not, it was paused, or the whole machine
+    /// stood still, and so did the program.
+    fn sent_throughout(&self, battery: usize, since: UtcDateTime, end: UtcDateTime) -> bool {
         let (from, to) = (since.max(end - time::Duration::SECOND), end + RECORDED_BY);
         let first = self.times.partition_point(|time| *time < from);
         let last = self.times.partition_point(|time| *time < to);
@@ -469,27 +472,27 @@ impl Said {
         true
     }
 
-    /// Whether a battery has said what a row tells, and all of it. Gives the number.
+    /// Checks that a battery has sent the values of a row, and all of them. Gives the number.
     #[track_caller]
     fn is_whole(&self, key: &(String, i64), row: &Row) -> usize {
         let number = number_of(row);
-        assert!(number < self.times.len(), "{key:?}: nobody said {number}");
+        assert!(number < self.times.len(), "{key:?}: nobody sent {number}");
         same_row(&format!("{key:?}"), row, &row_of(number));
         assert_eq!(key.1, i64::from(mcu_id(number % self.batteries)), "{number} is another's");
         number
     }
 
-    /// Whether it said so in time.
+    /// Checks that they were sent in the row's interval, or not long before.
     #[track_caller]
     fn is_in_time(&self, key: &(String, i64), row: &Row) {
         let number = number_of(row);
         let time = self.times[number];
         // Times compare as text, once all have their fraction.
         let ended = if key.0.len() == 19 { format!("{}.000000", key.0) } else { key.0.clone() };
-        let [said, latest] = [time, time + FRESH].map(|time| {
+        let [sent, latest] = [time, time + FRESH].map(|time| {
             format!("{}.{:06}", stamp(time.replace_nanosecond(0).unwrap()), time.microsecond())
         });
-        assert!(said <= ended, "{key:?}: {number} was said later, {said}");
-        assert!(ended <= latest, "{key:?}: {number} was said long before, {said}");
+        assert!(sent <= ended, "{key:?}: {number} was sent later, {sent}");
+        assert!(ended <= latest, "{key:?}: {number} was sent long before, {sent}");
     }
 }

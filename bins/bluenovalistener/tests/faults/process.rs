@@ -1,4 +1,4 @@
-//! What the system knows of a running program: memory, threads, time, bytes.
+//! What the system shows of a running program: memory, threads, time, bytes.
 
 use std::{fs, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What may happen on the way to PostgreSQL: lines that are cut, that freeze, that swallow
-//! everything, that are slow.
+//! Faults on the way to PostgreSQL: connections that are cut, that freeze, that swallow everything,
+//! that are slow.
 
 use std::{
     fs,
@@ -10,15 +10,15 @@ use std::{
     time::Duration,
 };
 
-use bluenova_test_support::{Cluster, Mode, Point, Proxy, wait_until};
+use bluenova_test_support::{Cleanup, Cluster, Mode, Point, Proxy, wait_until};
 use nix::unistd::Uid;
 
 use crate::{
     is_full,
-    oracle::{Batteries, Post, RECOVERY, check, fresh_row, resent},
+    oracle::{Batteries, Program, RECOVERY, check, fresh_row, resent},
     rounds, seconds,
-    server::{Finally, backend, database, recovers},
-    support::{PATIENCE, shared_cluster},
+    server::{backend, database, recovers},
+    support::{TIME_LIMIT, shared_cluster},
 };
 
 /// Cuts the line at `point`, again and again, each time with a single row on its way. What then
@@ -33,19 +33,19 @@ fn cuts(name: &str, isolation: &str, point: Point) {
         .unwrap();
     let proxy = Proxy::start(cluster);
     let batteries = Batteries::start(1);
-    let mut post = Post::start(&batteries, &proxy.url(name));
+    let mut program = Program::start(&batteries, &proxy.url(name));
     fresh_row(&mut client);
-    batteries.fall_silent();
-    // The row of what was said last may still be to come.
-    post.runs_for(Duration::from_millis(1500));
+    batteries.pause();
+    // The row of what was sent last may still be to come.
+    program.runs_for(Duration::from_millis(1500));
     let rounds = rounds(4, 200);
     for _ in 0..rounds {
         let hits = proxy.hits();
         proxy.cut(point);
-        batteries.speak_once();
-        wait_until("the line is cut", PATIENCE, || proxy.hits() > hits);
+        batteries.send_once();
+        wait_until("the line is cut", TIME_LIMIT, || proxy.hits() > hits);
         proxy.heal();
-        post.listener().wait_for("delivering after");
+        program.listener().wait_for("delivering after");
     }
     let resent = resent(&mut client);
     println!("{rounds} cuts, {resent} batches that added no row");
@@ -53,8 +53,8 @@ fn cuts(name: &str, isolation: &str, point: Point) {
         Point::Answer => assert!(resent >= i64::try_from(rounds).unwrap(), "{resent}"),
         _ => assert_eq!(resent, 0),
     }
-    batteries.speak();
-    recovers(&mut client, batteries, post);
+    batteries.resume();
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -102,24 +102,24 @@ fn s04_cuts_while_the_server_commits() {
         .unwrap();
     let proxy = Proxy::start(cluster);
     let batteries = Batteries::start(1);
-    let mut post = Post::start(&batteries, &proxy.url("s04_committing"));
+    let mut program = Program::start(&batteries, &proxy.url("s04_committing"));
     fresh_row(&mut client);
-    batteries.fall_silent();
+    batteries.pause();
     // What is still under way comes from before.
-    post.runs_for(Duration::from_secs(5));
+    program.runs_for(Duration::from_secs(5));
     for _ in 0..rounds(2, 50) {
-        batteries.speak_once();
+        batteries.send_once();
         backend(&mut client, "COMMIT");
         proxy.cut_all();
-        post.listener().wait_for("delivering after");
+        program.listener().wait_for("delivering after");
     }
     assert!(resent(&mut client) > 0);
-    batteries.speak();
+    batteries.resume();
     client.batch_execute("DROP TRIGGER take_time ON battery_pack").unwrap();
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
-/// Threads and open files of a process, where the system tells.
+/// Threads and open files of a process, where the system has /proc.
 fn threads_and_files(pid: u32) -> Option<[usize; 2]> {
     let entries = |what: &str| Some(fs::read_dir(format!("/proc/{pid}/{what}")).ok()?.count());
     Some([entries("task")?, entries("fd")?])
@@ -136,17 +136,17 @@ fn freezes(name: &str, point: Point) {
     let mut client = database(cluster, name);
     let proxy = Proxy::start(cluster);
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &proxy.url(name));
+    let mut program = Program::start(&batteries, &proxy.url(name));
     fresh_row(&mut client);
-    let pid = post.listener().pid();
+    let pid = program.listener().pid();
     let before = threads_and_files(pid);
     let hits = proxy.hits();
     proxy.freeze(point);
     if matches!(point, Point::Accept | Point::StartUp) {
         proxy.cut_all();
     }
-    wait_until("the line is frozen", PATIENCE, || proxy.hits() > hits);
-    post.runs_for(seconds(4, 240));
+    wait_until("the line is frozen", TIME_LIMIT, || proxy.hits() > hits);
+    program.runs_for(seconds(4, 240));
     if let (Some([threads, files]), Some(now)) = (before, threads_and_files(pid)) {
         let most = [threads + STUCK + 1, files + 4 * (STUCK + 1)];
         assert!(now[0] <= most[0] && now[1] <= most[1], "{now:?} after {before:?}");
@@ -156,7 +156,7 @@ fn freezes(name: &str, point: Point) {
     wait_until("as many threads and files as before", RECOVERY, || {
         threads_and_files(pid) == before
     });
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn s05_freezes_at_the_answer_to_commit() {
 
 /// A network namespace with two lines into it, gone when the value is dropped.
 struct Namespace {
-    _delete: Finally,
+    _delete: Cleanup,
 }
 
 impl Namespace {
@@ -213,8 +213,8 @@ impl Namespace {
             return None;
         }
         // The lines go with it.
-        let delete = format!("{} netns del {name}", ip_program());
-        let namespace = Self { _delete: Finally::run(&delete) };
+        let delete = Cleanup::new("\"$1\" netns del \"$2\"", &[ip_program(), &name]);
+        let namespace = Self { _delete: delete };
         let mut is_done = ip(&format!("-n {name} link set lo up"));
         for (letter, ours) in ['b', 'p'].into_iter().zip(Self::addresses()) {
             let line = Self::line(letter);
@@ -240,8 +240,8 @@ impl Namespace {
         for (name, value) in command.get_envs() {
             value.map(|value| wrapped.env(name, value));
         }
-        if let Some(folder) = command.get_current_dir() {
-            wrapped.current_dir(folder);
+        if let Some(directory) = command.get_current_dir() {
+            wrapped.current_dir(directory);
         }
         wrapped
     }
@@ -287,19 +287,19 @@ fn black_hole_in(_: &Namespace) {
     client.batch_execute("SELECT pg_reload_conf()").unwrap();
     let batteries = Batteries::start_at((batteries_at, 0).into(), 2);
     let url = format!("postgresql://postgres@{postgresql_at}:{}/s06", cluster.port());
-    let mut post = Post::new(&batteries, &url).wrapped(Namespace::wrap);
-    post.launch();
-    post.wait_until_it_hears();
+    let mut program = Program::new(&batteries, &url).wrapped(Namespace::wrap);
+    program.launch();
+    program.wait_until_connected();
     fresh_row(&mut client);
     let line = Namespace::line('p');
     // The second time it is longer than the program waits for an answer.
     for length in [seconds(4, 30), seconds(2, 300)] {
         assert!(ip(&format!("link set {line} down")));
-        post.runs_for(length);
+        program.runs_for(length);
         assert!(ip(&format!("link set {line} up")));
         fresh_row(&mut client);
     }
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -308,17 +308,17 @@ fn s13_a_line_that_takes_seconds() {
     let mut client = database(cluster, "s13_line");
     let proxy = Proxy::start(cluster);
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &proxy.url("s13_line"));
+    let mut program = Program::start(&batteries, &proxy.url("s13_line"));
     fresh_row(&mut client);
     proxy.delay(if is_full() { Duration::from_secs(5) } else { Duration::from_millis(700) });
     // Rows go on coming, over a new connection too.
     fresh_row(&mut client);
     proxy.cut_all();
     fresh_row(&mut client);
-    post.runs_for(seconds(1, 60));
+    program.runs_for(seconds(1, 60));
     fresh_row(&mut client);
     proxy.delay(Duration::ZERO);
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -327,16 +327,17 @@ fn s17_two_programs_for_one_battery_on_one_table_over_lines_that_are_cut() {
     let mut client = database(&cluster, "s17");
     let proxies = [(); 2].map(|()| Proxy::start(&cluster));
     let batteries = Batteries::start(1);
-    let mut posts = proxies.each_ref().map(|proxy| Post::start(&batteries, &proxy.url("s17")));
+    let mut programs =
+        proxies.each_ref().map(|proxy| Program::start(&batteries, &proxy.url("s17")));
     for round in 0..rounds(4, 200) {
         let point = [Point::Answer, Point::Commit][round / 2 % 2];
         let proxy = &proxies[round % 2];
         let hits = proxy.hits();
         proxy.cut(point);
-        wait_until("the line is cut", PATIENCE, || proxy.hits() > hits);
+        wait_until("the line is cut", TIME_LIMIT, || proxy.hits() > hits);
         proxy.heal();
         // The other one may bring the row meanwhile.
-        posts[round % 2].listener().wait_for("delivering after");
+        programs[round % 2].listener().wait_for("delivering after");
     }
     drop(client);
     cluster.stop(Mode::Fast);
@@ -344,7 +345,7 @@ fn s17_two_programs_for_one_battery_on_one_table_over_lines_that_are_cut() {
     cluster.start_again();
     client = cluster.client("s17");
     fresh_row(&mut client);
-    posts.iter_mut().for_each(Post::stop);
-    let [one, other] = &posts;
+    programs.iter_mut().for_each(Program::stop);
+    let [one, other] = &programs;
     check(&mut client, &batteries.end(), &[one, other]);
 }

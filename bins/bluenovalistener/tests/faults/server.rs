@@ -1,21 +1,18 @@
-//! What may happen to the program and to PostgreSQL itself: ends, standstills, a full disk, and
-//! what people do to a database.
+//! Faults of the program and of PostgreSQL itself: ends, standstills, a full disk, and what people
+//! do to a database.
 
 use std::{
     fs,
     io::Write,
-    os::unix::{
-        fs::{MetadataExt, PermissionsExt},
-        process::CommandExt,
-    },
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
 use bluenova_journal::SetAside;
-use bluenova_test_support::{Cluster, Frozen, Mode, wait_until};
+use bluenova_test_support::{Cleanup, Cluster, Frozen, Mode, wait_until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -24,9 +21,9 @@ use postgres::{Client, NoTls};
 
 use crate::{
     is_full,
-    oracle::{Batteries, Exceptions, Post, check, check_except, fresh_row, prepare},
+    oracle::{Batteries, Exceptions, Program, check, check_except, fresh_row, prepare},
     rounds, seconds,
-    support::{PATIENCE, count, shared_cluster, text},
+    support::{TIME_LIMIT, count, shared_cluster, text},
 };
 
 /// A database with a table in it.
@@ -39,27 +36,27 @@ pub(crate) fn database(cluster: &Cluster, name: &str) -> Client {
 
 /// The end of a scenario, and of its fault: a fresh row comes, and all others are there.
 #[track_caller]
-pub(crate) fn recovers(client: &mut Client, batteries: Batteries, mut post: Post) -> usize {
+pub(crate) fn recovers(client: &mut Client, batteries: Batteries, mut program: Program) -> usize {
     let took = fresh_row(client);
-    post.stop();
-    let rows = check(client, &batteries.end(), &[&post]);
+    program.stop();
+    let rows = check(client, &batteries.end(), &[&program]);
     println!("a fresh row after {took:?}; {rows} rows, each of them once");
     rows
 }
 
 /// What needs a person is tried again every minute or so; a new start does so at once.
-fn is_mended(post: &mut Post) {
+fn is_mended(program: &mut Program) {
     if !is_full() {
-        post.stop();
-        post.launch();
-        post.wait_until_it_hears();
+        program.stop();
+        program.launch();
+        program.wait_until_connected();
     }
 }
 
 /// A connection, as soon as there is one to be had.
 fn reconnect(cluster: &Cluster, database: &str) -> Client {
     let mut client = None;
-    wait_until("PostgreSQL is back", PATIENCE, || {
+    wait_until("PostgreSQL is back", TIME_LIMIT, || {
         client = Client::connect(&cluster.conninfo(database), NoTls).ok();
         client.is_some()
     });
@@ -73,7 +70,7 @@ pub(crate) fn backend(client: &mut Client, doing: &str) -> i32 {
                AND application_name = 'bluenovalistener'
                AND $1 = CASE state WHEN 'active' THEN split_part(query, ' ', 1) ELSE state END";
     let mut pid = None;
-    wait_until(&format!("the program's session is at {doing}"), PATIENCE, || {
+    wait_until(&format!("the program's session is at {doing}"), TIME_LIMIT, || {
         pid = client.query(sql, &[&doing]).unwrap().first().map(|row| row.get(0));
         pid.is_some()
     });
@@ -101,20 +98,20 @@ fn speed_up(client: &mut Client) {
 }
 
 #[track_caller]
-fn nothing_is_set_aside(post: &Post) {
-    let set_aside = SetAside::open(&post.home().path("journal.sqlite")).unwrap();
+fn nothing_is_set_aside(program: &Program) {
+    let set_aside = SetAside::open(&program.home().path("journal.sqlite")).unwrap();
     assert_eq!(set_aside.rows().unwrap(), []);
 }
 
-fn kill_at_random_moments(post: &mut Post, kills: usize, seed: u64) {
+fn kill_at_random_moments(program: &mut Program, kills: usize, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..kills {
-        post.launch();
-        post.runs_for(Duration::from_millis(random.u64(0..3000)));
-        post.kill();
+        program.launch();
+        program.runs_for(Duration::from_millis(random.u64(0..3000)));
+        program.kill();
     }
-    post.launch();
-    post.wait_until_it_hears();
+    program.launch();
+    program.wait_until_connected();
 }
 
 #[test]
@@ -122,9 +119,9 @@ fn s01_kill_9_of_the_program() {
     let cluster = shared_cluster();
     let mut client = database(cluster, "s01");
     let batteries = Batteries::start(3);
-    let mut post = Post::new(&batteries, &cluster.url("s01"));
-    kill_at_random_moments(&mut post, rounds(8, 200), 1);
-    recovers(&mut client, batteries, post);
+    let mut program = Program::new(&batteries, &cluster.url("s01"));
+    kill_at_random_moments(&mut program, rounds(8, 200), 1);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -133,10 +130,10 @@ fn s01_kill_9_of_the_program_while_postgresql_is_away() {
     drop(database(&cluster, "s01"));
     cluster.stop(Mode::Fast);
     let batteries = Batteries::start(3);
-    let mut post = Post::new(&batteries, &cluster.url("s01"));
-    kill_at_random_moments(&mut post, rounds(5, 200), 2);
+    let mut program = Program::new(&batteries, &cluster.url("s01"));
+    kill_at_random_moments(&mut program, rounds(5, 200), 2);
     cluster.start_again();
-    let rows = recovers(&mut cluster.client("s01"), batteries, post);
+    let rows = recovers(&mut cluster.client("s01"), batteries, program);
     assert!(rows > 3);
 }
 
@@ -145,16 +142,16 @@ fn s02_stops_and_starts_of_postgresql() {
     let mut cluster = Cluster::start();
     drop(database(&cluster, "s02"));
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &cluster.url("s02"));
+    let mut program = Program::start(&batteries, &cluster.url("s02"));
     let mut random = fastrand::Rng::with_seed(3);
     for round in 0..rounds(4, 50) {
-        post.runs_for(Duration::from_millis(random.u64(0..1200)));
+        program.runs_for(Duration::from_millis(random.u64(0..1200)));
         cluster.stop([Mode::Fast, Mode::Immediate][round % 2]);
-        post.runs_for(Duration::from_millis(random.u64(0..1200)));
+        program.runs_for(Duration::from_millis(random.u64(0..1200)));
         cluster.start_again();
         fresh_row(&mut cluster.client("s02"));
     }
-    recovers(&mut cluster.client("s02"), batteries, post);
+    recovers(&mut cluster.client("s02"), batteries, program);
 }
 
 #[test]
@@ -162,8 +159,8 @@ fn s03_sessions_that_are_terminated() {
     let cluster = shared_cluster();
     let mut client = database(cluster, "s03");
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &cluster.url("s03"));
-    post.records(2);
+    let mut program = Program::start(&batteries, &cluster.url("s03"));
+    program.records(2);
     for _ in 0..rounds(2, 20) {
         let idle = backend(&mut client, "idle");
         terminate(&mut client, idle);
@@ -175,7 +172,7 @@ fn s03_sessions_that_are_terminated() {
         terminate(&mut client, active);
         fresh_row(&mut client);
     }
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -183,17 +180,17 @@ fn s03_kill_9_of_a_session() {
     let cluster = Cluster::start();
     let mut client = database(&cluster, "s03");
     let batteries = Batteries::start(2);
-    let post = Post::start(&batteries, &cluster.url("s03"));
+    let program = Program::start(&batteries, &cluster.url("s03"));
     slow_down(&mut client, "STATEMENT", 0.2);
     for round in 0..rounds(4, 20) {
         let victim = backend(&mut client, ["INSERT", "idle"][round % 2]);
         kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
         // The server takes it for a crash, and ends all sessions.
-        wait_until("our session ends", PATIENCE, || client.batch_execute("").is_err());
+        wait_until("our session ends", TIME_LIMIT, || client.batch_execute("").is_err());
         client = reconnect(&cluster, "s03");
         fresh_row(&mut client);
     }
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -201,14 +198,14 @@ fn s07_a_postmaster_that_stands_still() {
     let cluster = Cluster::start();
     let mut client = database(&cluster, "s07");
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &cluster.url("s07"));
-    post.records(2);
+    let mut program = Program::start(&batteries, &cluster.url("s07"));
+    program.records(2);
     let session = backend(&mut client, "idle");
     let frozen = Frozen::process(cluster.postmaster_pid().unwrap());
     terminate(&mut client, session);
-    post.runs_for(seconds(4, 180));
+    program.runs_for(seconds(4, 180));
     drop(frozen);
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -216,60 +213,40 @@ fn s07_sessions_that_stand_still() {
     let cluster = shared_cluster();
     let mut client = database(cluster, "s07");
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &cluster.url("s07"));
-    post.records(2);
+    let mut program = Program::start(&batteries, &cluster.url("s07"));
+    program.records(2);
     slow_down(&mut client, "STATEMENT", 0.3);
     for doing in ["idle", "INSERT"] {
         let frozen = Frozen::process(backend(&mut client, doing).cast_unsigned());
-        post.runs_for(seconds(4, 120));
+        program.runs_for(seconds(4, 120));
         drop(frozen);
         fresh_row(&mut client);
     }
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
-/// A shell command that is run when the value is dropped, or however else we end.
-pub(crate) struct Finally(Child);
-
-impl Finally {
-    pub(crate) fn run(command: &str) -> Self {
-        let script = format!("trap '' HUP INT TERM; read -r _; {command}");
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null());
-        Self(shell.process_group(0).spawn().unwrap())
-    }
-}
-
-impl Drop for Finally {
-    fn drop(&mut self) {
-        // That is what it waits for.
-        drop(self.0.stdin.take());
-        _ = self.0.wait();
-    }
-}
-
-/// A small disk in a folder, until the value is dropped.
+/// A small disk in a directory, until the value is dropped.
 struct SmallDisk {
-    folder: PathBuf,
-    _unmount: Finally,
+    directory: PathBuf,
+    _unmount: Cleanup,
 }
 
 impl SmallDisk {
     /// `None` where it can't be had: only root may, and not in every container.
-    fn mount(folder: PathBuf, megabytes: u64) -> Option<Self> {
+    fn mount(directory: PathBuf, megabytes: u64) -> Option<Self> {
         let size = format!("size={megabytes}m");
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).stderr(Stdio::null());
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&directory).stderr(Stdio::null());
         mount.status().is_ok_and(|status| status.success()).then(|| {
             // Whoever still has a file in there loses it later, with its process.
-            let unmount = format!("umount -l '{}'", folder.display());
-            Self { folder, _unmount: Finally::run(&unmount) }
+            let unmount = Cleanup::new("umount -l \"$1\"", &[&directory]);
+            Self { directory, _unmount: unmount }
         })
     }
 
     /// Writes until nothing more fits, and gives the file.
     fn fill(&self) -> PathBuf {
-        let path = self.folder.join("filler");
+        let path = self.directory.join("filler");
         let mut file = fs::File::create(&path).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
         path
@@ -285,23 +262,23 @@ fn give(path: &Path, cluster: &Cluster) {
 #[test]
 fn s09_a_full_disk() {
     let mut cluster = Cluster::start();
-    let folder = cluster.socket_dir().join("disk");
-    fs::create_dir(&folder).unwrap();
-    let disk = SmallDisk::mount(folder.clone(), 48);
+    let directory = cluster.socket_dir().join("disk");
+    fs::create_dir(&directory).unwrap();
+    let disk = SmallDisk::mount(directory.clone(), 48);
     println!("53100 comes from {}", if disk.is_some() { "a full tmpfs" } else { "a trigger" });
-    let place = folder.join("space");
-    fs::create_dir(&place).unwrap();
-    give(&place, &cluster);
+    let space = directory.join("space");
+    fs::create_dir(&space).unwrap();
+    give(&space, &cluster);
     let mut superuser = cluster.client("postgres");
-    let tablespace = format!("CREATE TABLESPACE space LOCATION '{}'", place.display());
+    let tablespace = format!("CREATE TABLESPACE space LOCATION '{}'", space.display());
     superuser.batch_execute(&tablespace).unwrap();
     superuser.batch_execute("CREATE DATABASE s09 TABLESPACE space").unwrap();
     let mut client = cluster.client("s09");
     prepare(&mut client);
 
     let batteries = Batteries::start(20);
-    let mut post = Post::start(&batteries, &cluster.url("s09"));
-    post.records(20);
+    let mut program = Program::start(&batteries, &cluster.url("s09"));
+    program.records(20);
     fresh_row(&mut client);
     let filler = disk.as_ref().map(SmallDisk::fill);
     if disk.is_none() {
@@ -314,14 +291,14 @@ fn s09_a_full_disk() {
             )
             .unwrap();
     }
-    post.listener().wait_until_said("(53100)");
-    post.runs_for(seconds(2, 120));
+    program.listener().wait_until_said("(53100)");
+    program.runs_for(seconds(2, 120));
     match filler {
         Some(filler) => fs::remove_file(filler).unwrap(),
         None => client.batch_execute("DROP TRIGGER full_disk ON battery_pack").unwrap(),
     }
-    recovers(&mut client, batteries, post);
-    // Only then can its folder be cleared away.
+    recovers(&mut client, batteries, program);
+    // Only then can its directory be cleared away.
     cluster.stop(Mode::Immediate);
     drop(disk);
 }
@@ -331,8 +308,8 @@ fn s10_a_database_that_is_read_only_for_a_while() {
     let cluster = Cluster::start();
     let mut client = database(&cluster, "s10");
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &cluster.url("s10"));
-    post.records(2);
+    let mut program = Program::start(&batteries, &cluster.url("s10"));
+    program.records(2);
     let set = |client: &mut Client, value: &str| {
         // Each alone: ALTER SYSTEM is for no transaction, and the first makes the rest read-only.
         let sql = format!("ALTER SYSTEM SET default_transaction_read_only = {value}");
@@ -340,11 +317,11 @@ fn s10_a_database_that_is_read_only_for_a_while() {
         client.batch_execute("SELECT pg_reload_conf()").unwrap();
     };
     set(&mut client, "on");
-    post.listener().wait_until_said("(25006)");
-    post.runs_for(seconds(2, 60));
+    program.listener().wait_until_said("(25006)");
+    program.runs_for(seconds(2, 60));
     set(&mut client, "off");
-    is_mended(&mut post);
-    recovers(&mut client, batteries, post);
+    is_mended(&mut program);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -360,14 +337,14 @@ fn s10_a_standby_that_is_promoted() {
     standby.start_again();
 
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &standby.url("s10"));
-    post.listener().wait_until_said("(25006)");
-    post.runs_for(seconds(2, 60));
+    let mut program = Program::start(&batteries, &standby.url("s10"));
+    program.listener().wait_until_said("(25006)");
+    program.runs_for(seconds(2, 60));
     primary.stop(Mode::Immediate);
     let mut client = standby.client("s10");
     assert!(client.query_one("SELECT pg_promote()", &[]).unwrap().get::<_, bool>(0));
-    is_mended(&mut post);
-    recovers(&mut client, batteries, post);
+    is_mended(&mut program);
+    recovers(&mut client, batteries, program);
 }
 
 /// Makes `standby` follow `primary`; both are stopped.
@@ -406,18 +383,18 @@ fn holds_until_it_is_mended(name: &str, breaks: &str, says: &str, mends: &str) {
     let mut client = database(cluster, name);
     create_writer(&mut client, name);
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &as_writer(cluster, name));
+    let mut program = Program::start(&batteries, &as_writer(cluster, name));
     fresh_row(&mut client);
     client.batch_execute(breaks).unwrap();
-    post.listener().wait_until_said(says);
-    post.runs_for(seconds(2, 90));
+    program.listener().wait_until_said(says);
+    program.runs_for(seconds(2, 90));
     client.batch_execute(mends).unwrap();
-    is_mended(&mut post);
+    is_mended(&mut program);
     fresh_row(&mut client);
-    post.stop();
-    assert_eq!(count(&post.log(), says), 1, "{}", post.log().join("\n"));
-    nothing_is_set_aside(&post);
-    check(&mut client, &batteries.end(), &[&post]);
+    program.stop();
+    assert_eq!(count(&program.log(), says), 1, "{}", program.log().join("\n"));
+    nothing_is_set_aside(&program);
+    check(&mut client, &batteries.end(), &[&program]);
 }
 
 #[test]
@@ -467,21 +444,21 @@ fn s11_the_database_is_dropped() {
     let cluster = shared_cluster();
     let mut client = database(cluster, "s11_dropped");
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &cluster.url("s11_dropped"));
+    let mut program = Program::start(&batteries, &cluster.url("s11_dropped"));
     fresh_row(&mut client);
     // What is in there goes with it.
     let gone: Exceptions = crate::rows::postgres_rows(&mut client).into_keys().collect();
     drop(client);
     let mut superuser = cluster.client("postgres");
     superuser.batch_execute("DROP DATABASE s11_dropped WITH (FORCE)").unwrap();
-    post.listener().wait_until_said("(3D000)");
-    post.runs_for(seconds(2, 90));
+    program.listener().wait_until_said("(3D000)");
+    program.runs_for(seconds(2, 90));
     let mut client = database(cluster, "s11_dropped");
-    is_mended(&mut post);
+    is_mended(&mut program);
     fresh_row(&mut client);
-    post.stop();
-    assert_eq!(count(&post.log(), "(3D000)"), 1, "{}", post.log().join("\n"));
-    check_except(&mut client, &batteries.end(), &[&post], &gone);
+    program.stop();
+    assert_eq!(count(&program.log(), "(3D000)"), 1, "{}", program.log().join("\n"));
+    check_except(&mut client, &batteries.end(), &[&program], &gone);
 }
 
 #[test]
@@ -496,25 +473,25 @@ fn s11_the_password_is_changed() {
     client.batch_execute("SELECT pg_reload_conf()").unwrap();
 
     let batteries = Batteries::start(2);
-    let mut post = Post::new(&batteries, &as_writer(&cluster, "s11"));
-    let passwords = post.home().path(".pgpass");
+    let mut program = Program::new(&batteries, &as_writer(&cluster, "s11"));
+    let passwords = program.home().path(".pgpass");
     fs::write(&passwords, "*:*:*:*:sesame\n").unwrap();
     fs::set_permissions(&passwords, fs::Permissions::from_mode(0o600)).unwrap();
-    post.launch();
+    program.launch();
     fresh_row(&mut client);
     client.batch_execute("ALTER ROLE s11 PASSWORD 'changed'").unwrap();
     let session = backend(&mut client, "idle");
     terminate(&mut client, session);
-    post.listener().wait_until_said("(28P01)");
-    post.runs_for(seconds(2, 90));
+    program.listener().wait_until_said("(28P01)");
+    program.runs_for(seconds(2, 90));
     client.batch_execute("ALTER ROLE s11 PASSWORD 'sesame'").unwrap();
-    is_mended(&mut post);
+    is_mended(&mut program);
     fresh_row(&mut client);
-    post.stop();
-    let log = post.log().join("\n");
-    assert_eq!(count(&post.log(), "(28P01)"), 1, "{log}");
+    program.stop();
+    let log = program.log().join("\n");
+    assert_eq!(count(&program.log(), "(28P01)"), 1, "{log}");
     assert!(!log.contains("sesame"), "{log}");
-    check(&mut client, &batteries.end(), &[&post]);
+    check(&mut client, &batteries.end(), &[&program]);
 }
 
 #[test]
@@ -523,19 +500,19 @@ fn s11_there_are_no_connections_left() {
     let mut client = database(&cluster, "s11");
     create_writer(&mut client, "s11");
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &as_writer(&cluster, "s11"));
+    let mut program = Program::start(&batteries, &as_writer(&cluster, "s11"));
     fresh_row(&mut client);
     let session = backend(&mut client, "idle");
     terminate(&mut client, session);
-    // It pauses before it comes back; then all places are taken.
+    // It connects again after the back-off; by then all connections are in use.
     let mut others = vec![];
-    wait_until("nobody gets in any more", PATIENCE, || {
+    wait_until("nobody gets in any more", TIME_LIMIT, || {
         others.extend(Client::connect(&as_writer(&cluster, "s11"), NoTls).ok());
-        count(post.listener().log(), "(53300)") > 0
+        count(program.listener().log(), "(53300)") > 0
     });
-    post.runs_for(seconds(2, 90));
+    program.runs_for(seconds(2, 90));
     drop(others);
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -544,7 +521,7 @@ fn s12_one_row_in_a_hundred_is_refused() {
     let mut client = database(cluster, "s12");
     client
         .batch_execute(
-            "CREATE TABLE arrival (place BIGSERIAL, at TIMESTAMP);
+            "CREATE TABLE arrival (number BIGSERIAL, at TIMESTAMP);
              CREATE FUNCTION arrives() RETURNS trigger LANGUAGE plpgsql AS $$
              BEGIN
                  INSERT INTO arrival (at) VALUES (NEW.insert_time_utc);
@@ -566,29 +543,29 @@ fn s12_one_row_in_a_hundred_is_refused() {
         )
         .unwrap();
     let batteries = Batteries::start(25);
-    let mut post = Post::start(&batteries, &cluster.url("s12"));
+    let mut program = Program::start(&batteries, &cluster.url("s12"));
     // Every four seconds one comes.
-    post.runs_for(seconds(9, 300));
+    program.runs_for(seconds(9, 300));
     fresh_row(&mut client);
-    post.stop();
+    program.stop();
 
     // The rows of the program's end bear the moments at which their threads ended, which is in any
     // order.
     let is_sorted = "SELECT coalesce(bool_and(at >= before), true) FROM (
                          SELECT date_trunc('second', at) AS at,
-                                date_trunc('second', lag(at) OVER (ORDER BY place)) AS before
+                                date_trunc('second', lag(at) OVER (ORDER BY number)) AS before
                          FROM arrival) AS pairs";
     assert!(client.query_one(is_sorted, &[]).unwrap().get::<_, bool>(0), "not in order");
-    let bad = bad_rows(&mut client, &post);
+    let bad = bad_rows(&mut client, &program);
     assert!(bad.len() >= 2, "{bad:?}");
-    let set_aside = SetAside::open(&post.home().path("journal.sqlite")).unwrap().rows().unwrap();
+    let set_aside = SetAside::open(&program.home().path("journal.sqlite")).unwrap().rows().unwrap();
     assert_eq!(set_aside.len(), bad.len());
     for row in &set_aside {
         let why = format!("no luck with {}", row.record.health.unwrap());
         assert!(row.sqlstate == "P0001" && row.message.contains(&why), "{row:?}");
     }
-    let args: Vec<&str> = post.args().into_iter().chain(["set-aside"]).collect();
-    let listed = text(&post.home().run(&args).stdout);
+    let args: Vec<&str> = program.args().into_iter().chain(["set-aside"]).collect();
+    let listed = text(&program.home().run(&args).stdout);
     assert_eq!(listed.lines().count(), bad.len(), "{listed}");
     for (stamp, id) in &bad {
         let is_listed = |line: &str| {
@@ -596,21 +573,21 @@ fn s12_one_row_in_a_hundred_is_refused() {
         };
         assert!(listed.lines().any(is_listed), "{stamp} {id:08X}:\n{listed}");
     }
-    let said = batteries.end();
-    let rows = check_except(&mut client, &said, &[&post], &bad);
+    let sent = batteries.end();
+    let rows = check_except(&mut client, &sent, &[&program], &bad);
 
     let args: Vec<&str> = args.into_iter().chain(["--retry"]).collect();
-    assert_eq!(post.home().run(&args).status.code(), Some(1), "they are still refused");
+    assert_eq!(program.home().run(&args).status.code(), Some(1), "they are still refused");
     client.batch_execute("DROP TRIGGER refuse ON battery_pack").unwrap();
-    let again = post.home().run(&args);
+    let again = program.home().run(&args);
     assert_eq!(again.status.code(), Some(0), "{again:?}");
-    nothing_is_set_aside(&post);
-    assert_eq!(check(&mut client, &said, &[&post]), rows + bad.len());
+    nothing_is_set_aside(&program);
+    assert_eq!(check(&mut client, &sent, &[&program]), rows + bad.len());
 }
 
 /// What the trigger refuses of the journal.
-fn bad_rows(client: &mut Client, post: &Post) -> Exceptions {
-    let (stamps, ids): (Vec<String>, Vec<i64>) = post.journal().into_keys().unzip();
+fn bad_rows(client: &mut Client, program: &Program) -> Exceptions {
+    let (stamps, ids): (Vec<String>, Vec<i64>) = program.journal().into_keys().unzip();
     let sql = "SELECT stamp, id FROM unnest($1::TEXT[], $2::BIGINT[]) AS keys (stamp, id)
                WHERE is_bad(stamp::TIMESTAMP, id)";
     let bad = client.query(sql, &[&stamps, &ids]).unwrap();
@@ -635,14 +612,14 @@ fn s13_somebody_locks_the_table() {
     let cluster = shared_cluster();
     let mut client = database(cluster, "s13_lock");
     let batteries = Batteries::start(2);
-    let mut post = Post::start(&batteries, &cluster.url("s13_lock"));
+    let mut program = Program::start(&batteries, &cluster.url("s13_lock"));
     fresh_row(&mut client);
     client.batch_execute("BEGIN; LOCK TABLE battery_pack").unwrap();
-    // The program waits for it for a while, and then goes away and comes again.
-    post.listener().wait_until_said("(55P03)");
-    post.runs_for(seconds(1, 180));
+    // The program waits for the lock until its deadline, and tries again later.
+    program.listener().wait_until_said("(55P03)");
+    program.runs_for(seconds(1, 180));
     client.batch_execute("COMMIT").unwrap();
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 #[test]
@@ -650,20 +627,20 @@ fn s13_each_row_takes_3_seconds() {
     let cluster = shared_cluster();
     let mut client = database(cluster, "s13_slow");
     let batteries = Batteries::start(1);
-    let mut post = Post::start(&batteries, &cluster.url("s13_slow"));
+    let mut program = Program::start(&batteries, &cluster.url("s13_slow"));
     fresh_row(&mut client);
     slow_down(&mut client, "ROW", 3.0);
-    post.runs_for(seconds(2, 240));
+    program.runs_for(seconds(2, 240));
     // Meanwhile rows do arrive, only slowly. This waits for the insert under way.
     speed_up(&mut client);
-    recovers(&mut client, batteries, post);
+    recovers(&mut client, batteries, program);
 }
 
 /// Two programs at once: the end of the scenario.
-fn both_recover(client: &mut Client, batteries: Batteries, mut posts: [Post; 2]) {
+fn both_recover(client: &mut Client, batteries: Batteries, mut programs: [Program; 2]) {
     fresh_row(client);
-    posts.iter_mut().for_each(Post::stop);
-    let [one, other] = &posts;
+    programs.iter_mut().for_each(Program::stop);
+    let [one, other] = &programs;
     check(client, &batteries.end(), &[one, other]);
 }
 
@@ -673,15 +650,15 @@ fn s17_two_programs_for_two_batteries_on_one_table() {
     drop(database(&cluster, "s17"));
     let url = cluster.url("s17");
     let batteries = Batteries::start(2);
-    let mut posts =
-        [0, 1].map(|battery| Post::listening_to(&batteries, battery..battery + 1, &url));
-    posts.iter_mut().for_each(Post::launch);
-    posts.iter_mut().for_each(Post::wait_until_it_hears);
+    let mut programs =
+        [0, 1].map(|battery| Program::listening_to(&batteries, battery..battery + 1, &url));
+    programs.iter_mut().for_each(Program::launch);
+    programs.iter_mut().for_each(Program::wait_until_connected);
     thread::sleep(seconds(2, 30));
     cluster.stop(Mode::Immediate);
     thread::sleep(seconds(1, 30));
     cluster.start_again();
-    both_recover(&mut cluster.client("s17"), batteries, posts);
+    both_recover(&mut cluster.client("s17"), batteries, programs);
 }
 
 #[test]
@@ -690,7 +667,7 @@ fn s17_two_programs_for_one_battery_on_two_databases() {
     let batteries = Batteries::start(1);
     let names = ["s17_one", "s17_other"];
     let mut clients = names.map(|name| database(cluster, name));
-    let mut posts = names.map(|name| Post::start(&batteries, &cluster.url(name)));
+    let mut programs = names.map(|name| Program::start(&batteries, &cluster.url(name)));
     for client in &mut clients {
         fresh_row(client);
     }
@@ -699,10 +676,10 @@ fn s17_two_programs_for_one_battery_on_two_databases() {
     let session = backend(&mut clients[0], "idle");
     terminate(&mut clients[0], session);
     clients.iter_mut().for_each(|client| _ = fresh_row(client));
-    posts.iter_mut().for_each(Post::stop);
-    let said = batteries.end();
-    for (client, post) in clients.iter_mut().zip(&posts) {
-        check(client, &said, &[post]);
+    programs.iter_mut().for_each(Program::stop);
+    let sent = batteries.end();
+    for (client, program) in clients.iter_mut().zip(&programs) {
+        check(client, &sent, &[program]);
     }
 }
 
@@ -712,12 +689,12 @@ fn s17_two_programs_for_one_battery_on_one_table_while_postgresql_stops_and_star
     drop(database(&cluster, "s17"));
     let url = cluster.url("s17");
     let batteries = Batteries::start(1);
-    let posts = [(); 2].map(|()| Post::start(&batteries, &url));
+    let programs = [(); 2].map(|()| Program::start(&batteries, &url));
     for round in 0..rounds(3, 50) {
         cluster.stop([Mode::Immediate, Mode::Fast][round % 2]);
         thread::sleep(Duration::from_millis(700));
         cluster.start_again();
         fresh_row(&mut cluster.client("s17"));
     }
-    both_recover(&mut cluster.client("s17"), batteries, posts);
+    both_recover(&mut cluster.client("s17"), batteries, programs);
 }

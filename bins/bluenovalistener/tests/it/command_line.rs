@@ -8,7 +8,7 @@ use postgres::Client;
 use crate::{
     rows::{Rows, postgres_rows, sqlite_rows},
     support::{
-        Home, Listener, PATIENCE, count, exists, named, output, shared_cluster, stored,
+        Home, Listener, TIME_LIMIT, count, exists, named, output, shared_cluster, stored,
         talking_battery, text,
     },
 };
@@ -163,7 +163,7 @@ fn schema_is_that_of_the_first_listener() {
 #[test]
 fn demo_shows_two_batteries_and_keeps_their_rows() {
     let home = Home::new();
-    let output = home.run(&["--http", "127.0.0.1:0", "demo", "--seconds", "4"]);
+    let output = home.run(&["--http", "127.0.0.1:0", "demo", "--seconds", "8"]);
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{shown}{}", text(&output.stderr));
     for name in ["north", "south"] {
@@ -191,8 +191,8 @@ fn a_journal_has_one_program_only() {
     let at = named("attic", server.local_addr());
     let nowhere = format!("host={}", home.path("no").display());
     // Both kinds: the database as it is, and the journal on the way to one.
-    for place in [["-d", &home.sqlite("db")], ["-d", &nowhere]] {
-        let args = [&["-b", &at], &place[..]].concat();
+    for database in [["-d", &home.sqlite("db")], ["-d", &nowhere]] {
+        let args = [&["-b", &at], &database[..]].concat();
         let mut first = home.listen(&args);
         first.wait_for("attic: connected");
         let second = home.run(&args);
@@ -224,14 +224,14 @@ fn databases_are_named_as_libpq_has_it() {
     cluster.create_role("ada");
     let server = talking_battery(1);
     let at = named("attic", server.local_addr());
-    let folder = cluster.socket_dir().display().to_string();
+    let directory = cluster.socket_dir().display().to_string();
     let port = cluster.port().to_string();
-    let url_folder = folder.replace('/', "%2F");
-    let url = format!("postgresql://ada:{PASSWORD}@{url_folder}:{port}/by_url");
-    let place = format!("host={folder} port={port} password={PASSWORD}");
-    let environment = [("PGHOST", folder.as_str()), ("PGPORT", &port), ("PGPASSWORD", PASSWORD)];
-    let conninfo = format!("{place} user=ada dbname=by_conninfo");
-    let overruled = format!("{place} user=eve dbname=by_option");
+    let url_directory = directory.replace('/', "%2F");
+    let url = format!("postgresql://ada:{PASSWORD}@{url_directory}:{port}/by_url");
+    let server = format!("host={directory} port={port} password={PASSWORD}");
+    let environment = [("PGHOST", directory.as_str()), ("PGPORT", &port), ("PGPASSWORD", PASSWORD)];
+    let conninfo = format!("{server} user=ada dbname=by_conninfo");
+    let overruled = format!("{server} user=eve dbname=by_option");
     let forms: [(&str, &[&str], Option<&str>); 6] = [
         ("by_name", &["-d", "by_name", "-u", "ada"], Some("eve")),
         ("by_environment", &["--database=by_environment"], Some("ada")),
@@ -258,7 +258,7 @@ fn databases_are_named_as_libpq_has_it() {
         let log = listener.stop().log;
         let mut client = cluster.client(database);
         arrive(&mut client, &log);
-        // Whose it is tells who we were.
+        // The owner of the table shows as whom the program connected.
         let sql = "SELECT tableowner FROM pg_tables WHERE tablename = 'battery_pack'";
         let owner: String = client.query_one(sql, &[]).unwrap().get(0);
         assert_eq!(owner, "ada", "{database}");
@@ -274,9 +274,9 @@ fn every_option_has_its_short_and_its_long_form() {
     cluster.create_role("bob");
     let server = talking_battery(1);
     let at = named("attic", server.local_addr());
-    let place = format!("host={} port={} dbname=", cluster.socket_dir().display(), cluster.port());
+    let server = format!("host={} port={} dbname=", cluster.socket_dir().display(), cluster.port());
     let [short, long, equal] =
-        ["options_short", "options_long", "options_equal"].map(|name| format!("{place}{name}"));
+        ["options_short", "options_long", "options_equal"].map(|name| format!("{server}{name}"));
     let args_short = [
         "-b",
         &at,
@@ -347,9 +347,9 @@ fn every_option_has_its_short_and_its_long_form() {
         client.batch_execute("GRANT CREATE ON SCHEMA public TO bob").unwrap();
         let home = Home::new();
         let listener = home.listen(args);
-        wait_until("the log was rotated twice", PATIENCE, || exists(&home.path("x.log.2")));
+        wait_until("the log was rotated twice", TIME_LIMIT, || exists(&home.path("x.log.2")));
         let has_rows = "SELECT to_regclass('battery_pack') IS NOT NULL";
-        wait_until("two rows are there", PATIENCE, || {
+        wait_until("two rows are there", TIME_LIMIT, || {
             client.query_one(has_rows, &[]).unwrap().get::<_, bool>(0)
                 && postgres_rows(&mut client).len() >= 2
         });
@@ -368,7 +368,7 @@ fn without_a_journal_rows_are_delivered_all_the_same() {
     cluster.create_database("no_journal");
     let server = talking_battery(1);
     let home = Home::new();
-    std::fs::write(home.path("file"), "no folder").unwrap();
+    std::fs::write(home.path("file"), "no directory").unwrap();
     let (at, url) = (named("attic", server.local_addr()), cluster.url("no_journal"));
     let args = ["-b", &at, "-d", &url, "-i", "1", "--journal", "file/journal.sqlite"];
     let mut listener = home.listen(&args);

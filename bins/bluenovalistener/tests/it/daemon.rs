@@ -1,6 +1,6 @@
 //! `-daemon`: a real detach. What a process is comes from Linux' /proc.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use bluenova_test_support::wait_until;
 use nix::{
@@ -11,7 +11,7 @@ use nix::{
 use crate::{
     page::address,
     rows::sqlite_rows,
-    support::{Ended, Home, Listener, PATIENCE, get, named, stored, talking_battery},
+    support::{Ended, Home, Listener, TIME_LIMIT, get, named, stored, talking_battery},
 };
 
 /// The processes that have `home` for their home; they are killed when the value is dropped.
@@ -41,7 +41,7 @@ impl Daemon<'_> {
     #[track_caller]
     fn stop(&self) {
         kill(Pid::from_raw(self.pid()), Signal::SIGTERM).unwrap();
-        wait_until("the daemon ends", Duration::from_secs(6), || self.pids().is_empty());
+        wait_until("the daemon ends", TIME_LIMIT, || self.pids().is_empty());
     }
 }
 
@@ -98,11 +98,10 @@ fn a_daemon_leaves_the_terminal_and_stays_at_work() {
         let args = [&args[..], &more].concat();
         let parent = detach(&home, &args);
         assert_eq!(parent.status.code(), Some(0), "{:?}", parent.log);
-        assert!(parent.took < Duration::from_secs(3), "{:?}", parent.took);
         assert!(parent.log.is_empty(), "{:?}", parent.log);
 
         detached_from_everything(daemon.pid());
-        wait_until("rows come", PATIENCE, || home.read("x.log").contains("attic: stored"));
+        wait_until("rows come", TIME_LIMIT, || home.read("x.log").contains("attic: stored"));
         let log = home.read("x.log");
         let page = log.lines().find(|line| line.contains("page at ")).unwrap();
         assert_eq!(get(address(page), "/api/batteries").status, 200);
@@ -119,15 +118,15 @@ fn a_daemon_leaves_the_terminal_and_stays_at_work() {
 }
 
 #[test]
-fn relative_paths_of_databases_are_of_the_first_folder() {
+fn relative_paths_of_databases_are_of_the_first_directory() {
     let server = talking_battery(1);
     let home = Home::new();
     let daemon = Daemon(&home);
     let at = named("attic", server.local_addr());
-    // Without a log file there is nobody to tell, but the work is done.
+    // Without a log file nothing is reported, but the work is done.
     let parent = detach(&home, &["-daemon", "-b", &at, "-i", "1", "-d", "sqlite:some/db"]);
     assert_eq!(parent.status.code(), Some(0), "{:?}", parent.log);
-    wait_until("rows come", PATIENCE, || !sqlite_rows(&home.path("some/db")).is_empty());
+    wait_until("rows come", TIME_LIMIT, || !sqlite_rows(&home.path("some/db")).is_empty());
     detached_from_everything(daemon.pid());
     daemon.stop();
 }
@@ -153,7 +152,6 @@ fn what_is_wrong_at_the_start_is_told_to_the_terminal() {
         let args = [&["-daemon", "-b", &at], args].concat();
         let parent = detach(&home, &args);
         assert_eq!(parent.status.code(), Some(1), "{args:?}: {:?}", parent.log);
-        assert!(parent.took < Duration::from_secs(3), "{:?}", parent.took);
         let told = parent.log.join("\n");
         assert!(told.contains("bluenovalistener: ") && told.contains(says), "{args:?}: {told}");
         assert_eq!(daemon.pids(), [0; 0], "{args:?}");

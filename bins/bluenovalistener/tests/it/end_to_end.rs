@@ -1,6 +1,9 @@
 //! From the console of two batteries to the columns of PostgreSQL's table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use bluenova_simulator::{Control, Fault, Message, Snapshot};
 use time::{Duration, UtcDateTime};
@@ -8,23 +11,23 @@ use time::{Duration, UtcDateTime};
 use crate::{
     rows::{Cell, Row, empty_row, number, postgres_rows, said, same_row, stamp},
     support::{
-        Home, Listener, PATIENCE, battery, loopback, named, obedient_battery, shared_cluster,
+        Home, Listener, TIME_LIMIT, battery, loopback, named, obedient_battery, shared_cluster,
         stored, young_second,
     },
 };
 
 /// A battery, and the rows that there should be of it.
-struct Party {
+struct TestBattery {
     name: &'static str,
     control: Control,
     mcu_id: i64,
     connected: bool,
-    /// Energy in and out, as this connection has heard them.
+    /// Energy in and out, as sent on this connection.
     energy: [Cell; 2],
     expected: BTreeMap<String, Row>,
 }
 
-impl Party {
+impl TestBattery {
     fn new(name: &'static str, control: Control, seed: u64) -> Self {
         let mcu_id = battery(seed).profile().mcu_id.into();
         let energy = [Cell::Null, Cell::Null];
@@ -52,8 +55,8 @@ impl Party {
 
 struct Scene {
     listener: Listener,
-    parties: [Party; 2],
-    /// Seconds in which the machine was too slow to tell what should be in their rows.
+    batteries: [TestBattery; 2],
+    /// Seconds in which the machine was too slow, so that any values may be in their rows.
     spoiled: BTreeSet<String>,
     /// The end of the second in which they spoke last.
     end: UtcDateTime,
@@ -65,25 +68,26 @@ impl Scene {
     /// cycles what `lines` make of it.
     #[track_caller]
     fn say(&mut self, cycles: usize, lines: &[&str], adjust: fn(&mut Row)) {
-        for _ in 0..20 {
+        let deadline = Instant::now() + TIME_LIMIT;
+        while Instant::now() < deadline {
             let end = young_second(self.end);
             self.end = end;
             self.sentences += 1;
             let sentence = format!("end of sentence {}.", self.sentences);
             let lines: Vec<&str> = lines.iter().copied().chain([sentence.as_str()]).collect();
-            let rows = self.parties.each_mut().map(|party| {
-                let mut row = party.say(cycles, &lines);
+            let rows = self.batteries.each_mut().map(|battery| {
+                let mut row = battery.say(cycles, &lines);
                 adjust(&mut row);
                 row
             });
-            for party in self.parties.iter().filter(|party| party.connected) {
-                self.listener.wait_until_said(&format!("{}: RX: {sentence}", party.name));
+            for battery in self.batteries.iter().filter(|battery| battery.connected) {
+                self.listener.wait_until_said(&format!("{}: RX: {sentence}", battery.name));
             }
-            // What was heard by now was heard in this second.
+            // What has arrived by now has arrived in this second.
             if UtcDateTime::now() < end {
-                for (party, row) in self.parties.iter_mut().zip(rows) {
-                    if party.connected && row != empty_row() {
-                        party.expected.insert(stamp(end), row);
+                for (battery, row) in self.batteries.iter_mut().zip(rows) {
+                    if battery.connected && row != empty_row() {
+                        battery.expected.insert(stamp(end), row);
                     }
                 }
                 return;
@@ -91,6 +95,15 @@ impl Scene {
             self.spoil();
         }
         panic!("this machine is too slow to say and hear {cycles} cycles in a second");
+    }
+
+    /// Lets a minute pass in the model, and a cycle more, so that there are new energies. It takes
+    /// several seconds of the clock, each with a row, since this machine may be busy.
+    #[track_caller]
+    fn say_a_minute(&mut self) {
+        for cycles in [20, 20, 20, 1] {
+            self.say(cycles, &[], nothing_else);
+        }
     }
 
     /// This second, and all up to the present one.
@@ -123,12 +136,13 @@ fn rows_are_what_two_batteries_said_one_of_them_redialled() {
     let [at_north, at_south] =
         [named("north", north.local_addr()), named("south", south.local_addr())];
     let listener = home.listen(&["-b", &at_north, "-b", &at_south, "-d", &url, "-i", "1", "-r"]);
-    north.wait_for_clients(1, PATIENCE).unwrap();
-    south.wait_for_clients(1, PATIENCE).unwrap();
-    let parties = [Party::new("north", north, 1), Party::new("south", south.clone(), 9)];
+    north.wait_for_clients(1, TIME_LIMIT).unwrap();
+    south.wait_for_clients(1, TIME_LIMIT).unwrap();
+    let batteries =
+        [TestBattery::new("north", north, 1), TestBattery::new("south", south.clone(), 9)];
     let mut scene = Scene {
         listener,
-        parties,
+        batteries,
         spoiled: BTreeSet::new(),
         end: UtcDateTime::UNIX_EPOCH,
         sentences: 0,
@@ -149,31 +163,34 @@ fn rows_are_what_two_batteries_said_one_of_them_redialled() {
         count_more(row, "parse_fail", 1);
     });
 
-    // A minute in the model: new energies. What was said before the end of a connection counts.
+    // A minute in the model: new energies. What was said before the end of a connection counts, and
+    // it has to be in the same second.
     scene.say(61, &[], nothing_else);
     south.fault(Fault::Drop).unwrap();
     scene.listener.wait_until_said("south: connection lost");
-    scene.parties[1].connected = false;
-    scene.parties[1].energy = [Cell::Null, Cell::Null];
+    scene.batteries[1].connected = false;
+    scene.batteries[1].energy = [Cell::Null, Cell::Null];
     scene.listener.wait_until_said("south: connected to ws://127.0.0.1:");
-    south.wait_for_clients(1, PATIENCE).unwrap();
-    scene.parties[1].connected = true;
+    south.wait_for_clients(1, TIME_LIMIT).unwrap();
+    scene.batteries[1].connected = true;
 
     // Energies of an old connection must not look fresh.
     scene.say(1, &[], nothing_else);
     scene.say(1, &[], nothing_else);
-    scene.say(61, &[], nothing_else);
+    scene.say_a_minute();
     scene.say(1, &[], nothing_else);
 
     check(scene, &mut cluster.client("end_to_end"));
 }
 
 fn check(mut scene: Scene, client: &mut postgres::Client) {
-    let [north, south] = scene.parties.each_ref().map(|party| &party.expected);
-    assert!(north.len() == 10 && south.len() == 10, "{} and {}", north.len(), south.len());
+    let [north, south] = scene.batteries.each_ref().map(|battery| &battery.expected);
+    assert!(north.len() == 13 && south.len() == 13, "{} and {}", north.len(), south.len());
     // The energies came, stayed, went with the connection and came again.
     let energies: Vec<bool> = south.values().map(|row| row["energy_in"] != Cell::Null).collect();
-    assert_eq!(energies.iter().filter(|known| !**known).count(), 2, "{energies:?}");
+    let unknown = energies.iter().filter(|known| !**known).count();
+    // Seconds in which the machine was too slow have brought them earlier.
+    assert!((2..=4).contains(&unknown), "{energies:?}");
     assert_eq!(energies.last(), Some(&true));
 
     let latest = north.keys().max().unwrap().clone();
@@ -182,7 +199,7 @@ fn check(mut scene: Scene, client: &mut postgres::Client) {
     let ended = scene.listener.stop();
 
     let rows = postgres_rows(client);
-    for Party { name, mcu_id, expected, .. } in &scene.parties {
+    for TestBattery { name, mcu_id, expected, .. } in &scene.batteries {
         for (stamp, row) in expected {
             let what = format!("{name} {stamp}");
             let actual = rows.get(&(stamp.clone(), *mcu_id));

@@ -15,6 +15,7 @@ struct ForeignServer {
     process: Listener,
     input: ChildStdin,
     address: String,
+    _home: Home,
 }
 
 impl ForeignServer {
@@ -25,11 +26,14 @@ impl ForeignServer {
         );
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/foreign_server.py");
         let mut command = Command::new(python);
+        let home = Home::new();
         command.args(["-u", script, compression]).stdin(Stdio::piped());
+        // So that it ends with us, however we do.
+        command.env("HOME", home.directory());
         let mut process = Listener::start(command);
         let input = process.input();
         let port = process.wait_for("listening ").replace("listening ", "127.0.0.1:");
-        Self { process, input, address: port }
+        Self { process, input, address: port, _home: home }
     }
 
     fn says(&mut self, commands: &str) {

@@ -14,7 +14,7 @@ use nix::{
 
 use crate::{
     rows::sqlite_rows,
-    support::{Home, Killed, Listener, PATIENCE, named, obedient_battery, talking_battery},
+    support::{Home, Killed, Listener, TIME_LIMIT, named, obedient_battery, talking_battery},
 };
 
 /// A program that logs what a battery says, and the battery.
@@ -24,7 +24,7 @@ fn logs(home: &Home, options: &[&str]) -> (Listener, Server) {
     let mut args = vec!["-b", &at, "-d", &database, "-l", "x.log", "-r"];
     args.extend(options);
     let listener = home.listen(&args);
-    server.control().wait_for_clients(1, PATIENCE).unwrap();
+    server.control().wait_for_clients(1, TIME_LIMIT).unwrap();
     (listener, server)
 }
 
@@ -60,7 +60,9 @@ fn check_files(options: &[&str], expected: &[&str]) {
             server.control().send(line(text)).unwrap();
         }
         let last = half.last().unwrap();
-        wait_until("all is logged", PATIENCE, || raw(&home.read("x.log")).contains(&last.as_str()));
+        wait_until("all is logged", TIME_LIMIT, || {
+            raw(&home.read("x.log")).contains(&last.as_str())
+        });
         assert!(listener.log().is_empty(), "{:?}", listener.log());
         listener.stop();
     }
@@ -108,7 +110,7 @@ fn without_a_size_nothing_is_rotated() {
 fn until_seen(control: &Control, home: &Home, text: &str) -> Duration {
     control.send(line(text)).unwrap();
     let start = Instant::now();
-    wait_until(&format!("{text:?} is seen"), PATIENCE, || home.read("x.log").contains(text));
+    wait_until(&format!("{text:?} is seen"), TIME_LIMIT, || home.read("x.log").contains(text));
     start.elapsed()
 }
 
@@ -116,19 +118,25 @@ fn until_seen(control: &Control, home: &Home, text: &str) -> Duration {
 fn each_line_is_flushed_where_that_is_wanted() {
     let home = Home::new();
     let (_listener, server) = logs(&home, &["-f", "1"]);
-    // Ten flushes of the other kind take nine seconds at least.
-    let took: Duration =
-        (0..10).map(|n| until_seen(&server.control(), &home, &format!("line {n}"))).sum();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // With flushes of the other kind, all but the first line take about a second.
+    let mut lines = 0;
+    let mut at_once = || {
+        lines += 1;
+        let took = until_seen(&server.control(), &home, &format!("line {lines}."));
+        took < Duration::from_millis(500)
+    };
+    at_once();
+    wait_until("three lines in a row are seen at once", TIME_LIMIT, || {
+        at_once() && at_once() && at_once()
+    });
 }
 
 #[test]
-fn lines_are_flushed_within_a_second_or_so() {
+fn lines_are_flushed_after_a_while() {
     let home = Home::new();
     let (_listener, server) = logs(&home, &["-f", "0"]);
     let took: Vec<Duration> =
         (0..3).map(|n| until_seen(&server.control(), &home, &format!("line {n}"))).collect();
-    assert!(took.iter().all(|took| *took < Duration::from_millis(2500)), "{took:?}");
     // Otherwise the other test could not fail.
     assert!(took.iter().any(|took| *took > Duration::from_millis(300)), "{took:?}");
 }
@@ -140,9 +148,9 @@ fn sighup_reopens_the_file() {
     until_seen(&server.control(), &home, "first");
     fs::rename(home.path("x.log"), home.path("x.old")).unwrap();
     server.control().send(line("second")).unwrap();
-    wait_until("the old file is used", PATIENCE, || home.read("x.old").contains("second"));
+    wait_until("the old file is used", TIME_LIMIT, || home.read("x.old").contains("second"));
     listener.signal(Signal::SIGHUP);
-    wait_until("there is a new file", PATIENCE, || !files(&home).is_empty());
+    wait_until("there is a new file", TIME_LIMIT, || !files(&home).is_empty());
     until_seen(&server.control(), &home, "third");
     listener.stop();
     assert_eq!(raw(&home.read("x.old")), ["first", "second"]);
@@ -167,7 +175,7 @@ fn a_console_may_be_asked_to_reopen_and_may_go_away() {
     command.stdout(writer.try_clone().unwrap()).stderr(writer);
     let mut deaf = Killed(command.spawn().unwrap());
     drop((reader, command));
-    wait_until("rows come all the same", PATIENCE, || {
+    wait_until("rows come all the same", TIME_LIMIT, || {
         sqlite_rows(&home.path("db")).len() >= before + 2
     });
     assert!(deaf.0.try_wait().unwrap().is_none());
@@ -184,19 +192,17 @@ fn a_console_that_nobody_reads_costs_no_row() {
     command.stdout(writer.try_clone().unwrap()).stderr(writer);
     let mut stuck = Killed(command.spawn().unwrap());
     drop(command);
-    control.wait_for_clients(1, PATIENCE).unwrap();
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
     // More than a pipe holds, and then more lines than anybody would keep for it.
     for _ in 0..4 {
         control.send(line([b'x'; 60_000])).unwrap();
     }
     control.send(line("x\n".repeat(4200))).unwrap();
     control.send(line("MCU ID: 1\nSOC: 5")).unwrap();
-    wait_until("a row comes", PATIENCE, || !sqlite_rows(&home.path("db")).is_empty());
+    wait_until("a row comes", TIME_LIMIT, || !sqlite_rows(&home.path("db")).is_empty());
 
-    let start = Instant::now();
     kill(Pid::from_raw(stuck.0.id().cast_signed()), Signal::SIGTERM).unwrap();
-    wait_until("it ends", PATIENCE, || stuck.0.try_wait().unwrap().is_some());
-    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    wait_until("it ends", TIME_LIMIT, || stuck.0.try_wait().unwrap().is_some());
     drop(reader);
 }
 
@@ -234,10 +240,10 @@ fn raw_lines_are_logged_with_control_characters_escaped() {
     let home = Home::new();
     let (at, database) = (named("attic", control.local_addr()), home.sqlite("db"));
     let mut listener = home.listen(&["-b", &at, "-d", &database, "-l", "raw.log", "-r", "-f", "1"]);
-    control.wait_for_clients(1, PATIENCE).unwrap();
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
     control.send(line(b"SOC: 1 \x1B[2J \x07 \0 \xC2\x9B \t end")).unwrap();
     control.send(line("one\rtwo\r\nthree")).unwrap();
-    wait_until("the lines are logged", PATIENCE, || home.read("raw.log").contains("RX: three"));
+    wait_until("the lines are logged", TIME_LIMIT, || home.read("raw.log").contains("RX: three"));
     assert!(listener.log().is_empty(), "{:?}", listener.log());
     listener.stop();
 

@@ -3,7 +3,6 @@
 use std::{
     io::Write,
     net::{SocketAddr, TcpListener, TcpStream},
-    time::{Duration, Instant},
 };
 
 use bluenova_simulator::{Control, Fault, Message, Pace};
@@ -14,7 +13,7 @@ use serde_json::Value;
 use crate::{
     outages::Stopped,
     support::{
-        Home, Listener, PATIENCE, battery, count, get, loopback, named, obedient_battery,
+        Home, Listener, TIME_LIMIT, battery, count, get, loopback, named, obedient_battery,
         shared_cluster, stored, talking_battery, text,
     },
 };
@@ -38,7 +37,7 @@ pub(crate) fn address(line: &str) -> SocketAddr {
 #[track_caller]
 fn wait_for_health(page: SocketAddr, ok: bool) -> Vec<String> {
     let mut answer = None;
-    wait_until(&format!("health is {ok}"), PATIENCE, || {
+    wait_until(&format!("health is {ok}"), TIME_LIMIT, || {
         let got = get(page, "/healthz");
         assert_eq!(got.status == 200, got.json()["ok"], "{}", got.body);
         let is_so = got.status == if ok { 200 } else { 503 };
@@ -78,7 +77,7 @@ fn health_tells_of_a_battery_that_is_silent_or_gone() {
     drop(server);
     check_problem(&wait_for_health(page, false), "attic: no data for ", ", not connected: ");
     // The last words are those of the latest attempt.
-    wait_until("the reason is told", PATIENCE, || get(page, "/healthz").body.contains("refused"));
+    wait_until("the reason is told", TIME_LIMIT, || get(page, "/healthz").body.contains("refused"));
     let battery = get(page, "/api/batteries").json()["batteries"][0].clone();
     assert_eq!((&battery["connected"], &battery["stale"]), (&false.into(), &true.into()));
     assert!(battery["redials"].as_u64() > Some(0), "{battery}");
@@ -97,7 +96,7 @@ fn health_tells_of_a_database_that_is_away_or_hangs() {
     let page = page(&mut listener);
     wait_for_health(page, true);
     let delivery = || get(page, "/api/batteries").json()["storage"]["delivery"].clone();
-    wait_until("a row is delivered", PATIENCE, || delivery()["delivered"].as_u64() > Some(0));
+    wait_until("a row is delivered", TIME_LIMIT, || delivery()["delivered"].as_u64() > Some(0));
     assert_eq!((&delivery()["stuck"], &delivery()["trouble"]), (&false.into(), &Value::Null));
 
     cluster.stop(Mode::Fast);
@@ -125,14 +124,14 @@ fn health_tells_of_a_database_that_is_away_or_hangs() {
 fn rows_in_memory_are_told() {
     let server = talking_battery(1);
     let home = Home::new();
-    std::fs::write(home.path("file"), "no folder").unwrap();
+    std::fs::write(home.path("file"), "no directory").unwrap();
     let nowhere = format!("host={} dbname=x", home.path("no").display());
     let at = named("attic", server.local_addr());
     let args = ["-b", &at, "-d", &nowhere, "--journal", "file/journal.sqlite"];
     let mut listener = home.listen(&[&args, &SECOND[..]].concat());
     let page = page(&mut listener);
     let storage = || get(page, "/api/batteries").json()["storage"].clone();
-    wait_until("rows are in memory", PATIENCE, || {
+    wait_until("rows are in memory", TIME_LIMIT, || {
         storage()["rows_only_in_memory"].as_u64() >= Some(2)
     });
     assert!(storage()["trouble"].as_str().unwrap().contains("/file"), "{}", storage());
@@ -143,7 +142,7 @@ fn rows_in_memory_are_told() {
 
 /// Lets a battery say something that makes a row.
 fn say(control: &Control, lines: &str) {
-    control.wait_for_clients(1, PATIENCE).unwrap();
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
     control.send(Message::Text(lines.into())).unwrap();
 }
 
@@ -195,7 +194,7 @@ fn the_api_tells_what_each_battery_said() {
     assert_eq!(told["interval_s"], 1.0);
 
     // Nobody says anything more. That is the batteries' fault, not the database's.
-    wait_until("both are stale", PATIENCE, || problems(&get(page, "/healthz")).len() == 2);
+    wait_until("both are stale", TIME_LIMIT, || problems(&get(page, "/healthz")).len() == 2);
     let delivery = get(page, "/api/batteries").json()["storage"]["delivery"].clone();
     assert!(delivery["delivered"].as_u64() >= Some(2), "{delivery}");
     assert_eq!((&delivery["stuck"], &delivery["waiting_for_s"]), (&false.into(), &0.0.into()));
@@ -248,11 +247,9 @@ fn a_page_that_hangs_keeps_nothing_from_being_recorded() {
             stream
         })
         .collect();
-    let started = Instant::now();
     for _ in 0..4 {
         listener.wait_for("attic: stored");
     }
-    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     assert_eq!(get(page, "/healthz").status, 200);
     let hanging_still: Vec<TcpStream> =
         (0..40).map(|_| TcpStream::connect(page).unwrap()).collect();

@@ -82,7 +82,7 @@ pub(crate) fn said(cycles: &[Snapshot]) -> Row {
     row
 }
 
-/// The float nearest to the number as the battery writes it. The standard library's parser knows.
+/// The float nearest to the number as the battery writes it, by the standard library's parser.
 pub(crate) fn number(decimal: impl Display) -> Cell {
     Cell::Real(decimal.to_string().parse().unwrap())
 }

@@ -6,7 +6,7 @@ use bluenova_test_support::wait_until;
 use crate::{
     rows::{Cell, Row, number, postgres_rows, row, same_row},
     support::{
-        Home, PATIENCE, battery, count, loopback, named, obedient_battery, shared_cluster,
+        Home, TIME_LIMIT, battery, count, loopback, named, obedient_battery, shared_cluster,
         young_second,
     },
 };
@@ -181,7 +181,7 @@ fn strange_lines_cost_at_most_their_field() {
     let home = Home::new();
     let mut listener = home.listen(&args.iter().map(String::as_str).collect::<Vec<_>>());
     for (n, (case, control)) in cases.iter().zip(&controls).enumerate() {
-        control.wait_for_clients(1, PATIENCE).unwrap();
+        control.wait_for_clients(1, TIME_LIMIT).unwrap();
         control.send(line(format!("MCU ID: {:X}", n + 1))).unwrap();
         for message in &case.messages {
             control.send(message.clone()).unwrap();
@@ -207,7 +207,7 @@ fn strange_lines_cost_at_most_their_field() {
 fn says_soc(control: &Control, soc: i64, rows: &mut impl FnMut() -> Vec<Row>) {
     let expected = row(&[("soc", Cell::Int(soc))]);
     control.send(line(format!("MCU ID: 1\r\nSOC: {soc}"))).unwrap();
-    wait_until(&format!("SOC {soc} is stored"), PATIENCE, || rows().contains(&expected));
+    wait_until(&format!("SOC {soc} is stored"), TIME_LIMIT, || rows().contains(&expected));
 }
 
 #[test]
@@ -220,12 +220,12 @@ fn what_is_no_websocket_costs_the_connection_and_nothing_else() {
     let mut rows = || crate::rows::sqlite_rows(&home.path("db")).into_values().collect();
 
     for (soc, attack) in [None, Some(Fault::Giant), Some(Fault::Drop)].into_iter().enumerate() {
-        control.wait_for_clients(1, PATIENCE).unwrap();
+        control.wait_for_clients(1, TIME_LIMIT).unwrap();
         if let Some(fault) = attack {
             control.fault(fault).unwrap();
             listener.wait_for("; redialling");
             listener.wait_for("attic: connected");
-            control.wait_for_clients(1, PATIENCE).unwrap();
+            control.wait_for_clients(1, TIME_LIMIT).unwrap();
         }
         says_soc(&control, soc.try_into().unwrap(), &mut rows);
     }
@@ -241,9 +241,9 @@ fn a_battery_that_does_not_say_who_it_is_has_no_rows() {
     let home = Home::new();
     let (at, database) = (named("attic", control.local_addr()), home.sqlite("db"));
     let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "1"]);
-    control.wait_for_clients(1, PATIENCE).unwrap();
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
     // It isn't said at once, since it may come with the next line.
-    wait_until("it is said", PATIENCE, || {
+    wait_until("it is said", TIME_LIMIT, || {
         control.send(line("SOC: 1")).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
         count(listener.log(), "attic: no MCU ID seen") > 0

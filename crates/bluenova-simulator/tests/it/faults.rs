@@ -1,18 +1,15 @@
-use std::{
-    collections::HashSet,
-    net::TcpStream,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, net::TcpStream, time::Duration};
 
 use bluenova_simulator::{Fault, GIANT_BYTES, Pace};
+use bluenova_test_support::TIME_LIMIT;
 use tungstenite::{
     Error, Message,
     protocol::frame::coding::{Data, OpCode},
 };
 
-use crate::{Listener, PATIENCE, served};
+use crate::{Listener, served};
 
-/// Long enough for dozens of lines at the speed of these tests.
+/// Time of some hundred lines at the speed of these tests.
 const A_WHILE: Duration = Duration::from_millis(150);
 const QUICK: Pace = Pace::Free { speed: 20.0 };
 
@@ -26,14 +23,14 @@ fn silence_answers_pings_and_nothing_else() {
     let (_server, control, mut listener) = served(QUICK);
     listener.line();
     control.fault(Fault::Silence).unwrap();
-    // The battery has obeyed once it answers the next question, and all that it had sent by then
+    // The battery is silent once the next command is answered, and all that it had sent by then
     // comes before the pong.
     control.clients().unwrap();
     listener.ping("silent now?");
     read_to_pong(&mut listener);
     assert_eq!(listener.within(A_WHILE), None);
     listener.ping("still there?");
-    assert!(matches!(listener.within(PATIENCE), Some(Message::Pong(_))));
+    assert!(matches!(listener.within(TIME_LIMIT), Some(Message::Pong(_))));
     control.fault(Fault::Healthy).unwrap();
     listener.line();
 }
@@ -59,12 +56,10 @@ fn half_open_answers_nobody() {
 }
 
 #[test]
-fn a_half_open_server_ends_promptly() {
+fn a_half_open_server_can_be_stopped() {
     let (server, control, mut listener) = served(QUICK);
     control.fault(Fault::HalfOpen).unwrap();
-    let start = Instant::now();
     server.stop();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     let end =
         std::iter::repeat_with(|| listener.message()).find(|m| !matches!(m, Ok(Message::Text(_))));
     assert!(matches!(end, Some(Err(_))), "no Close frame: {end:?}");

@@ -1,25 +1,28 @@
 use std::{
     io::{Cursor, Read},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
 use bluenova_simulator::Control;
+use bluenova_test_support::TIME_LIMIT;
 use tungstenite::{
     Error, Message, WebSocket,
     protocol::frame::{FrameHeader, coding::OpCode},
 };
-
-use crate::PATIENCE;
 
 /// A client that is not ours: tungstenite's, on a socket with a deadline.
 pub(crate) struct Listener(pub(crate) WebSocket<TcpStream>);
 
 impl Listener {
     pub(crate) fn connect(control: &Control) -> Self {
-        let tcp = TcpStream::connect(control.local_addr()).unwrap();
-        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (socket, _) = tungstenite::client(control.url(), tcp).unwrap();
+        Self::connect_to(control.local_addr())
+    }
+
+    pub(crate) fn connect_to(address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address).unwrap();
+        tcp.set_read_timeout(Some(TIME_LIMIT)).unwrap();
+        let (socket, _) = tungstenite::client(format!("ws://{address}/ws/"), tcp).unwrap();
         Self(socket)
     }
 
@@ -60,7 +63,7 @@ impl Listener {
     pub(crate) fn within(&mut self, at_most: Duration) -> Option<Message> {
         self.0.get_ref().set_read_timeout(Some(at_most)).unwrap();
         let read = self.0.read();
-        self.0.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+        self.0.get_ref().set_read_timeout(Some(TIME_LIMIT)).unwrap();
         match read {
             Ok(message) => Some(message),
             Err(Error::Io(e)) if e.kind() == std::io::ErrorKind::WouldBlock => None,

@@ -12,14 +12,10 @@ mod listener;
 mod model;
 mod server;
 
-use std::time::Duration;
-
 use bluenova_simulator::{Battery, Control, Pace, Profile, Server};
+use bluenova_test_support::TIME_LIMIT;
 use listener::Listener;
 use time::UtcDateTime;
-
-/// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 fn battery(seed: u64) -> Battery {
     Battery::new(Profile::new(seed, UtcDateTime::UNIX_EPOCH))
@@ -30,7 +26,7 @@ fn served(pace: Pace) -> (Server, Control, Listener) {
     let server = Server::bind(loopback(), battery(1), pace).unwrap();
     let control = server.control();
     let listener = Listener::connect(&control);
-    control.wait_for_clients(1, PATIENCE).unwrap();
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
     (server, control, listener)
 }
 

@@ -1,8 +1,8 @@
-use std::{io::Write, time::Instant};
+use std::io::Write;
 
 use bluenova_websocket::{Connection, Deadlines, MESSAGE_LIMIT};
 
-use crate::server::{PATIENCE, Server, accept, client_frame, frame, hold, next, request};
+use crate::server::{Server, accept, client_frame, frame, hold, long, next, request, short};
 
 /// Sends `frames` in the same segment as the answer to the handshake, and after it; and a frame
 /// more, to see that nothing else came of them.
@@ -20,7 +20,7 @@ fn check(mut frames: Vec<u8>, expected: &[&str]) {
             }
             hold(&mut stream);
         });
-        let mut connection = server.open(Deadlines::default()).unwrap();
+        let mut connection = server.open(long()).unwrap();
         for text in expected {
             assert_eq!(next(&mut connection).unwrap(), *text, "together: {together}");
         }
@@ -115,8 +115,7 @@ fn a_quiet_moment_after_a_long_message_loses_nothing() {
         }
         hold(&mut stream);
     });
-    let ping_soon =
-        Deadlines { ping_after: crate::server::short().ping_after, ..Deadlines::default() };
+    let ping_soon = Deadlines { ping_after: short().ping_after, ..long() };
     let mut connection = server.open(ping_soon).unwrap();
     for _ in 0..3 {
         assert_eq!(next(&mut connection).unwrap().len(), MESSAGE_LIMIT);
@@ -134,7 +133,7 @@ fn the_request_is_what_a_browser_would_send() {
         request
     });
     let authority = server.address;
-    let connection = server.open(Deadlines::default()).unwrap();
+    let connection = server.open(long()).unwrap();
     assert_eq!(connection.peer_addr(), authority);
     let request = server.join();
     assert!(request.starts_with("GET /ws/ HTTP/1.1\r\n"), "{request}");
@@ -151,19 +150,15 @@ fn the_request_is_what_a_browser_would_send() {
 }
 
 #[test]
-fn a_ping_is_answered_at_once() {
+fn a_ping_is_answered() {
     let server = Server::start(|mut stream| {
         accept(&mut stream);
-        let started = Instant::now();
         stream.write_all(&frame(0x89, &[7; 125])).unwrap();
-        let pong = client_frame(&mut stream);
-        (pong, started.elapsed())
+        client_frame(&mut stream)
     });
-    let mut connection = server.open(Deadlines::default()).unwrap();
+    let mut connection = server.open(long()).unwrap();
     while connection.read().is_ok_and(|message| message.is_none()) {}
-    let (pong, took) = server.join();
-    assert_eq!(pong, Some((0x8A, vec![7; 125])));
-    assert!(took < PATIENCE / 4, "{took:?}");
+    assert_eq!(server.join(), Some((0x8A, vec![7; 125])));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A server of raw bytes, and what a test says to it.
+//! A server of raw bytes, and the client's side of a test.
 
 use std::{
     io::{Read, Write},
@@ -7,13 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bluenova_test_support::TIME_LIMIT;
 use bluenova_websocket::{Address, Connection, Deadlines, Error};
 use tungstenite::handshake::derive_accept_key;
 
-/// After so long a test has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// One visitor is served, by a script.
+/// Server of one client, by a script.
 pub(crate) struct Server<T> {
     pub(crate) address: SocketAddr,
     script: JoinHandle<T>,
@@ -33,7 +31,7 @@ impl<T: Send + 'static> Server<T> {
         let script = thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             stream.set_nodelay(true).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIME_LIMIT)).unwrap();
             script(stream)
         });
         Ok(Self { address, script })
@@ -47,7 +45,7 @@ impl<T: Send + 'static> Server<T> {
         self.address.to_string().parse().unwrap()
     }
 
-    /// What the script came to.
+    /// The result of the script.
     pub(crate) fn join(self) -> T {
         self.script.join().unwrap()
     }
@@ -76,13 +74,13 @@ pub(crate) fn accept(stream: &mut TcpStream) {
     stream.write_all(answer.as_bytes()).unwrap();
 }
 
-/// Reads until the visitor has gone; returns the unmasked frames that it sent, opcode byte and
+/// Reads until the client has gone; returns the unmasked frames that it sent, opcode byte and
 /// payload.
 pub(crate) fn hold(stream: &mut TcpStream) -> Vec<(u8, Vec<u8>)> {
     std::iter::from_fn(|| client_frame(stream)).collect()
 }
 
-/// The next frame of the visitor; `None` when there are no more.
+/// The next frame of the client; `None` when there are no more.
 pub(crate) fn client_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut head = [0; 6];
     stream.read_exact(&mut head).ok()?;
@@ -116,20 +114,40 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 /// The next text, however many ticks it takes.
 pub(crate) fn next(connection: &mut Connection) -> Result<String, Error> {
     let started = Instant::now();
-    while started.elapsed() < PATIENCE {
+    while started.elapsed() < TIME_LIMIT {
         if let Some(text) = connection.read()? {
             return Ok(text.into_owned());
         }
     }
-    panic!("nothing came within {PATIENCE:?}");
+    panic!("nothing came within {TIME_LIMIT:?}");
 }
 
-/// Short enough for a test, long enough for a busy machine.
+/// Deadlines that pass only where something never happens.
+pub(crate) fn long() -> Deadlines {
+    Deadlines {
+        connect: TIME_LIMIT,
+        handshake: TIME_LIMIT,
+        ping_after: TIME_LIMIT,
+        give_up_after: TIME_LIMIT * 2,
+    }
+}
+
+/// Deadlines of silence that a test can wait for.
 pub(crate) fn short() -> Deadlines {
     Deadlines {
-        connect: Duration::from_secs(5),
-        handshake: Duration::from_millis(500),
         ping_after: Duration::from_millis(250),
         give_up_after: Duration::from_millis(750),
+        ..long()
+    }
+}
+
+/// Calls `attempt` with deadlines of silence that double each time, from [`short`] on, until it
+/// succeeds: a busy machine may stand still for longer than the first ones.
+pub(crate) fn succeeds_at_last(attempt: impl Fn(Deadlines) -> Result<(), String>) {
+    let mut deadlines = short();
+    while let Err(failure) = attempt(deadlines) {
+        assert!(deadlines.give_up_after < TIME_LIMIT, "{failure}");
+        deadlines.ping_after *= 2;
+        deadlines.give_up_after *= 2;
     }
 }

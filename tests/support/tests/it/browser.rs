@@ -5,12 +5,9 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     thread,
-    time::Duration,
 };
 
-use bluenova_test_support::{Browser, wait_until};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use bluenova_test_support::{Browser, TIME_LIMIT, wait_until};
 
 /// Serves one page to whoever asks, for as long as the process lives. Gives its address.
 fn serve(page: &'static str) -> String {
@@ -28,7 +25,7 @@ fn serve(page: &'static str) -> String {
 }
 
 #[test]
-fn a_browser_does_what_it_is_told() {
+fn a_browser_can_be_driven() {
     let url = serve(
         "<meta name=viewport content='width=device-width'><link rel=icon href='data:,'>
          <input autofocus><button>press</button><p></p><script>
@@ -45,7 +42,7 @@ fn a_browser_does_what_it_is_told() {
         serde_json::json!([1200, 4])
     );
     browser.click("button");
-    browser.wait_for("it is pressed", PATIENCE, "document.querySelector('p').textContent");
+    browser.wait_for("it is pressed", TIME_LIMIT, "document.querySelector('p').textContent");
     assert_eq!(browser.text("p"), "pressed 1");
     browser.click("input");
     browser.press("ArrowLeft");
@@ -61,7 +58,7 @@ fn a_browser_does_what_it_is_told() {
 }
 
 #[test]
-fn a_browser_tells_what_goes_wrong() {
+fn a_browser_reports_what_goes_wrong() {
     let url = serve(
         "<link rel=icon href='data:,'>
          <meta http-equiv=Content-Security-Policy content=\"script-src 'unsafe-inline'\">
@@ -71,7 +68,7 @@ fn a_browser_tells_what_goes_wrong() {
     let mut browser = Browser::start();
     browser.open(&url);
     let mut complaints = String::new();
-    wait_until("the page has thrown", PATIENCE, || {
+    wait_until("the page has thrown", TIME_LIMIT, || {
         complaints = browser.complaints().join("\n");
         complaints.contains("oops")
     });
@@ -82,14 +79,14 @@ fn a_browser_tells_what_goes_wrong() {
 
 #[test]
 fn a_browser_ends_with_its_children() {
-    // No other test's browser has this folder on its command line.
+    // No other test's browser has this directory on its command line.
     let browser = Browser::start();
     let profile = browser.profile().to_owned();
     let name = profile.to_str().unwrap().to_owned();
     assert!(profile.starts_with(env::temp_dir()));
     assert!(processes_with(&name) > 1, "there are children");
     drop(browser);
-    wait_until("all of them are gone", PATIENCE, || processes_with(&name) == 0);
+    wait_until("all of them are gone", TIME_LIMIT, || processes_with(&name) == 0);
     assert!(!profile.exists());
 }
 
@@ -107,8 +104,8 @@ fn a_browser_ends_with_a_test_that_is_killed() {
     assert!(processes_with(&name) > 1, "there are children");
     test.kill().unwrap();
     test.wait().unwrap();
-    wait_until("all of them are gone", PATIENCE, || processes_with(&name) == 0);
-    wait_until("the profile is gone", PATIENCE, || !Path::new(&name).exists());
+    wait_until("all of them are gone", TIME_LIMIT, || processes_with(&name) == 0);
+    wait_until("the profile is gone", TIME_LIMIT, || !Path::new(&name).exists());
 }
 
 #[test]
@@ -116,7 +113,7 @@ fn a_browser_ends_with_a_test_that_is_killed() {
 fn holds_a_browser() {
     let browser = Browser::start();
     println!("profile: {}", browser.profile().display());
-    thread::sleep(3 * PATIENCE);
+    thread::sleep(3 * TIME_LIMIT);
 }
 
 fn processes_with(argument: &str) -> usize {

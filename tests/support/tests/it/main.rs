@@ -19,10 +19,8 @@ use std::{
     time::Duration,
 };
 
-use bluenova_test_support::{Cluster, Mode, wait_until};
+use bluenova_test_support::{Cleanup, Cluster, Mode, TIME_LIMIT, wait_until};
 use postgres::{Client, NoTls};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn count(cluster: &Cluster) -> i64 {
     cluster.client("house").query_one("SELECT count(*) FROM t", &[]).unwrap().get(0)
@@ -44,10 +42,10 @@ fn keeps_its_rows_over_any_stop_and_leaves_nothing_behind() {
         assert_eq!(count(&cluster), rows);
     }
 
-    let folder = cluster.socket_dir().to_owned();
-    assert!(folder.exists());
+    let directory = cluster.socket_dir().to_owned();
+    assert!(directory.exists());
     drop(cluster);
-    assert!(!folder.exists());
+    assert!(!directory.exists());
 }
 
 #[test]
@@ -66,14 +64,14 @@ fn takes_settings_and_is_reached_by_url_conninfo_and_tcp() {
 
 #[test]
 fn is_gone_after_a_panic() {
-    let mut folder = PathBuf::new();
+    let mut directory = PathBuf::new();
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
         let cluster = Cluster::start();
-        folder = cluster.socket_dir().to_owned();
+        directory = cluster.socket_dir().to_owned();
         panic!("the test fails");
     }));
     assert!(result.is_err());
-    assert!(!folder.exists());
+    assert!(!directory.exists());
 }
 
 /// Not a test by itself: what the next one runs and kills.
@@ -83,7 +81,7 @@ fn start_a_cluster_and_wait() {
     let cluster = Cluster::start();
     let pid = cluster.postmaster_pid().unwrap();
     println!("\ncluster {pid} {}", cluster.socket_dir().display());
-    std::thread::sleep(PATIENCE);
+    std::thread::sleep(TIME_LIMIT);
 }
 
 #[test]
@@ -100,15 +98,24 @@ fn is_gone_after_a_kill() {
         .unwrap();
     let mut words = line.split(' ').skip(1);
     let pid: i32 = words.next().unwrap().parse().unwrap();
-    let folder = Path::new(words.next().unwrap());
-    assert!(folder.exists());
+    let directory = Path::new(words.next().unwrap());
+    assert!(directory.exists());
 
     child.kill().unwrap();
     child.wait().unwrap();
-    wait_until("the folder is gone", PATIENCE, || !folder.exists());
+    wait_until("the directory is gone", TIME_LIMIT, || !directory.exists());
     // Nothing there, or empty for a process that nobody has waited for; no /proc, no opinion.
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     assert!(command.is_empty(), "postmaster {pid} is alive");
+}
+
+#[test]
+fn a_cleanup_runs_when_it_is_dropped_unless_it_is_cancelled() {
+    let directory = tempfile::tempdir().unwrap();
+    let [dropped, cancelled] = ["dropped", "cancelled"].map(|name| directory.path().join(name));
+    drop(Cleanup::new("touch \"$1\"", &[&dropped]));
+    Cleanup::new("touch \"$1\"", &[&cancelled]).cancel();
+    assert!(dropped.exists() && !cancelled.exists());
 }
 
 #[test]

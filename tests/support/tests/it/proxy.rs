@@ -1,4 +1,4 @@
-//! The proxy forwards, and goes wrong where it is told to.
+//! The proxy forwards, and fails at the point that was set.
 
 use std::{
     sync::OnceLock,
@@ -6,10 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_test_support::{Cluster, Frozen, Point, Proxy, wait_until};
+use bluenova_test_support::{Cluster, Frozen, Point, Proxy, TIME_LIMIT, wait_until};
 use postgres::{Client, NoTls, SimpleQueryMessage};
-
-use crate::PATIENCE;
 
 /// A table of its own, and a proxy.
 fn start(table: &str) -> Proxy {
@@ -47,7 +45,7 @@ fn a_cut_is_before_or_after_the_commit() {
         assert!(proxy.hits() > hits, "{point:?}");
         proxy.heal();
         // The server may not have noticed yet that its client is gone.
-        wait_until("the rows are as they should be", PATIENCE, || count(&proxy, "cuts") == rows);
+        wait_until("the rows are as they should be", TIME_LIMIT, || count(&proxy, "cuts") == rows);
     }
     for point in [Point::Accept, Point::StartUp] {
         proxy.cut(point);
@@ -58,7 +56,7 @@ fn a_cut_is_before_or_after_the_commit() {
     assert_eq!(proxy.connections(), 1);
     proxy.cut_all();
     assert!(add(&mut client, "cuts").is_err());
-    wait_until("all connections are gone", PATIENCE, || proxy.connections() == 0);
+    wait_until("all connections are gone", TIME_LIMIT, || proxy.connections() == 0);
 }
 
 #[test]
@@ -90,7 +88,7 @@ fn what_is_frozen_goes_on_where_it_stopped() {
     assert_eq!(count(&proxy, "freezes"), 4);
 }
 
-/// Freezes `point`, sees to it that `work` stops there, and goes on after `heal`.
+/// Freezes `point`, and checks that `work` stops there and goes on after `heal`.
 fn check_frozen(
     proxy: &Proxy,
     point: Point,
@@ -101,7 +99,7 @@ fn check_frozen(
     let url = proxy.url("postgres");
     proxy.freeze(point);
     let working = thread::spawn(move || work(&url));
-    wait_until("it is frozen", PATIENCE, || proxy.hits() > hits);
+    wait_until("it is frozen", TIME_LIMIT, || proxy.hits() > hits);
     meanwhile();
     assert!(!working.is_finished(), "{point:?}");
     proxy.heal();

@@ -1,6 +1,6 @@
 use std::{
     io::ErrorKind,
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
     time::{Duration, Instant},
 };
@@ -16,32 +16,32 @@ use crate::{
     fault::{Damage, giant},
 };
 
-/// How often sockets are looked after. Well below the time between two lines at normal speed.
+/// How often sockets are read and written. Well below the time between two lines at speed 1.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How far the lines may fall behind their time before the rest of the delay is forgiven.
-const BEHIND: Duration = Duration::from_millis(100);
+/// How far the lines may fall behind their time; beyond that the delay is not made up for.
+const MAX_LAG: Duration = Duration::from_millis(100);
 
-/// What a cycle is in the model.
+/// What a cycle takes in the model.
 const CYCLE: Duration = Duration::from_secs(1);
 
-/// How long clients have to answer to the Close frame when the server stops.
-const CLOSING_TIME: Duration = Duration::from_millis(250);
+/// Time-out of the clients' answers to the Close frame when the server stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A battery, the socket that it listens on, and its clients.
+/// One battery with the socket that it listens on and its clients.
 #[derive(Debug)]
-pub(crate) struct Station {
+pub(crate) struct Endpoint {
     listener: TcpListener,
     battery: Battery,
     pace: Pace,
     clients: Vec<Client>,
-    /// Whether the last attempt to accept a client failed; it is said once.
-    refuses: bool,
+    /// Whether the last attempt to accept a client failed; it is logged once.
+    accept_failed: bool,
     link: Link,
     damage: Damage,
-    /// The cycle that is being said, and how much of it was.
+    /// The cycle that is being sent, and how many bytes of it were.
     console: String,
-    said: usize,
+    sent: usize,
     line_time: Duration,
     next_line: Instant,
     /// The frames of one message, for all clients.
@@ -50,7 +50,7 @@ pub(crate) struct Station {
     waiting: Vec<(usize, Sender<()>)>,
 }
 
-/// What lasts of a fault.
+/// Lasting state of the link, as the last fault left it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Link {
     Healthy,
@@ -59,17 +59,17 @@ enum Link {
     Noisy { share: f64 },
 }
 
-/// What a control asks of the serving thread.
+/// Command to the serving thread.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Add(Box<Station>),
+    Add(Box<Endpoint>),
     Stop,
-    To { station: usize, order: Order },
+    To { endpoint: usize, command: EndpointCommand },
 }
 
-/// What a control asks of one station.
+/// Command to one endpoint.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum EndpointCommand {
     Fault(Fault),
     Send(Message),
     Step(Sender<Snapshot>),
@@ -78,16 +78,16 @@ pub(crate) enum Order {
     AwaitClients(usize, Sender<()>),
 }
 
-/// Serves `stations` until it is told to stop.
-pub(crate) fn serve(mut stations: Vec<Station>, commands: &Receiver<Command>) {
+/// Serves `endpoints` until [`Command::Stop`] comes, or nobody is left to send it.
+pub(crate) fn serve(mut endpoints: Vec<Endpoint>, commands: &Receiver<Command>) {
     'serving: loop {
         let mut command = commands.recv_timeout(TICK);
         loop {
             match command {
-                Ok(Command::Add(station)) => stations.push(*station),
-                Ok(Command::To { station, order }) => {
-                    if let Some(station) = stations.get_mut(station) {
-                        station.obey(order);
+                Ok(Command::Add(endpoint)) => endpoints.push(*endpoint),
+                Ok(Command::To { endpoint, command }) => {
+                    if let Some(endpoint) = endpoints.get_mut(endpoint) {
+                        endpoint.execute(command);
                     }
                 }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => break 'serving,
@@ -96,35 +96,35 @@ pub(crate) fn serve(mut stations: Vec<Station>, commands: &Receiver<Command>) {
             command = commands.recv_timeout(Duration::ZERO);
         }
         let now = Instant::now();
-        for station in &mut stations {
-            station.turn(now);
+        for endpoint in &mut endpoints {
+            endpoint.poll(now);
         }
     }
-    close(&mut stations);
+    close(&mut endpoints);
 }
 
-fn close(stations: &mut [Station]) {
-    for station in stations.iter_mut() {
-        if station.link == Link::HalfOpen {
-            station.hang_up();
+fn close(endpoints: &mut [Endpoint]) {
+    for endpoint in endpoints.iter_mut() {
+        if endpoint.link == Link::HalfOpen {
+            endpoint.disconnect_all();
         }
-        station.clients.iter_mut().for_each(Client::close);
+        endpoint.clients.iter_mut().for_each(Client::close);
     }
-    let deadline = Instant::now() + CLOSING_TIME;
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
     loop {
-        for station in stations.iter_mut() {
-            station.look_after_clients(Instant::now());
+        for endpoint in endpoints.iter_mut() {
+            endpoint.poll_clients(Instant::now());
         }
-        let all_gone = stations.iter().all(|station| station.clients.is_empty());
-        if all_gone || Instant::now() >= deadline {
+        let all_closed = endpoints.iter().all(|endpoint| endpoint.clients.is_empty());
+        if all_closed || Instant::now() >= deadline {
             break;
         }
         std::thread::sleep(TICK / 10);
     }
-    stations.iter_mut().for_each(Station::hang_up);
+    endpoints.iter_mut().for_each(Endpoint::disconnect_all);
 }
 
-impl Station {
+impl Endpoint {
     /// `listener` must not block.
     pub(crate) fn new(listener: TcpListener, battery: Battery, pace: Pace) -> Self {
         let damage = Damage::new(battery.profile().seed);
@@ -133,11 +133,11 @@ impl Station {
             battery,
             pace,
             clients: vec![],
-            refuses: false,
+            accept_failed: false,
             link: Link::Healthy,
             damage,
             console: String::new(),
-            said: 0,
+            sent: 0,
             line_time: Duration::ZERO,
             next_line: Instant::now(),
             frames: vec![],
@@ -146,34 +146,34 @@ impl Station {
         }
     }
 
-    fn turn(&mut self, now: Instant) {
+    fn poll(&mut self, now: Instant) {
         if self.link != Link::HalfOpen {
             self.accept(now);
         }
         if let Pace::Free { speed } = self.pace {
-            self.say_what_is_due(now, speed);
+            self.send_due_lines(now, speed);
         }
         if self.link != Link::HalfOpen {
-            self.look_after_clients(now);
+            self.poll_clients(now);
         }
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Fault(fault) => self.suffer(fault),
-            Order::Send(message) => self.send(&message),
-            // Whoever asked may have gone: that is no concern of the others.
-            Order::Step(reply) => _ = reply.send(self.say_a_cycle()),
-            Order::CountClients(reply) => _ = reply.send(self.listening()),
-            Order::Events(events) => self.events.push(events),
-            Order::AwaitClients(count, reply) => {
+    fn execute(&mut self, command: EndpointCommand) {
+        match command {
+            EndpointCommand::Fault(fault) => self.apply_fault(fault),
+            EndpointCommand::Send(message) => self.send(&message),
+            // The asker may have gone: the others are served on.
+            EndpointCommand::Step(reply) => _ = reply.send(self.send_cycle()),
+            EndpointCommand::CountClients(reply) => _ = reply.send(self.connected()),
+            EndpointCommand::Events(events) => self.events.push(events),
+            EndpointCommand::AwaitClients(count, reply) => {
                 self.waiting.push((count, reply));
                 self.answer_waiting();
             }
         }
     }
 
-    fn suffer(&mut self, fault: Fault) {
+    fn apply_fault(&mut self, fault: Fault) {
         match fault {
             Fault::Healthy => self.link = Link::Healthy,
             Fault::Silence => self.link = Link::Silent,
@@ -192,60 +192,60 @@ impl Station {
                     Err(e) => log::warn!("{peer}: can't serve the client: {e}"),
                 },
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.refuses = false;
+                    self.accept_failed = false;
                     return;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
                     // No file descriptor left, for instance: others can still be served.
-                    if !self.refuses {
+                    if !self.accept_failed {
                         log::warn!("can't accept a client: {e}");
                     }
-                    self.refuses = true;
+                    self.accept_failed = true;
                     return;
                 }
             }
         }
     }
 
-    fn say_what_is_due(&mut self, now: Instant, speed: f64) {
-        if now.duration_since(self.next_line) > BEHIND {
+    fn send_due_lines(&mut self, now: Instant, speed: f64) {
+        if now.duration_since(self.next_line) > MAX_LAG {
             self.next_line = now;
         }
         while self.next_line <= now {
-            if self.said == self.console.len() {
+            if self.sent == self.console.len() {
                 self.next_cycle();
                 let lines = self.console.lines().count().max(1);
                 self.line_time = CYCLE.div_f64(speed * lines as f64);
             }
-            self.say_line();
+            self.send_line();
             self.next_line += self.line_time;
         }
     }
 
-    /// Says what is left of the cycle under way, and a whole one.
-    fn say_a_cycle(&mut self) -> Snapshot {
-        while self.said < self.console.len() {
-            self.say_line();
+    /// Sends the rest of the cycle under way, and a whole one.
+    fn send_cycle(&mut self) -> Snapshot {
+        while self.sent < self.console.len() {
+            self.send_line();
         }
         let snapshot = self.next_cycle();
-        while self.said < self.console.len() {
-            self.say_line();
+        while self.sent < self.console.len() {
+            self.send_line();
         }
         snapshot
     }
 
     fn next_cycle(&mut self) -> Snapshot {
         self.console.clear();
-        self.said = 0;
+        self.sent = 0;
         self.battery.advance(CYCLE);
         self.battery.print_cycle(&mut self.console)
     }
 
-    fn say_line(&mut self) {
-        let rest = &self.console[self.said..];
+    fn send_line(&mut self) {
+        let rest = &self.console[self.sent..];
         let line = rest.find('\n').map_or(rest, |end| &rest[..=end]);
-        self.said += line.len();
+        self.sent += line.len();
         self.frames.clear();
         match self.link {
             Link::Silent | Link::HalfOpen => return,
@@ -270,62 +270,62 @@ impl Station {
         }
     }
 
-    fn look_after_clients(&mut self, now: Instant) {
+    fn poll_clients(&mut self, now: Instant) {
         for client in &mut self.clients {
-            let listened = client.listens;
-            client.turn(now);
-            if client.listens && !listened {
-                tell(&mut self.events, &Event::Connected { peer: client.peer() });
+            let was_connected = client.is_connected;
+            client.poll(now);
+            if client.is_connected && !was_connected {
+                publish(&mut self.events, &Event::Connected { peer: client.peer() });
             }
         }
         let events = &mut self.events;
         self.clients.retain(|client| {
-            if client.is_gone() && client.listens {
-                tell(events, &Event::Disconnected { peer: client.peer(), lines: client.lines });
+            if client.is_closed() && client.is_connected {
+                publish(events, &Event::Disconnected { peer: client.peer(), lines: client.lines });
             }
-            !client.is_gone()
+            !client.is_closed()
         });
         self.answer_waiting();
     }
 
     fn drop_clients(&mut self) {
-        // What was said before is on its way; a computer that hangs keeps it.
+        // What was sent before still arrives; a computer that hangs keeps it.
         if self.link != Link::HalfOpen {
-            self.look_after_clients(Instant::now());
+            self.poll_clients(Instant::now());
         }
-        self.hang_up();
+        self.disconnect_all();
     }
 
     /// Closes all connections as they are.
-    fn hang_up(&mut self) {
-        for client in self.clients.drain(..).filter(|client| client.listens) {
-            let gone = Event::Disconnected { peer: client.peer(), lines: client.lines };
-            tell(&mut self.events, &gone);
+    fn disconnect_all(&mut self) {
+        for client in self.clients.drain(..).filter(|client| client.is_connected) {
+            let event = Event::Disconnected { peer: client.peer(), lines: client.lines };
+            publish(&mut self.events, &event);
         }
         self.answer_waiting();
     }
 
-    fn listening(&self) -> usize {
-        self.clients.iter().filter(|client| client.listens).count()
+    fn connected(&self) -> usize {
+        self.clients.iter().filter(|client| client.is_connected).count()
     }
 
     fn answer_waiting(&mut self) {
         if self.waiting.is_empty() {
             return;
         }
-        let listening = self.listening();
+        let connected = self.connected();
         self.waiting.retain(|(count, reply)| {
-            if *count == listening {
+            if *count == connected {
                 _ = reply.send(());
             }
-            *count != listening
+            *count != connected
         });
     }
 }
 
-/// Tells all who still want to know.
-fn tell(events: &mut Vec<Sender<Event>>, event: &Event) {
-    events.retain(|listener| listener.send(event.clone()).is_ok());
+/// Sends `event` to all receivers that are still there.
+fn publish(events: &mut Vec<Sender<Event>>, event: &Event) {
+    events.retain(|receiver| receiver.send(event.clone()).is_ok());
 }
 
 const TEXT: OpCode = OpCode::Data(Data::Text);
@@ -350,9 +350,4 @@ fn put_frame(frames: &mut Vec<u8>, opcode: OpCode, is_final: bool, payload: &[u8
     // Writing to a Vec can't fail.
     _ = header.format(payload.len() as u64, frames);
     frames.extend_from_slice(payload);
-}
-
-/// Where a listener connects to.
-pub(crate) fn url(address: SocketAddr) -> String {
-    format!("ws://{address}{}", crate::PATH)
 }

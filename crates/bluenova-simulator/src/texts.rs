@@ -1,4 +1,4 @@
-//! Every word that the simulated firmware says of its own accord.
+//! Every text of the simulated firmware.
 //!
 //! All of them are made up, since nobody has published what the real firmware prints here. Only
 //! [`NO_ERRORS`], [`NORMAL`], [`CLOSED`] and [`DISCHARGE`] stand in the examples of what is known
@@ -6,27 +6,12 @@
 
 /// `Errors:` of a battery without any.
 pub(crate) const NO_ERRORS: &str = "NONE";
-
-/// `Errors:` that come and go without consequences.
-pub(crate) const WARNINGS: [&str; 4] =
-    ["CELL_COMMS_TIMEOUT", "CELL_TEMP_SENSOR", "FAN_SLOW", "CAN_BUS_OFF"];
-
-/// `Errors:` while the breaker is open.
-pub(crate) const OVER_CURRENT: &str = "OVER_CURRENT";
-
-/// `System_State:` most of the time.
+/// `System_State:` of a battery in service.
 pub(crate) const NORMAL: &str = "NORMAL";
-/// `System_State:` while some cells are bled.
-pub(crate) const BALANCING: &str = "BALANCING";
-/// `System_State:` while the breaker is open.
-pub(crate) const PROTECTED: &str = "PROTECTED";
-
-/// `Breaker:` in service.
+/// `Breaker:` of a battery in service.
 pub(crate) const CLOSED: &str = "CLOSED";
-/// `Breaker:` tripped.
-pub(crate) const OPEN: &str = "OPEN";
 
-/// `Charge State:` a word, and behind it a number that belongs to no field.
+/// `Charge State:`, and the number behind it, which belongs to no field.
 pub(crate) const IDLE: (&str, &str) = ("IDLE", " (0)");
 /// At constant current.
 pub(crate) const CHARGE: (&str, &str) = ("CHARGE", " (1)");
