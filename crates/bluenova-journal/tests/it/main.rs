@@ -21,6 +21,7 @@ mod recover;
 mod set_aside;
 mod threads;
 mod trim;
+mod versions;
 #[cfg(target_os = "linux")]
 mod writes;
 
