@@ -6,8 +6,7 @@ use std::{fs, io};
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::schema::{self, Kind};
-use crate::{Error, files, recover};
+use crate::{Error, files, migrations, recover};
 
 /// How long a connection waits for another one: far longer than any transaction takes, even on
 /// an SD card that is busy with itself.
@@ -75,16 +74,21 @@ impl Address {
         self.try_connect(access).map_err(|source| self.error("open", source))
     }
 
-    /// Connects to what is a journal already; anything else is an error.
-    pub(crate) fn connect_to_journal(&self, access: Access) -> Result<Connection, Error> {
+    /// Connects to what is a journal already, and returns the version of its tables; anything else
+    /// is an error.
+    pub(crate) fn connect_to_journal(&self, access: Access) -> Result<(Connection, i32), Error> {
         let connection = self.connect(access)?;
-        let kind = schema::kind_of(&connection).map_err(|source| self.error("open", source))?;
-        match kind {
-            Kind::Journal => Ok(connection),
-            Kind::Damaged => Err(Error::Damaged { path: self.name() }),
-            Kind::Version(found) => Err(Error::Version { path: self.name(), found }),
-            Kind::Empty | Kind::Foreign => Err(Error::Foreign { path: self.name() }),
+        match self.version(&connection)? {
+            0 => Err(Error::Foreign { path: self.name() }),
+            version => Ok((connection, version)),
         }
+    }
+
+    /// The version of the tables, 0 if there is nothing yet; an error if it is no journal that can
+    /// be used.
+    pub(crate) fn version(&self, connection: &Connection) -> Result<i32, Error> {
+        let content = migrations::content_of(connection);
+        content.map_err(|source| self.error("open", source))?.version(&self.name())
     }
 
     fn try_connect(&self, access: Access) -> rusqlite::Result<Connection> {

@@ -27,13 +27,34 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The file is a journal whose tables this version does not know.
-    #[error("journal {} has version {found} of the tables, which is not known here", path.display())]
+    /// The file is a journal that a newer version of this crate has written to.
+    #[error(
+        "journal {} has version {found} of the tables, and this program has up to version {known}: \
+         use the program that wrote it, or a newer one; nothing was changed",
+        path.display()
+    )]
     Version {
         /// The journal.
         path: PathBuf,
-        /// The version that it bears.
+        /// The version of its tables.
         found: i32,
+        /// The newest version that this crate has.
+        known: i32,
+    },
+    /// The disk has too little free space for creating the journal, or for bringing its tables to
+    /// this version.
+    #[error(
+        "journal {} needs {needed} bytes of free disk space to be opened, and there are {free}: \
+         make space; nothing was changed",
+        path.display()
+    )]
+    NoSpace {
+        /// The journal.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
     },
     /// The file is a journal, or was one, and what it says of itself is not true.
     #[error("journal {} is damaged", path.display())]
@@ -92,6 +113,7 @@ impl Error {
                 source:
                     Sqlite::QueryReturnedNoRows
                     | Sqlite::InvalidColumnType(..)
+                    | Sqlite::Utf8Error(..)
                     | Sqlite::FromSqlConversionFailure(..)
                     | Sqlite::IntegralValueOutOfRange(..),
                 ..
@@ -125,9 +147,10 @@ impl Error {
         }
     }
 
-    /// Whether there is no room left on the disk.
+    /// Whether there is no space left on the disk.
     pub fn is_full(&self) -> bool {
         match self {
+            Self::NoSpace { .. } => true,
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }

@@ -7,10 +7,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bluenova_record::Timestamp;
+use nix::sys::statvfs::statvfs;
 use time::UtcDateTime;
 
 use crate::Error;
-use crate::schema::PAGE_BYTES;
+use crate::migrations::PAGE_BYTES;
 
 /// Renames a damaged database and its log to `PATH.damaged-YYYYMMDDTHHMMSS`, and tells the name.
 ///
@@ -108,6 +109,19 @@ impl Lock {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Bytes that are free on the disk of a journal; `None` where the file system does not say.
+pub(crate) fn free_space(journal: &Path) -> Result<Option<u64>, Error> {
+    let directory = folder_of(journal);
+    let status = statvfs(directory).map_err(|source| Error::Io {
+        action: "look for the free space of",
+        path: directory.to_owned(),
+        source: source.into(),
+    })?;
+    // The types of these numbers differ from system to system.
+    let free = (status.blocks_available() as u64).saturating_mul(status.fragment_size() as u64);
+    Ok((status.blocks() > 0).then_some(free))
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {

@@ -87,12 +87,12 @@ mod tests {
     use bluenova_record::COLUMNS;
 
     use super::*;
-    use crate::schema;
+    use crate::migrations;
 
     #[test]
     fn rows_come_in_the_order_of_the_index() {
         let mut connection = Connection::open_in_memory().unwrap();
-        schema::create(&mut connection).unwrap();
+        migrations::migrate(&mut connection, 0).unwrap();
         let columns: Vec<_> = COLUMNS.iter().collect();
         let explain = format!("EXPLAIN QUERY PLAN {}", select(&columns));
         let mut plan = connection.prepare(&explain).unwrap();

@@ -11,9 +11,10 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::{JournalConnection, JournalState};
 use crate::files::{self, Lock, Log};
+use crate::migrations::{self, VERSION};
 use crate::recover::{self, Recovery};
 use crate::salvage;
-use crate::schema::{self, Kind, SLOTS};
+use crate::schema::{self, SLOTS};
 use crate::{Error, Outbox, Reader, Retention, Sequence, SetAside};
 
 /// Rows that one call of [`Journal::trim`] deletes at most, so that it takes well under a second
@@ -68,7 +69,11 @@ struct Head {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or creates it along with the folders that it needs.
+    /// Opens the journal at `path`, or creates it along with the directories that it needs.
+    ///
+    /// A journal that an older version of this crate made gets the tables of this version, with all
+    /// that is in it. That is done in one transaction: whatever interrupts it leaves the journal as
+    /// it was.
     ///
     /// # Errors
     /// If another process has it open, if the file is something else, or if it or its folder
@@ -282,19 +287,17 @@ impl Journal {
 
     fn at(address: Address, retention: Retention, state: Arc<JournalState>) -> Result<Self, Error> {
         let mut connection = address.connect(Access::Create)?;
-        let error = |source| address.error("open", source);
-        match schema::kind_of(&connection).map_err(error)? {
-            Kind::Journal => schema::use_log(&connection)
-                .and_then(|()| schema::add_set_aside(&connection))
-                .map_err(error)?,
-            Kind::Empty => {
-                schema::create(&mut connection)
-                    .map_err(|source| address.error("create", source))?;
-            }
-            Kind::Damaged => return Err(Error::Damaged { path: address.name() }),
-            Kind::Version(found) => return Err(Error::Version { path: address.name(), found }),
-            Kind::Foreign => return Err(Error::Foreign { path: address.name() }),
+        let version = address.version(&connection)?;
+        let action = if version == 0 { "create" } else { "open" };
+        let error = |source| address.error(action, source);
+        if let Some(path) = address.path()
+            && version < VERSION
+            && let Some(free) = files::free_space(path)?
+        {
+            let size = bytes_in_use(&connection).map_err(error)?;
+            migrations::check_space(path, version, size, free)?;
         }
+        migrations::migrate(&mut connection, version).map_err(error)?;
         let head = load(&mut connection, &state).map_err(error)?;
         let connection = JournalConnection::new(connection, address, state);
         Ok(Self { connection, retention, head, files: None })

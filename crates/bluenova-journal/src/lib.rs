@@ -71,6 +71,7 @@ mod error;
 mod files;
 mod history;
 mod journal;
+mod migrations;
 mod outbox;
 mod reader;
 mod recover;

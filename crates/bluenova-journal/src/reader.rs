@@ -50,7 +50,7 @@ impl Reader {
     /// of it for a second.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let address = Address::of_existing(path.as_ref())?;
-        let connection = address.connect_to_journal(Access::Read)?;
+        let (connection, _) = address.connect_to_journal(Access::Read)?;
         Self::with(JournalConnection::new(connection, address, Arc::default()))
     }
 
@@ -123,7 +123,7 @@ impl Reader {
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn set_aside(&self) -> Result<u64, Error> {
         self.ask(|| {
-            // A reader can't add the table to a journal that doesn't have it yet.
+            // A reader can't add the table to a journal of version 1 that doesn't have it yet.
             let is_there = self.connection.sqlite.table_exists(Some("main"), "set_aside")?;
             if is_there { set_aside::count(&self.connection.sqlite) } else { Ok(0) }
         })

@@ -19,7 +19,8 @@ use rusqlite::types::ValueRef;
 
 use crate::SetAsideRow;
 use crate::files::beside;
-use crate::schema::{self, APPLICATION_ID, PAGE_BYTES};
+use crate::migrations::{APPLICATION_ID, PAGE_BYTES};
+use crate::schema;
 use crate::value;
 
 const PAGE: usize = PAGE_BYTES as usize;

@@ -1,9 +1,8 @@
-//! The tables, and every statement on them that has to do with columns, made from
-//! [`COLUMNS`].
+//! Every statement that names the columns of a row, made from [`COLUMNS`]; and reading a row.
 
-use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE, TIME_INDEX};
+use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE};
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Row, TransactionBehavior};
+use rusqlite::{CachedStatement, Connection, Row};
 
 use crate::value::{self, Stored};
 
@@ -12,123 +11,13 @@ use crate::value::{self, Stored};
 /// The more there are, the more records share the writes of a move; beyond this, little is gained.
 pub(crate) const SLOTS: i64 = 128;
 
-/// Small, since SQLite writes whole pages. It is the smallest that SQLite has.
-pub(crate) const PAGE_BYTES: u16 = 512;
-
-/// Tells a journal from other SQLite databases: "BNoJ".
-pub(crate) const APPLICATION_ID: i32 = 0x424E_6F4A;
-
-/// Stands for the wording of [`tables`], to the letter: [`kind_of`] goes by it.
-const VERSION: i32 = 1;
-
-/// What a SQLite file is to us.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Kind {
-    /// Nothing is in it yet.
-    Empty,
-    /// A journal with the tables below.
-    Journal,
-    /// A journal once, whose header or list of tables isn't what was written there.
-    Damaged,
-    /// A journal with tables of another version.
-    Version(i32),
-    /// A database of something else.
-    Foreign,
-}
-
-pub(crate) fn kind_of(connection: &Connection) -> rusqlite::Result<Kind> {
-    let id: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables = tables();
-    let (mut known, mut unknown) = (0, 0);
-    // What SQLite made has no text; `set_aside` came later and may be missing.
-    let mut statement = connection.prepare(
-        "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name <> 'set_aside'",
-    )?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        let is_known = tables.contains(row.get_ref(0)?.as_str()?);
-        *(if is_known { &mut known } else { &mut unknown }) += 1;
-    }
-    let complete = known == tables.matches("CREATE ").count();
-    Ok(match (id, version) {
-        (0, _) if known + unknown == 0 => Kind::Empty,
-        // People may add tables of their own.
-        (APPLICATION_ID, VERSION) if complete => Kind::Journal,
-        (APPLICATION_ID, VERSION) => Kind::Damaged,
-        // Our tables and nothing else are a journal, whatever the two numbers have become.
-        _ if complete && unknown == 0 => Kind::Damaged,
-        (APPLICATION_ID, _) if known + unknown == 0 => Kind::Damaged,
-        (APPLICATION_ID, _) => Kind::Version(version),
-        _ => Kind::Foreign,
-    })
-}
-
-/// Makes an empty database a journal.
-pub(crate) fn create(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-    use_log(connection)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(&tables())?;
-    transaction.execute_batch(&table_set_aside())?;
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
-    transaction.commit()
-}
-
-/// Adds the table that journals did not have at first; where it is there nothing is written.
-pub(crate) fn add_set_aside(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(&table_set_aside())
-}
-
 /// Makes SQLite use a write-ahead log. A database in memory has none and stays as it is.
 pub(crate) fn use_log(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "wal")
 }
 
-/// The tables.
-///
-/// - `history` holds the rows up to `progress.settled`, trimmed from below.
-/// - `recent` holds the rows after it, at most [`SLOTS`] of them, each in the slot that is the
-///   remainder of its sequence. Rows that have moved on stay there until overwritten.
-/// - `battery` tells how many rows of each battery are in `history`, and which is the newest, so
-///   that nobody needs to count or search; and the latest time of a row that was trimmed.
-/// - `progress.delivered` is the outbox's cursor.
-fn tables() -> String {
-    let columns = columns();
-    let names = join(|column| column.name.to_owned());
-    let values = values();
-    format!(
-        "CREATE TABLE history (sequence INTEGER PRIMARY KEY, {columns});
-         CREATE UNIQUE INDEX {TIME_INDEX} ON history (insert_time_utc, mcu_id);
-         CREATE TABLE recent (slot INTEGER PRIMARY KEY, sequence INTEGER NOT NULL, {columns});
-         CREATE TABLE battery (
-             mcu_id INTEGER PRIMARY KEY, stored INTEGER NOT NULL, newest INTEGER NOT NULL,
-             trimmed TEXT NOT NULL
-         );
-         CREATE TABLE progress (settled INTEGER NOT NULL, delivered INTEGER NOT NULL);
-         INSERT INTO progress VALUES (0, 0);
-         CREATE VIEW {TABLE} (sequence, {names}) AS
-             SELECT sequence, {values} FROM history
-             UNION ALL
-             SELECT sequence, {values} FROM recent
-             WHERE sequence > (SELECT settled FROM progress);"
-    )
-}
-
-/// Rows that another database refused, in the order in which it did, each with the reason.
-fn table_set_aside() -> String {
-    let columns = columns();
-    format!(
-        "CREATE TABLE IF NOT EXISTS set_aside (
-             number INTEGER PRIMARY KEY, {columns},
-             sqlstate TEXT NOT NULL, message TEXT NOT NULL, since TEXT NOT NULL,
-             UNIQUE (insert_time_utc, mcu_id)
-         )"
-    )
-}
-
-fn columns() -> String {
+/// The columns as `CREATE TABLE` has them.
+pub(crate) fn column_definitions() -> String {
     join(|column| {
         // Without a type, a REAL stays the integer or the double that it is given as.
         let (sql, null) = match column.sql {
@@ -141,8 +30,12 @@ fn columns() -> String {
     })
 }
 
+pub(crate) fn column_names() -> String {
+    join(|column| column.name.to_owned())
+}
+
 /// The columns as they were given, numbers of thousandths being numbers again.
-fn values() -> String {
+pub(crate) fn column_values() -> String {
     join(|column| match column.sql {
         SqlType::Real => format!("{} AS {}", value::real_expression(column.name), column.name),
         _ => column.name.to_owned(),
@@ -170,7 +63,7 @@ pub(crate) struct Statements {
 
 impl Statements {
     pub(crate) fn new() -> Self {
-        let names = join(|column| column.name.to_owned());
+        let names = column_names();
         let marks = join(|_| "?".to_owned());
         let select = format!("SELECT sequence, {names} FROM {TABLE}");
         Self {
@@ -189,7 +82,7 @@ impl Statements {
             ),
             select_set_aside: format!(
                 "SELECT number, {}, sqlstate, message, since FROM set_aside ORDER BY number",
-                values()
+                column_values()
             ),
         }
     }
@@ -260,43 +153,4 @@ pub(crate) fn read_record<'a>(
 
 fn join(item: impl Fn(&Column) -> String) -> String {
     COLUMNS.iter().map(item).collect::<Vec<_>>().join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_version_stands_for_the_wording_of_the_tables() {
-        let sum = tables()
-            .bytes()
-            .fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        assert_eq!((VERSION, sum), (1, 3_509_562_676), "other tables need another version");
-    }
-
-    #[test]
-    fn a_journal_is_known_by_its_tables_too() {
-        let id = |id: i32| format!("PRAGMA application_id = {id}");
-        for (sql, kind) in [
-            (String::new(), Kind::Journal),
-            (
-                "CREATE TABLE mine (x); CREATE VIEW of_mine AS SELECT x FROM mine".into(),
-                Kind::Journal,
-            ),
-            ("DROP TABLE set_aside".into(), Kind::Journal),
-            ("DROP VIEW battery_pack".into(), Kind::Damaged),
-            ("ALTER TABLE history RENAME COLUMN soc TO sod".into(), Kind::Damaged),
-            ("PRAGMA user_version = 3".into(), Kind::Damaged),
-            (id(42), Kind::Damaged),
-            (id(0), Kind::Damaged),
-            ("PRAGMA user_version = 3; CREATE TABLE later (x)".into(), Kind::Version(3)),
-            (format!("{}; DROP VIEW battery_pack", id(42)), Kind::Foreign),
-        ] {
-            let mut connection = Connection::open_in_memory().unwrap();
-            assert_eq!(kind_of(&connection).unwrap(), Kind::Empty);
-            create(&mut connection).unwrap();
-            connection.execute_batch(&sql).unwrap();
-            assert_eq!(kind_of(&connection).unwrap(), kind, "{sql}");
-        }
-    }
 }

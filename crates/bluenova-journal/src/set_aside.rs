@@ -5,11 +5,12 @@ use bluenova_record::{COLUMNS, PackRecord, Timestamp, first_chars};
 use rusqlite::{Connection, Row};
 use time::UtcDateTime;
 
-use crate::Error;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
+use crate::migrations::VERSION;
 use crate::schema;
 use crate::value::parse_time;
+use crate::{Error, Journal, Retention};
 
 /// Characters of a message that are kept: a server may answer with any amount of text.
 const MESSAGE_CHARS: usize = 1000;
@@ -39,12 +40,20 @@ pub struct SetAsideRow {
 impl SetAside {
     /// Opens the rows that are set aside in the journal at `path`, which may be in use.
     ///
+    /// A journal that an older version of this crate made is brought to this version first, as
+    /// [`Journal::open`] does.
+    ///
     /// # Errors
-    /// If there is no journal at `path`, or if it can't be opened for writing.
+    /// If there is no journal at `path`, or if it can't be opened for writing; or if it is of an
+    /// older version and in use.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let address = Address::of_existing(path)?;
-        let connection = address.connect_to_journal(Access::Write)?;
-        schema::add_set_aside(&connection).map_err(|source| address.error("open", source))?;
+        let (mut connection, version) = address.connect_to_journal(Access::Write)?;
+        if version < VERSION {
+            drop(connection);
+            drop(Journal::open(path, Retention::FOREVER)?);
+            (connection, _) = address.connect_to_journal(Access::Write)?;
+        }
         Ok(Self { connection: JournalConnection::new(connection, address, Arc::default()) })
     }
 

@@ -22,6 +22,7 @@ mod set_aside;
 mod spool;
 mod threads;
 mod trim;
+mod versions;
 #[cfg(target_os = "linux")]
 mod writes;
 

@@ -115,23 +115,6 @@ fn only_a_journal_is_opened_and_nothing_is_made() {
     }
 }
 
-#[test]
-fn a_journal_from_before_there_was_such_a_table_gets_it() {
-    let folder = tempfile::tempdir().unwrap();
-    for open_first in [true, false] {
-        let path = folder.path().join(open_first.to_string());
-        open(&path).append(&[nth(BATTERY, 0)]).unwrap();
-        rusqlite::Connection::open(&path).unwrap().execute("DROP TABLE set_aside", ()).unwrap();
-        if open_first {
-            let journal = open(&path);
-            assert_eq!(journal.outbox().unwrap().count_set_aside().unwrap(), 0);
-        } else {
-            assert!(SetAside::open(&path).unwrap().rows().unwrap().is_empty());
-        }
-        assert_eq!(undelivered(&open(&path)), [nth(BATTERY, 0)]);
-    }
-}
-
 /// Neither age nor bound makes them go, nor do they make others go.
 #[test]
 fn they_survive_trimming() {
