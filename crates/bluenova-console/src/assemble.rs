@@ -5,8 +5,8 @@ use time::{Duration, UtcDateTime};
 
 use crate::{
     Line, ParseError, Salvage,
-    line::prefix,
-    parse::{Take, any_line, usual_line, without_line_end},
+    line::{read, without_line_end},
+    value::Fault,
 };
 
 /// How long an interval is: 1 to 86400 whole seconds.
@@ -80,17 +80,11 @@ pub struct Assembler {
     interval: Interval,
     /// The interval under way; `None` before the first tick.
     under_way: Option<UnderWay>,
-    /// What this connection has said in this interval.
     draft: Draft,
-    /// Whose connection it is.
-    owner: Option<u32>,
-    /// Another MCU ID, seen last on this connection.
-    doubt: Option<u32>,
-    energy: Energy,
-    /// What an earlier connection has said in this interval.
-    held: Option<PackRecord>,
+    /// Record of an earlier connection in this interval.
+    earlier: Option<PackRecord>,
     /// A second record of the same instant, of another battery at the same address.
-    also: Option<PackRecord>,
+    second: Option<PackRecord>,
 }
 
 /// An interval, in the form in which it is cheap to find that it hasn't ended.
@@ -101,28 +95,24 @@ struct UnderWay {
     end: UtcDateTime,
 }
 
+/// The record of the interval under way, and what this connection keeps beyond it.
 #[derive(Clone, Debug)]
-struct Draft {
-    /// Its stamp and owner mean nothing before they are set at the end.
-    record: PackRecord,
-    seen: bool,
+pub(crate) struct Draft {
+    /// Its time and owner are set when it is complete.
+    pub(crate) record: PackRecord,
+    /// Whether a known line came in this interval.
+    pub(crate) has_lines: bool,
+    owner: Option<u32>,
+    /// Another MCU ID, seen last.
+    other_id: Option<u32>,
+    energy_out: Option<f32>,
+    energy_in: Option<f32>,
+    next_energy: NextEnergy,
 }
 
-impl Draft {
-    const EMPTY: Self = Self { record: PackRecord::new(UtcDateTime::UNIX_EPOCH, 0), seen: false };
-}
-
-/// The energies of this connection, and which of them comes next.
-#[derive(Clone, Debug, Default)]
-struct Energy {
-    out: Option<f32>,
-    r#in: Option<f32>,
-    next: NextEnergy,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
+/// Which energy the next line of one means.
+#[derive(Clone, Copy, Debug)]
 enum NextEnergy {
-    #[default]
     Unannounced,
     Out,
     In,
@@ -131,21 +121,12 @@ enum NextEnergy {
 impl Assembler {
     /// An assembler for one battery.
     pub const fn new(interval: Interval) -> Self {
-        Self {
-            interval,
-            under_way: None,
-            draft: Draft::EMPTY,
-            owner: None,
-            doubt: None,
-            energy: Energy { out: None, r#in: None, next: NextEnergy::Unannounced },
-            held: None,
-            also: None,
-        }
+        Self { interval, under_way: None, draft: Draft::NEW, earlier: None, second: None }
     }
 
-    /// Whose connection it is, as far as is known.
+    /// MCU ID of the battery, once this connection has shown it.
     pub const fn owner(&self) -> Option<u32> {
-        self.owner
+        self.draft.owner
     }
 
     /// The record of the interval that has ended by `now`, if one has. Call it again until it
@@ -161,7 +142,7 @@ impl Assembler {
     pub fn tick(&mut self, now: UtcDateTime) -> Option<Result<PackRecord, NoOwner>> {
         match self.under_way {
             Some(UnderWay { earliest, end })
-                if self.also.is_none() && now < end && now >= earliest =>
+                if self.second.is_none() && now < end && now >= earliest =>
             {
                 None
             }
@@ -182,56 +163,34 @@ impl Assembler {
         self.take_record(now.replace_microsecond(microseconds).unwrap_or(now))
     }
 
-    /// Parses a line and takes what it says.
+    /// Parses a line and puts its values into the record.
     ///
     /// # Errors
     /// The line is malformed. It has cost at most the field that it was for.
     #[inline]
     pub fn feed<'a>(&mut self, line: &'a str) -> Result<Line<'a>, ParseError> {
-        let line = without_line_end(line);
-        match usual_line(line) {
-            Some(known) => {
-                self.apply(&known);
-                Ok(known)
-            }
-            None => self.feed_any(line),
-        }
+        read(without_line_end(line), Some(&mut self.draft))
     }
 
-    /// Apart from the usual line, so that this one doesn't have to make room for what any other line
-    /// needs.
-    #[inline(never)]
-    fn feed_any<'a>(&mut self, line: &'a str) -> Result<Line<'a>, ParseError> {
-        let parsed = any_line(line, self);
-        if let Err(error) = &parsed {
-            self.salvage(error);
-        }
-        parsed
-    }
-
-    /// The connection is lost: what was known of it must not look fresh on the next one.
+    /// The connection is lost: none of its values may look fresh on the next one.
     pub fn disconnected(&mut self) {
-        let draft = core::mem::replace(&mut self.draft, Draft::EMPTY);
-        if let (true, Some(owner)) = (draft.seen, self.owner) {
-            let record = PackRecord { mcu_id: owner, ..draft.record };
-            self.held = match self.held.take() {
-                Some(held) if held.mcu_id == owner => Some(merge(held, &record)),
-                Some(held) => {
-                    self.also = self.under_way.map(|UnderWay { end, .. }| stamped(held, end));
-                    Some(record)
-                }
-                None => Some(record),
-            };
-        }
-        self.owner = None;
-        self.doubt = None;
-        self.energy = Energy::default();
+        let draft = core::mem::replace(&mut self.draft, Draft::NEW);
+        let (true, Some(mcu_id)) = (draft.has_lines, draft.owner) else { return };
+        let record = PackRecord { mcu_id, ..draft.record };
+        self.earlier = match self.earlier.take() {
+            Some(earlier) if earlier.mcu_id == mcu_id => Some(merge(earlier, &record)),
+            Some(earlier) => {
+                self.second = self.under_way.map(|UnderWay { end, .. }| stamped(earlier, end));
+                Some(record)
+            }
+            None => Some(record),
+        };
     }
 
     #[cold]
     #[inline(never)]
     fn next_interval(&mut self, now: UtcDateTime) -> Option<Result<PackRecord, NoOwner>> {
-        if let Some(record) = self.also.take() {
+        if let Some(record) = self.second.take() {
             return Some(Ok(record));
         }
         let end = self.interval.end_after(now);
@@ -242,126 +201,99 @@ impl Assembler {
     }
 
     fn take_record(&mut self, stamp: UtcDateTime) -> Option<Result<PackRecord, NoOwner>> {
-        let held = self.held.take().map(|held| stamped(held, stamp));
-        let draft = core::mem::replace(&mut self.draft, Draft::EMPTY);
-        if !draft.seen {
-            return held.map(Ok);
-        }
-        let Some(mcu_id) = self.owner else { return Some(held.ok_or(NoOwner)) };
-        let record = PackRecord {
-            insert_time_utc: stamp,
-            mcu_id,
-            energy_out: draft.record.energy_out.or(self.energy.out),
-            energy_in: draft.record.energy_in.or(self.energy.r#in),
-            ..draft.record
-        };
-        match held {
-            Some(held) if held.mcu_id == mcu_id => Some(Ok(merge(held, &record))),
-            Some(held) => {
-                self.also = Some(record);
-                Some(Ok(held))
+        let earlier = self.earlier.take().map(|earlier| stamped(earlier, stamp));
+        let Some(record) = self.draft.take_record() else { return earlier.map(Ok) };
+        let Some(mcu_id) = self.draft.owner else { return Some(earlier.ok_or(NoOwner)) };
+        let record = PackRecord { insert_time_utc: stamp, mcu_id, ..record };
+        match earlier {
+            Some(earlier) if earlier.mcu_id == mcu_id => Some(Ok(merge(earlier, &record))),
+            Some(earlier) => {
+                self.second = Some(record);
+                Some(Ok(earlier))
             }
             None => Some(Ok(record)),
         }
     }
+}
 
-    #[inline(always)]
-    fn apply(&mut self, line: &Line<'_>) {
-        let record = &mut self.draft.record;
-        match *line {
-            Line::Other(_) => return,
-            Line::McuId(id) => self.identify(id),
-            Line::UnitCount(n) => record.n_units = Some(n),
-            Line::UnitRank(n) => record.unit_rank = Some(n),
-            Line::CellCount(n) => record.cell_count = Some(n),
-            Line::Cell { cell, temperature, voltage } => {
-                record.cell_t[cell.index()] = Some(temperature);
-                record.cell_v[cell.index()] = Some(voltage.volts());
+impl Draft {
+    const EMPTY: PackRecord = PackRecord::new(UtcDateTime::UNIX_EPOCH, 0);
+
+    const NEW: Self = Self {
+        record: Self::EMPTY,
+        has_lines: false,
+        owner: None,
+        other_id: None,
+        energy_out: None,
+        energy_in: None,
+        next_energy: NextEnergy::Unannounced,
+    };
+
+    /// The record of the interval, if a known line came in it.
+    fn take_record(&mut self) -> Option<PackRecord> {
+        let mut record = core::mem::replace(&mut self.record, Self::EMPTY);
+        record.energy_out = record.energy_out.or(self.energy_out);
+        record.energy_in = record.energy_in.or(self.energy_in);
+        core::mem::take(&mut self.has_lines).then_some(record)
+    }
+
+    /// Takes what is left of a malformed line.
+    #[cold]
+    pub(crate) fn salvage(&mut self, fault: &Fault) {
+        self.has_lines = true;
+        match fault.salvage {
+            Some(Salvage::CellTemperature { cell, temperature }) => {
+                self.record.cell_t[cell.index()] = Some(temperature);
             }
-            Line::PackVoltage(v) => record.v_pack = Some(v.volts()),
-            Line::PackCurrent(i) => record.i_pack = Some(i.to_f32()),
-            Line::PackTemperature(t) => record.temp = Some(t),
-            Line::CellVoltageMax(v) => record.v_cell_max = Some(v.volts()),
-            Line::CellVoltageMin(v) => record.v_cell_min = Some(v.volts()),
-            Line::StateOfCharge(n) => record.soc = Some(n),
-            Line::StateOfHealth(n) => record.health = Some(n.to_f32()),
-            Line::Errors(text) => keep(&mut record.errors, text),
-            Line::SystemState(text) => keep(&mut record.system_state, text),
-            Line::Breaker(text) => keep(&mut record.breaker, text),
-            Line::ChargeState(word) => keep(&mut record.charge_state, word),
-            Line::AdcPackVoltage(v) => record.adc_vp = Some(v.volts()),
-            Line::Adc { channel, voltage, .. } => {
-                record.adc[channel.index()] = Some(voltage.volts());
+            Some(Salvage::CellVoltage { cell, voltage }) => {
+                self.record.cell_v[cell.index()] = Some(voltage.volts());
             }
-            // A count that the column can't hold stays at the largest that it can.
-            Line::BadCrc => record.bad_crc = record.bad_crc.saturating_add(1),
-            Line::CellFrameUnparsable => record.parse_fail = record.parse_fail.saturating_add(1),
-            Line::CellReadingRejected => record.bad_vcell = record.bad_vcell.saturating_add(1),
-            Line::EnergyAnnounced => self.energy.next = NextEnergy::Out,
-            Line::EnergyWritten(n) => self.energy_written(Some(n.to_f32())),
+            None => {}
         }
-        self.draft.seen = true;
     }
 
     /// The ID cannot change within a connection, so that another one is a garbled one. But it may
     /// have been the first one that was garbled: of two that differ the one counts that comes twice
     /// running.
-    fn identify(&mut self, id: u32) {
-        let known = self.owner.is_none_or(|owner| owner == id);
-        if known || self.doubt == Some(id) {
+    pub(crate) fn identify(&mut self, id: u32) {
+        let is_known = self.owner.is_none_or(|owner| owner == id);
+        if is_known || self.other_id == Some(id) {
             self.owner = Some(id);
-            self.doubt = None;
+            self.other_id = None;
         } else {
-            self.doubt = Some(id);
+            self.other_id = Some(id);
         }
+    }
+
+    pub(crate) fn announce_energy(&mut self) {
+        self.next_energy = NextEnergy::Out;
     }
 
     /// `None` is a malformed line: it is the one that was due all the same.
-    fn energy_written(&mut self, energy: Option<f32>) {
-        let Energy { out, r#in, next } = &mut self.energy;
-        let record = &mut self.draft.record;
-        match next {
-            NextEnergy::Unannounced => {}
+    pub(crate) fn energy_written(&mut self, energy: Option<f32>) {
+        let (kept, field, next) = match self.next_energy {
+            NextEnergy::Unannounced => return,
             NextEnergy::Out => {
-                *next = NextEnergy::In;
-                *out = energy.or(*out);
-                record.energy_out = energy.or(record.energy_out);
+                (&mut self.energy_out, &mut self.record.energy_out, NextEnergy::In)
             }
             NextEnergy::In => {
-                *next = NextEnergy::Unannounced;
-                *r#in = energy.or(*r#in);
-                record.energy_in = energy.or(record.energy_in);
+                (&mut self.energy_in, &mut self.record.energy_in, NextEnergy::Unannounced)
             }
-        }
-    }
-
-    #[cold]
-    fn salvage(&mut self, error: &ParseError) {
-        let record = &mut self.draft.record;
-        match error.salvage() {
-            Some(Salvage::CellTemperature { cell, temperature }) => {
-                record.cell_t[cell.index()] = Some(temperature);
-            }
-            Some(Salvage::CellVoltage { cell, voltage }) => {
-                record.cell_v[cell.index()] = Some(voltage.volts());
-            }
-            None if error.prefix() == prefix::ENERGY_WRITTEN => self.energy_written(None),
-            None => {}
-        }
-        self.draft.seen = true;
+        };
+        *kept = energy.or(*kept);
+        *field = energy.or(*field);
+        self.next_energy = next;
     }
 }
 
-impl Take for Assembler {
-    #[inline(always)]
-    fn take(&mut self, line: &Line<'_>) {
-        self.apply(line);
-    }
+/// Counts up; a count that the column can't hold stays at the largest that it can.
+pub(crate) fn count(field: &mut i16) {
+    *field = field.saturating_add(1);
 }
 
-/// A battery says the same word many times in an interval.
+/// Sets a text field; a battery repeats the same words many times in an interval.
 #[inline(always)]
-fn keep<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
+pub(crate) fn keep<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
     #[cold]
     #[inline(never)]
     fn put<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {

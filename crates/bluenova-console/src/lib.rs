@@ -60,17 +60,17 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
-mod digits;
 mod error;
-mod kind;
+mod grammar;
+mod index;
 mod line;
 mod number;
-mod parse;
 mod splitter;
+mod value;
 
 pub use assemble::{Assembler, Interval, NoOwner};
 pub use error::{ErrorKind, ParseError, Salvage};
-pub use line::{AdcChannel, CellNumber, Line};
+pub use index::{AdcChannel, CellNumber};
+pub use line::{Line, parse};
 pub use number::{Decimal, Millivolts};
-pub use parse::parse;
 pub use splitter::LineSplitter;

@@ -1,37 +1,100 @@
+//! The console's lines, in the order of the protocol's table. An entry holds all that there is to
+//! say about one kind of line; a new kind is one entry here, and a test.
+//!
+//! ```text
+//! Name(value: Type) => {
+//!     prefix: what stands at the very start of the line, to the letter,
+//!     value: the parser of what follows,
+//!     print: the value in the same form,
+//!     record: where it goes,
+//!     malformed: what happens if the value is malformed, where that isn't just nothing,
+//! }
+//! ```
+
 use core::fmt;
 
-use bluenova_record::{ADC_CHANNELS, CELLS};
+use crate::{
+    AdcChannel, CellNumber, Decimal, Millivolts, ParseError,
+    assemble::{Draft, count, keep},
+    grammar, value,
+    value::{begins_with_digit, cell, converter, decimal, first_word, hexadecimal, millivolts, quoted, rest, whole},
+};
 
-use crate::{Decimal, Millivolts};
-
-/// One line of the console.
+/// Parses one line of the console, without or with its line end.
 ///
-/// `Display` prints the wire form: parsing what was printed gives the line back, for every line
-/// that [`parse`](crate::parse) returns. So the wire form is the one to store and to read back; with
-/// the feature `serde` a line can be serialized for programs that don't know it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub enum Line<'a> {
+/// A line counts only if a known prefix stands at its very start, to the letter; all others are
+/// [`Line::Other`]. What follows the value, a unit say, is ignored: that goes for the fraction of
+/// a whole number too.
+///
+/// # Errors
+/// A malformed value behind a known prefix.
+///
+/// ```
+/// use bluenova_console::{Line, parse};
+///
+/// assert_eq!(parse("SOC: 63 %\r\n"), Ok(Line::StateOfCharge(63)));
+/// assert_eq!(parse("balancing done"), Ok(Line::Other("balancing done")));
+/// assert!(parse("SOC: ??").is_err());
+/// ```
+#[inline]
+pub fn parse(line: &str) -> Result<Line<'_>, ParseError> {
+    read(without_line_end(line), None)
+}
+
+/// Looks at the last byte first, since most lines come without their end.
+#[inline(always)]
+pub(crate) fn without_line_end(line: &str) -> &str {
+    match line.as_bytes() {
+        [.., b'\r' | b'\n'] => line.trim_end_matches(['\r', '\n']),
+        _ => line,
+    }
+}
+
+grammar::lines! {
     /// `MCU ID: 9F3C07B2`
     ///
     /// Serial number of the controller, hexadecimal, 32 bits: who this battery is.
-    McuId(u32),
+    McuId(id: u32) => {
+        prefix: "MCU ID: ",
+        value: hexadecimal,
+        print: "{id:08X}",
+        record: |draft| draft.identify(id),
+    }
+
     /// `--- PO PARAMS --- (i=3`
     ///
     /// Number of units in the bank.
-    UnitCount(i16),
+    UnitCount(units: i16) => {
+        prefix: "--- PO PARAMS --- (i=",
+        value: whole,
+        print: "{units}",
+        record: |draft| draft.record.n_units = Some(units),
+    }
+
     /// `after assignRank() --> own rank = 2`
     ///
     /// This unit's rank in the bank.
-    UnitRank(i16),
+    UnitRank(rank: i16) => {
+        prefix: "after assignRank() --> own rank = ",
+        value: whole,
+        print: "{rank}",
+        record: |draft| draft.record.unit_rank = Some(rank),
+    }
+
     /// `CellCount: 16`
     ///
     /// Cells in series.
-    CellCount(i16),
+    CellCount(cells: i16) => {
+        prefix: "CellCount: ",
+        value: whole,
+        print: "{cells}",
+        record: |draft| draft.record.cell_count = Some(cells),
+    }
+
     /// `C07) T: 21, V: 3311`
     ///
-    /// One cell's temperature and voltage.
+    /// One cell's temperature and voltage. Where one of the two is malformed, the other one is
+    /// salvaged.
     Cell {
         /// Which cell.
         cell: CellNumber,
@@ -39,55 +102,137 @@ pub enum Line<'a> {
         temperature: i16,
         /// Its voltage.
         voltage: Millivolts,
-    },
+    } => {
+        prefix: "C",
+        only_if: begins_with_digit,
+        value: cell,
+        print: "{cell}) T: {temperature}, V: {voltage}",
+        record: |draft| {
+            draft.record.cell_t[cell.index()] = Some(temperature);
+            draft.record.cell_v[cell.index()] = Some(voltage.volts());
+        },
+    }
+
     /// `Vpack: 53017`
     ///
     /// Pack voltage.
-    PackVoltage(Millivolts),
+    PackVoltage(voltage: Millivolts) => {
+        prefix: "Vpack: ",
+        value: millivolts,
+        print: "{voltage}",
+        record: |draft| draft.record.v_pack = Some(voltage.volts()),
+    }
+
     /// `Current: -41.75`
     ///
     /// Pack current in amperes; positive charges, negative discharges.
-    PackCurrent(Decimal),
+    PackCurrent(current: Decimal) => {
+        prefix: "Current: ",
+        value: decimal,
+        print: "{current}",
+        record: |draft| draft.record.i_pack = Some(current.to_f32()),
+    }
+
     /// `Temp: 24`
     ///
     /// Pack temperature in °C.
-    PackTemperature(i16),
+    PackTemperature(temperature: i16) => {
+        prefix: "Temp: ",
+        value: whole,
+        print: "{temperature}",
+        record: |draft| draft.record.temp = Some(temperature),
+    }
+
     /// `Vc_max: 3338`
     ///
     /// Highest cell voltage.
-    CellVoltageMax(Millivolts),
+    CellVoltageMax(voltage: Millivolts) => {
+        prefix: "Vc_max: ",
+        value: millivolts,
+        print: "{voltage}",
+        record: |draft| draft.record.v_cell_max = Some(voltage.volts()),
+    }
+
     /// `Vc_min: 3293`
     ///
     /// Lowest cell voltage.
-    CellVoltageMin(Millivolts),
+    CellVoltageMin(voltage: Millivolts) => {
+        prefix: "Vc_min: ",
+        value: millivolts,
+        print: "{voltage}",
+        record: |draft| draft.record.v_cell_min = Some(voltage.volts()),
+    }
+
     /// `SOC: 63`
     ///
     /// State of charge in percent.
-    StateOfCharge(i16),
+    StateOfCharge(percent: i16) => {
+        prefix: "SOC: ",
+        value: whole,
+        print: "{percent}",
+        record: |draft| draft.record.soc = Some(percent),
+    }
+
     /// `SOH: 97.25`
     ///
     /// State of health in percent.
-    StateOfHealth(Decimal),
+    StateOfHealth(percent: Decimal) => {
+        prefix: "SOH: ",
+        value: decimal,
+        print: "{percent}",
+        record: |draft| draft.record.health = Some(percent.to_f32()),
+    }
+
     /// `Errors: "NONE"`
     ///
     /// The text between the quotes.
-    Errors(&'a str),
+    Errors(text: &'a str) => {
+        prefix: "Errors: ",
+        value: quoted,
+        print: "\"{text}\"",
+        record: |draft| keep(&mut draft.record.errors, text),
+    }
+
     /// `System_State: NORMAL`
     ///
     /// The rest of the line.
-    SystemState(&'a str),
+    SystemState(text: &'a str) => {
+        prefix: "System_State: ",
+        value: rest,
+        print: "{text}",
+        record: |draft| keep(&mut draft.record.system_state, text),
+    }
+
     /// `Breaker: CLOSED`
     ///
     /// The rest of the line.
-    Breaker(&'a str),
+    Breaker(text: &'a str) => {
+        prefix: "Breaker: ",
+        value: rest,
+        print: "{text}",
+        record: |draft| keep(&mut draft.record.breaker, text),
+    }
+
     /// `Charge State: DISCHARGE (3)`
     ///
     /// The first word behind the prefix.
-    ChargeState(&'a str),
+    ChargeState(word: &'a str) => {
+        prefix: "Charge State: ",
+        value: first_word,
+        print: "{word}",
+        record: |draft| keep(&mut draft.record.charge_state, word),
+    }
+
     /// `Vp_adc: 52996`
     ///
     /// Pack voltage as the analogue-digital converter sees it.
-    AdcPackVoltage(Millivolts),
+    AdcPackVoltage(voltage: Millivolts) => {
+        prefix: "Vp_adc: ",
+        value: millivolts,
+        print: "{voltage}",
+        record: |draft| draft.record.adc_vp = Some(voltage.volts()),
+    }
+
     /// `DEBUG: ADC[2]: 2002 = 1613.5`
     ///
     /// One channel of the analogue-digital converter.
@@ -98,162 +243,54 @@ pub enum Line<'a> {
         raw: i32,
         /// What that is as a voltage.
         voltage: Millivolts,
-    },
+    } => {
+        prefix: "DEBUG: ADC[",
+        value: converter,
+        print: "{channel}]: {raw} = {voltage}",
+        record: |draft| draft.record.adc[channel.index()] = Some(voltage.volts()),
+    }
+
     /// `INFO: BAD CRC`
     ///
     /// One bad frame on the cell bus.
-    BadCrc,
+    BadCrc => {
+        prefix: "INFO: BAD CRC",
+        record: |draft| count(&mut draft.record.bad_crc),
+    }
+
     /// `INFO: cellcomms parse FAIL`
     ///
     /// One unparsable frame on the cell bus.
-    CellFrameUnparsable,
+    CellFrameUnparsable => {
+        prefix: "INFO: cellcomms parse FAIL",
+        record: |draft| count(&mut draft.record.parse_fail),
+    }
+
     /// `DEBUG: REJECT BAD `
     ///
     /// One cell reading that the firmware rejected.
-    CellReadingRejected,
+    CellReadingRejected => {
+        prefix: "DEBUG: REJECT BAD ",
+        record: |draft| count(&mut draft.record.bad_vcell),
+    }
+
     /// `DEBUG: CALC PACK_CHARGE, STORE IN FLASH`
     ///
     /// Announces the two energy lines.
-    EnergyAnnounced,
+    EnergyAnnounced => {
+        prefix: "DEBUG: CALC PACK_CHARGE, STORE IN FLASH",
+        record: |draft| draft.announce_energy(),
+    }
+
     /// `Write EnergyOut: 812.5`
     ///
     /// The first one behind the announcement is the energy out, the second one the energy in: the
     /// firmware prints the same label for both. Others mean nothing. Unit as the firmware has it.
-    EnergyWritten(Decimal),
-    /// Any other line: noise, normal and frequent.
-    Other(&'a str),
-}
-
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::McuId(id) => write!(f, "{}{id:08X}", prefix::MCU_ID),
-            Self::UnitCount(n) => write!(f, "{}{n}", prefix::UNIT_COUNT),
-            Self::UnitRank(n) => write!(f, "{}{n}", prefix::UNIT_RANK),
-            Self::CellCount(n) => write!(f, "{}{n}", prefix::CELL_COUNT),
-            Self::Cell { cell, temperature, voltage } => write!(
-                f,
-                "{}{cell}{}{temperature}{}{voltage}",
-                prefix::CELL,
-                infix::CELL_TEMPERATURE,
-                infix::CELL_VOLTAGE
-            ),
-            Self::PackVoltage(v) => write!(f, "{}{v}", prefix::PACK_VOLTAGE),
-            Self::PackCurrent(i) => write!(f, "{}{i}", prefix::PACK_CURRENT),
-            Self::PackTemperature(t) => write!(f, "{}{t}", prefix::PACK_TEMPERATURE),
-            Self::CellVoltageMax(v) => write!(f, "{}{v}", prefix::CELL_VOLTAGE_MAX),
-            Self::CellVoltageMin(v) => write!(f, "{}{v}", prefix::CELL_VOLTAGE_MIN),
-            Self::StateOfCharge(n) => write!(f, "{}{n}", prefix::STATE_OF_CHARGE),
-            Self::StateOfHealth(n) => write!(f, "{}{n}", prefix::STATE_OF_HEALTH),
-            Self::Errors(text) => write!(f, "{}\"{text}\"", prefix::ERRORS),
-            Self::SystemState(text) => write!(f, "{}{text}", prefix::SYSTEM_STATE),
-            Self::Breaker(text) => write!(f, "{}{text}", prefix::BREAKER),
-            Self::ChargeState(word) => write!(f, "{}{word}", prefix::CHARGE_STATE),
-            Self::AdcPackVoltage(v) => write!(f, "{}{v}", prefix::ADC_PACK_VOLTAGE),
-            Self::Adc { channel, raw, voltage } => write!(
-                f,
-                "{}{channel}{}{raw}{}{voltage}",
-                prefix::ADC,
-                infix::ADC_RAW,
-                infix::ADC_VOLTAGE
-            ),
-            Self::BadCrc => f.write_str(prefix::BAD_CRC),
-            Self::CellFrameUnparsable => f.write_str(prefix::CELL_FRAME_UNPARSABLE),
-            Self::CellReadingRejected => f.write_str(prefix::CELL_READING_REJECTED),
-            Self::EnergyAnnounced => f.write_str(prefix::ENERGY_ANNOUNCED),
-            Self::EnergyWritten(n) => write!(f, "{}{n}", prefix::ENERGY_WRITTEN),
-            Self::Other(text) => f.write_str(text),
-        }
-    }
-}
-
-/// What stands at the very start of a line, to the letter.
-pub(crate) mod prefix {
-    pub(crate) const MCU_ID: &str = "MCU ID: ";
-    pub(crate) const UNIT_COUNT: &str = "--- PO PARAMS --- (i=";
-    pub(crate) const UNIT_RANK: &str = "after assignRank() --> own rank = ";
-    pub(crate) const CELL_COUNT: &str = "CellCount: ";
-    pub(crate) const CELL: &str = "C";
-    pub(crate) const PACK_VOLTAGE: &str = "Vpack: ";
-    pub(crate) const PACK_CURRENT: &str = "Current: ";
-    pub(crate) const PACK_TEMPERATURE: &str = "Temp: ";
-    pub(crate) const CELL_VOLTAGE_MAX: &str = "Vc_max: ";
-    pub(crate) const CELL_VOLTAGE_MIN: &str = "Vc_min: ";
-    pub(crate) const STATE_OF_CHARGE: &str = "SOC: ";
-    pub(crate) const STATE_OF_HEALTH: &str = "SOH: ";
-    pub(crate) const ERRORS: &str = "Errors: ";
-    pub(crate) const SYSTEM_STATE: &str = "System_State: ";
-    pub(crate) const BREAKER: &str = "Breaker: ";
-    pub(crate) const CHARGE_STATE: &str = "Charge State: ";
-    pub(crate) const ADC_PACK_VOLTAGE: &str = "Vp_adc: ";
-    pub(crate) const ADC: &str = "DEBUG: ADC[";
-    pub(crate) const BAD_CRC: &str = "INFO: BAD CRC";
-    pub(crate) const CELL_FRAME_UNPARSABLE: &str = "INFO: cellcomms parse FAIL";
-    pub(crate) const CELL_READING_REJECTED: &str = "DEBUG: REJECT BAD ";
-    pub(crate) const ENERGY_ANNOUNCED: &str = "DEBUG: CALC PACK_CHARGE, STORE IN FLASH";
-    pub(crate) const ENERGY_WRITTEN: &str = "Write EnergyOut: ";
-}
-
-/// What stands between the values of a line that has several.
-pub(crate) mod infix {
-    pub(crate) const CELL_TEMPERATURE: &str = ") T: ";
-    pub(crate) const CELL_VOLTAGE: &str = ", V: ";
-    pub(crate) const ADC_RAW: &str = "]: ";
-    pub(crate) const ADC_VOLTAGE: &str = " = ";
-}
-
-/// Number of a cell, 1 to 16 as on the console; `Display` has two digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct CellNumber(u8);
-
-impl CellNumber {
-    /// Cell `number`, counted from 1; `None` for one that the table has no column for.
-    pub const fn new(number: u8) -> Option<Self> {
-        if number >= 1 && number as usize <= CELLS { Some(Self(number)) } else { None }
-    }
-
-    /// The number, counted from 1.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-
-    /// Where the cell stands in [`PackRecord::cell_v`](bluenova_record::PackRecord::cell_v).
-    pub const fn index(self) -> usize {
-        self.0 as usize - 1
-    }
-}
-
-impl fmt::Display for CellNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02}", self.0)
-    }
-}
-
-/// A channel of the analogue-digital converter, 0 to 4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct AdcChannel(u8);
-
-impl AdcChannel {
-    /// Channel `number`; `None` for one that the table has no column for.
-    pub const fn new(number: u8) -> Option<Self> {
-        if (number as usize) < ADC_CHANNELS { Some(Self(number)) } else { None }
-    }
-
-    /// The number, counted from 0.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-
-    /// Where the channel stands in [`PackRecord::adc`](bluenova_record::PackRecord::adc).
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl fmt::Display for AdcChannel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+    EnergyWritten(energy: Decimal) => {
+        prefix: "Write EnergyOut: ",
+        value: decimal,
+        print: "{energy}",
+        record: |draft| draft.energy_written(Some(energy.to_f32())),
+        malformed: |draft| draft.energy_written(None),
     }
 }
