@@ -198,13 +198,12 @@ impl Connection {
     /// hangs are left out. A host that was merely slow to deliver keeps its place, for the next one
     /// may be a replica that only reads.
     fn hosts(&self) -> Vec<Host> {
-        let on = |host: &Host, given_up: &GivenUp| given_up.host.as_ref() == Some(host);
         let mut hosts = self.settings.hosts().to_vec();
         if self.given_up.len() >= MAX_STUCK {
-            hosts.retain(|host| !self.given_up.iter().any(|given_up| on(host, given_up)));
+            hosts.retain(|host| !self.given_up.iter().any(|given_up| given_up.hangs_on(host)));
         }
         hosts.sort_by_key(|host| {
-            self.given_up.iter().any(|given_up| given_up.was_connecting && on(host, given_up))
+            self.given_up.iter().any(|given_up| given_up.was_connecting && given_up.hangs_on(host))
         });
         hosts
     }
@@ -230,6 +229,12 @@ impl Worker {
     fn give_up(self, was_connecting: bool) -> GivenUp {
         self.cancelled.store(true, Ordering::Release);
         GivenUp { thread: self.thread, host: self.host, was_connecting }
+    }
+}
+
+impl GivenUp {
+    fn hangs_on(&self, host: &Host) -> bool {
+        self.host.as_ref() == Some(host)
     }
 }
 

@@ -123,8 +123,11 @@ impl Error {
 
     /// Whether the rows took too long, so that fewer of them at once may succeed.
     pub fn is_too_slow(&self) -> bool {
+        if self.doing != INSERTING {
+            return false;
+        }
         match &self.cause {
-            Cause::NoAnswer(_) => self.doing == INSERTING,
+            Cause::NoAnswer(_) => true,
             // The code is the same where a person cancels a statement. The message may be in
             // another language; then the next batch is smaller than necessary, which does no harm.
             _ => self.answer().is_some_and(|answer| {

@@ -10,18 +10,18 @@ use crate::{
 /// Rows in one transaction at most.
 pub const BATCH: usize = 1000;
 
-/// By how much a batch shrinks that the server was too slow for.
+/// Divisor of the size of a batch that the server was too slow for.
 const SLOW_DIVISOR: usize = 8;
 
-/// Rows of the batch that are probed at most before another one is rejected.
+/// Other rows of the batch that are probed at most before a row is rejected or held.
 const MAX_PROBES: usize = 8;
 
 /// The `battery_pack` table of a PostgreSQL database, into which rows are delivered.
 ///
-/// It connects by itself, and every method returns in time whatever the server does. A connection
-/// that doesn't answer within its deadline is given up: it ends once its server answers after all
-/// or its line breaks, and commits nothing more, unless its commit was on its way already. A host
-/// on which a connect hangs is tried last, where there are several.
+/// It connects by itself. Every connect and every transaction has a deadline, whatever the server
+/// does. A connection that doesn't answer in time is given up: it ends once its server answers
+/// after all or its line breaks, and commits nothing more, unless its commit was on its way
+/// already. A host on which a connect hangs is tried last, where there are several.
 ///
 /// Dropping it waits for nothing.
 pub struct Sink {
@@ -85,7 +85,7 @@ impl Sink {
     /// A batch that the server refuses because of a row in it is narrowed down, until that row is
     /// refused alone. It is rejected if the server still accepts other rows; if it accepts none,
     /// the table is at fault, and the error is returned. A batch that the server is too slow for is
-    /// cut down; the following ones grow again.
+    /// cut down; the following ones grow again. A call tries some twenty transactions at most.
     ///
     /// # Errors
     /// As [`connect`](Self::connect) has them, and whatever the server objects to; no row is dealt
@@ -97,9 +97,11 @@ impl Sink {
             if count == 0 {
                 return Ok(Delivered::default());
             }
+            // On its own, for an error of the connect is never about the rows, whatever its code.
+            self.connection.connect()?;
             let error = match self.connection.insert(rows, from..from + count) {
                 Ok(added) => {
-                    self.has_accepted(&rows[from..from + count]);
+                    self.record_success(&rows[from..from + count]);
                     let known = (count as u64).saturating_sub(added);
                     return Ok(Delivered { rows: count, added, known, rejected: None });
                 }
@@ -156,7 +158,7 @@ impl Sink {
         self.connection.is_connected()
     }
 
-    fn has_accepted(&mut self, rows: &[PackRecord]) {
+    fn record_success(&mut self, rows: &[PackRecord]) {
         if rows.len() == self.batch_size {
             self.batch_size = (self.batch_size + self.batch_size.div_ceil(4)).min(BATCH);
         }

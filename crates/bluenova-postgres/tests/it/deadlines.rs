@@ -9,7 +9,7 @@ use bluenova_test_support::{Cluster, Frozen, Point, Proxy, wait_until};
 
 use crate::{
     Database, MINUTE, cluster, deliver, delivered, errors::check, narrowing::deliver_and_reject,
-    record,
+    new_sink, record,
 };
 
 /// Long enough for an answer on a busy machine, most of the time.
@@ -27,13 +27,13 @@ impl Proxied {
     }
 
     fn sink(&self, deadline: Duration) -> Sink {
-        new_sink(&self.proxy.url(&self.database.name), deadline)
+        sink_for(&self.proxy.url(&self.database.name), deadline)
     }
 }
 
-fn new_sink(url: &str, deadline: Duration) -> Sink {
+fn sink_for(url: &str, deadline: Duration) -> Sink {
     let settings = Settings::resolve(url, Some("homeauto"), |_| None).unwrap();
-    Sink::new(settings, Deadlines { connect: deadline, deliver: deadline })
+    new_sink(settings, deadline)
 }
 
 /// Tries until all rows are delivered, for the machine may be too busy for the deadline.
@@ -174,7 +174,7 @@ fn no_more_than_a_few_may_hang() {
 fn sink_to(first: &Proxy, second: &Proxy, name: &str) -> Sink {
     let ports = format!("{},{}", first.port(), second.port());
     let url = format!("host=127.0.0.1,127.0.0.1 port={ports} dbname={name} sslmode=disable");
-    new_sink(&url, DEADLINE)
+    sink_for(&url, DEADLINE)
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_first_host_that_hangs_leaves_the_second_one_its_turn() {
     let here = cluster().socket_dir().display();
     let (frozen, port) = (proxied.proxy.port(), cluster().port());
     let url = format!("host=127.0.0.1,{here} port={frozen},{port} dbname=turns");
-    let mut sink = new_sink(&url, DEADLINE);
+    let mut sink = sink_for(&url, DEADLINE);
     deliver_in_vain(&mut sink, &[record(0, 1)]);
     assert_eq!(deliver_at_last(&mut sink, &[record(0, 1)]), delivered(1, 0));
     assert_eq!((sink.stuck(), proxied.proxy.connections()), (1, 1));
@@ -304,8 +304,8 @@ fn processes_of_the_server_that_stand_still() {
     let cluster = Cluster::start();
     cluster.client("postgres").batch_execute("CREATE ROLE homeauto SUPERUSER LOGIN").unwrap();
     let url = cluster.url("postgres");
-    let mut sink_1 = new_sink(&url, DEADLINE);
-    let mut sink_2 = new_sink(&url, DEADLINE);
+    let mut sink_1 = sink_for(&url, DEADLINE);
+    let mut sink_2 = sink_for(&url, DEADLINE);
     let count = || -> i64 {
         let sql = "SELECT count(*) FROM battery_pack";
         cluster.client("postgres").query_one(sql, &[]).unwrap().get(0)

@@ -5,10 +5,10 @@
 
 use std::{env, fs, process::Command, time::Duration};
 
-use bluenova_postgres::{Deadlines, Settings, Sink};
+use bluenova_postgres::{Settings, Sink};
 use bluenova_test_support::{Cluster, Point, Proxy, wait_until};
 
-use crate::{MINUTE, deliver, record};
+use crate::{MINUTE, deliver, new_sink, record};
 
 #[test]
 fn threads_and_file_descriptors_stay_flat() {
@@ -40,7 +40,7 @@ fn freeze_often() {
     let url = proxy.url("postgres");
     let settings = Settings::resolve(&url, Some("homeauto"), |_| None).unwrap();
     let deadline = Duration::from_millis(100);
-    let mut sink = Sink::new(settings, Deadlines { connect: deadline, deliver: deadline });
+    let mut sink = new_sink(settings, deadline);
     let deliver_at_last = |sink: &mut Sink, n| {
         wait_until("it is delivered", MINUTE, || deliver(sink, &[record(n, 1)]).is_ok());
         wait_until("the rest has ended", MINUTE, || sink.stuck() == 0 && proxy.connections() == 1);

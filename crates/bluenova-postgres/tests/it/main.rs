@@ -63,6 +63,10 @@ impl Database {
         connect(self.settings()).expect("the database is in order")
     }
 
+    fn unconnected_sink(&self) -> Sink {
+        new_sink(self.settings(), MINUTE)
+    }
+
     fn client(&self) -> Client {
         cluster().client(&self.name)
     }
@@ -133,8 +137,12 @@ fn record(seconds: i64, mcu_id: u32) -> PackRecord {
 
 /// A sink that is connected. Its deadlines are out of the way.
 fn connect(settings: Settings) -> Result<Sink, Error> {
-    let mut sink = Sink::new(settings, Deadlines { connect: MINUTE, deliver: MINUTE });
+    let mut sink = new_sink(settings, MINUTE);
     sink.connect().map(|()| sink)
+}
+
+fn new_sink(settings: Settings, deadline: Duration) -> Sink {
+    Sink::new(settings, Deadlines { connect: deadline, deliver: deadline })
 }
 
 /// Delivers all rows, step by step, of which none is rejected.

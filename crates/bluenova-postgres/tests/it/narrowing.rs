@@ -165,7 +165,7 @@ fn what_a_person_can_mend_is_not_narrowed_down() {
 #[test]
 fn a_slow_server_gets_smaller_batches_that_grow_again() {
     let database = Database::new("slow_batches");
-    let mut sink = database.sink();
+    database.sink();
     database.set("statement_timeout = '3s'");
     // Slow for large batches alone, so that it doesn't matter how busy the machine is.
     database.admin(
@@ -175,8 +175,7 @@ fn a_slow_server_gets_smaller_batches_that_grow_again() {
          CREATE TRIGGER slow AFTER INSERT ON battery_pack REFERENCING NEW TABLE AS new
            FOR EACH STATEMENT EXECUTE FUNCTION slow()",
     );
-    drop(sink);
-    sink = database.sink();
+    let mut sink = database.sink();
     let rows: Arc<[_]> = rows(6000, &[]).into();
     assert_eq!(sink.deliver(&rows, 0).unwrap(), delivered(125, 0));
     let warnings = sink.take_warnings();
@@ -198,9 +197,27 @@ fn a_slow_server_gets_smaller_batches_that_grow_again() {
 }
 
 #[test]
+fn a_connect_that_is_too_slow_is_not_because_of_the_rows() {
+    let database = Database::new("slow_connect");
+    let mut sink = database.sink();
+    assert_eq!(deliver(&mut sink, &rows(1, &[])).unwrap(), delivered(1, 0));
+    database.set("statement_timeout = '1s'");
+    let mut other = database.client();
+    other.batch_execute("BEGIN; LOCK TABLE battery_pack").unwrap();
+    // Preparing the insert waits for the lock, too long.
+    sink = database.unconnected_sink();
+    let batch: Arc<[_]> = rows(BATCH, &[]).into();
+    let error = sink.deliver(&batch, 0).unwrap_err();
+    check(&error, Retry::Soon, "57014", &["preparing to insert", "statement timeout"]);
+    assert!(!error.is_too_slow() && sink.batch_size() == BATCH, "{error}");
+    other.batch_execute("COMMIT").unwrap();
+    assert_eq!(sink.deliver(&batch, 0).unwrap(), delivered(999, 1));
+}
+
+#[test]
 fn no_rows_are_no_work() {
     let database = Database::new("no_rows");
-    let mut sink = Sink::new(database.settings(), bluenova_postgres::Deadlines::default());
+    let mut sink = database.unconnected_sink();
     let batch: Arc<[_]> = rows(2, &[]).into();
     for from in [2, 3, usize::MAX] {
         assert_eq!(sink.deliver(&batch, from).unwrap(), delivered(0, 0));
