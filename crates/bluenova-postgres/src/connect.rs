@@ -9,7 +9,7 @@ use crate::{
     Error, Retry, Settings,
     error::{CONNECTING, Cause},
     host::Host,
-    password::{self, Found},
+    password::{self, FileLookup},
     tls::{self, Encryption},
 };
 
@@ -55,18 +55,22 @@ fn connect_to(host: &Host, settings: &Settings) -> Result<Session, Error> {
         encryption.connector().map_err(|e| Error::new(CONNECTING, &target, e))?;
 
     let file = settings.password_file();
-    let found = file.map(|file| password::look_up(file, host, settings)).unwrap_or_default();
+    let lookup = file.map(|file| password::look_up(file, host, settings)).unwrap_or_default();
     let mut config = settings.config_for(host);
     // The default would log them. They are of the kind "relation already exists, skipping".
     config.notice_callback(|_| {});
-    if let Some(password) = &found.password {
+    if let Some(password) = &lookup.password {
         config.password(password);
     }
     let client = begin(&mut config, encryption, connector).map_err(|e| {
-        let remedy = remedy(&e, &found, host, settings);
+        let remedy = remedy(&e, &lookup, host, settings);
         Error::new(CONNECTING, &target, e).with_remedy(remedy)
     })?;
-    Ok(Session { client, target, warnings: found.warning.into_iter().chain(tls_warning).collect() })
+    Ok(Session {
+        client,
+        target,
+        warnings: lookup.warning.into_iter().chain(tls_warning).collect(),
+    })
 }
 
 fn begin(
@@ -92,7 +96,7 @@ fn is_about_encryption(error: &postgres::Error) -> bool {
 /// What a person should do about the error.
 fn remedy(
     error: &postgres::Error,
-    found: &Found,
+    lookup: &FileLookup,
     host: &Host,
     settings: &Settings,
 ) -> Option<String> {
@@ -100,7 +104,7 @@ fn remedy(
     if let Some(code) = error.code() {
         return match code.code() {
             "3D000" => Some("create it, for example with `createdb`".to_owned()),
-            "28P01" if found.password.is_some() => {
+            "28P01" if lookup.password.is_some() => {
                 file.map(|file| format!("the password is the one in {}", file.display()))
             }
             _ => None,
@@ -110,7 +114,7 @@ fn remedy(
     match error.source()?.to_string().as_str() {
         "password missing" => {
             let advice = password::advice(file, host, settings);
-            Some(found.warning.iter().chain([&advice]).cloned().collect::<Vec<_>>().join("; "))
+            Some(lookup.warning.iter().chain([&advice]).cloned().collect::<Vec<_>>().join("; "))
         }
         "server does not support TLS" => {
             Some("switch it on there (ssl = on), or use sslmode=prefer".to_owned())

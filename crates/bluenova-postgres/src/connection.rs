@@ -1,5 +1,5 @@
-//! A connection to the table that never holds its owner up: it lives on a thread of its own, and is
-//! given up where it doesn't answer in time.
+//! A connection to the table with deadlines: it has a thread of its own, and is given up where it
+//! doesn't answer in time.
 //!
 //! The thread is there because nothing else ends a statement in time. The `postgres` crate has no
 //! deadline for one. TCP's keepalives and time-outs end no connection whose server, or proxy, is
@@ -50,8 +50,8 @@ pub(crate) const MAX_STUCK: usize = 3;
 /// A connection that is made when it is needed.
 ///
 /// One that doesn't answer in time is given up: its thread ends once its server answers after all
-/// or its line breaks, and commits nothing more. One that an error has left behind isn't used
-/// again, unless the error is about a row.
+/// or its line breaks, and commits nothing more. After an error it is closed, unless the error
+/// is about a row.
 pub(crate) struct Connection {
     settings: Settings,
     deadlines: Deadlines,
@@ -66,7 +66,7 @@ struct Worker {
     answers: Receiver<Answer>,
     /// Cancel flag: set when the connection is given up.
     cancelled: Arc<AtomicBool>,
-    /// The host that the thread is connected to, or is trying.
+    /// The host to which the thread is connected, or is about to connect.
     host: Option<Host>,
     thread: JoinHandle<()>,
 }
@@ -195,7 +195,7 @@ impl Connection {
 
     /// The hosts to try, in that order. Those on which a connect hangs come last, for the attempt
     /// would take all the time of the others; where too many connections hang, hosts with one that
-    /// hangs are left out. A host that was merely slow to deliver keeps its place, for the next one
+    /// hangs are left out. A host that was merely slow to deliver keeps its turn, for the next one
     /// may be a replica that only reads.
     fn hosts(&self) -> Vec<Host> {
         let mut hosts = self.settings.hosts().to_vec();
@@ -220,10 +220,11 @@ impl Worker {
         let (new_answers, answers) = mpsc::channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cancelled);
+        let host = hosts.first().cloned();
         let thread = thread::Builder::new()
             .name("postgres".to_owned())
             .spawn(move || work(&settings, &hosts, flag, &new_jobs, &new_answers))?;
-        Ok(Self { jobs, answers, cancelled, host: None, thread })
+        Ok(Self { jobs, answers, cancelled, host, thread })
     }
 
     fn give_up(self, was_connecting: bool) -> GivenUp {
@@ -246,7 +247,7 @@ fn work(
     jobs: &Receiver<Job>,
     answers: &Sender<Answer>,
 ) {
-    // Nobody receives the answers of a connection that was given up.
+    // The answers of a connection that was given up have no receiver.
     let is_trying = |host: &Host| answers.send(Answer::Trying(host.clone())).is_ok();
     let mut inserter = match Inserter::connect(settings, hosts, cancelled, is_trying) {
         Ok((inserter, warnings)) => {

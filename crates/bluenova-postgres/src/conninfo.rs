@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pair_is_refused_and_not_repeated() {
+    fn malformed_text_is_an_error_that_does_not_repeat_it() {
         for text in [
             "password=open sesame",
             "host=h sesame",

@@ -40,7 +40,7 @@ pub(crate) enum Cause {
     NoThread(io::Error),
     /// The connection's thread has ended without an answer.
     ThreadDied,
-    /// The connection was given up meanwhile. Only its own thread gets to see this.
+    /// The connection was given up. Only its own thread sees this cause.
     Cancelled,
 }
 
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_told_apart() {
+    fn codes_are_classified() {
         for (retry, codes) in [
             (Retry::Soon, "08006 40001 40P01 53100 53300 57014 57P01 57P02 57P03 58030"),
             (Retry::Soon, "55P03 25P02 25P03 26000"),

@@ -29,7 +29,7 @@ pub(crate) struct Inserter {
     insert: Statement,
     target: String,
     user: String,
-    /// Cancel flag: nobody waits for the outcome any more, so nothing more may be committed.
+    /// Cancel flag: the connection was given up, so nothing more may be committed.
     cancelled: Arc<AtomicBool>,
     /// A transaction could not be ended.
     is_stuck: bool,

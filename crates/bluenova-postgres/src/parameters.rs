@@ -7,7 +7,7 @@ use crate::{
     conninfo::{self, Pairs},
 };
 
-/// Connection parameters that nobody has taken yet; those that remain go to the `postgres` crate.
+/// Connection parameters that are not taken yet; those that remain go to the `postgres` crate.
 pub(crate) struct Parameters<'a> {
     pairs: Pairs,
     env: &'a dyn Fn(&str) -> Option<String>,
@@ -91,7 +91,7 @@ impl<'a> Parameters<'a> {
         (self.env)(name).filter(|value| !value.is_empty())
     }
 
-    /// The parameters that nobody has taken, as a configuration of the `postgres` crate.
+    /// The parameters that were not taken, as a configuration of the `postgres` crate.
     pub(crate) fn rest(mut self) -> Result<Config, SettingsError> {
         // The crate would choose among the addresses of one host, which is something else.
         if let Some((name, value)) = self.take("load_balance_hosts")

@@ -6,7 +6,7 @@ use crate::{Settings, host::Host};
 
 /// Result of a look-up in the password file.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct FileLookup {
     pub(crate) password: Option<Vec<u8>>,
     /// Why the file can't be used.
     pub(crate) warning: Option<String>,
@@ -14,15 +14,15 @@ pub(crate) struct Found {
 
 /// Looks the password up. It reads the file anew each time, so that a corrected file counts at the
 /// next attempt.
-pub(crate) fn look_up(file: &Path, host: &Host, settings: &Settings) -> Found {
+pub(crate) fn look_up(file: &Path, host: &Host, settings: &Settings) -> FileLookup {
     match read(file) {
         Ok(text) => {
             let names = host.names();
-            let key = Key { hosts: &names, port: host.port, settings };
+            let key = LineKey { hosts: &names, port: host.port, settings };
             let password = text.split(|&byte| byte == b'\n').find_map(|line| key.password(line));
-            Found { password, warning: None }
+            FileLookup { password, warning: None }
         }
-        Err(warning) => Found { password: None, warning },
+        Err(warning) => FileLookup { password: None, warning },
     }
 }
 
@@ -60,13 +60,13 @@ fn read(file: &Path) -> Result<Vec<u8>, Option<String>> {
 }
 
 /// What a line of the file must match.
-struct Key<'a> {
+struct LineKey<'a> {
     hosts: &'a [String],
     port: u16,
     settings: &'a Settings,
 }
 
-impl Key<'_> {
+impl LineKey<'_> {
     /// The password of `host:port:database:user:password`, if everything before it matches.
     fn password(&self, line: &[u8]) -> Option<Vec<u8>> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -135,7 +135,7 @@ mod tests {
         let settings = Settings::resolve(url, None, |_| None).unwrap();
         let host = settings.hosts()[0].with_default_name();
         let names = host.names();
-        let key = Key { hosts: &names, port: host.port, settings: &settings };
+        let key = LineKey { hosts: &names, port: host.port, settings: &settings };
         let found = lines.as_bytes().split(|&byte| byte == b'\n').find_map(|l| key.password(l));
         assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{lines:?}");
     }

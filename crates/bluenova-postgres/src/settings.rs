@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_counts_before_what_is_left_open() {
+    fn the_address_takes_precedence_over_the_environment() {
         let open = "homeauto@this machine:5432/homeauto";
         for (database, user, environment, expected) in [
             ("homeauto", None, "", open),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn invalid_settings_are_errors_that_show_no_password() {
         const COMMAS: &str = "can't read the address of the database (a name, a URL or key=value \
                               pairs): its pairs are separated by spaces, not commas";
         for (database, environment, expected) in [
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_attempt_always_has_an_end() {
+    fn a_connect_always_has_a_time_out() {
         for (database, environment, seconds) in [
             ("x", "", 10),
             ("x", "PGCONNECT_TIMEOUT=0", 10),
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_filled_in() {
+    fn defaults_are_filled_in() {
         let settings = resolve("x", None, "PGPASSWORD=sesame PGAPPNAME=panel").unwrap();
         assert_eq!(settings.config.get_password(), Some(&b"sesame"[..]));
         assert_eq!(settings.config.get_application_name(), Some("panel"));

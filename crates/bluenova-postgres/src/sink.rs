@@ -1,3 +1,5 @@
+//! The public type: sizes of batches, and how a refused one is narrowed down.
+
 use std::sync::Arc;
 
 use bluenova_record::{ErrorChain, PackRecord};

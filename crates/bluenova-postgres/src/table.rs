@@ -20,17 +20,17 @@ const LOCK: i32 = -1;
 
 /// Whether table and index are there; executes `before` first, in the same message.
 pub(crate) fn is_complete(client: &mut Client, before: &str) -> Result<bool, postgres::Error> {
-    Ok(look(client, before)? == Found::Everything)
+    Ok(look(client, before)? == TableState::Complete)
 }
 
 /// Creates the table and its index where they are missing. A missing index that can't be created
 /// is a warning, for it does no harm to the rows.
 pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Vec<String>, Error> {
     let looking = |e| Error::new(LOOKING_FOR_TABLE, target, e);
-    if look(client, "").map_err(looking)? == Found::Nothing {
+    if look(client, "").map_err(looking)? == TableState::Missing {
         let created = create(client, &schema());
         // Another program may have created it meanwhile.
-        if look(client, "").map_err(looking)? == Found::Nothing
+        if look(client, "").map_err(looking)? == TableState::Missing
             && let Err(e) = created
         {
             let error = Error::new("creating battery_pack in", target, e);
@@ -41,7 +41,7 @@ pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Ve
             ))));
         }
     }
-    if look(client, "").map_err(looking)? == Found::Table
+    if look(client, "").map_err(looking)? == TableState::WithoutIndex
         && let Err(e) = create(client, &create_index())
     {
         if client.is_closed() {
@@ -68,16 +68,16 @@ pub(crate) fn grant(user: &str) -> String {
 }
 
 #[derive(PartialEq)]
-enum Found {
-    Nothing,
-    /// The table, without an index on the time.
-    Table,
-    /// The table with such an index, or a view, which can't have any.
-    Everything,
+enum TableState {
+    Missing,
+    /// There is no index on the time.
+    WithoutIndex,
+    /// There is such an index, or the table is a view, which can't have any.
+    Complete,
 }
 
 /// Looks the table up in the search path, as the insert does.
-fn look(client: &mut Client, before: &str) -> Result<Found, postgres::Error> {
+fn look(client: &mut Client, before: &str) -> Result<TableState, postgres::Error> {
     // An index on mcu_id and insert_time_utc, in this order, serves the insert as well.
     let sql = format!(
         "{before}; SELECT c.relkind NOT IN ('r', 'p') OR EXISTS (
@@ -94,9 +94,9 @@ fn look(client: &mut Client, before: &str) -> Result<Found, postgres::Error> {
         _ => None,
     });
     Ok(match is_complete.as_deref() {
-        None => Found::Nothing,
-        Some("t") => Found::Everything,
-        Some(_) => Found::Table,
+        None => TableState::Missing,
+        Some("t") => TableState::Complete,
+        Some(_) => TableState::WithoutIndex,
     })
 }
 

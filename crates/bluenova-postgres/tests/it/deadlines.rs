@@ -1,4 +1,4 @@
-//! A server that doesn't answer holds the sink up no longer than its deadlines, and nothing is lost
+//! A server that doesn't answer delays the sink no longer than its deadlines, and nothing is lost
 //! or doubled by it.
 
 use std::{sync::Arc, time::Duration};
