@@ -1,44 +1,41 @@
-//! What a backlog and a single row cost on their way into tables of several sizes, beside `psql`'s
-//! binary `\copy` of equally made rows into the same table, which looks for no duplicates.
+//! Cost of a backlog and of a single row in tables of several sizes, beside `psql`'s binary `\copy`
+//! of equal rows into the same table, which looks for no duplicates.
 //!
 //! ```text
 //! cargo bench -p bluenova-benches --bench postgres
 //! cargo bench -p bluenova-benches --bench postgres -- 0 1000000 10000000
 //! ```
 //!
-//! The server is one of our own, with PostgreSQL's usual settings, `fsync` among them. It is gone in
-//! the end; ten million rows take some 5 GB meanwhile.
+//! The server is a throwaway one with PostgreSQL's default settings, `fsync` among them. Ten
+//! million rows take some 5 GB while it runs.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a benchmark without its material is over")]
 
-use std::{env, fmt::Write, fs, process::Command, time::Instant};
+use std::{env, fmt::Write, fs, process::Command, sync::Arc, time::Instant};
 
 use bluenova_benches::records;
-use bluenova_postgres::{Courier, Deadlines, Settings, schema};
+use bluenova_postgres::{BATCH, Deadlines, Settings, Sink, schema};
 use bluenova_record::{COLUMNS, PackRecord, TABLE, Value};
 use bluenova_test_support::Cluster;
 use postgres::Client;
 use time::{Duration, UtcDateTime, macros::utc_datetime};
 
-/// Rows that wait.
+/// Rows in the backlog.
 const BACKLOG: usize = 20_000;
 
-/// Rows that the forwarder sends in one transaction.
-const BATCH: usize = 1000;
-
-/// Rows that come alone, in each round.
+/// Rows that are delivered alone, in each round.
 const SINGLES: usize = 50;
 
-/// How often each way has its turn. The machine isn't equally fast all the time.
+/// Turns of each way. The machine isn't equally fast all the time.
 const ROUNDS: usize = 21;
 
 /// Rows that make some 200 MB of log.
 const WARM_UP_ROWS: usize = 400_000;
 
-/// How rows get into the table.
+/// A way for rows into the table.
 #[derive(Clone, Copy)]
 enum Way {
-    /// As the forwarder does, in batches.
+    /// The sink, in batches.
     Sink,
     /// The backlog by one `\copy`, in one transaction.
     Copy,
@@ -59,7 +56,7 @@ fn main() {
         ("autovacuum", "off"),
         ("min_wal_size", "1GB"),
     ]);
-    // A server that has run for a while has log files to use again, and need not make new ones.
+    // A server that has run for a while recycles its log files instead of creating new ones.
     Table::new(&cluster, WARM_UP_ROWS).drop(&cluster);
     check_that_the_ways_are_equal(&cluster);
     let sizes = if sizes.is_empty() { vec![0, 1_000_000] } else { sizes };
@@ -72,7 +69,7 @@ fn main() {
     }
 }
 
-/// Otherwise they'd be no comparison.
+/// Checks that all ways insert the same rows; otherwise they could not be compared.
 fn check_that_the_ways_are_equal(cluster: &Cluster) {
     let mut table = Table::new(cluster, 0);
     let batch = records(BATCH);
@@ -80,7 +77,7 @@ fn check_that_the_ways_are_equal(cluster: &Cluster) {
     table.copy(&[&batch]);
     let sql = format!("SELECT count(*) FROM (SELECT DISTINCT * FROM {TABLE}) AS row");
     let rows: i64 = table.client.query_one(&sql, &[]).expect("the server is ours").get(0);
-    assert_eq!(rows, BATCH as i64, "the ways don't put the same there");
+    assert_eq!(rows, BATCH as i64, "the ways don't insert the same rows");
     table.drop(cluster);
 }
 
@@ -113,12 +110,12 @@ fn print(results: &[Results]) {
     }
 }
 
-/// What came out for one way.
+/// Results of one way.
 #[derive(Default)]
 struct Results {
     /// Rows a second, in each round.
     rates: Vec<f64>,
-    /// Seconds that each row took that came alone.
+    /// Seconds for each row that was delivered alone.
     singles: Vec<f64>,
 }
 
@@ -126,15 +123,15 @@ struct Results {
 struct Table {
     database: String,
     is_empty: bool,
-    courier: Courier,
+    sink: Sink,
     client: Client,
     url: String,
-    /// When the next row is.
+    /// Time of the next row.
     now: UtcDateTime,
 }
 
 impl Table {
-    /// With `rows` rows, one a second, all columns in use.
+    /// A table with `rows` rows, one a second, all columns in use.
     fn new(cluster: &Cluster, rows: usize) -> Self {
         let database = format!("rows_{rows}");
         cluster.create_database(&database);
@@ -142,7 +139,7 @@ impl Table {
         let settings = Settings::resolve(&url, None, |_| None).expect("a URL");
         let mut table = Self {
             is_empty: rows == 0,
-            courier: Courier::new(settings, Deadlines::default()),
+            sink: Sink::new(settings, Deadlines::default()),
             client: cluster.client(&database),
             url,
             database,
@@ -153,7 +150,7 @@ impl Table {
         table
     }
 
-    /// Some rows of a simulated battery, over and over.
+    /// Loads some rows of a simulated battery over and over.
     fn load(&mut self, rows: usize) {
         let few = self.new_records(BATCH.min(rows));
         if !few.is_empty() {
@@ -177,8 +174,8 @@ impl Table {
     }
 
     fn drop(self, cluster: &Cluster) {
-        let Self { database, courier, client, .. } = self;
-        drop((courier, client));
+        let Self { database, sink, client, .. } = self;
+        drop((sink, client));
         let sql = format!("DROP DATABASE {database} WITH (FORCE)");
         cluster.client("postgres").batch_execute(&sql).expect("it's ours");
     }
@@ -211,35 +208,36 @@ impl Table {
                 self.copy(&singles.chain(backlog.chunks(BATCH)).collect::<Vec<_>>())
             }
         };
-        // The first one is there to warm up: caches, and the plan after a TRUNCATE.
+        // The first one warms up the caches, and the plan after a TRUNCATE.
         let (singles, backlog) = times.split_at(1 + SINGLES);
         results.singles.extend(&singles[1..]);
         results.rates.push(BACKLOG as f64 / backlog.iter().sum::<f64>());
     }
 
-    /// Seconds that the sink takes.
+    /// Seconds that the sink takes for a batch, in one transaction.
     fn deliver(&mut self, batch: &[PackRecord]) -> f64 {
         let started = Instant::now();
-        let delivered = self.courier.deliver(batch).expect("the server is ours");
+        let rows: Arc<[PackRecord]> = batch.into();
+        let delivered = self.sink.deliver(&rows, 0).expect("the server is ours");
         let elapsed = started.elapsed();
         assert_eq!(delivered.added, batch.len() as u64);
         elapsed.as_secs_f64()
     }
 
-    /// Seconds that `psql` takes to copy each batch from a file, by its own clock: neither its start
-    /// nor its connecting counts.
+    /// Seconds that `psql` takes to copy each batch from a file, by its own clock: neither its
+    /// start nor its connecting counts.
     fn copy(&self, batches: &[&[PackRecord]]) -> Vec<f64> {
-        let folder = tempfile::tempdir().expect("there is a temporary folder");
+        let directory = tempfile::tempdir().expect("there is a temporary directory");
         let names: Vec<_> = COLUMNS.iter().map(|column| column.name).collect();
         let names = names.join(", ");
         let mut script = "\\timing on\n".to_owned();
         for (number, batch) in batches.iter().enumerate() {
-            let file = folder.path().join(number.to_string());
+            let file = directory.path().join(number.to_string());
             fs::write(&file, encode(batch)).expect("there is room");
             let file = file.display();
             let _ = writeln!(script, "\\copy {TABLE} ({names}) FROM '{file}' (FORMAT binary)");
         }
-        let file = folder.path().join("script");
+        let file = directory.path().join("script");
         fs::write(&file, script).expect("there is room");
 
         let mut psql = Command::new("psql");

@@ -17,7 +17,7 @@ use nix::{
 /// The way back to the terminal, as long as the program is starting.
 pub(crate) struct Starting(PipeWriter);
 
-/// Goes on in a child process with a session of its own, folder `/` and umask 027.
+/// Goes on in a child process with a session of its own, directory `/` and umask 027.
 ///
 /// The parent waits until the child has started, so that errors at the start are still seen on the
 /// terminal and in the exit code; it never returns from here.
@@ -44,7 +44,7 @@ pub(crate) fn detach() -> io::Result<Starting> {
 }
 
 impl Starting {
-    /// The program has started: lets the parent go, and the terminal.
+    /// The program has started: the parent ends, and the terminal is left.
     ///
     /// # Errors
     /// /dev/null can't be opened.

@@ -1,17 +1,16 @@
-//! The page that shows it all to browsers: where it is, and its start.
+//! The page that shows the status to browsers: its address, and its start.
 
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
+    time::Instant,
 };
 
-use bluenova_http::Server;
+use bluenova_http::{LiveStatus, Server};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use crate::status::Board;
-
-/// The page's place isn't to be had.
+/// The page's address can't be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("--http {address} can't be listened on")]
 pub(crate) struct BindError {
@@ -19,20 +18,21 @@ pub(crate) struct BindError {
     pub(crate) source: io::Error,
 }
 
-/// Takes the place where the page is to be.
+/// Listens on the address of the page.
 ///
 /// # Errors
-/// It is taken, or none of this machine.
+/// It is in use, or none of this machine.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).map_err(|source| BindError { address, source })
 }
 
-/// Shows what is on `board` until the server is dropped.
+/// Serves `status` until the server is stopped.
 ///
 /// # Errors
 /// The system gives no thread.
-pub(crate) fn start(listener: TcpListener, board: Board) -> io::Result<Server> {
-    let server = bluenova_http::start(listener, move || board.snapshot(UtcDateTime::now()))?;
+pub(crate) fn start(listener: TcpListener, status: LiveStatus) -> io::Result<Server> {
+    let snapshot = move || status.snapshot(UtcDateTime::now(), Instant::now());
+    let server = bluenova_http::start(listener, snapshot)?;
     let (address, url) = (server.local_addr(), url(&server));
     info!("page at {url}");
     if is_exposed(address.ip()) {
@@ -41,12 +41,12 @@ pub(crate) fn start(listener: TcpListener, board: Board) -> io::Result<Server> {
     Ok(server)
 }
 
-/// What to give to a browser on this machine.
+/// The address of the page for a browser on this machine.
 pub(crate) fn url(server: &Server) -> String {
     format!("http://{}/", server.local_addr())
 }
 
-/// Whether others than this machine can get there.
+/// Whether other machines can reach that address.
 fn is_exposed(address: IpAddr) -> bool {
     !address.to_canonical().is_loopback()
 }

@@ -1,6 +1,7 @@
-//! The threads, from the batteries to PostgreSQL: how they hang together, start and end.
+//! The threads from the batteries to PostgreSQL: how they are wired, start and end.
 
 use std::{
+    error::Error,
     io,
     net::TcpListener,
     sync::{
@@ -12,19 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::Server;
-use bluenova_journal::Retention;
+use bluenova_http::{Battery, Delivery, LiveStatus, Server, Shared, Storage};
+use bluenova_journal::{Notice, Retention, Spool};
+use bluenova_record::ErrorChain;
 use log::{error, warn};
+use time::UtcDateTime;
 
 use crate::{
-    battery::{Assembled, BatteryThread},
-    forwarder::Forwarder,
     page,
-    recorder::Recorder,
     settings::{Settings, Store},
-    status::{Board, DeliveryNotes},
-    storage::{Downstream, Storage},
-    text,
+    threads::{Assembled, BatteryThread, Forwarder, Recorder},
 };
 
 /// How long all threads together may take for their last work when the program ends; most of it is
@@ -41,16 +39,24 @@ pub(crate) enum StartError {
     Thread { name: String, source: io::Error },
 }
 
+/// A thread has ended with an error, which is in the log, or could not be waited for.
+#[derive(Debug, thiserror::Error)]
+#[error("a thread failed; see the log")]
+pub(crate) struct ThreadFailed;
+
+type Thread = JoinHandle<Result<(), Box<dyn Error + Send + Sync>>>;
+
 /// All threads of a listening program.
-pub(crate) struct Running {
+pub(crate) struct Pipeline {
     stop: Arc<AtomicBool>,
-    batteries: Vec<JoinHandle<bool>>,
-    recorder: JoinHandle<bool>,
-    forwarder: Option<JoinHandle<bool>>,
+    batteries: Vec<Thread>,
+    recorder: Thread,
+    forwarder: Option<Thread>,
     page: Option<Server>,
 }
 
-/// Starts listening, and shows it to those who connect to `page`.
+/// Starts to listen and record, and serves the status to those who connect to `page`. `observer`
+/// sees every record that was stored.
 ///
 /// # Errors
 /// Another process has the journal, or a thread can't be started.
@@ -58,29 +64,25 @@ pub(crate) fn start(
     settings: &Settings,
     page: Option<TcpListener>,
     observer: Option<Sender<Assembled>>,
-) -> Result<Running, StartError> {
-    let (storage, forwarder) = open(&settings.store)?;
-    let delivery = forwarder.as_ref().map(Forwarder::notes);
-    let board = Board::new(settings, storage.notes(), delivery);
-    let notes = board.batteries.clone();
-    let page = page.map(|listener| page::start(listener, board)).transpose();
+) -> Result<Pipeline, StartError> {
+    let Opened { spool, notices, status, forwarder } = open(settings)?;
+    let page = page.map(|listener| page::start(listener, status.clone())).transpose();
     let page = page.map_err(StartError::Page)?;
-    let forwarder = forwarder
-        .map(|forwarder| {
-            spawn("forwarder", move || {
-                forwarder.run();
-                true
-            })
+    let forwarder = forwarder.map(|forwarder| {
+        spawn("forwarder", move || {
+            forwarder.run();
+            Ok(())
         })
-        .transpose()?;
+    });
+    let forwarder = forwarder.transpose()?;
 
     let (to_recorder, records) = mpsc::channel();
-    let recorder = Recorder::new(records, notes.clone(), storage, observer);
-    let recorder = spawn("recorder", move || report(recorder.run()))?;
+    let recorder = Recorder::new(records, spool, notices, status.clone(), observer);
+    let recorder = spawn("recorder", move || Ok(recorder.run()?))?;
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut batteries = Vec::with_capacity(settings.batteries.len());
-    for (index, (battery, notes)) in settings.batteries.iter().zip(&notes).enumerate() {
+    for (index, battery) in settings.batteries.iter().enumerate() {
         let listener = BatteryThread::new(
             index,
             battery,
@@ -88,34 +90,60 @@ pub(crate) fn start(
             settings.raw,
             to_recorder.clone(),
             Arc::clone(&stop),
-            Arc::clone(notes),
+            status.batteries[index].clone(),
         );
-        batteries.push(spawn(&battery.name, move || report(listener.run()))?);
+        batteries.push(spawn(&battery.name, move || Ok(listener.run()?))?);
     }
-    Ok(Running { stop, batteries, recorder, forwarder, page })
+    Ok(Pipeline { stop, batteries, recorder, forwarder, page })
 }
 
-fn open(store: &Store) -> Result<(Storage, Option<Forwarder>), bluenova_journal::Error> {
-    match store {
+/// The spool, and what works on it.
+struct Opened {
+    spool: Spool,
+    notices: Vec<Notice>,
+    status: LiveStatus,
+    forwarder: Option<Forwarder>,
+}
+
+fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
+    let now = UtcDateTime::now();
+    match &settings.store {
         Store::Sqlite { path } => {
-            let storage = Storage::open(path.clone(), Retention::FOREVER, None)?;
-            Ok((storage, None))
+            let (spool, notices) = Spool::open_database(path, now)?;
+            let status = status(settings, None);
+            Ok(Opened { spool, notices, status, forwarder: None })
         }
         Store::Postgres { server, journal, keep } => {
-            // One wake-up is as good as many.
-            let (wake, woken) = mpsc::sync_channel(1);
-            let (sources, new_sources) = mpsc::channel();
             let retention = Retention { keep: Some(*keep), ..Retention::default() };
-            let notes = Arc::new(DeliveryNotes::new(server.to_string()));
-            let downstream = Downstream { wake, sources, notes: Arc::clone(&notes) };
-            let storage = Storage::open(journal.clone(), retention, Some(downstream))?;
-            let forwarder = Forwarder::new(server.as_ref().clone(), woken, new_sources, notes);
-            Ok((storage, Some(forwarder)))
+            let (spool, outbox, notices) = Spool::open(journal, retention, now)?;
+            let delivery = Shared::new(Delivery::new(server.to_string()));
+            let status = status(settings, Some(delivery.clone()));
+            let forwarder = Some(Forwarder::new(server.as_ref().clone(), outbox, delivery));
+            Ok(Opened { spool, notices, status, forwarder })
         }
     }
 }
 
-impl Running {
+/// A status in which nothing has happened yet.
+fn status(settings: &Settings, delivery: Option<Shared<Delivery>>) -> LiveStatus {
+    let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = &settings.store;
+    let batteries = settings.batteries.iter();
+    LiveStatus {
+        interval: Duration::from_secs(settings.interval.seconds().into()),
+        batteries: batteries
+            .map(|battery| Battery::new(battery.name.clone(), battery.address.to_string()))
+            .map(Shared::new)
+            .collect(),
+        storage: Shared::new(Storage {
+            journal: journal.clone(),
+            only_in_memory: 0,
+            trouble: None,
+        }),
+        delivery,
+    }
+}
+
+impl Pipeline {
     /// Whether a thread has ended that should go on.
     pub(crate) fn is_broken(&self) -> bool {
         self.recorder.is_finished()
@@ -128,38 +156,44 @@ impl Running {
         self.page.as_ref().map(page::url)
     }
 
-    /// Ends in the order of the way of a reading, so that each thread gets what the one before it
-    /// still had. Tells whether all threads ended well.
-    pub(crate) fn stop(self) -> bool {
+    /// Ends the threads in the order of the way of a record, so that each gets what the one before
+    /// it still had.
+    ///
+    /// # Errors
+    /// A thread has failed, or takes too long to end.
+    pub(crate) fn stop(self) -> Result<(), ThreadFailed> {
         self.stop.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + LAST_WORK;
-        let mut well = true;
+        let mut result = Ok(());
         for thread in self.batteries.into_iter().chain([self.recorder]) {
-            well &= ended_well(thread, deadline).unwrap_or_else(|| {
+            let ended = join(thread, deadline).unwrap_or_else(|| {
                 error!("a thread doesn't end; its last row may be lost");
-                false
+                Err(ThreadFailed)
             });
+            result = result.and(ended);
         }
         if let Some(forwarder) = self.forwarder {
-            well &= ended_well(forwarder, deadline).unwrap_or_else(|| {
+            let ended = join(forwarder, deadline).unwrap_or_else(|| {
                 warn!(
-                    "PostgreSQL doesn't answer; the rows it has not acknowledged wait in the journal"
+                    "PostgreSQL doesn't answer; the rows it has not acknowledged wait in the \
+                     journal"
                 );
-                true
+                Ok(())
             });
+            result = result.and(ended);
         }
-        // Whoever is connected can see the rest until here, and has nobody wait for it.
+        // Whoever is connected can see the rest until here; nobody waits for them.
         if let Some(page) = self.page {
             page.stop();
         }
-        well
+        result
     }
 }
 
 fn spawn(
     name: &str,
-    run: impl FnOnce() -> bool + Send + 'static,
-) -> Result<JoinHandle<bool>, StartError> {
+    run: impl FnOnce() -> Result<(), Box<dyn Error + Send + Sync>> + Send + 'static,
+) -> Result<Thread, StartError> {
     thread::Builder::new()
         // A name with a NUL byte would panic.
         .name(name.replace('\0', ""))
@@ -167,16 +201,18 @@ fn spawn(
         .map_err(|source| StartError::Thread { name: name.to_owned(), source })
 }
 
-/// `None`: it has not ended by then.
-fn ended_well(thread: JoinHandle<bool>, deadline: Instant) -> Option<bool> {
+/// Waits for a thread, and logs its error; `None` if it has not ended by the deadline.
+fn join(thread: Thread, deadline: Instant) -> Option<Result<(), ThreadFailed>> {
     while !thread.is_finished() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(5));
     }
-    // A panic has told about itself in the log.
-    thread.is_finished().then(|| thread.join().unwrap_or(false))
-}
-
-/// Logs what a thread ended with; tells whether it ended well.
-fn report<E: std::error::Error>(result: Result<(), E>) -> bool {
-    result.inspect_err(|error| error!("{}", text::chain(error))).is_ok()
+    thread.is_finished().then(|| match thread.join() {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            error!("{}", ErrorChain(error.as_ref()));
+            Err(ThreadFailed)
+        }
+        // A panic is in the log already.
+        Err(_) => Err(ThreadFailed),
+    })
 }

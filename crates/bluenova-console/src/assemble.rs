@@ -273,9 +273,7 @@ impl Draft {
     pub(crate) fn energy_written(&mut self, energy: Option<f32>) {
         let (kept, field, next) = match self.next_energy {
             NextEnergy::Unannounced => return,
-            NextEnergy::Out => {
-                (&mut self.energy_out, &mut self.record.energy_out, NextEnergy::In)
-            }
+            NextEnergy::Out => (&mut self.energy_out, &mut self.record.energy_out, NextEnergy::In),
             NextEnergy::In => {
                 (&mut self.energy_in, &mut self.record.energy_in, NextEnergy::Unannounced)
             }

@@ -17,7 +17,10 @@ use crate::{
     AdcChannel, CellNumber, Decimal, Millivolts, ParseError,
     assemble::{Draft, count, keep},
     grammar, value,
-    value::{begins_with_digit, cell, converter, decimal, first_word, hexadecimal, millivolts, quoted, rest, whole},
+    value::{
+        begins_with_digit, cell, converter, decimal, first_word, hexadecimal, millivolts, quoted,
+        rest, whole,
+    },
 };
 
 /// Parses one line of the console, without or with its line end.

@@ -194,7 +194,24 @@ pub(crate) fn cell(input: &str) -> Parsed<'_, (CellNumber, i16, Millivolts)> {
 #[inline(always)]
 fn usual_cell(input: &[u8]) -> Option<(CellNumber, i16, Millivolts)> {
     let &[
-        n1, n0, b')', b' ', b'T', b':', b' ', t1, t0, b',', b' ', b'V', b':', b' ', v3, v2, v1, v0,
+        n1,
+        n0,
+        b')',
+        b' ',
+        b'T',
+        b':',
+        b' ',
+        t1,
+        t0,
+        b',',
+        b' ',
+        b'V',
+        b':',
+        b' ',
+        v3,
+        v2,
+        v1,
+        v0,
     ] = input
     else {
         return None;

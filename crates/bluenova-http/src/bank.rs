@@ -1,28 +1,45 @@
-//! The batteries of a bank, each of them once, and what they are together.
+//! The batteries of a bank, each of them once, and the sums over them.
+
+use std::time::Duration;
 
 use bluenova_record::{CELLS, PackRecord};
 
-use crate::{Battery, Latest, Status};
+use crate::{Battery, Status};
 
-/// A battery, under whichever addresses it is listened to.
+/// A battery of the bank, under all addresses that lead to it.
 pub(crate) struct Unit<'a> {
-    /// What the command line has of it; nothing of one that only the journal knows.
+    /// Its addresses on the command line; none if only the journal has rows of it.
     pub(crate) batteries: Vec<&'a Battery>,
-    pub(crate) latest: Option<&'a Latest>,
+    pub(crate) latest: Option<Sample<'a>>,
+}
+
+/// The newest row of a battery.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample<'a> {
+    pub(crate) record: &'a PackRecord,
+    /// Time since the end of its interval.
+    pub(crate) age: Duration,
 }
 
 impl<'a> Unit<'a> {
-    /// `None`: there is no row of it, so that it isn't known who it is.
+    /// A battery that isn't at any address of the command line, or hasn't sent its MCU ID yet.
+    pub(crate) fn of_journal(record: &'a PackRecord, status: &Status) -> Self {
+        // Negative if the clock was set back; the row counts as stale in any case.
+        let age = (status.now - record.insert_time_utc).try_into().unwrap_or_default();
+        Self { batteries: vec![], latest: Some(Sample { record, age }) }
+    }
+
+    /// `None` until there is a row of it.
     pub(crate) fn mcu_id(&self) -> Option<u32> {
         self.latest.map(|latest| latest.record.mcu_id)
     }
 
-    /// The row, if its values are those of now. What only the journal knows never is: it may have
-    /// been written under another clock.
+    /// The row, unless it is stale. A row that is only in the journal always is: it may have been
+    /// written while the clock was wrong.
     pub(crate) fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
-        let seen = !self.batteries.is_empty();
-        let latest = self.latest.filter(|latest| seen && !status.is_stale(latest));
-        latest.map(|latest| &latest.record)
+        let is_live = !self.batteries.is_empty();
+        let latest = self.latest.filter(|latest| is_live && !status.is_stale(latest.age));
+        latest.map(|latest| latest.record)
     }
 }
 
@@ -30,7 +47,10 @@ impl<'a> Unit<'a> {
 pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = vec![];
     for battery in &status.batteries {
-        let (mcu_id, latest) = (battery.mcu_id(), battery.latest.as_ref());
+        let newest = battery.newest.as_ref();
+        let latest =
+            newest.map(|newest| Sample { record: &newest.record, age: status.age(newest) });
+        let mcu_id = battery.mcu_id();
         match units.iter_mut().find(|unit| mcu_id.is_some() && unit.mcu_id() == mcu_id) {
             Some(unit) => {
                 unit.batteries.push(battery);
@@ -47,15 +67,14 @@ pub(crate) fn power(record: &PackRecord) -> Option<f64> {
     Some(f64::from(record.v_pack?) * f64::from(record.i_pack?))
 }
 
-/// Power of all of them in watts; `None` if it isn't known of any.
+/// Sum of the known powers in watts; `None` if no power is known.
 pub(crate) fn total_power(records: &[&PackRecord]) -> Option<f64> {
     records.iter().filter_map(|record| power(record)).reduce(|sum, power| sum + power)
 }
 
-/// State of charge of all of them in percent, each weighted by what it can hold: in proportion to
-/// its cells and its state of health. A battery doesn't tell its capacity; those of a bank are of
-/// one model.
-pub(crate) fn mean_charge(records: &[&PackRecord]) -> Option<f64> {
+/// Mean state of charge in percent, each battery weighted by its capacity: the number of cells times
+/// the state of health. The batteries don't report a capacity, but those of a bank are of one model.
+pub(crate) fn mean_state_of_charge(records: &[&PackRecord]) -> Option<f64> {
     let (mut sum, mut weights) = (0.0, 0.0);
     for record in records {
         let Some(soc) = record.soc else { continue };
@@ -67,9 +86,9 @@ pub(crate) fn mean_charge(records: &[&PackRecord]) -> Option<f64> {
     (weights > 0.0).then(|| sum / weights)
 }
 
-/// How the cells of a pack compare.
+/// Mean and extremes of a pack's cell voltages.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Cells {
+pub(crate) struct CellVoltages {
     /// Volts.
     pub(crate) mean: f64,
     /// Millivolts from the lowest to the highest.
@@ -79,8 +98,8 @@ pub(crate) struct Cells {
     pub(crate) highest: usize,
 }
 
-/// Compares the cells whose voltages are known; `None` if none is.
-pub(crate) fn cells(record: &PackRecord) -> Option<Cells> {
+/// Mean and extremes of the known cell voltages; `None` if no voltage is known.
+pub(crate) fn cell_voltages(record: &PackRecord) -> Option<CellVoltages> {
     let known: Vec<(usize, f64)> = (1..)
         .zip(record.cell_v)
         .filter_map(|(cell, volts)| volts.map(|volts| (cell, f64::from(volts))))
@@ -89,7 +108,7 @@ pub(crate) fn cells(record: &PackRecord) -> Option<Cells> {
     let (lowest, min) = *known.iter().min_by(by_volts)?;
     let (highest, max) = *known.iter().max_by(by_volts)?;
     let mean = known.iter().map(|(_, volts)| volts).sum::<f64>() / known.len() as f64;
-    Some(Cells { mean, spread: (max - min) * 1000.0, lowest, highest })
+    Some(CellVoltages { mean, spread: (max - min) * 1000.0, lowest, highest })
 }
 
 #[cfg(test)]
@@ -105,15 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn charge_is_weighted_by_what_a_battery_can_hold() {
+    fn state_of_charge_is_weighted_by_capacity() {
         let full = record(|r| (r.soc, r.health, r.cell_count) = (Some(100), Some(50.0), Some(16)));
         let empty = record(|r| (r.soc, r.health, r.cell_count) = (Some(10), Some(100.0), Some(16)));
         let unknown = record(|_| ());
-        assert_eq!(mean_charge(&[&full, &empty, &unknown]), Some(40.0));
-        assert_eq!(mean_charge(&[&unknown]), None);
-        // What isn't known, or can't be, weighs as a whole battery of the common model.
+        assert_eq!(mean_state_of_charge(&[&full, &empty, &unknown]), Some(40.0));
+        assert_eq!(mean_state_of_charge(&[&unknown]), None);
+        // Unknown and impossible values weigh as a healthy battery of the common model.
         let odd = record(|r| (r.soc, r.health, r.cell_count) = (Some(30), Some(0.0), Some(-1)));
-        assert_eq!(mean_charge(&[&odd, &empty]), Some(20.0));
+        assert_eq!(mean_state_of_charge(&[&odd, &empty]), Some(20.0));
     }
 
     #[test]
@@ -132,8 +151,8 @@ mod tests {
             r.cell_v[6] = Some(3.5);
             r.cell_v[9] = Some(3.375);
         });
-        let expected = Cells { mean: 3.375, spread: 250.0, lowest: 3, highest: 7 };
-        assert_eq!(cells(&some), Some(expected));
-        assert_eq!(cells(&record(|_| ())), None);
+        let expected = CellVoltages { mean: 3.375, spread: 250.0, lowest: 3, highest: 7 };
+        assert_eq!(cell_voltages(&some), Some(expected));
+        assert_eq!(cell_voltages(&record(|_| ())), None);
     }
 }

@@ -1,33 +1,34 @@
-//! Many rows in few stretches of time, without losing a peak.
+//! Down-sampling: rows are gathered in buckets of time, of which the extremes are kept, so that no
+//! peak is lost.
 //!
-//! Rows come in the order of time, once. What is kept grows with the stretches that have rows, not
-//! with the rows.
+//! Rows come once, in the order of time. Memory grows with the buckets that have rows, not with the
+//! rows.
 
 use time::{Duration, UtcDateTime};
 
-/// Microseconds since 1970: what rows have, and what is quick to compute with.
+/// Microseconds since 1970: the resolution of the rows, and quick to compute with.
 pub(crate) fn micros(time: UtcDateTime) -> i64 {
     time.unix_timestamp() * 1_000_000 + i64::from(time.microsecond())
 }
 
-/// Equal stretches of time, one after the other.
+/// Buckets of time, all of one length, one after the other.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretches {
+pub(crate) struct Buckets {
     /// Microseconds since 1970.
     start: i64,
     /// Microseconds.
     length: i64,
 }
 
-impl Stretches {
-    /// `from` to `to` in at most `most` stretches.
+impl Buckets {
+    /// Divides `from` to `to` into `most` buckets at most.
     pub(crate) fn dividing(from: UtcDateTime, to: UtcDateTime, most: u32) -> Self {
         Self { start: micros(from), length: length(from, to, most) }
     }
 
-    /// As [`dividing`](Self::dividing), and one more, since they begin at multiples of their length.
-    /// A plot that is drawn again a little later has the same rows in the same stretch: its lines
-    /// move to the left and don't tremble.
+    /// As [`dividing`](Self::dividing), plus one bucket, since these begin at multiples of their
+    /// length. A plot that is drawn again a little later has the same rows in the same bucket: its
+    /// lines move to the left and don't tremble.
     pub(crate) fn aligned(from: UtcDateTime, to: UtcDateTime, most: u32) -> Self {
         let length = length(from, to, most);
         Self { start: micros(from).div_euclid(length) * length, length }
@@ -43,31 +44,31 @@ impl Stretches {
     }
 }
 
-/// Microseconds of a stretch, rounded up: one more stretch than asked for would be too many.
+/// Microseconds of a bucket, rounded up, so that there is no bucket too many.
 fn length(from: UtcDateTime, to: UtcDateTime, most: u32) -> i64 {
     let (all, most) = (micros(to) - micros(from), i64::from(most.max(1)));
     (all / most + i64::from(all % most != 0)).max(1)
 }
 
-/// The stretches that have rows: which, and how many rows.
+/// The buckets that have rows: their times, and how many rows each has.
 #[derive(Debug)]
-pub(crate) struct Filled {
-    stretches: Stretches,
+pub(crate) struct FilledBuckets {
+    buckets: Buckets,
     current: Option<i64>,
-    /// The start of each stretch; of one with a single row, the row's own time.
+    /// The start of each bucket; of one with a single row, the row's own time.
     pub(crate) times: Vec<UtcDateTime>,
     /// How many rows are in each.
     pub(crate) rows: Vec<u32>,
 }
 
-impl Filled {
-    pub(crate) fn new(stretches: Stretches) -> Self {
-        Self { stretches, current: None, times: vec![], rows: vec![] }
+impl FilledBuckets {
+    pub(crate) fn new(buckets: Buckets) -> Self {
+        Self { buckets, current: None, times: vec![], rows: vec![] }
     }
 
-    /// Counts a row, and says whether it is the first one of its stretch.
+    /// Counts a row, and says whether it is the first one of its bucket.
     pub(crate) fn count(&mut self, time: UtcDateTime) -> bool {
-        let index = self.stretches.index_of(micros(time));
+        let index = self.buckets.index_of(micros(time));
         if self.current != Some(index) {
             self.current = Some(index);
             self.times.push(time);
@@ -75,7 +76,7 @@ impl Filled {
             return true;
         }
         if let (Some(shown), Some(rows)) = (self.times.last_mut(), self.rows.last_mut()) {
-            *shown = self.stretches.start_of(index);
+            *shown = self.buckets.start_of(index);
             *rows += 1;
         }
         false
@@ -89,77 +90,77 @@ pub(crate) struct Extremes<T> {
     pub(crate) high: T,
 }
 
-/// What can be lower or higher.
-pub(crate) trait Height: Copy {
-    fn height(self) -> f32;
+/// A value, alone or with its time.
+pub(crate) trait Measured: Copy {
+    fn value(self) -> f32;
 }
 
-impl Height for f32 {
-    fn height(self) -> f32 {
+impl Measured for f32 {
+    fn value(self) -> f32 {
         self
     }
 }
 
-impl<T: Height> Extremes<T> {
-    /// The extremes of `known`, if any, `low` and `high`.
+impl<T: Measured> Extremes<T> {
+    /// The extremes of `earlier`, if any, `low` and `high`.
     ///
-    /// Of several that are equally low the first one is kept, of several that are equally high the
-    /// last one, so that what stays the same spans the stretch.
-    pub(crate) fn widened(known: Option<Self>, low: T, high: T) -> Self {
-        let Some(known) = known else { return Self { low, high } };
+    /// Of several equally low values the first one is kept, of several equally high ones the last
+    /// one, so that a value that doesn't change spans its bucket.
+    pub(crate) fn widened(earlier: Option<Self>, low: T, high: T) -> Self {
+        let Some(earlier) = earlier else { return Self { low, high } };
         Self {
-            low: if low.height() < known.low.height() { low } else { known.low },
-            high: if high.height() >= known.high.height() { high } else { known.high },
+            low: if low.value() < earlier.low.value() { low } else { earlier.low },
+            high: if high.value() >= earlier.high.value() { high } else { earlier.high },
         }
     }
 }
 
-/// A value, and when it was so.
+/// A value at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Point {
     /// Microseconds since 1970.
     pub(crate) time: i64,
     pub(crate) value: f32,
-    /// How many gaps are before it: a line goes from one point to the next in the same run only.
+    /// How many gaps are before it: a line connects points of the same run only.
     run: u32,
 }
 
-impl Height for Point {
-    fn height(self) -> f32 {
+impl Measured for Point {
+    fn value(self) -> f32 {
         self.value
     }
 }
 
-/// How a value went: its extremes in each stretch that has rows, and where there are gaps.
+/// The course of a value: its extremes in each bucket that has rows, and the gaps.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
-    /// Microseconds without a value from which on there is a gap.
+    /// Microseconds without a value beyond which there is a gap.
     longest_pause: i64,
     last: Option<i64>,
     run: u32,
-    stretches: Vec<Option<Extremes<Point>>>,
+    buckets: Vec<Option<Extremes<Point>>>,
 }
 
 impl Trace {
     /// A trace that breaks where there was no value for longer than `longest_pause`.
     pub(crate) fn new(longest_pause: Duration) -> Self {
         let longest_pause = i64::try_from(longest_pause.whole_microseconds()).unwrap_or(i64::MAX);
-        Self { longest_pause, last: None, run: 0, stretches: vec![] }
+        Self { longest_pause, last: None, run: 0, buckets: vec![] }
     }
 
-    /// The rows that follow are in another stretch.
-    pub(crate) fn open_stretch(&mut self) {
-        self.stretches.push(None);
+    /// Begins the next bucket, for the rows that follow.
+    pub(crate) fn start_bucket(&mut self) {
+        self.buckets.push(None);
     }
 
-    /// What a row has. What is no number was never known.
+    /// Adds a row's value. NaN and infinities count as unknown.
     pub(crate) fn add(&mut self, time: i64, value: Option<f32>) {
         self.add_range(time, value, value);
     }
 
-    /// What a row has, where it has two values.
+    /// Adds a row's lowest and highest value.
     pub(crate) fn add_range(&mut self, time: i64, low: Option<f32>, high: Option<f32>) {
-        let (Some(low), Some(high), Some(stretch)) = (low, high, self.stretches.last_mut()) else {
+        let (Some(low), Some(high), Some(bucket)) = (low, high, self.buckets.last_mut()) else {
             return;
         };
         if !(low.is_finite() && high.is_finite()) {
@@ -170,28 +171,28 @@ impl Trace {
         }
         self.last = Some(time);
         let point = |value| Point { time, value, run: self.run };
-        *stretch = Some(Extremes::widened(*stretch, point(low), point(high)));
+        *bucket = Some(Extremes::widened(*bucket, point(low), point(high)));
     }
 
-    /// The extremes in each stretch; `None` where a stretch has rows, but none with a value.
-    pub(crate) fn stretches(&self) -> &[Option<Extremes<Point>>] {
-        &self.stretches
+    /// The extremes in each bucket; `None` where a bucket has rows, but none with a value.
+    pub(crate) fn buckets(&self) -> &[Option<Extremes<Point>>] {
+        &self.buckets
     }
 
-    /// The extremes of all.
+    /// The extremes of all buckets.
     pub(crate) fn extremes(&self) -> Option<Extremes<f32>> {
-        self.stretches.iter().flatten().fold(None, |known, stretch| {
-            Some(Extremes::widened(known, stretch.low.value, stretch.high.value))
+        self.buckets.iter().flatten().fold(None, |earlier, bucket| {
+            Some(Extremes::widened(earlier, bucket.low.value, bucket.high.value))
         })
     }
 
-    /// Both extremes of each stretch in the order of time, and where there is one value only, that.
+    /// Both extremes of each bucket in the order of time; one point where they are the same.
     pub(crate) fn points(&self) -> Vec<Point> {
         let in_order = |extremes: &Extremes<Point>| {
             let Extremes { low, high } = *extremes;
             if low.time <= high.time { [low, high] } else { [high, low] }
         };
-        let mut points: Vec<_> = self.stretches.iter().flatten().flat_map(in_order).collect();
+        let mut points: Vec<_> = self.buckets.iter().flatten().flat_map(in_order).collect();
         points.dedup();
         points
     }
@@ -201,10 +202,10 @@ impl Trace {
         points.chunk_by(|one, next| one.run == next.run)
     }
 
-    /// The extremes of the stretches between each two gaps.
+    /// The extremes of the buckets between each two gaps.
     pub(crate) fn bands(&self) -> Vec<Vec<Extremes<Point>>> {
-        let stretches: Vec<_> = self.stretches.iter().flatten().copied().collect();
-        let bands = stretches.chunk_by(|one, next| one.low.run == next.low.run);
+        let buckets: Vec<_> = self.buckets.iter().flatten().copied().collect();
+        let bands = buckets.chunk_by(|one, next| one.low.run == next.low.run);
         bands.map(<[_]>::to_vec).collect()
     }
 }
@@ -222,13 +223,13 @@ mod tests {
         START + Duration::seconds(seconds)
     }
 
-    /// A trace of one value every ten seconds, in stretches of a minute.
+    /// A trace of one value every ten seconds, in buckets of a minute.
     fn trace(values: &[Option<f32>]) -> Trace {
-        let mut filled = Filled::new(Stretches::dividing(START, after(600), 10));
+        let mut filled = FilledBuckets::new(Buckets::dividing(START, after(600), 10));
         let mut trace = Trace::new(Duration::seconds(30));
         for (value, seconds) in values.iter().zip((0..).step_by(10)) {
             if filled.count(after(seconds)) {
-                trace.open_stretch();
+                trace.start_bucket();
             }
             trace.add(micros(after(seconds)), *value);
         }
@@ -237,26 +238,25 @@ mod tests {
 
     /// The points of each line: seconds since the start, and values.
     fn lines(trace: &Trace) -> Vec<Vec<(i64, f32)>> {
-        let place = |point: &Point| ((point.time - micros(START)) / SECOND, point.value);
+        let relative = |point: &Point| ((point.time - micros(START)) / SECOND, point.value);
         let points = trace.points();
-        Trace::lines(&points).map(|line| line.iter().map(place).collect()).collect()
+        Trace::lines(&points).map(|line| line.iter().map(relative).collect()).collect()
     }
 
     #[test]
-    fn there_are_no_more_stretches_than_asked_for() {
+    fn there_are_no_more_buckets_than_asked_for() {
         for (seconds, most) in [(1, 1), (1, 7), (3600, 500), (86_400, 10_000), (86_401, 7)] {
-            let stretches = Stretches::dividing(START, after(seconds), most);
+            let buckets = Buckets::dividing(START, after(seconds), most);
             let last = after(seconds) - Duration::MICROSECOND;
-            assert_eq!(stretches.index_of(micros(START)), 0);
-            assert!(stretches.index_of(micros(last)) < most.into(), "{seconds} s in {most}");
+            assert_eq!(buckets.index_of(micros(START)), 0);
+            assert!(buckets.index_of(micros(last)) < most.into(), "{seconds} s in {most}");
         }
     }
 
     #[test]
-    fn aligned_stretches_stay_where_they_are() {
-        let at = |shift| Stretches::aligned(after(shift), after(shift + 600), 10);
-        let start_of =
-            |stretches: Stretches| stretches.start_of(stretches.index_of(micros(after(300))));
+    fn aligned_buckets_stay_where_they_are() {
+        let at = |shift| Buckets::aligned(after(shift), after(shift + 600), 10);
+        let start_of = |buckets: Buckets| buckets.start_of(buckets.index_of(micros(after(300))));
         assert_eq!(start_of(at(0)), utc_datetime!(2026-01-01 00:05:00));
         for shift in 1..60 {
             assert_eq!(start_of(at(shift)), start_of(at(0)));
@@ -264,8 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_begins_where_it_does_but_a_single_row_where_it_is() {
-        let mut filled = Filled::new(Stretches::dividing(START, after(600), 10));
+    fn a_bucket_has_its_start_for_a_time_but_a_single_row_has_its_own() {
+        let mut filled = FilledBuckets::new(Buckets::dividing(START, after(600), 10));
         let firsts: Vec<_> = [5, 10, 130, 190, 240].map(|s| filled.count(after(s))).to_vec();
         assert_eq!(firsts, [true, false, true, true, true]);
         assert_eq!(filled.rows, [2, 1, 1, 1]);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_breaks_where_nothing_is_known_for_longer_than_it_may() {
+    fn a_line_breaks_where_no_value_is_known_for_too_long() {
         let known = Some(1.0);
         for (values, expected) in [
             (vec![], vec![]),
@@ -292,7 +292,7 @@ mod tests {
                 vec![known, Some(f32::NAN), Some(f32::INFINITY), None, known],
                 vec![vec![0], vec![40]],
             ),
-            // From one stretch to another.
+            // From one bucket to another.
             (
                 vec![known, known, None, None, None, None, None, known, None, None, None, known],
                 vec![vec![0, 10], vec![70], vec![110]],
@@ -309,7 +309,7 @@ mod tests {
     fn a_band_breaks_with_its_lines() {
         let mut trace = Trace::new(Duration::seconds(30));
         for seconds in [0, 30, 60, 100, 130] {
-            trace.open_stretch();
+            trace.start_bucket();
             trace.add_range(seconds * SECOND, Some(-1.0), Some(seconds as f32));
             trace.add_range(seconds * SECOND, Some(-1.0), None);
         }

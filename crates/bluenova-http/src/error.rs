@@ -1,9 +1,9 @@
 use std::error::Error as StdError;
 
-/// Why there is no history to show.
+/// Why a history or plots can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The request asks for what there can't be.
+    /// A parameter of the request is invalid.
     #[error("{parameter}: {problem}")]
     Query {
         /// The parameter of the request.
@@ -14,7 +14,7 @@ pub enum HistoryError {
     /// The journal can't be read.
     #[error("cannot read the history")]
     Journal(#[from] bluenova_journal::Error),
-    /// A plot can't be drawn, which no request and no row brings about.
+    /// A plot can't be drawn, which no request and no row causes.
     #[error("cannot draw the plots")]
     Drawing(#[source] Box<dyn StdError + Send + Sync>),
 }
@@ -24,8 +24,8 @@ impl HistoryError {
         Self::Query { parameter: parameter.to_owned(), problem: problem.into() }
     }
 
-    /// The HTTP status to answer with: 400 where the request is at fault, 503 where asking again
-    /// later may do, else 500.
+    /// The HTTP status to answer with: 400 if the request is at fault, 503 if asking again later may
+    /// help, else 500.
     pub fn http_status(&self) -> u16 {
         match self {
             Self::Query { .. } => 400,

@@ -1,16 +1,16 @@
-//! `/api/batteries/{mcu}/history`: what a battery's rows say, down-sampled.
+//! `/api/batteries/{mcu}/history`: a battery's rows, down-sampled.
 
 use std::ops::{ControlFlow, Range};
 
 use bluenova_journal::Reader;
-use bluenova_record::{COLUMNS, Column, SqlType, Value};
+use bluenova_record::{COLUMNS, Column, Rfc3339, SqlType, Value};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use time::{Duration, UtcDateTime};
 
 use crate::HistoryError;
-use crate::downsample::{Extremes, Filled, Stretches};
-use crate::json::{McuId, Utc, rfc3339};
+use crate::downsample::{Buckets, Extremes, FilledBuckets};
+use crate::mcu_id::McuId;
 use crate::query::{Query, not};
 
 const PARAMETERS: [&str; 4] = ["from", "to", "points", "columns"];
@@ -18,23 +18,23 @@ const DEFAULT_LENGTH: Duration = Duration::DAY;
 const DEFAULT_POINTS: u32 = 500;
 const MOST_POINTS: u32 = 10_000;
 
-/// What the rows of a battery say, as JSON.
+/// A battery's rows, down-sampled, as JSON.
 #[derive(Debug)]
 pub struct History {
     mcu_id: u32,
     times: Range<UtcDateTime>,
-    filled: Filled,
-    columns: Vec<Kept>,
+    filled: FilledBuckets,
+    columns: Vec<ColumnHistory>,
 }
 
 /// The history of a battery that `query` asks for.
 ///
-/// It knows `from` and `to`, times as RFC 3339 has them, the last 24 h unless given; `points`, the
-/// number of equal stretches that this time is divided into, 500 unless given and at most 10,000;
-/// and `columns`, names of columns with commas between them, all but time and battery unless given.
+/// Parameters are `from` and `to`, RFC 3339 times, by default the last 24 h; `points`, the number
+/// of equal buckets of time, 500 by default and 10,000 at most; and `columns`, names of columns
+/// with commas between them, by default all but time and battery.
 ///
 /// # Errors
-/// Where a parameter isn't what it may be, or the journal can't be read.
+/// A parameter is invalid, or the journal can't be read.
 pub fn history(
     journal: &Reader,
     mcu_id: u32,
@@ -46,16 +46,16 @@ pub fn history(
     let points = query.number("points", 1..=MOST_POINTS, DEFAULT_POINTS)?;
     let columns = columns(query)?;
 
-    let mut filled = Filled::new(Stretches::dividing(times.start, times.end, points));
-    let mut kept: Vec<_> = columns.iter().map(|column| Kept::new(column)).collect();
+    let mut filled = FilledBuckets::new(Buckets::dividing(times.start, times.end, points));
+    let mut histories: Vec<_> = columns.iter().map(|column| ColumnHistory::new(column)).collect();
     journal.history(mcu_id, times.clone(), &columns, |time, values| {
         let is_first = filled.count(time);
-        for (kept, value) in kept.iter_mut().zip(values) {
-            kept.add(is_first, *value);
+        for (history, value) in histories.iter_mut().zip(values) {
+            history.add(is_first, *value);
         }
         ControlFlow::Continue(())
     })?;
-    Ok(History { mcu_id, times, filled, columns: kept })
+    Ok(History { mcu_id, times, filled, columns: histories })
 }
 
 fn times(query: Query<'_>, now: UtcDateTime) -> Result<Range<UtcDateTime>, HistoryError> {
@@ -66,7 +66,7 @@ fn times(query: Query<'_>, now: UtcDateTime) -> Result<Range<UtcDateTime>, Histo
     if from < to {
         return Ok(from..to);
     }
-    let [from, to] = [from, to].map(|time| rfc3339(time).unwrap_or_default());
+    let [from, to] = [from, to].map(|time| Rfc3339(time).to_string());
     Err(match given {
         Some(_) => HistoryError::query(
             "from",
@@ -95,61 +95,61 @@ fn columns(query: Query<'_>) -> Result<Vec<&'static Column>, HistoryError> {
     Ok(columns)
 }
 
-/// Whether it says whose row it is and of when, which is in the answer anyway.
+/// Whether the column identifies the row, which the answer does anyway.
 fn identifies(column: &Column) -> bool {
     matches!(column.sql, SqlType::Timestamp | SqlType::BigInt)
 }
 
-/// What is kept of a column for each stretch that has rows.
+/// A column's values in each bucket that has rows.
 #[derive(Debug)]
-struct Kept {
+struct ColumnHistory {
     column: &'static Column,
-    values: Values,
+    values: BucketValues,
 }
 
 #[derive(Debug)]
-enum Values {
+enum BucketValues {
     Whole(Vec<Option<Extremes<f32>>>),
     Real(Vec<Option<Extremes<f32>>>),
-    /// The last ones.
-    Words(Vec<Option<Box<str>>>),
+    /// The last text of each bucket.
+    Text(Vec<Option<Box<str>>>),
 }
 
-impl Kept {
+impl ColumnHistory {
     fn new(column: &'static Column) -> Self {
         let values = match column.sql {
-            SqlType::Real => Values::Real(vec![]),
-            SqlType::Varchar(_) => Values::Words(vec![]),
-            SqlType::SmallInt | SqlType::BigInt | SqlType::Timestamp => Values::Whole(vec![]),
+            SqlType::Real => BucketValues::Real(vec![]),
+            SqlType::Varchar(_) => BucketValues::Text(vec![]),
+            SqlType::SmallInt | SqlType::BigInt | SqlType::Timestamp => BucketValues::Whole(vec![]),
         };
         Self { column, values }
     }
 
     fn add(&mut self, is_first: bool, value: Option<Value<'_>>) {
         match &mut self.values {
-            Values::Whole(kept) | Values::Real(kept) => {
+            BucketValues::Whole(buckets) | BucketValues::Real(buckets) => {
                 if is_first {
-                    kept.push(None);
+                    buckets.push(None);
                 }
-                if let (Some(number), Some(known)) = (value.and_then(number), kept.last_mut()) {
-                    *known = Some(Extremes::widened(*known, number, number));
+                if let (Some(number), Some(bucket)) = (value.and_then(number), buckets.last_mut()) {
+                    *bucket = Some(Extremes::widened(*bucket, number, number));
                 }
             }
-            Values::Words(kept) => {
+            BucketValues::Text(buckets) => {
                 if is_first {
-                    kept.push(None);
+                    buckets.push(None);
                 }
-                if let (Some(Value::Text(word)), Some(known)) = (value, kept.last_mut())
-                    && known.as_deref() != Some(word)
+                if let (Some(Value::Text(text)), Some(bucket)) = (value, buckets.last_mut())
+                    && bucket.as_deref() != Some(text)
                 {
-                    *known = Some(word.into());
+                    *bucket = Some(text.into());
                 }
             }
         }
     }
 }
 
-/// A number that JSON has, too.
+/// A number that JSON can hold.
 fn number(value: Value<'_>) -> Option<f32> {
     match value {
         Value::Real(number) if number.is_finite() => Some(number),
@@ -162,42 +162,42 @@ impl Serialize for History {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("battery", &McuId(self.mcu_id))?;
-        map.serialize_entry("from", &Utc(self.times.start))?;
-        map.serialize_entry("to", &Utc(self.times.end))?;
+        map.serialize_entry("from", &Rfc3339(self.times.start))?;
+        map.serialize_entry("to", &Rfc3339(self.times.end))?;
         map.serialize_entry("points", &self.filled.times.len())?;
         map.serialize_entry("rows", &self.filled.rows)?;
-        let times = self.filled.times.iter().map(|time| Utc(*time));
+        let times = self.filled.times.iter().map(|time| Rfc3339(*time));
         map.serialize_entry("time", &Sequence(times))?;
-        for Kept { column, values } in &self.columns {
+        for ColumnHistory { column, values } in &self.columns {
             map.serialize_entry(column.name, values)?;
         }
         map.end()
     }
 }
 
-impl Serialize for Values {
+impl Serialize for BucketValues {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         match self {
             // Every small integer is an f32.
-            Self::Whole(kept) => {
+            Self::Whole(buckets) => {
                 let whole = |value: f32| value as i16;
-                let min = kept.iter().map(|e| e.map(|e| whole(e.low)));
-                let max = kept.iter().map(|e| e.map(|e| whole(e.high)));
+                let min = buckets.iter().map(|e| e.map(|e| whole(e.low)));
+                let max = buckets.iter().map(|e| e.map(|e| whole(e.high)));
                 map.serialize_entry("min", &Sequence(min))?;
                 map.serialize_entry("max", &Sequence(max))?;
             }
-            Self::Real(kept) => {
-                map.serialize_entry("min", &Sequence(kept.iter().map(|e| e.map(|e| e.low))))?;
-                map.serialize_entry("max", &Sequence(kept.iter().map(|e| e.map(|e| e.high))))?;
+            Self::Real(buckets) => {
+                map.serialize_entry("min", &Sequence(buckets.iter().map(|e| e.map(|e| e.low))))?;
+                map.serialize_entry("max", &Sequence(buckets.iter().map(|e| e.map(|e| e.high))))?;
             }
-            Self::Words(kept) => map.serialize_entry("last", kept)?,
+            Self::Text(texts) => map.serialize_entry("last", texts)?,
         }
         map.end()
     }
 }
 
-/// What an iterator yields, as an array.
+/// The items of an iterator, as a JSON array.
 struct Sequence<I>(I);
 
 impl<I: Iterator<Item: Serialize> + Clone> Serialize for Sequence<I> {

@@ -1,19 +1,32 @@
 //! Shows a BlueNova listener to browsers and to Prometheus: a page, plots, JSON, metrics and
 //! health.
 //!
-//! [`Status`] is what the listener knows of itself at one moment; [`start`] asks for one at each
-//! request, reads the past from the journal, and serves both. Nothing that a client sends changes
-//! anything, and whatever clients do costs neither the recording nor each other much. [`history`]
-//! and [`plots`] are what it makes of the past, for those who have no server to run.
+//! [`LiveStatus`] is what the threads of a listener keep up to date; [`start`] takes a snapshot of
+//! it, a [`Status`], at each request, reads the history from the journal, and serves both. Requests
+//! change nothing, and whatever clients do takes little from the recording and from each other.
+//! [`history`] and [`plots`] are the same history without a server.
 //!
 //! ```no_run
 //! use std::net::TcpListener;
+//! use std::time::{Duration, Instant};
 //!
-//! # fn status() -> bluenova_http::Status { unimplemented!() }
+//! use bluenova_http::{Battery, LiveStatus, Shared, Storage};
+//! use time::UtcDateTime;
+//!
 //! # fn main() -> std::io::Result<()> {
-//! let server = bluenova_http::start(TcpListener::bind("127.0.0.1:9080")?, status)?;
+//! let attic = Shared::new(Battery::new("attic", "10.0.0.2:9000/ws/"));
+//! let status = LiveStatus {
+//!     interval: Duration::from_secs(10),
+//!     batteries: vec![attic.clone()],
+//!     storage: Shared::new(Storage { journal: "journal.sqlite".into(), ..Storage::default() }),
+//!     delivery: None,
+//! };
+//! let snapshot = move || status.snapshot(UtcDateTime::now(), Instant::now());
+//! let server = bluenova_http::start(TcpListener::bind("127.0.0.1:9080")?, snapshot)?;
 //! println!("http://{}", server.local_addr());
-//! // … until the program is to end:
+//! // Later, in the battery's thread:
+//! attic.update(|battery| battery.connected());
+//! // At the end of the program:
 //! server.stop();
 //! # Ok(())
 //! # }
@@ -25,42 +38,49 @@ mod bank;
 mod downsample;
 mod error;
 mod history;
-mod json;
+mod mcu_id;
 mod metrics;
 mod page;
 mod plots;
+mod probe;
 mod query;
+mod rate_limit;
 mod routes;
 mod serve;
+mod shared;
 mod status;
 
 use std::io;
 use std::net::TcpListener;
 
-use routes::Turn;
+use routes::HistoryQueue;
 use serve::Limits;
 
 pub use error::HistoryError;
 pub use history::{History, history};
 pub use plots::{Plots, plots};
+pub use probe::is_served_at;
+pub use rate_limit::RateLimit;
 pub use serve::Server;
+pub use shared::Shared;
 pub use status::{
-    Battery, CellBus, Connection, Delivery, Latest, Status, Storage, duration, stale_after,
+    Battery, CellBus, Connection, Delivery, LiveStatus, Newest, Status, Storage, duration,
+    stale_after,
 };
 
-/// Serves what `status` tells, to whoever connects to `listener`.
+/// Serves the status to the clients that connect to `listener`.
 ///
 /// `status` is called for each request, from several threads at a time. If it panics, that request
-/// gets no answer.
+/// is answered with status 500.
 ///
 /// # Errors
-/// The listener has no address, or the system gives no thread.
+/// The listener has no address, or the system can't start a thread.
 pub fn start(
     listener: TcpListener,
     status: impl Fn() -> Status + Send + Sync + 'static,
 ) -> io::Result<Server> {
-    let turn = Turn::default();
+    let queue = HistoryQueue::default();
     serve::start(listener, Limits::default(), move |request| {
-        routes::answer(request, &status(), &turn)
+        routes::answer(request, &status(), &queue)
     })
 }

@@ -1,18 +1,19 @@
-//! `/metrics`: Prometheus' text format, by the crate `prometheus`.
+//! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
 
 use bluenova_record::PackRecord;
 use prometheus::core::Collector;
 use prometheus::{Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::bank::{self, Unit};
-use crate::json::McuId;
+use crate::mcu_id::McuId;
 use crate::{Battery, Connection, Status};
 
-/// What [`exposition`] makes.
+/// Content type of the [`exposition`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics at this moment, with the number of rows that are set aside, where that is known. They are made anew each time, from what is known now, so that no
-/// series of a battery outlives its values.
+/// All metrics, with the number of rows that are set aside, where that is known.
+///
+/// The registry is a new one each time, so that no series of a battery outlives its values.
 ///
 /// # Errors
 /// Two metrics have one name, which a test rules out.
@@ -26,7 +27,7 @@ pub(crate) fn exposition(status: &Status, set_aside: Option<u64>) -> Result<Vec<
         .collect();
     metrics.batteries(&fresh)?;
     metrics.cells(&fresh)?;
-    metrics.words(&fresh)?;
+    metrics.texts(&fresh)?;
     metrics.cell_bus(&fresh)?;
     metrics.connections(status)?;
     metrics.storage(status, set_aside)?;
@@ -43,20 +44,20 @@ struct Metrics {
 type Fresh<'a> = [(&'a Unit<'a>, String, &'a PackRecord)];
 
 /// A metric with one value per battery: name, help, value in base units.
-type OfBattery = (&'static str, &'static str, fn(&PackRecord) -> Option<f64>);
+type BatteryMetric = (&'static str, &'static str, fn(&PackRecord) -> Option<f64>);
 
-const OF_BATTERY: [OfBattery; 17] = [
+const BATTERY_METRICS: [BatteryMetric; 17] = [
     ("pack_voltage_volts", "Voltage of the pack.", |r| r.v_pack.map(real)),
     ("pack_current_amperes", "Current of the pack; positive charges.", |r| r.i_pack.map(real)),
     ("pack_power_watts", "Power of the pack; positive charges.", bank::power),
     ("pack_temperature_celsius", "Temperature of the pack.", |r| r.temp.map(f64::from)),
-    ("pack_adc_voltage_volts", "Voltage of the pack as its converter sees it.", |r| {
+    ("pack_adc_voltage_volts", "Voltage of the pack, measured by its converter.", |r| {
         r.adc_vp.map(real)
     }),
-    ("cell_voltage_min_volts", "Voltage of the lowest cell, as the battery says.", |r| {
+    ("cell_voltage_min_volts", "Voltage of the lowest cell, as reported.", |r| {
         r.v_cell_min.map(real)
     }),
-    ("cell_voltage_max_volts", "Voltage of the highest cell, as the battery says.", |r| {
+    ("cell_voltage_max_volts", "Voltage of the highest cell, as reported.", |r| {
         r.v_cell_max.map(real)
     }),
     ("state_of_charge_ratio", "State of charge.", |r| {
@@ -65,29 +66,29 @@ const OF_BATTERY: [OfBattery; 17] = [
     ("state_of_health_ratio", "State of health.", |r| {
         r.health.map(|percent| real(percent) / 100.0)
     }),
-    ("breaker_closed", "Whether the breaker says CLOSED.", |r| {
+    ("breaker_closed", "Whether the breaker is reported as CLOSED.", |r| {
         r.breaker.map(|breaker| f64::from(breaker.as_str() == "CLOSED"))
     }),
-    ("errors_present", "Whether the battery says that it has errors.", |r| {
+    ("errors_present", "Whether the battery reports errors.", |r| {
         r.errors.map(|errors| f64::from(!matches!(errors.as_str(), "" | "NONE")))
     }),
-    ("bank_units", "Units in the bank that the battery is in.", |r| r.n_units.map(f64::from)),
+    ("bank_units", "Units in the battery's bank.", |r| r.n_units.map(f64::from)),
     ("bank_unit_rank", "Rank of the battery in its bank.", |r| r.unit_rank.map(f64::from)),
     ("pack_cells", "Cells in series.", |r| r.cell_count.map(f64::from)),
-    ("reported_energy_in", "Energy charged so far, in the unit that the firmware has.", |r| {
+    ("reported_energy_in", "Energy charged so far, in the firmware's unit.", |r| {
         r.energy_in.map(real)
     }),
-    ("reported_energy_out", "Energy discharged so far, in the unit that the firmware has.", |r| {
+    ("reported_energy_out", "Energy discharged so far, in the firmware's unit.", |r| {
         r.energy_out.map(real)
     }),
-    ("last_sample_timestamp_seconds", "End of the interval that the values are of.", |r| {
+    ("last_sample_timestamp_seconds", "End of the interval of the values.", |r| {
         Some(r.insert_time_utc.unix_timestamp_nanos() as f64 / 1e9)
     }),
 ];
 
 impl Metrics {
     fn batteries(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        for (name, help, value) in OF_BATTERY {
+        for (name, help, value) in BATTERY_METRICS {
             let gauge = self.gauge(name, help, &["battery"])?;
             for (_, battery, record) in fresh {
                 if let Some(value) = value(record) {
@@ -117,24 +118,23 @@ impl Metrics {
         Ok(())
     }
 
-    /// Words are in labels, with the value 1.
-    fn words(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
+    /// Texts are in labels, with the value 1.
+    fn texts(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
         let state = self.gauge(
             "state_info",
-            "What the battery says of its state, in its words.",
+            "The states that the battery reports, in its own words.",
             &["battery", "errors", "system_state", "breaker", "charge_state"],
         )?;
-        let names =
-            self.gauge("battery_info", "What people call the battery.", &["battery", "name"])?;
+        let names = self.gauge("battery_info", "Name of the battery.", &["battery", "name"])?;
         for (unit, battery, record) in fresh {
-            let words = [
+            let texts = [
                 battery,
                 record.errors.as_deref().unwrap_or_default(),
                 record.system_state.as_deref().unwrap_or_default(),
                 record.breaker.as_deref().unwrap_or_default(),
                 record.charge_state.as_deref().unwrap_or_default(),
             ];
-            state.get_metric_with_label_values(&words)?.set(1.0);
+            state.get_metric_with_label_values(&texts)?.set(1.0);
             for Battery { name, .. } in &unit.batteries {
                 names.get_metric_with_label_values(&[battery, name])?.set(1.0);
             }
@@ -152,7 +152,7 @@ impl Metrics {
         )?;
         let bad_vcell = self.counter(
             "bad_vcell_total",
-            "Cell readings that the firmware rejected.",
+            "Cell values that the firmware rejected.",
             &["battery"],
         )?;
         for (unit, battery, _) in fresh {
@@ -165,25 +165,22 @@ impl Metrics {
         Ok(())
     }
 
-    /// These go by name: a battery that was never reached has no MCU ID yet.
+    /// These have the name for a label: a battery that was never connected has no MCU ID yet.
     fn connections(&self, status: &Status) -> Result<(), Error> {
         let connected = self.gauge("connected", "Whether the battery is connected.", &["name"])?;
-        let redials = self.counter(
-            "redials_total",
-            "Times that the battery was dialled again since the start.",
-            &["name"],
-        )?;
+        let redials =
+            self.counter("redials_total", "Times that the battery was dialled again.", &["name"])?;
         let malformed = self.counter(
             "malformed_lines_total",
-            "Lines of a known kind that could not be read.",
+            "Lines of a known kind that could not be parsed.",
             &["name"],
         )?;
-        let rows = self.counter("rows_recorded_total", "Rows that were recorded.", &["name"])?;
+        let rows = self.counter("rows_recorded_total", "Rows that were stored.", &["name"])?;
         for battery in &status.batteries {
             let name = [&battery.name];
             let up = f64::from(battery.connection == Connection::Up);
             connected.get_metric_with_label_values(&name)?.set(up);
-            redials.get_metric_with_label_values(&name)?.inc_by(battery.redials);
+            redials.get_metric_with_label_values(&name)?.inc_by(battery.redials());
             malformed.get_metric_with_label_values(&name)?.inc_by(battery.malformed_lines);
             rows.get_metric_with_label_values(&name)?.inc_by(battery.rows);
         }
@@ -191,24 +188,23 @@ impl Metrics {
     }
 
     fn storage(&self, status: &Status, set_aside: Option<u64>) -> Result<(), Error> {
-        let storage = &status.storage;
-        let delivery = storage.delivery.as_ref();
-        let known = |count: Option<u64>| count.map(|count| count as f64);
+        let delivery = status.delivery.as_ref();
+        let number = |count: Option<u64>| count.map(|count| count as f64);
         for (name, help, value) in [
             (
                 "rows_only_in_memory",
-                "Rows that end with the process.",
-                known(Some(storage.only_in_memory)),
+                "Rows in memory only, which end with the process.",
+                number(Some(status.storage.only_in_memory)),
             ),
             (
                 "rows_waiting",
                 "Rows in the journal that wait for delivery.",
-                known(delivery.map(|delivery| delivery.waiting)),
+                number(delivery.map(|delivery| delivery.waiting)),
             ),
-            ("rows_set_aside", "Rows that the database refused.", known(set_aside)),
+            ("rows_set_aside", "Rows that the database rejected.", number(set_aside)),
             (
                 "delivery_stuck",
-                "Whether rows wait for longer than three intervals, and none is taken.",
+                "Whether rows have waited for longer than three intervals.",
                 delivery.map(|d| f64::from(status.is_stuck(d))),
             ),
         ] {
@@ -218,7 +214,7 @@ impl Metrics {
             }
         }
         let delivered =
-            self.counter("rows_delivered_total", "Rows that the database has taken.", &[])?;
+            self.counter("rows_delivered_total", "Rows that the database acknowledged.", &[])?;
         if let Some(delivery) = delivery {
             delivered.get_metric_with_label_values::<&str>(&[])?.inc_by(delivery.delivered);
         }
@@ -255,7 +251,7 @@ fn set_each<const N: usize>(
     Ok(())
 }
 
-/// The decimal number that the battery has said, which the nearest `f32` stands for.
+/// The decimal number that the battery sent, of which the `f32` is the nearest one.
 fn real(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }

@@ -1,11 +1,12 @@
 //! The parameters of a request for a battery's history.
 
+use bluenova_record::first_chars;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcDateTime};
 
 use crate::HistoryError;
 
-/// The characters of a value that an error repeats.
+/// Characters of a value that an error repeats at most.
 const REPEATED: usize = 60;
 
 /// Parameters of a request, by name, each at most once.
@@ -14,8 +15,8 @@ pub(crate) struct Query<'a>(&'a [(String, String)]);
 
 impl<'a> Query<'a> {
     /// # Errors
-    /// Where a parameter is none of `allowed`, or is given twice: whoever mistypes a name should
-    /// not have to find out by the answer.
+    /// A parameter is none of `allowed`, or is given twice. A mistyped name gets an error rather
+    /// than a surprising answer.
     pub(crate) fn new(
         parameters: &'a [(String, String)],
         allowed: &[&str],
@@ -32,26 +33,26 @@ impl<'a> Query<'a> {
         Ok(Self(parameters))
     }
 
-    /// What is given for a parameter.
+    /// The value of a parameter.
     pub(crate) fn get(self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    /// A point in time; seconds may have any number of decimals.
+    /// A parameter that is an RFC 3339 time, of any offset and any number of decimals.
     pub(crate) fn time(self, name: &str) -> Result<Option<UtcDateTime>, HistoryError> {
         let Some(given) = self.get(name) else { return Ok(None) };
         let time = OffsetDateTime::parse(&with_plus(given), &Rfc3339).ok();
         let time = time.and_then(OffsetDateTime::checked_to_utc);
-        // Nobody had such a battery before, and every later year of four digits will do.
+        // Nobody had such a battery before.
         let time = time.filter(|time| *time >= UtcDateTime::UNIX_EPOCH);
         time.map(Some).ok_or_else(|| {
-            let allowed = "a time from 1970 on as RFC 3339 has it, 2026-11-22T20:00:00Z or \
+            let allowed = "an RFC 3339 time from 1970 on, like 2026-11-22T20:00:00Z or \
                            2026-11-22T21:00:00+01:00, is allowed";
             HistoryError::query(name, not(given, allowed))
         })
     }
 
-    /// One of the `allowed` words, and what it stands for.
+    /// A parameter that is one of the `allowed` words; the value that stands beside it.
     pub(crate) fn choice<T: Copy>(
         self,
         name: &str,
@@ -70,7 +71,7 @@ impl<'a> Query<'a> {
         )
     }
 
-    /// A whole number within `allowed`.
+    /// A parameter that is a whole number within `allowed`.
     pub(crate) fn number(
         self,
         name: &str,
@@ -87,20 +88,18 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Says what is allowed, and what was given.
+/// A message with what is allowed, and what was given.
 pub(crate) fn not(given: &str, allowed: &str) -> String {
     format!("{allowed}, not {:?}", shortened(given))
 }
 
 fn shortened(text: &str) -> String {
-    match text.char_indices().nth(REPEATED) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
+    let start = first_chars(text, REPEATED);
+    if start.len() == text.len() { start.to_owned() } else { format!("{start}…") }
 }
 
-/// In a query `+` stands for a space, which people forget when they write an offset; there is no
-/// other space behind the date.
+/// In a query `+` stands for a space, which people forget when they write an offset. No other space
+/// can follow the time of day.
 fn with_plus(time: &str) -> String {
     match time.rsplit_once(' ') {
         Some((before, offset)) if before.contains(':') => format!("{before}+{offset}"),
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_said() {
+    fn invalid_times_are_errors() {
         for given in [
             "",
             "now",
@@ -153,7 +152,7 @@ mod tests {
             let parameters = pairs(&[("from", given)]);
             let query = Query::new(&parameters, &["from"]).unwrap();
             let error = query.time("from").unwrap_err().to_string();
-            assert!(error.starts_with("from: a time from 1970 on as RFC 3339 has it"), "{error}");
+            assert!(error.starts_with("from: an RFC 3339 time from 1970 on"), "{error}");
             assert!(error.len() < 300, "{error}");
         }
     }

@@ -1,131 +1,129 @@
 //! A small blocking HTTP/1.1 server for GET and HEAD, with a deadline and a bound on everything.
 //!
-//! It is our own, on top of `httparse`, since the small servers there are can be held up by slow
-//! clients: tiny_http, and rouille on it, know no time-outs, and oxhttp's are for each read, so that
-//! a byte now and then holds a connection for ever. oxhttp also reads bodies without limit, prints
-//! to stderr, and can't be stopped.
+//! It is our own, on top of `httparse`, since slow clients can hold up the small servers there are:
+//! tiny_http, and rouille on it, have no time-outs, and those of oxhttp are for single reads, so
+//! that a byte now and then holds a connection for ever. oxhttp also reads bodies without limit,
+//! prints to stderr, and can't be stopped.
 //!
-//! One thread accepts; each connection has a thread of its own for as long as it lasts. When all
-//! [`places`] are taken, whoever has kept us waiting the longest has to leave.
+//! One thread accepts; each connection has a thread of its own for as long as it lasts. When there
+//! are as many [`connections`] as are allowed, the one that has waited longest for its client is
+//! closed for a new one.
 
 mod connection;
-mod places;
+mod connections;
 mod request;
 mod response;
-mod seldom;
 #[cfg(test)]
 mod tests;
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use crate::RateLimit;
+pub(crate) use connection::{read, write};
 use connection::{refuse, serve};
-use places::{Entry, Place, Places};
+use connections::{Admission, Connections};
 pub(crate) use request::{Method, Request};
 pub(crate) use response::Response;
-use seldom::Seldom;
 
-/// The stack of a connection's thread: what a drawn plot and SQLite need, several times.
+/// Stack of a connection's thread: several times what drawing a plot and SQLite need.
 const STACK: usize = 1024 * 1024;
 
-/// How long nothing is accepted after that failed; at the limit of open files it would fail at
-/// once again.
+/// Pause after accepting failed; at the limit of open files it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long stopping may take.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long one attempt to wake the accepting thread may take.
+/// Deadline of one attempt to wake the accepting thread.
 const WAKE_LIMIT: Duration = Duration::from_millis(250);
 
-/// What clients may take of us.
+/// Period in which a message that clients can cause at will is logged once.
+const LOG_PERIOD: Duration = Duration::from_secs(60);
+
+/// Bounds on what clients can use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Connections that are served at a time.
+    /// Maximum number of connections.
     pub(crate) connections: usize,
-    /// For a whole request, from its first byte on; before that, as long again for the first byte
-    /// of a new connection.
+    /// Time for a whole request, from its first byte on. The first byte of a new connection has as
+    /// long again.
     pub(crate) request: Duration,
-    /// For the first byte of any further request on the same connection.
+    /// Time for the first byte of each further request.
     pub(crate) idle: Duration,
-    /// For taking a whole response.
+    /// Time for the client to take a whole response.
     pub(crate) response: Duration,
-    /// How long a client may let us wait before its connection can be ended for a new one.
-    pub(crate) spared: Duration,
-    /// For the client to close, after our last response to it.
+    /// Time for which a connection may wait for its client before it can be closed for a new one.
+    pub(crate) grace: Duration,
+    /// Time for the client to close, after the last response.
     pub(crate) linger: Duration,
-    /// Bytes of responses that wait for their clients to take them.
-    pub(crate) answers: usize,
+    /// Time for all threads to end when the server is stopped.
+    pub(crate) stop: Duration,
+    /// Maximum number of bytes in responses that clients have not taken yet.
+    pub(crate) response_bytes: usize,
 }
 
 impl Default for Limits {
-    /// 32 connections; 5 s for a request, 15 s idle, 10 s for a response; spared for 250 ms, and a
-    /// second to close; 32 MiB of responses, each of which has a few at most.
     fn default() -> Self {
         Self {
             connections: 32,
             request: Duration::from_secs(5),
             idle: Duration::from_secs(15),
             response: Duration::from_secs(10),
-            spared: Duration::from_millis(250),
+            grace: Duration::from_millis(250),
             linger: Duration::from_secs(1),
-            answers: 32 * 1024 * 1024,
+            stop: Duration::from_secs(2),
+            // A single response has a few MiB at most.
+            response_bytes: 32 * 1024 * 1024,
         }
     }
 }
 
-/// Serves until it is stopped or dropped.
+/// A running HTTP server. It is stopped when dropped.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    places: Arc<Places>,
+    connections: Arc<Connections>,
     acceptor: Option<JoinHandle<()>>,
+    stop_limit: Duration,
 }
 
 impl Server {
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends every connection, and waits up to two seconds for the threads. One whose page isn't
-    /// made by then ends by itself later; its answer goes nowhere.
+    /// Closes every connection, and waits up to two seconds for the threads. A thread that is still
+    /// busy then ends by itself later; its client gets no answer.
     pub fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
         let Some(acceptor) = self.acceptor.take() else { return };
-        let deadline = Instant::now() + STOP_LIMIT;
-        // Connections go first: should files have run out, waking takes one of theirs.
-        let empty = self.places.close(deadline);
+        let deadline = Instant::now() + self.stop_limit;
+        // Connections are closed first: if no more files can be opened, waking needs one of theirs.
+        let have_ended = self.connections.close_all(deadline);
         while !acceptor.is_finished() && Instant::now() < deadline {
             self.wake();
-            // That was enough, unless files or the queue of connections are full.
+            // Once is enough, unless files have run out or the queue of connections is full.
             thread::sleep(Duration::from_millis(1));
         }
-        if !acceptor.is_finished() || !empty {
-            log::warn!("threads that serve {} are still busy, and left alone", self.address);
+        if !acceptor.is_finished() || !have_ended {
+            log::warn!("threads that serve {} are still busy; not waiting longer", self.address);
         } else if acceptor.join().is_err() {
             log::error!("the thread that accepts connections to {} panicked", self.address);
         }
     }
 
-    /// Nothing but a connection ends a blocking `accept`.
+    /// Connects to the server: nothing else ends a blocking `accept`.
     fn wake(&self) {
-        let mut address = self.address;
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
+        let address = local(self.address);
         if let Err(error) = TcpStream::connect_timeout(&address, WAKE_LIMIT) {
-            log::debug!("cannot connect to {address} to stop it: {error}");
+            log::debug!("can't connect to {address} to stop it: {error}");
         }
     }
 }
@@ -136,13 +134,23 @@ impl Drop for Server {
     }
 }
 
-/// Serves what `handler` makes of each request.
+/// Where this machine connects to what listens on `address`, which may be all addresses.
+pub(crate) fn local(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Answers each request with what `handler` returns.
 ///
 /// The handler is called from several threads at a time. If it panics, its client gets status 500
-/// and the others notice nothing.
+/// and the others are not affected.
 ///
 /// # Errors
-/// The listener has no address, or the system gives no thread.
+/// The listener has no address, or the system can't start a thread.
 pub(crate) fn start(
     listener: TcpListener,
     limits: Limits,
@@ -150,45 +158,53 @@ pub(crate) fn start(
 ) -> io::Result<Server> {
     listener.set_nonblocking(false)?;
     let address = listener.local_addr()?;
-    let places = Arc::new(Places::new(limits.connections, limits.spared, limits.answers));
-    let service = Arc::new(Service { limits, handler: Box::new(handler), panics: Seldom::new() });
+    let connections = Arc::new(Connections::new(limits));
+    let panics = Mutex::new(RateLimit::new(LOG_PERIOD));
+    let service = Arc::new(Service { limits, handler: Box::new(handler), panics });
     let acceptor = thread::Builder::new().name(format!("http {address}")).spawn({
-        let places = Arc::clone(&places);
-        move || accept(&listener, &places, &service)
+        let connections = Arc::clone(&connections);
+        move || accept(&listener, &connections, &service)
     })?;
-    Ok(Server { address, places, acceptor: Some(acceptor) })
+    Ok(Server { address, connections, acceptor: Some(acceptor), stop_limit: limits.stop })
 }
 
 /// What all connections share.
 struct Service {
     limits: Limits,
     handler: Box<dyn Fn(&Request) -> Response + Send + Sync>,
-    /// When a panic of the handler was logged.
-    panics: Seldom,
+    /// For messages on panics of the handler.
+    panics: Mutex<RateLimit<()>>,
 }
 
-/// Accepts connections until the places are closed.
-fn accept(listener: &TcpListener, places: &Arc<Places>, service: &Arc<Service>) {
-    let failures = Seldom::new();
+impl Service {
+    fn panic_is_due(&self) -> bool {
+        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        panics.is_due((), Instant::now())
+    }
+}
+
+/// Accepts connections until all are closed.
+fn accept(listener: &TcpListener, connections: &Arc<Connections>, service: &Arc<Service>) {
+    let mut failures = RateLimit::new(LOG_PERIOD);
     loop {
         let accepted = listener.accept();
-        if places.closed() {
+        if connections.are_closed() {
             return;
         }
         match accepted {
             Ok((stream, peer)) => {
-                if let Err(error) = receive(stream, peer, places, service)
-                    && failures.due()
+                if let Err(error) = receive(stream, peer, connections, service)
+                    && failures.is_due((), Instant::now())
                 {
-                    log::warn!("no thread to answer {peer} over HTTP: {error}");
+                    log::warn!("can't start a thread to answer {peer} over HTTP: {error}");
                 }
             }
-            // The client has changed its mind. That took one from the queue, so it's no reason to
-            // pause, which would be a way to keep others out.
-            Err(error) if gone(&error) => {}
+            // The client has gone. That took a connection from the queue, so accepting goes on
+            // without a pause, by which a client could keep others out.
+            Err(error) if is_gone(&error) => {}
             Err(error) => {
-                if failures.due() {
-                    log::warn!("cannot accept connections over HTTP, trying on: {error}");
+                if failures.is_due((), Instant::now()) {
+                    log::warn!("can't accept HTTP connections: {error}; trying again");
                 }
                 thread::sleep(ACCEPT_PAUSE);
             }
@@ -196,26 +212,27 @@ fn accept(listener: &TcpListener, places: &Arc<Places>, service: &Arc<Service>) 
     }
 }
 
-fn gone(error: &io::Error) -> bool {
+fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-/// Gives a new connection its place and thread. Whatever fails, it is closed.
+/// Starts a thread for a new connection, or refuses it. If either fails, it is closed.
 fn receive(
     stream: TcpStream,
     peer: SocketAddr,
-    places: &Arc<Places>,
+    connections: &Arc<Connections>,
     service: &Arc<Service>,
 ) -> io::Result<()> {
-    let (place, talk): (Place, fn(&Place, &Service)) = match places.enter(stream) {
-        Entry::Served(place) => (place, serve),
-        Entry::Refused(place) => (place, refuse),
-        Entry::Closed => return Ok(()),
-    };
-    let service = Arc::clone(service);
-    thread::Builder::new()
-        .name(format!("http {peer}"))
-        .stack_size(STACK)
-        .spawn(move || talk(&place, &service))?;
+    match connections.admit(stream) {
+        Admission::Admitted(connection) => {
+            let service = Arc::clone(service);
+            thread::Builder::new()
+                .name(format!("http {peer}"))
+                .stack_size(STACK)
+                .spawn(move || serve(&connection, &service))?;
+        }
+        Admission::Full(stream) => refuse(&stream),
+        Admission::Closed => {}
+    }
     Ok(())
 }

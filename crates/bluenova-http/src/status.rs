@@ -1,13 +1,15 @@
-//! What a listener knows of itself at one moment, and what follows from it.
+//! The status of a listener: what its threads keep up to date, and what follows from it.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bluenova_record::PackRecord;
+use serde::Serialize;
 use time::UtcDateTime;
 
-/// A value older than this many intervals is stale, on the page, in the metrics and in the health
-/// alike.
+use crate::Shared;
+
+/// Intervals after which a value is stale: on the page, in the metrics and in the health alike.
 const STALE_AFTER_INTERVALS: u32 = 3;
 
 /// The age from which on a value is stale where a row comes every `interval`.
@@ -15,41 +17,69 @@ pub const fn stale_after(interval: Duration) -> Duration {
     interval.saturating_mul(STALE_AFTER_INTERVALS)
 }
 
-/// What a listener knows of itself at one moment.
-///
-/// It is a plain value: whoever serves it asks for a new one at each request, and the threads that
-/// record are never waited for.
+/// The status of a running listener: what its threads keep up to date.
+#[derive(Clone, Debug)]
+pub struct LiveStatus {
+    /// Time from one row of a battery to its next one.
+    pub interval: Duration,
+    /// The batteries of the command line, in its order.
+    pub batteries: Vec<Shared<Battery>>,
+    /// Where the rows are.
+    pub storage: Shared<Storage>,
+    /// The delivery to another database, where there is one.
+    pub delivery: Option<Shared<Delivery>>,
+}
+
+impl LiveStatus {
+    /// A copy of everything, at the time `now`, which is `instant` by the clock that is never set.
+    pub fn snapshot(&self, now: UtcDateTime, instant: Instant) -> Status {
+        Status {
+            now,
+            instant,
+            interval: self.interval,
+            batteries: self.batteries.iter().map(Shared::get).collect(),
+            storage: self.storage.get(),
+            delivery: self.delivery.as_ref().map(Shared::get),
+        }
+    }
+}
+
+/// The status of a listener at one moment.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The time at which it was so.
+    /// The moment, in UTC.
     pub now: UtcDateTime,
+    /// The same moment by the clock that is never set.
+    pub instant: Instant,
     /// Time from one row of a battery to its next one.
     pub interval: Duration,
     /// The batteries of the command line, in its order.
     pub batteries: Vec<Battery>,
     /// Where the rows are.
     pub storage: Storage,
+    /// The delivery to another database, where there is one.
+    pub delivery: Option<Delivery>,
 }
 
-/// A battery that the listener was told to listen to.
+/// One address of the command line, and the battery there.
 #[derive(Clone, Debug)]
 pub struct Battery {
-    /// What people call it.
+    /// Name for people.
     pub name: String,
-    /// Where it is: host, port and path.
+    /// Host, port and path.
     pub address: String,
-    /// The connection to it.
+    /// Whether it is connected.
     pub connection: Connection,
-    /// Times that it was dialled since the start, but for the first.
-    pub redials: u64,
-    /// Lines of a known kind that could not be read, since the start.
+    /// Times that it was dialled since the start.
+    pub dials: u64,
+    /// Lines of a known kind that could not be parsed, since the start.
     pub malformed_lines: u64,
-    /// Rows that were recorded, since the start.
+    /// Rows that were stored, since the start.
     pub rows: u64,
     /// Sums of the rows' three counters, since the start.
     pub cell_bus: CellBus,
-    /// The newest row of it that was recorded since the start.
-    pub latest: Option<Latest>,
+    /// The newest row of it since the start.
+    pub newest: Option<Newest>,
 }
 
 /// Whether there is a connection to a battery.
@@ -59,7 +89,7 @@ pub enum Connection {
     Up,
     /// There is none.
     Down {
-        /// What went wrong last, in words; `None` before anything did.
+        /// The last error; `None` before there was one.
         why: Option<String>,
     },
 }
@@ -71,61 +101,160 @@ pub struct CellBus {
     pub bad_crc: u64,
     /// Unparsable frames.
     pub parse_fail: u64,
-    /// Cell readings that the firmware rejected.
+    /// Cell values that the firmware rejected.
     pub bad_vcell: u64,
 }
 
-/// A row, and how old it is.
+/// A row, and when it was stored.
 #[derive(Clone, Debug)]
-pub struct Latest {
+pub struct Newest {
     /// The row.
     pub record: PackRecord,
-    /// Time since the end of its interval.
-    pub age: Duration,
+    /// When it was stored, by the clock that is never set.
+    pub received: Instant,
 }
 
-/// Where the rows are, and where they go.
-#[derive(Clone, Debug)]
+/// Where the rows are.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Storage {
     /// The journal's file.
+    #[serde(skip)]
     pub journal: PathBuf,
     /// Rows that are in memory only, since the file can't be written: they end with the process.
+    #[serde(rename = "rows_only_in_memory")]
     pub only_in_memory: u64,
-    /// What is wrong with the file, in words.
+    /// Why the file can't be written.
     pub trouble: Option<String>,
-    /// The way to another database, where there is one.
-    pub delivery: Option<Delivery>,
 }
 
-/// The way of the rows to another database.
-#[derive(Clone, Debug)]
+/// The delivery of rows to another database.
+#[derive(Clone, Debug, Serialize)]
 pub struct Delivery {
     /// The database, without any password.
     pub server: String,
-    /// Rows that it has taken since the start, those that it had already among them.
+    /// Rows that it has acknowledged since the start, those that it had already among them.
     pub delivered: u64,
-    /// Rows that wait for it.
+    /// Rows that wait for delivery.
     pub waiting: u64,
-    /// What hinders delivery, in words.
+    /// Why rows can't be delivered.
     pub trouble: Option<String>,
-    /// For how long rows have been waiting without any of them being taken; zero while all is well.
-    pub waiting_for: Duration,
+    /// When the first of the waiting rows arrived, or when one was acknowledged last. `None`: no
+    /// row waits.
+    #[serde(skip)]
+    waits_since: Option<Instant>,
+    /// How often rows have arrived.
+    #[serde(skip)]
+    arrivals: u64,
 }
 
 impl Battery {
-    /// Who it is; `None` as long as there is no row of it.
+    /// A battery that was not dialled yet.
+    pub fn new(name: impl Into<String>, address: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            address: address.into(),
+            connection: Connection::Down { why: None },
+            dials: 0,
+            malformed_lines: 0,
+            rows: 0,
+            cell_bus: CellBus::default(),
+            newest: None,
+        }
+    }
+
+    /// A row of it was stored: counts the row and adds up its counters.
+    pub fn row_stored(&mut self, record: &PackRecord, now: Instant) {
+        let count = |count: i16| u64::try_from(count).unwrap_or(0);
+        self.rows += 1;
+        self.cell_bus.bad_crc += count(record.bad_crc);
+        self.cell_bus.parse_fail += count(record.parse_fail);
+        self.cell_bus.bad_vcell += count(record.bad_vcell);
+        self.row_known(record, now);
+    }
+
+    /// A row of it had been stored already, by way of another address of the same battery: its
+    /// values are as new, but it doesn't count again.
+    pub fn row_known(&mut self, record: &PackRecord, now: Instant) {
+        self.newest = Some(Newest { record: record.clone(), received: now });
+    }
+
+    /// The battery is connected.
+    pub fn connected(&mut self) {
+        self.connection = Connection::Up;
+    }
+
+    /// The battery isn't connected; `why` is the error.
+    pub fn disconnected(&mut self, why: String) {
+        self.connection = Connection::Down { why: Some(why) };
+    }
+
+    /// MCU ID; `None` until there is a row of it.
     pub fn mcu_id(&self) -> Option<u32> {
-        self.latest.as_ref().map(|latest| latest.record.mcu_id)
+        self.newest.as_ref().map(|newest| newest.record.mcu_id)
+    }
+
+    /// Times that it was dialled again: the first dial doesn't count.
+    pub fn redials(&self) -> u64 {
+        self.dials.saturating_sub(1)
     }
 }
 
 impl Connection {
-    /// What went wrong last, if it is down.
+    /// The last error, if it is down.
     pub fn trouble(&self) -> Option<&str> {
         match self {
             Self::Up => None,
             Self::Down { why } => why.as_deref(),
         }
+    }
+}
+
+impl Delivery {
+    /// A delivery to `server`, without any password, for which no row waits yet.
+    pub fn new(server: String) -> Self {
+        Self { server, delivered: 0, waiting: 0, trouble: None, waits_since: None, arrivals: 0 }
+    }
+
+    /// Rows have arrived in the journal; `waiting` rows wait now.
+    pub fn rows_arrived(&mut self, waiting: u64, now: Instant) {
+        self.waiting = waiting;
+        self.arrivals += 1;
+        self.waits_since.get_or_insert(now);
+    }
+
+    /// How often rows have arrived: to be read before looking for rows, and given to
+    /// [`found_none`](Self::found_none) if there were none.
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// There were no rows to deliver when `arrivals` was read: only rows that arrived since can
+    /// wait.
+    pub fn found_none(&mut self, arrivals: u64, now: Instant) {
+        if self.arrivals == arrivals {
+            (self.waiting, self.waits_since) = (0, None);
+        } else {
+            self.waits_since = Some(now);
+        }
+    }
+
+    /// Some of the waiting rows were acknowledged or set aside.
+    pub fn progressed(&mut self, now: Instant) {
+        if let Some(since) = &mut self.waits_since {
+            *since = now;
+        }
+    }
+
+    /// `rows` rows were acknowledged, and `waiting` rows still wait.
+    pub fn rows_delivered(&mut self, rows: u64, waiting: u64, now: Instant) {
+        self.delivered += rows;
+        self.waiting = waiting;
+        self.progressed(now);
+    }
+
+    /// How long rows have been waiting at `now` without any being acknowledged; zero if none wait.
+    pub fn waiting_for(&self, now: Instant) -> Duration {
+        self.waits_since.map(|since| now.saturating_duration_since(since)).unwrap_or_default()
     }
 }
 
@@ -135,51 +264,62 @@ impl Status {
         stale_after(self.interval)
     }
 
-    /// Whether a row is too old for its values to be shown as those of now.
-    pub fn is_stale(&self, latest: &Latest) -> bool {
-        latest.age > self.stale_after()
+    /// Time since the end of a row's interval.
+    ///
+    /// It is the greater one of what two clocks say: neither a clock that was set back nor a
+    /// suspended machine, for which the other clock may stand still, makes an old row look new.
+    pub fn age(&self, newest: &Newest) -> Duration {
+        let by_wall_clock = Duration::try_from(self.now - newest.record.insert_time_utc);
+        let since_received = self.instant.saturating_duration_since(newest.received);
+        by_wall_clock.unwrap_or_default().max(since_received)
     }
 
-    /// What is wrong, a sentence each: a battery that isn't fresh, rows that don't get to where they
-    /// should. Empty: all is well.
+    /// Whether a value of that age is too old to be shown as a current one.
+    pub fn is_stale(&self, age: Duration) -> bool {
+        age > self.stale_after()
+    }
+
+    /// Whether rows have waited for delivery for longer than a value may be old.
+    pub fn is_stuck(&self, delivery: &Delivery) -> bool {
+        delivery.waiting_for(self.instant) > self.stale_after()
+    }
+
+    /// What is wrong, a sentence each: stale batteries, and rows that can't be written or
+    /// delivered. Empty: all is well.
     pub fn problems(&self) -> Vec<String> {
-        let batteries = self.batteries.iter().filter_map(|battery| self.problem_of(battery));
-        batteries.chain(self.problems_of_storage()).collect()
+        let batteries = self.batteries.iter().filter_map(|battery| self.battery_problem(battery));
+        batteries.chain(self.storage_problem()).chain(self.delivery_problem()).collect()
     }
 
-    fn problem_of(&self, battery: &Battery) -> Option<String> {
-        let last = match &battery.latest {
-            Some(latest) if !self.is_stale(latest) => return None,
-            Some(latest) => format!("no data for {}", duration(latest.age)),
+    fn battery_problem(&self, battery: &Battery) -> Option<String> {
+        let data = match battery.newest.as_ref().map(|newest| self.age(newest)) {
+            Some(age) if !self.is_stale(age) => return None,
+            Some(age) => format!("no data for {}", duration(age)),
             None => "no data yet".to_owned(),
         };
         let Battery { name, connection, .. } = battery;
         Some(match connection {
-            Connection::Up => format!("{name}: {last}, though it is connected"),
-            Connection::Down { why: None } => format!("{name}: {last}, not connected"),
-            Connection::Down { why: Some(why) } => format!("{name}: {last}, not connected: {why}"),
+            Connection::Up => format!("{name}: {data}, though it is connected"),
+            Connection::Down { why: None } => format!("{name}: {data}, not connected"),
+            Connection::Down { why: Some(why) } => format!("{name}: {data}, not connected: {why}"),
         })
     }
 
-    fn problems_of_storage(&self) -> impl Iterator<Item = String> {
-        let Storage { only_in_memory, trouble, delivery, .. } = &self.storage;
-        let memory = (*only_in_memory > 0 || trouble.is_some()).then(|| {
-            let why = trouble.as_deref().unwrap_or("the journal can't be written");
-            let rows = if *only_in_memory == 1 { "row is" } else { "rows are" };
-            format!("{only_in_memory} {rows} in memory only: {why}")
-        });
-        let delivery =
-            delivery.as_ref().filter(|delivery| self.is_stuck(delivery)).map(|delivery| {
-                let Delivery { server, trouble, waiting_for, .. } = delivery;
-                let why = trouble.as_deref().unwrap_or("it doesn't answer");
-                format!("{server}: has taken no row for {}: {why}", duration(*waiting_for))
-            });
-        memory.into_iter().chain(delivery)
+    fn storage_problem(&self) -> Option<String> {
+        let Storage { only_in_memory, trouble, .. } = &self.storage;
+        if *only_in_memory == 0 && trouble.is_none() {
+            return None;
+        }
+        let why = trouble.as_deref().unwrap_or("the journal can't be written");
+        let rows = if *only_in_memory == 1 { "row is" } else { "rows are" };
+        Some(format!("{only_in_memory} {rows} in memory only: {why}"))
     }
 
-    /// Whether rows wait for longer than a value may be old.
-    pub fn is_stuck(&self, delivery: &Delivery) -> bool {
-        delivery.waiting_for > self.stale_after()
+    fn delivery_problem(&self) -> Option<String> {
+        let delivery = self.delivery.as_ref().filter(|delivery| self.is_stuck(delivery))?;
+        let why = delivery.trouble.as_deref().unwrap_or("it doesn't answer");
+        let length = duration(delivery.waiting_for(self.instant));
+        Some(format!("{}: has taken no row for {length}: {why}", delivery.server))
     }
 }
 
@@ -191,5 +331,120 @@ pub fn duration(length: Duration) -> String {
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn status(now: UtcDateTime, instant: Instant) -> Status {
+        let storage = Shared::new(Storage::default());
+        let live = LiveStatus { interval: SECOND, batteries: vec![], storage, delivery: None };
+        live.snapshot(now, instant)
+    }
+
+    #[test]
+    fn an_old_row_never_looks_fresh() {
+        let received = Instant::now();
+        let end = UtcDateTime::UNIX_EPOCH + 1000 * SECOND;
+        let newest = Newest { record: PackRecord::new(end, 1), received };
+        for (case, clock, since_received, expected) in [
+            ("the clocks agree", 1004, 4, 4),
+            ("the clock was set back", 400, 4, 4),
+            ("the machine was suspended", 5000, 4, 4000),
+            ("the row comes from a clock that was ahead", 999, 0, 0),
+        ] {
+            let now = UtcDateTime::UNIX_EPOCH + clock * SECOND;
+            let status = status(now, received + since_received * SECOND);
+            assert_eq!(status.age(&newest), expected * SECOND, "{case}");
+        }
+        let before = status(end, received.checked_sub(SECOND).unwrap());
+        assert_eq!(before.age(&newest), Duration::ZERO, "received while the snapshot was taken");
+    }
+
+    #[test]
+    fn rows_and_their_counters_are_summed_but_not_those_of_a_twin() {
+        let mut battery = Battery::new("attic", "10.0.0.2:9000/ws/");
+        let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
+        (record.bad_crc, record.parse_fail, record.bad_vcell) = (i16::MAX, 2, -1);
+        let now = Instant::now();
+        battery.row_stored(&record, now);
+        battery.row_stored(&record, now);
+        record.mcu_id = 2;
+        battery.row_known(&record, now + SECOND);
+        assert_eq!(battery.rows, 2);
+        let sums = CellBus { bad_crc: 65_534, parse_fail: 4, bad_vcell: 0 };
+        assert_eq!(battery.cell_bus, sums);
+        assert_eq!(battery.mcu_id(), Some(2));
+        assert_eq!(battery.newest.unwrap().received, now + SECOND);
+    }
+
+    #[test]
+    fn the_first_dial_is_no_redial() {
+        let mut battery = Battery::new("attic", "10.0.0.2:9000/ws/");
+        for expected in [0, 0, 1, 2] {
+            assert_eq!(battery.redials(), expected);
+            battery.dials += 1;
+        }
+    }
+
+    #[test]
+    fn a_connection_has_its_last_error() {
+        let mut battery = Battery::new("attic", "10.0.0.2:9000/ws/");
+        assert_eq!(battery.connection.trouble(), None);
+        battery.disconnected("refused".to_owned());
+        assert_eq!(battery.connection.trouble(), Some("refused"));
+        battery.connected();
+        assert_eq!((battery.connection.trouble(), &battery.connection), (None, &Connection::Up));
+    }
+
+    #[test]
+    fn rows_wait_from_their_arrival_until_none_is_found() {
+        let start = Instant::now();
+        let mut delivery = Delivery::new("server".to_owned());
+        let waits = |delivery: &Delivery| delivery.waits_since.is_some();
+        assert_eq!(delivery.waiting_for(start), Duration::ZERO);
+        // No row waits, so no progress can be made.
+        delivery.progressed(start);
+        assert!(!waits(&delivery));
+
+        delivery.rows_arrived(3, start);
+        assert_eq!(delivery.waiting_for(start + SECOND), SECOND);
+        let arrivals = delivery.arrivals();
+        delivery.rows_delivered(1, 2, start + SECOND);
+        assert!(waits(&delivery), "there may be more");
+        assert_eq!(delivery.waiting, 2);
+        delivery.found_none(arrivals, start + 2 * SECOND);
+        assert!(!waits(&delivery));
+        assert_eq!((delivery.delivered, delivery.waiting), (1, 0));
+        assert_eq!(delivery.waiting_for(start + 3 * SECOND), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_row_that_arrives_while_none_is_found_waits() {
+        let start = Instant::now();
+        let mut delivery = Delivery::new("server".to_owned());
+        let arrivals = delivery.arrivals();
+        delivery.rows_arrived(1, start);
+        delivery.found_none(arrivals, start + SECOND);
+        assert_eq!(delivery.waiting_for(start + 3 * SECOND), 2 * SECOND);
+        assert_eq!(delivery.waiting, 1);
+        delivery.found_none(delivery.arrivals(), start + SECOND);
+        assert!(delivery.waits_since.is_none());
+    }
+
+    #[test]
+    fn the_wait_begins_again_with_each_row_that_is_acknowledged() {
+        let start = Instant::now();
+        let mut delivery = Delivery::new("server".to_owned());
+        delivery.rows_arrived(1, start);
+        // However many more arrive, the first one has waited for longest.
+        delivery.rows_arrived(2, start + SECOND);
+        assert_eq!(delivery.waiting_for(start + 2 * SECOND), 2 * SECOND);
+        delivery.progressed(start + 2 * SECOND);
+        assert_eq!(delivery.waiting_for(start + 3 * SECOND), SECOND);
     }
 }

@@ -152,6 +152,7 @@ impl Spool {
     }
 
     /// Stores records: in the file, where a killed process loses none of them, or else in memory.
+    /// The outbox has them after [`wake_outbox`](Self::wake_outbox) at the latest.
     ///
     /// # Errors
     /// Neither file nor memory takes them.
@@ -167,8 +168,17 @@ impl Spool {
             self.leave_file(error, &mut notices)?;
             self.journal().append(records)?;
         }
-        self.wake();
         Ok(notices)
+    }
+
+    /// Ends the outbox's [`wait`](SpoolOutbox::wait). It is apart from [`append`](Self::append), so
+    /// that a status can have the rows before they are delivered.
+    pub fn wake_outbox(&self) {
+        let Some(ToOutbox { wake, .. }) = &self.to_outbox else { return };
+        match wake.try_send(()) {
+            // It has been woken already; or it has gone, and the rows wait in the journal.
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
     }
 
     /// Whether the file was found to be damaged, by whoever read or wrote it, so that
@@ -331,7 +341,7 @@ impl Spool {
         {
             self.state = State::File(file);
         }
-        self.wake();
+        self.wake_outbox();
         Ok(())
     }
 
@@ -352,14 +362,6 @@ impl Spool {
             *file = Some(writer);
         }
         Ok(())
-    }
-
-    fn wake(&self) {
-        let Some(ToOutbox { wake, .. }) = &self.to_outbox else { return };
-        match wake.try_send(()) {
-            // It has been woken already; or it has gone, and the rows wait in the journal.
-            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
-        }
     }
 }
 

@@ -7,64 +7,70 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     Error, Retry, Settings,
-    courier::Leash,
-    error::CONNECTING,
-    password::{self, Found},
-    place::Place,
+    error::{CONNECTING, Cause},
+    host::Host,
+    password::{self, FileLookup},
     tls::{self, Encryption},
 };
 
 /// A session that has just begun.
 pub(crate) struct Session {
     pub(crate) client: Client,
-    /// Words for where it leads to.
+    /// The database and the host, for messages.
     pub(crate) target: String,
-    /// What people should know, although it has begun.
-    pub(crate) notes: Vec<String>,
+    /// What people should know, although the session has begun.
+    pub(crate) warnings: Vec<String>,
 }
 
-/// Tries the hosts in order. Where none takes us, the error is the last one about which somebody
-/// can do something, or else the last one, with the reasons of the others.
-pub(crate) fn connect(settings: &Settings, leash: &Leash) -> Result<Session, Error> {
+/// Tries the hosts in order, while `is_trying`, which is called before each, returns true.
+///
+/// Where all fail, the error is the last one that a person can do something about, or else the last
+/// one, with the reasons of the others.
+pub(crate) fn connect(
+    settings: &Settings,
+    hosts: &[Host],
+    is_trying: impl Fn(&Host) -> bool,
+) -> Result<Session, Error> {
     let mut failures = vec![];
-    for (index, place) in settings.places().iter().enumerate().take_while(|_| !leash.is_cut()) {
-        leash.is_at(index);
-        let place = place.for_now();
-        match connect_to(&place, settings) {
+    for host in hosts.iter().take_while(|host| is_trying(host)) {
+        let host = host.with_default_name();
+        match connect_to(&host, settings) {
             Ok(session) => return Ok(session),
-            Err(error) => {
-                log::debug!("{error}");
-                failures.push((place, error));
-            }
+            Err(error) => failures.push((host, error)),
         }
     }
     let foremost = failures.iter().rposition(|(_, error)| error.retry() == Retry::Hold);
     let Some((_, error)) = foremost.map(|index| failures.remove(index)).or_else(|| failures.pop())
     else {
-        return Err(Error::unwanted(CONNECTING, &settings.to_string()));
+        return Err(Error::new(CONNECTING, &settings.to_string(), Cause::Cancelled));
     };
-    let others = failures.iter().map(|(place, error)| format!("{place}: {}", error.reason()));
+    let others = failures.iter().map(|(host, error)| format!("{host}: {}", error.reason()));
     Err(error.with_others(others))
 }
 
-fn connect_to(place: &Place, settings: &Settings) -> Result<Session, Error> {
-    let target = format!("{} on {place}", settings.database());
-    let encryption = if place.is_socket() { &Encryption::NONE } else { settings.encryption() };
-    let (connector, tls_note) =
+fn connect_to(host: &Host, settings: &Settings) -> Result<Session, Error> {
+    let target = format!("{} on {host}", settings.database());
+    let encryption = if host.is_socket() { &Encryption::NONE } else { settings.encryption() };
+    let (connector, tls_warning) =
         encryption.connector().map_err(|e| Error::new(CONNECTING, &target, e))?;
 
     let file = settings.password_file();
-    let found = file.map(|file| password::look_up(file, place, settings)).unwrap_or_default();
-    let mut config = settings.config_for(place);
-    config.notice_callback(|notice| log::debug!("PostgreSQL: {notice}"));
-    if let Some(password) = &found.password {
+    let lookup = file.map(|file| password::look_up(file, host, settings)).unwrap_or_default();
+    let mut config = settings.config_for(host);
+    // The default would log them. They are of the kind "relation already exists, skipping".
+    config.notice_callback(|_| {});
+    if let Some(password) = &lookup.password {
         config.password(password);
     }
     let client = begin(&mut config, encryption, connector).map_err(|e| {
-        let remedy = remedy(&e, &found, place, settings);
+        let remedy = remedy(&e, &lookup, host, settings);
         Error::new(CONNECTING, &target, e).with_remedy(remedy)
     })?;
-    Ok(Session { client, target, notes: found.note.into_iter().chain(tls_note).collect() })
+    Ok(Session {
+        client,
+        target,
+        warnings: lookup.warning.into_iter().chain(tls_warning).collect(),
+    })
 }
 
 fn begin(
@@ -72,7 +78,7 @@ fn begin(
     encryption: &Encryption,
     connector: MakeRustlsConnect,
 ) -> Result<Client, postgres::Error> {
-    let (first, fallback) = encryption.ways();
+    let (first, fallback) = encryption.modes();
     match (config.ssl_mode(first).connect(connector.clone()), fallback) {
         (Err(error), Some(mode)) if is_about_encryption(&error) => {
             config.ssl_mode(mode).connect(connector).map_err(|_| error)
@@ -81,37 +87,37 @@ fn begin(
     }
 }
 
-/// Whether more or less of it might do.
+/// Whether the connection may succeed with encryption instead of without, or the reverse.
 fn is_about_encryption(error: &postgres::Error) -> bool {
-    // The server's rules (pg_hba.conf) may ask for it, or have none for it.
+    // The server's rules (pg_hba.conf) may demand encryption, or have no entry for it.
     error.code().is_some_and(|code| code.code() == "28000") || objection(error).is_some()
 }
 
-/// What somebody should do about it.
+/// What a person should do about the error.
 fn remedy(
     error: &postgres::Error,
-    found: &Found,
-    place: &Place,
+    lookup: &FileLookup,
+    host: &Host,
     settings: &Settings,
 ) -> Option<String> {
     let file = settings.password_file();
     if let Some(code) = error.code() {
         return match code.code() {
             "3D000" => Some("create it, for example with `createdb`".to_owned()),
-            "28P01" if found.password.is_some() => {
+            "28P01" if lookup.password.is_some() => {
                 file.map(|file| format!("the password is the one in {}", file.display()))
             }
             _ => None,
         };
     }
-    // The crate tells these apart by nothing but the text.
+    // In the crate these errors differ by nothing but their text.
     match error.source()?.to_string().as_str() {
         "password missing" => {
-            let advice = password::advice(file, place, settings);
-            Some(found.note.iter().chain([&advice]).cloned().collect::<Vec<_>>().join("; "))
+            let advice = password::advice(file, host, settings);
+            Some(lookup.warning.iter().chain([&advice]).cloned().collect::<Vec<_>>().join("; "))
         }
         "server does not support TLS" => {
-            Some("switch it on there (ssl = on), or say sslmode=prefer".to_owned())
+            Some("switch it on there (ssl = on), or use sslmode=prefer".to_owned())
         }
         _ => objection(error).and_then(tls::advice),
     }

@@ -1,5 +1,5 @@
-//! The forms in which libpq takes the place and the manners of a connection, as pairs of a keyword
-//! and its value: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
+//! Connection strings in libpq's forms, read as pairs of a keyword and its value:
+//! <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING>.
 
 use std::{iter::Peekable, str::Chars};
 
@@ -20,7 +20,7 @@ pub(crate) fn pairs(text: &str) -> Result<Pairs, SettingsError> {
     } else if text.is_empty() {
         Err(SettingsError::Empty)
     } else if text.contains('@') || text.contains("//") {
-        // Taken for a name it would be shown, with the password that may be in it.
+        // A name is shown in messages; a mistyped URL may contain a password.
         Err(SettingsError::Address("a URL begins with postgresql://"))
     } else {
         Ok(vec![("dbname".to_owned(), text.to_owned())])
@@ -34,7 +34,7 @@ pub(crate) fn print(pairs: &[(String, String)]) -> String {
     printed.collect::<Vec<_>>().join(" ")
 }
 
-/// Keywords whose values people get to see, and so must not have swallowed a password.
+/// Keywords whose values are shown, and so must not contain a password by mistake.
 const SHOWN: [&str; 8] =
     ["dbname", "host", "hostaddr", "passfile", "port", "sslmode", "sslrootcert", "user"];
 
@@ -53,14 +53,14 @@ fn conninfo(text: &str) -> Result<Pairs, SettingsError> {
         }
         skip_spaces(&mut rest);
         if rest.next_if_eq(&'=').is_none() {
-            return Err(SettingsError::Address("a word stands there without a ="));
+            return Err(SettingsError::Address("there is a keyword without a ="));
         }
         skip_spaces(&mut rest);
         let is_quoted = rest.peek() == Some(&'\'');
         let value = value(&mut rest)?;
         let may_hide_more = SHOWN.contains(&key.as_str()) && !is_quoted;
         if may_hide_more && value.contains(',') && value.contains('=') {
-            return Err(SettingsError::Address("there are spaces between the words, not commas"));
+            return Err(SettingsError::Address("its pairs are separated by spaces, not commas"));
         }
         pairs.push((key, value));
     }
@@ -91,14 +91,14 @@ fn url(rest: &str) -> Result<Pairs, SettingsError> {
     let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
     if name.contains('@') {
-        // The slash was one of the password.
+        // The slash belongs to the password.
         return Err(SettingsError::StrayAt);
     }
-    let (person, places) = authority.split_once('@').unwrap_or(("", authority));
-    let (user, password) = person.split_once(':').unwrap_or((person, ""));
-    let places = places.split(',').map(host_and_port).collect::<Result<Vec<_>, _>>()?;
-    let hosts = list(places.iter().map(|(host, _)| *host));
-    let ports = list(places.iter().map(|(_, port)| *port));
+    let (credentials, hosts) = authority.split_once('@').unwrap_or(("", authority));
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let hosts = hosts.split(',').map(host_and_port).collect::<Result<Vec<_>, _>>()?;
+    let names = list(hosts.iter().map(|(name, _)| *name));
+    let ports = list(hosts.iter().map(|(_, port)| *port));
 
     let mut pairs = vec![];
     let mut push = |key: &str, value: &str| -> Result<(), SettingsError> {
@@ -110,22 +110,22 @@ fn url(rest: &str) -> Result<Pairs, SettingsError> {
     push("user", user)?;
     push("password", password)?;
     push("dbname", name)?;
-    push("host", &hosts)?;
+    push("host", &names)?;
     push("port", &ports)?;
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=') {
-            // As JDBC says it, and libpq understands it.
+            // JDBC's spelling, which libpq accepts too.
             Some(("ssl", "true")) => push("sslmode", "require")?,
             Some((key, value)) => push(key, value)?,
-            None => return Err(SettingsError::Address("a word stands there without a =")),
+            None => return Err(SettingsError::Address("there is a keyword without a =")),
         }
     }
     Ok(pairs)
 }
 
-fn host_and_port(place: &str) -> Result<(&str, &str), SettingsError> {
-    let Some(bracketed) = place.strip_prefix('[') else {
-        return Ok(place.split_once(':').unwrap_or((place, "")));
+fn host_and_port(text: &str) -> Result<(&str, &str), SettingsError> {
+    let Some(bracketed) = text.strip_prefix('[') else {
+        return Ok(text.split_once(':').unwrap_or((text, "")));
     };
     match bracketed.split_once(']') {
         Some((host, "")) => Ok((host, "")),
@@ -136,7 +136,7 @@ fn host_and_port(place: &str) -> Result<(&str, &str), SettingsError> {
     }
 }
 
-/// Empty where all items are.
+/// A comma-separated list; empty where all items are.
 fn list<'a>(items: impl Iterator<Item = &'a str> + Clone) -> String {
     if items.clone().all(str::is_empty) {
         return String::new();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pair_is_refused_and_not_repeated() {
+    fn malformed_text_is_an_error_that_does_not_repeat_it() {
         for text in [
             "password=open sesame",
             "host=h sesame",

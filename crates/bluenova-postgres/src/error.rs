@@ -4,73 +4,70 @@ use postgres::error::DbError;
 
 use crate::tls::{self, TlsError};
 
-/// What could not be done in the database, where, and what the server said about it.
+/// An operation on the database that failed, with the database and the server's answer.
 ///
 /// `Display` is one line. Where the server answered, that line holds its whole answer and there is
-/// no `source`; otherwise the line tells what was being done, and the chain of sources why it
+/// no `source`; otherwise the line says what was being done, and the chain of sources why it
 /// failed. Neither ever holds the password.
 #[derive(Debug)]
 pub struct Error {
     doing: &'static str,
     target: String,
-    /// What was wrong at the other hosts, each with its name.
+    /// The other hosts, each with the reason why it failed.
     others: Vec<String>,
     remedy: Option<String>,
     cause: Cause,
 }
 
-/// What we were doing; reads well before the target.
+// What was being done; it stands before the target in a message.
 pub(crate) const CONNECTING: &str = "connecting to";
-pub(crate) const LOOKING: &str = "looking for battery_pack in";
+pub(crate) const LOOKING_FOR_TABLE: &str = "looking for battery_pack in";
 pub(crate) const PREPARING: &str = "preparing to insert into battery_pack of";
 pub(crate) const INSERTING: &str = "inserting into battery_pack of";
-pub(crate) const TRYING_OUT: &str = "trying to insert into battery_pack of";
+pub(crate) const PROBING: &str = "trying to insert into battery_pack of";
 
-/// Why it could not be done.
+/// Why the operation failed.
 #[derive(Debug)]
 pub(crate) enum Cause {
     Postgres(postgres::Error),
     // Boxed for its size.
     Tls(Box<TlsError>),
     /// No answer within that time.
-    Late(Duration),
-    /// That many connections were given up, and none of them has ended since.
+    NoAnswer(Duration),
+    /// That many connections were given up and haven't ended since.
     Stuck(usize),
-    Thread(io::Error),
-    Died,
-    /// Nobody waits for the outcome any more.
-    Unwanted,
+    /// The connection's thread could not be started.
+    NoThread(io::Error),
+    /// The connection's thread has ended without an answer.
+    ThreadDied,
+    /// The connection was given up. Only its own thread sees this cause.
+    Cancelled,
 }
 
-/// What an [`Error`] means for the rows that were to be delivered.
+/// What to do with the rows after an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// It passes by itself: connect again soon, and send the same batch again.
+    /// Deliver the same rows again soon: the cause passes by itself.
     Soon,
-    /// Somebody has to mend something: keep the rows, say so, and try again now and then.
+    /// Keep the rows and retry at a low rate: a person has to mend something first.
     Hold,
-    /// A row of the batch may be at fault, or else the table.
+    /// Narrow the batch down: one of its rows may be at fault, or else the table.
     Row,
 }
 
 impl Error {
-    /// `doing` reads well before `target`: "connecting to", "inserting into battery_pack of".
+    /// `doing` stands before `target`: "connecting to", "inserting into battery_pack of".
     pub(crate) fn new(doing: &'static str, target: &str, cause: impl Into<Cause>) -> Self {
         let target = target.to_owned();
         Self { doing, target, others: vec![], remedy: None, cause: cause.into() }
     }
 
-    /// Nobody waits for the outcome any more, nor for this.
-    pub(crate) fn unwanted(doing: &'static str, target: &str) -> Self {
-        Self::new(doing, target, Cause::Unwanted)
-    }
-
-    /// Adds what somebody should do about it, for the end of the line.
+    /// Adds what a person should do about it, for the end of the line.
     pub(crate) fn with_remedy(self, remedy: Option<String>) -> Self {
         Self { remedy, ..self }
     }
 
-    /// Adds what was wrong elsewhere, each once.
+    /// Adds the reasons why other hosts failed, each once.
     pub(crate) fn with_others(mut self, others: impl Iterator<Item = String>) -> Self {
         for other in others {
             if !self.others.contains(&other) {
@@ -80,7 +77,7 @@ impl Error {
         self
     }
 
-    /// The reason alone, in few words.
+    /// The innermost reason alone.
     pub(crate) fn reason(&self) -> String {
         if let Some(answer) = self.answer() {
             return format!("{} ({})", answer.message(), answer.code().code());
@@ -92,14 +89,14 @@ impl Error {
         error.to_string()
     }
 
-    /// Whether the table has no partition for the row, or is one that isn't for it.
+    /// Whether no partition fits the row.
     pub(crate) fn is_about_partitions(&self) -> bool {
-        // All other checks have a name.
+        // Any other violated check has a constraint's name.
         self.answer()
             .is_some_and(|answer| answer.code().code() == "23514" && answer.constraint().is_none())
     }
 
-    /// The server's code for what is wrong; `None` where it was not the server that said so.
+    /// The server's code for what is wrong; `None` where the error isn't an answer of the server.
     pub fn sqlstate(&self) -> Option<&str> {
         self.answer().map(|answer| answer.code().code())
     }
@@ -110,8 +107,8 @@ impl Error {
             Cause::Postgres(_) if self.is_about_partitions() => Retry::Hold,
             Cause::Postgres(e) => match e.code() {
                 Some(code) => classify(code.code()),
-                // Without a code it's the connection, unless the client gave up by itself: for
-                // lack of a password, say, or for a certificate.
+                // Without a code it's the connection, unless the client itself ended it: without
+                // a password, say, or because of a certificate.
                 None => match error::Error::source(e) {
                     Some(source) if !source.is::<io::Error>() => Retry::Hold,
                     Some(source) if tls::objection(source).is_some() => Retry::Hold,
@@ -119,17 +116,20 @@ impl Error {
                 },
             },
             Cause::Tls(_) => Retry::Hold,
-            Cause::Late(_) | Cause::Stuck(_) => Retry::Soon,
-            Cause::Thread(_) | Cause::Died | Cause::Unwanted => Retry::Soon,
+            Cause::NoAnswer(_) | Cause::Stuck(_) => Retry::Soon,
+            Cause::NoThread(_) | Cause::ThreadDied | Cause::Cancelled => Retry::Soon,
         }
     }
 
-    /// Whether the rows took too long, so that fewer of them at once might do.
+    /// Whether the rows took too long, so that fewer of them at once may succeed.
     pub fn is_too_slow(&self) -> bool {
+        if self.doing != INSERTING {
+            return false;
+        }
         match &self.cause {
-            Cause::Late(_) => self.doing == INSERTING,
-            // A person who ends a statement has the same code. These words may come in another
-            // language; then the next batch is smaller than it need be, which does no harm.
+            Cause::NoAnswer(_) => true,
+            // The code is the same where a person cancels a statement. The message may be in
+            // another language; then the next batch is smaller than necessary, which does no harm.
             _ => self.answer().is_some_and(|answer| {
                 answer.code().code() == "57014" && !answer.message().contains("user request")
             }),
@@ -169,13 +169,13 @@ impl fmt::Display for Error {
                     write_answer(f, answer)?;
                 }
             }
-            Cause::Late(limit) => write!(f, ": no answer within {limit:?}")?,
+            Cause::NoAnswer(limit) => write!(f, ": no answer within {limit:?}")?,
             Cause::Stuck(count) => {
                 write!(f, ": {count} connections were given up and still hang; waiting for them")?;
             }
-            Cause::Tls(_) | Cause::Thread(_) => {}
-            Cause::Died => write!(f, ": the thread of the connection died")?,
-            Cause::Unwanted => write!(f, ": given up")?,
+            Cause::Tls(_) | Cause::NoThread(_) => {}
+            Cause::ThreadDied => write!(f, ": the thread of the connection died")?,
+            Cause::Cancelled => write!(f, ": given up")?,
         }
         if let Some(remedy) = &self.remedy {
             write!(f, "; {remedy}")?;
@@ -187,10 +187,11 @@ impl fmt::Display for Error {
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match &self.cause {
-            // For an answer of the server it would say "db error", and then repeat it.
+            // For an answer of the server the source would be "db error", and then the answer
+            // again.
             Cause::Postgres(e) if e.as_db_error().is_none() => Some(e),
             Cause::Tls(e) => Some(&**e),
-            Cause::Thread(e) => Some(e),
+            Cause::NoThread(e) => Some(e),
             _ => None,
         }
     }
@@ -207,8 +208,9 @@ fn write_answer(f: &mut fmt::Formatter<'_>, answer: &DbError) -> fmt::Result {
     Ok(())
 }
 
-/// Found by trying it on PostgreSQL 15. The end of a session by its administrator shows as a code
-/// of class 57, as no code or as a closed connection, depending on the moment; all mean the same.
+/// What a code means for the rows, as tried on PostgreSQL 15. A session ended by the administrator
+/// shows as a code of class 57, as no code or as a closed connection, depending on the moment; all
+/// mean the same.
 fn classify(sqlstate: &str) -> Retry {
     match sqlstate {
         "55P03" | "25P02" | "25P03" | "26000" => return Retry::Soon,
@@ -216,7 +218,7 @@ fn classify(sqlstate: &str) -> Retry {
         _ => {}
     }
     match sqlstate.get(..2) {
-        // Connection, transaction rollback, resources, operator's intervention, system.
+        // Connection, transaction rollback, resources, operator intervention, system.
         Some("08" | "40" | "53" | "57" | "58") => Retry::Soon,
         // Data, integrity constraint.
         Some("22" | "23") => Retry::Row,
@@ -229,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_told_apart() {
+    fn codes_are_classified() {
         for (retry, codes) in [
             (Retry::Soon, "08006 40001 40P01 53100 53300 57014 57P01 57P02 57P03 58030"),
             (Retry::Soon, "55P03 25P02 25P03 26000"),

@@ -1,6 +1,6 @@
-//! How long the server may take over our statements.
+//! Limits on the time that the server takes for our statements.
 
-/// PostgreSQL before 9.6 doesn't know all of them.
+/// Lowers a setting to a limit, where there is such a setting: PostgreSQL before 9.6 lacks some.
 macro_rules! limit {
     ($name:literal, $limit:literal) => {
         concat!(
@@ -19,17 +19,17 @@ macro_rules! limit {
     };
 }
 
-/// The transaction's own limits, for the message that begins it. A limit that the server, the
-/// database or the role has set stays where it is lower; 0 means none.
+/// The limits of a transaction, for the message that begins it. A lower limit of the server, the
+/// database or the role stays; 0 means none.
 ///
-/// Who holds a lock on the table for minutes shows as an error by the first one, and a slow trigger
-/// by the second one, instead of a hang; the third one lets go of our own locks, should we be
-/// frozen or cut off, so that another listener can go on.
+/// With the first limit, a lock that another session holds on the table for minutes is an error
+/// instead of a hang; with the second one, so is a slow trigger. The third one releases our own
+/// locks if this process is frozen or cut off, so that another listener can go on.
 pub(crate) const LIMITS: [&str; 3] = [
     LOCK_LIMIT,
     limit!("statement_timeout", "30s"),
     limit!("idle_in_transaction_session_timeout", "60s"),
 ];
 
-/// The one that goes before making an index, too, which may well take its time.
+/// The only limit for creating an index, which may rightly take minutes.
 pub(crate) const LOCK_LIMIT: &str = limit!("lock_timeout", "10s");

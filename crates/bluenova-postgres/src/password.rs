@@ -2,50 +2,54 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
-use crate::{Settings, place::Place};
+use crate::{Settings, host::Host};
 
-/// What the password file had for one connection.
+/// Result of a look-up in the password file.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct FileLookup {
     pub(crate) password: Option<Vec<u8>>,
-    /// Why nobody may look into it.
-    pub(crate) note: Option<String>,
+    /// Why the file can't be used.
+    pub(crate) warning: Option<String>,
 }
 
-/// Looks into the file anew, so that what somebody has mended counts at the next attempt.
-pub(crate) fn look_up(file: &Path, place: &Place, settings: &Settings) -> Found {
+/// Looks the password up. It reads the file anew each time, so that a corrected file counts at the
+/// next attempt.
+pub(crate) fn look_up(file: &Path, host: &Host, settings: &Settings) -> FileLookup {
     match read(file) {
         Ok(text) => {
-            let names = place.names();
-            let wanted = Wanted { hosts: &names, port: place.port, settings };
-            let password = text.split(|&byte| byte == b'\n').find_map(|line| wanted.password(line));
-            Found { password, note: None }
+            let names = host.names();
+            let key = LineKey { hosts: &names, port: host.port, settings };
+            let password = text.split(|&byte| byte == b'\n').find_map(|line| key.password(line));
+            FileLookup { password, warning: None }
         }
-        Err(note) => Found { password: None, note },
+        Err(warning) => FileLookup { password: None, warning },
     }
 }
 
-/// What to do where the server wants a password and there is none.
-pub(crate) fn advice(file: Option<&Path>, place: &Place, settings: &Settings) -> String {
-    let host = place.names().pop().unwrap_or_default().replace(':', "\\:");
-    let (port, database, user) = (place.port, settings.database(), settings.user());
+/// Advice for a server that asks for a password where there is none.
+pub(crate) fn advice(file: Option<&Path>, host: &Host, settings: &Settings) -> String {
+    let name = host.names().pop().unwrap_or_default().replace(':', "\\:");
+    let (port, database, user) = (host.port, settings.database(), settings.user());
     let file = file.map_or("the file that PGPASSFILE names".into(), |file| file.to_string_lossy());
     format!(
-        "it wants a password: set PGPASSWORD, or write a line \
-         `{host}:{port}:{database}:{user}:PASSWORD` into {file} (with mode 600)"
+        "the server asks for a password: set PGPASSWORD, or write a line \
+         `{name}:{port}:{database}:{user}:PASSWORD` into {file} (with mode 600)"
     )
 }
 
-/// Without a reason where there is no such file: most people have none.
+/// Reads the file. The error is why it can't be used, or `None` where there is no such file, as for
+/// most people.
 fn read(file: &Path) -> Result<Vec<u8>, Option<String>> {
     let name = file.display();
     let unreadable = |error: io::Error| {
-        let is_away = error.kind() == io::ErrorKind::NotFound;
-        (!is_away).then(|| format!("the password file {name} can't be read: {error}"))
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
+        (!is_missing).then(|| format!("the password file {name} can't be read: {error}"))
     };
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err(Some(format!("the password file {name} is ignored, for it is no plain file")));
+        return Err(Some(format!(
+            "the password file {name} is ignored, for it is not a plain file"
+        )));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         return Err(Some(format!(
@@ -55,14 +59,15 @@ fn read(file: &Path) -> Result<Vec<u8>, Option<String>> {
     fs::read(file).map_err(unreadable)
 }
 
-struct Wanted<'a> {
+/// What a line of the file must match.
+struct LineKey<'a> {
     hosts: &'a [String],
     port: u16,
     settings: &'a Settings,
 }
 
-impl Wanted<'_> {
-    /// The password of `host:port:database:user:password`, if all that comes before it fits.
+impl LineKey<'_> {
+    /// The password of `host:port:database:user:password`, if everything before it matches.
     fn password(&self, line: &[u8]) -> Option<Vec<u8>> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.starts_with(b"#") {
@@ -73,27 +78,27 @@ impl Wanted<'_> {
         let (line_port, rest) = field(rest)?;
         let (database, rest) = field(rest)?;
         let (user, rest) = field(rest)?;
-        let fits = self.hosts.iter().any(|name| host.fits(name))
-            && line_port.fits(&port)
-            && database.fits(self.settings.database())
-            && user.fits(self.settings.user());
-        // It ends at a colon too; whatever follows is not for us.
-        fits.then(|| field(rest).map_or_else(|| unescape(rest), |(password, _)| password.text))
+        let matches = self.hosts.iter().any(|name| host.matches(name))
+            && line_port.matches(&port)
+            && database.matches(self.settings.database())
+            && user.matches(self.settings.user());
+        // It ends at a colon too, as in libpq; whatever follows is ignored.
+        matches.then(|| field(rest).map_or_else(|| unescape(rest), |(password, _)| password.text))
     }
 }
 
 struct Field {
     text: Vec<u8>,
-    is_anything: bool,
+    is_wildcard: bool,
 }
 
 impl Field {
-    fn fits(&self, name: &str) -> bool {
-        self.is_anything || self.text == name.as_bytes()
+    fn matches(&self, name: &str) -> bool {
+        self.is_wildcard || self.text == name.as_bytes()
     }
 }
 
-/// What comes before the first colon that isn't escaped, and what comes after it.
+/// Splits a line at the first colon that isn't escaped.
 fn field(line: &[u8]) -> Option<(Field, &[u8])> {
     let mut escaped = false;
     let end = line.iter().position(|&byte| {
@@ -102,14 +107,14 @@ fn field(line: &[u8]) -> Option<(Field, &[u8])> {
         is_end
     })?;
     let text = &line[..end];
-    Some((Field { text: unescape(text), is_anything: text == b"*" }, &line[end + 1..]))
+    Some((Field { text: unescape(text), is_wildcard: text == b"*" }, &line[end + 1..]))
 }
 
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
     while let Some(&byte) = bytes.next() {
-        // At the very end it stands for itself.
+        // A backslash at the very end stands for itself.
         plain.push(if byte == b'\\' { *bytes.next().unwrap_or(&byte) } else { byte });
     }
     plain
@@ -128,10 +133,10 @@ mod tests {
     #[track_caller]
     fn check_for(url: &str, lines: &str, expected: Option<&str>) {
         let settings = Settings::resolve(url, None, |_| None).unwrap();
-        let place = settings.places()[0].for_now();
-        let names = place.names();
-        let wanted = Wanted { hosts: &names, port: place.port, settings: &settings };
-        let found = lines.as_bytes().split(|&byte| byte == b'\n').find_map(|l| wanted.password(l));
+        let host = settings.hosts()[0].with_default_name();
+        let names = host.names();
+        let key = LineKey { hosts: &names, port: host.port, settings: &settings };
+        let found = lines.as_bytes().split(|&byte| byte == b'\n').find_map(|l| key.password(l));
         assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{lines:?}");
     }
 

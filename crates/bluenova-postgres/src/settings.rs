@@ -4,77 +4,75 @@ use std::{
     time::Duration,
 };
 
-use postgres::{Config, config::Host};
+use postgres::{Config, config::Host as HostName};
 
 use crate::{
-    place::Place,
+    host::Host,
+    parameters::{self, Parameters},
     tls::Encryption,
-    words::{self, Words},
 };
 
-/// Where the database is and who we are to it, as users of libpq say it.
+/// The database's hosts, its name, the user and all other connection parameters, as libpq has them.
 ///
 /// `Display` is for people, as in `homeauto on db.example:5433`. Neither it nor `Debug` shows the
 /// password.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Complete but for the host, the password where a file has it, and encryption.
+    /// Everything but the host, a password from a file, and encryption.
     config: Config,
-    places: Vec<Place>,
+    hosts: Vec<Host>,
     encryption: Encryption,
     password_file: Option<PathBuf>,
 }
 
 impl Settings {
-    /// Puts the settings together.
+    /// Resolves the settings from the database's address, the user and the environment.
     ///
     /// `database` is a name, a URL (`postgresql://` or `postgres://`), or a conninfo string
-    /// (`host=db.example dbname=homeauto`). What it leaves open comes from `env`, which looks up
-    /// a variable of the environment: `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGDATABASE`, `PGUSER`,
+    /// (`host=db.example dbname=homeauto`). Parameters that it lacks come from `env`, which looks
+    /// up a variable of the environment: `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGDATABASE`, `PGUSER`,
     /// `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGCONNECT_TIMEOUT`, `PGAPPNAME`,
     /// `PGOPTIONS` and some more, and `HOME`, where `.pgpass` and `.postgresql/root.crt` lie.
-    /// `user` comes before all other ways to name the user, who is `homeauto` where nothing is
-    /// said.
+    /// `user` takes precedence over all other ways to name the user, who is `homeauto` by default.
     ///
-    /// Several hosts are tried in order at each connect, none at random. Where nobody names a host, the one that is
-    /// asked is found anew at each connect: the Unix socket in /var/run/postgresql or /tmp, else
-    /// localhost.
+    /// Several hosts are tried in order at each connect, none at random. Without a host, each
+    /// connect looks for the Unix socket in /var/run/postgresql and /tmp, and else uses localhost.
     ///
     /// # Errors
-    /// Where something isn't understood.
+    /// `database` can't be parsed, or a parameter is unknown or has a value that it can't have.
     pub fn resolve(
         database: &str,
         user: Option<&str>,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
-        let mut words = Words::read(database, &env)?;
-        let places = Place::all(&mut words)?;
-        let encryption = Encryption::resolve(&mut words)?;
-        let named = words.take_value("user");
+        let mut parameters = Parameters::read(database, &env)?;
+        let hosts = Host::all(&mut parameters)?;
+        let encryption = Encryption::resolve(&mut parameters)?;
+        let named = parameters.take_value("user");
         let user = user.map(str::to_owned).or(named).unwrap_or_else(|| "homeauto".to_owned());
-        // Without any word libpq takes the user's name.
-        let database = words.take_value("dbname").unwrap_or_else(|| user.clone());
-        let home = words.variable("HOME");
-        let password_file = words
+        // As in libpq, the default is the user's name.
+        let database = parameters.take_value("dbname").unwrap_or_else(|| user.clone());
+        let home = parameters.variable("HOME");
+        let password_file = parameters
             .take_value("passfile")
             .map(PathBuf::from)
             .or_else(|| home.map(|home| Path::new(&home).join(".pgpass")));
-        let password = words.take_value("password");
-        let manners = Manners::resolve(&mut words, places.len())?;
+        let password = parameters.take_value("password");
+        let options = SessionOptions::resolve(&mut parameters, hosts.len())?;
 
-        let mut config = words.rest()?;
+        let mut config = parameters.rest()?;
         config.user(&user).dbname(&database);
         if let Some(password) = password {
             config.password(password);
         }
-        manners.write(&mut config);
-        Ok(Self { config, places, encryption, password_file })
+        options.write(&mut config);
+        Ok(Self { config, hosts, encryption, password_file })
     }
 
-    /// A text that is the same whenever database, host, port and user are, and has no password in
-    /// it: to name a file after.
+    /// Identifies database, hosts, ports and user, without a password: a file can be named after
+    /// it.
     pub fn identity(&self) -> String {
-        format!("{}@{}/{}", self.user(), self.all_places(), self.database())
+        format!("{}@{}/{}", self.user(), self.all_hosts(), self.database())
     }
 
     pub(crate) fn user(&self) -> &str {
@@ -85,118 +83,115 @@ impl Settings {
         self.config.get_dbname().unwrap_or_default()
     }
 
-    pub(crate) fn places(&self) -> &[Place] {
-        &self.places
-    }
-
-    /// With these instead, in that order.
-    pub(crate) fn with_places(self, places: Vec<Place>) -> Self {
-        Self { places, ..self }
+    pub(crate) fn hosts(&self) -> &[Host] {
+        &self.hosts
     }
 
     pub(crate) fn encryption(&self) -> &Encryption {
         &self.encryption
     }
 
-    /// Where the password is looked for; `None` where it is known, or nobody has a home.
+    /// The password file; `None` where the password is given, or there is no home directory.
     pub(crate) fn password_file(&self) -> Option<&Path> {
         self.password_file.as_deref().filter(|_| self.config.get_password().is_none())
     }
 
-    /// What the `postgres` crate needs to connect to `place`, but for password and encryption.
-    pub(crate) fn config_for(&self, place: &Place) -> Config {
+    /// The `postgres` crate's configuration for `host`, without a password from a file and without
+    /// encryption.
+    pub(crate) fn config_for(&self, host: &Host) -> Config {
         let mut config = self.config.clone();
-        config.port(place.port);
-        if let Some(address) = place.address {
+        config.port(host.port);
+        if let Some(address) = host.address {
             config.hostaddr(address);
         }
-        match (&place.host, place.address) {
-            (Some(Host::Tcp(name)), _) => config.host(name),
-            // Without a name the crate encrypts nothing; an address may stand in a certificate.
+        match (&host.name, host.address) {
+            (Some(HostName::Tcp(name)), _) => config.host(name),
+            // Without a name the crate encrypts nothing; a certificate may be for an address.
             (_, Some(address)) => config.host(&address.to_string()),
-            (Some(Host::Unix(folder)), None) => config.host_path(folder),
+            (Some(HostName::Unix(directory)), None) => config.host_path(directory),
             (None, None) => &mut config,
         };
         config
     }
 
-    fn all_places(&self) -> String {
-        let places: Vec<_> = self.places.iter().map(ToString::to_string).collect();
-        places.join(",")
+    fn all_hosts(&self) -> String {
+        let hosts: Vec<_> = self.hosts.iter().map(ToString::to_string).collect();
+        hosts.join(",")
     }
 }
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.database(), self.all_places())
+        write!(f, "{} on {}", self.database(), self.all_hosts())
     }
 }
 
 /// Why settings can't be used.
-// The text is never repeated: there may be a password in it.
+// The address is never repeated: there may be a password in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// There is no name.
+    /// The database has no name.
     #[error("the name of the database is empty")]
     Empty,
-    /// It isn't a URL or conninfo string after all.
+    /// The address is neither a name nor a valid URL or conninfo string.
     #[error("can't read the address of the database (a name, a URL or key=value pairs): {0}")]
     Address(&'static str),
-    /// The first one of two ends the password, and so does a slash.
+    /// A URL has two `@`: the first one, or a slash, ends the password.
     #[error(
         "there is an @ too many in the database's URL; in a password, write %40 for it, and %2F \
          for a /"
     )]
     StrayAt,
-    /// There is no such keyword, or it isn't for this program.
+    /// A keyword is unknown, or is not supported here.
     #[error("can't read the address of the database: {0} isn't among its settings")]
     Unknown(String),
-    /// A setting has a value that it can't have.
+    /// A connection parameter has a value that it can't have.
     #[error("can't read the settings of the connection")]
-    Manners(#[source] postgres::Error),
-    /// There must be one port for all hosts, or one for each.
+    Parameters(#[source] postgres::Error),
+    /// There are neither one port for all hosts nor one for each.
     #[error("{ports} ports for {hosts} hosts; name one for all, or one for each")]
     Ports {
-        /// How many hosts there are.
+        /// Number of hosts.
         hosts: usize,
-        /// How many ports there are.
+        /// Number of ports.
         ports: usize,
     },
-    /// There must be one address for each name.
+    /// There is not one address for each host name.
     #[error("{addresses} addresses (hostaddr) for {hosts} hosts; name one for each")]
     Addresses {
-        /// How many hosts there are.
+        /// Number of host names.
         hosts: usize,
-        /// How many addresses there are.
+        /// Number of addresses.
         addresses: usize,
     },
-    /// A keyword or a variable of the environment can't be used.
+    /// A keyword or a variable of the environment has a value that it can't have.
     #[error("{}; it must be {allowed}", unfit(name, value.as_deref()))]
     Value {
         /// The keyword or variable.
         name: String,
-        /// What it is set to; only where it came from a variable, for in the database's address a
-        /// password may have got into it.
+        /// Its value; only of a variable, for a value from the database's address may contain a
+        /// password.
         value: Option<String>,
-        /// What it may be set to.
+        /// The values that it can have.
         allowed: &'static str,
     },
-    /// Anybody can have a certificate that the system trusts.
+    /// `sslrootcert=system` without a check of the name: anybody can get a certificate that the
+    /// system trusts.
     #[error("sslrootcert=system needs sslmode=verify-full")]
     SystemRoots,
 }
 
 impl SettingsError {
     pub(crate) fn value(name: &str, value: &str, allowed: &'static str) -> Self {
-        let value = words::is_open_variable(name).then(|| value.to_owned());
+        let value = parameters::may_be_shown(name).then(|| value.to_owned());
         Self::Value { name: name.to_owned(), value, allowed }
     }
 
     pub(crate) fn unknown(key: &str) -> Self {
-        // What looks like no keyword may be a piece of a password.
-        let is_word = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        Self::Unknown(if is_word { format!("`{key}`") } else { "a key".to_owned() })
+        // Anything that doesn't look like a keyword may be part of a password.
+        let is_keyword = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        Self::Unknown(if is_keyword { format!("`{key}`") } else { "a key".to_owned() })
     }
 }
 
@@ -207,41 +202,41 @@ fn unfit(name: &str, value: Option<&str>) -> String {
     }
 }
 
-/// How to behave on the connection.
-struct Manners {
+/// Options of a session, with our defaults.
+struct SessionOptions {
     application_name: String,
     options: Option<String>,
     connect_timeout: Duration,
     tcp_user_timeout: Duration,
 }
 
-/// For all hosts together, so that the last one has its turn too.
+/// Time for all hosts together, so that the last one has its turn too.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a busy host may need in any case, as libpq has it.
-const LEAST_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Least time for a host, which may be busy; libpq has the same minimum.
+const MIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Manners {
-    fn resolve(words: &mut Words<'_>, hosts: usize) -> Result<Self, SettingsError> {
-        let mut number = |key| match words.take(key) {
+impl SessionOptions {
+    fn resolve(parameters: &mut Parameters<'_>, hosts: usize) -> Result<Self, SettingsError> {
+        let mut number = |key| match parameters.take(key) {
             None => Ok(None),
             Some((name, value)) => match value.trim().parse::<i64>() {
-                // "For ever" to libpq, but not to us, who have something else to do.
+                // libpq takes it as "no time-out"; we always need one.
                 Ok(..=0) => Ok(None),
                 Ok(number) => Ok(Some(number.unsigned_abs())),
                 Err(_) => Err(SettingsError::value(&name, &value, "a whole number")),
             },
         };
         let share = CONNECT_TIMEOUT / u32::try_from(hosts).unwrap_or(u32::MAX);
-        let connect_timeout = number("connect_timeout")?
-            .map_or(share.max(LEAST_CONNECT_TIMEOUT), Duration::from_secs);
-        // Milliseconds to libpq, and seconds to the `postgres` crate.
+        let connect_timeout =
+            number("connect_timeout")?.map_or(share.max(MIN_CONNECT_TIMEOUT), Duration::from_secs);
+        // libpq has it in milliseconds.
         let tcp_user_timeout =
             number("tcp_user_timeout")?.map_or(Duration::from_secs(60), Duration::from_millis);
-        let application_name = words.take_value("application_name");
+        let application_name = parameters.take_value("application_name");
         Ok(Self {
             application_name: application_name.unwrap_or_else(|| "bluenovalistener".to_owned()),
-            options: words.take_value("options"),
+            options: parameters.take_value("options"),
             connect_timeout,
             tcp_user_timeout,
         })
@@ -254,7 +249,7 @@ impl Manners {
         }
         config.connect_timeout(self.connect_timeout);
         config.tcp_user_timeout(self.tcp_user_timeout);
-        // The crate's own time is two hours, as the system's; that's two hours without a row.
+        // The crate's default is two hours, as the system's: two hours without a row.
         if config.get_keepalives_idle() >= Duration::from_secs(2 * 60 * 60) {
             config.keepalives_idle(Duration::from_secs(30));
         }
@@ -284,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_counts_before_what_is_left_open() {
+    fn the_address_takes_precedence_over_the_environment() {
         let open = "homeauto@this machine:5432/homeauto";
         for (database, user, environment, expected) in [
             ("homeauto", None, "", open),
@@ -328,9 +323,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
+    fn invalid_settings_are_errors_that_show_no_password() {
         const COMMAS: &str = "can't read the address of the database (a name, a URL or key=value \
-                              pairs): there are spaces between the words, not commas";
+                              pairs): its pairs are separated by spaces, not commas";
         for (database, environment, expected) in [
             ("", "", "the name of the database is empty"),
             ("u:sesame@h/x", "", "can't read the address of the database (a name, a URL or"),
@@ -392,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_attempt_always_has_an_end() {
+    fn a_connect_always_has_a_time_out() {
         for (database, environment, seconds) in [
             ("x", "", 10),
             ("x", "PGCONNECT_TIMEOUT=0", 10),
@@ -412,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_filled_in() {
+    fn defaults_are_filled_in() {
         let settings = resolve("x", None, "PGPASSWORD=sesame PGAPPNAME=panel").unwrap();
         assert_eq!(settings.config.get_password(), Some(&b"sesame"[..]));
         assert_eq!(settings.config.get_application_name(), Some("panel"));

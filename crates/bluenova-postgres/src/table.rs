@@ -1,7 +1,7 @@
 use bluenova_record::{CreateTable, TABLE, TIME_INDEX};
 use postgres::{Client, SimpleQueryMessage};
 
-use crate::{Error, LOCK_CLASS, error::LOOKING, limits::LOCK_LIMIT};
+use crate::{Error, LOCK_CLASS, error::LOOKING_FOR_TABLE, limits::LOCK_LIMIT};
 
 /// The statements that create the table and its index, ready for `psql`.
 ///
@@ -14,34 +14,34 @@ pub fn schema() -> String {
     format!("{CreateTable};\n\n{};\n", create_index())
 }
 
-/// Second half of the key of the lock under which the table is created; the others are the
-/// buckets of batteries, which count from 0.
+/// Second half of the key of the lock under which the table is created; the other values, from 0
+/// on, are buckets of batteries.
 const LOCK: i32 = -1;
 
-/// Whether nothing is missing; executes `before` first, in the same message.
+/// Whether table and index are there; executes `before` first, in the same message.
 pub(crate) fn is_complete(client: &mut Client, before: &str) -> Result<bool, postgres::Error> {
-    Ok(look(client, before)? == Found::Everything)
+    Ok(look(client, before)? == TableState::Complete)
 }
 
-/// Sees to it that the table is there. What is wrong but does no harm to the rows comes back as
-/// notes for people.
+/// Creates the table and its index where they are missing. A missing index that can't be created
+/// is a warning, for it does no harm to the rows.
 pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Vec<String>, Error> {
-    let looking = |e| Error::new(LOOKING, target, e);
-    if look(client, "").map_err(looking)? == Found::Nothing {
+    let looking = |e| Error::new(LOOKING_FOR_TABLE, target, e);
+    if look(client, "").map_err(looking)? == TableState::Missing {
         let created = create(client, &schema());
-        // It may have come into being meanwhile, by other hands.
-        if look(client, "").map_err(looking)? == Found::Nothing
+        // Another program may have created it meanwhile.
+        if look(client, "").map_err(looking)? == TableState::Missing
             && let Err(e) = created
         {
             let error = Error::new("creating battery_pack in", target, e);
             return Err(error.with_remedy(Some(format!(
-                "let somebody who may run `bluenovalistener schema | psql` on that database, and \
+                "have the owner of the database run `bluenovalistener schema | psql` on it, and \
                  then {}",
                 grant(user)
             ))));
         }
     }
-    if look(client, "").map_err(looking)? == Found::Table
+    if look(client, "").map_err(looking)? == TableState::WithoutIndex
         && let Err(e) = create(client, &create_index())
     {
         if client.is_closed() {
@@ -57,7 +57,7 @@ pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Ve
     Ok(vec![])
 }
 
-/// The statement that lets `user` do all that we need.
+/// The statement that grants `user` all privileges that the sink needs.
 pub(crate) fn grant(user: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c == '_';
     let user = match user.strip_prefix(plain) {
@@ -68,17 +68,17 @@ pub(crate) fn grant(user: &str) -> String {
 }
 
 #[derive(PartialEq)]
-enum Found {
-    Nothing,
-    /// Without an index that leads to a time.
-    Table,
-    /// With such an index, or a view, which can't have any.
-    Everything,
+enum TableState {
+    Missing,
+    /// There is no index on the time.
+    WithoutIndex,
+    /// There is such an index, or the table is a view, which can't have any.
+    Complete,
 }
 
-/// The table is the one that the search path leads to, as for the statements that use it.
-fn look(client: &mut Client, before: &str) -> Result<Found, postgres::Error> {
-    // An index on mcu_id and insert_time_utc, in this order, is as good for us.
+/// Looks the table up in the search path, as the insert does.
+fn look(client: &mut Client, before: &str) -> Result<TableState, postgres::Error> {
+    // An index on mcu_id and insert_time_utc, in this order, serves the insert as well.
     let sql = format!(
         "{before}; SELECT c.relkind NOT IN ('r', 'p') OR EXISTS (
             SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
@@ -86,7 +86,7 @@ fn look(client: &mut Client, before: &str) -> Result<Found, postgres::Error> {
               AND a.attname = 'insert_time_utc' AND a.attnum IN (i.indkey[0], i.indkey[1]))
          AS is_complete FROM pg_class c WHERE c.oid = to_regclass('{TABLE}')"
     );
-    // What comes before may have rows of its own.
+    // `before` may return rows too.
     let is_complete = client.simple_query(&sql)?.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => {
             row.try_get("is_complete").ok().flatten().map(str::to_owned)
@@ -94,15 +94,16 @@ fn look(client: &mut Client, before: &str) -> Result<Found, postgres::Error> {
         _ => None,
     });
     Ok(match is_complete.as_deref() {
-        None => Found::Nothing,
-        Some("t") => Found::Everything,
-        Some(_) => Found::Table,
+        None => TableState::Missing,
+        Some("t") => TableState::Complete,
+        Some(_) => TableState::WithoutIndex,
     })
 }
 
 /// Runs the statements of [`schema`], or some of them.
 fn create(client: &mut Client, sql: &str) -> Result<(), postgres::Error> {
-    // Of two that create at once, the second one must wait: `IF NOT EXISTS` alone fails for it.
+    // Of two sinks that create it at once the second one must wait: `IF NOT EXISTS` alone would
+    // fail.
     let sql = sql
         .replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ")
         .replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ");
@@ -114,7 +115,7 @@ fn create(client: &mut Client, sql: &str) -> Result<(), postgres::Error> {
          COMMIT"
     ));
     if result.is_err() {
-        // The reason is in the result; a connection that is gone has no transaction either.
+        // The reason is in `result`, and a closed connection has no transaction to roll back.
         let _ = client.batch_execute("ROLLBACK");
     }
     result

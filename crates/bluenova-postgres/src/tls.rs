@@ -23,9 +23,9 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{SettingsError, words::Words};
+use crate::{SettingsError, parameters::Parameters};
 
-/// How much encryption is asked for.
+/// Encryption and check of the server's certificate, as the settings have them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Encryption {
     mode: Mode,
@@ -42,7 +42,7 @@ enum Mode {
     VerifyFull,
 }
 
-/// Whose signature makes a certificate good.
+/// Root certificates.
 #[derive(Clone, Debug, PartialEq)]
 enum Roots {
     Named(PathBuf),
@@ -54,25 +54,25 @@ enum Roots {
 impl Encryption {
     pub(crate) const NONE: Self = Self { mode: Mode::Disable, roots: Roots::System };
 
-    pub(crate) fn resolve(words: &mut Words<'_>) -> Result<Self, SettingsError> {
-        let roots = match words.take_value("sslrootcert") {
+    pub(crate) fn resolve(parameters: &mut Parameters<'_>) -> Result<Self, SettingsError> {
+        let roots = match parameters.take_value("sslrootcert") {
             Some(value) if value == "system" => Roots::System,
             Some(path) => Roots::Named(PathBuf::from(path)),
             None => {
-                let home = words.variable("HOME");
+                let home = parameters.variable("HOME");
                 Roots::Usual(home.map(|home| Path::new(&home).join(".postgresql/root.crt")))
             }
         };
-        let mode = match words.take("sslmode") {
+        let mode = match parameters.take("sslmode") {
             Some((name, value)) => Mode::parse(&name, &value)?,
             None if roots == Roots::System => Mode::VerifyFull,
             None => Mode::Prefer,
         };
-        // The system trusts authorities that give a certificate to anybody.
+        // The system trusts authorities from which anybody can get a certificate.
         if roots == Roots::System && mode != Mode::VerifyFull {
             return Err(SettingsError::SystemRoots);
         }
-        match words.take("gssencmode") {
+        match parameters.take("gssencmode") {
             Some((name, value)) if value != "disable" && value != "prefer" => {
                 return Err(SettingsError::value(&name, &value, "disable or prefer"));
             }
@@ -81,8 +81,8 @@ impl Encryption {
         Ok(Self { mode, roots })
     }
 
-    /// What to try first, and then, where encryption is what that fails for.
-    pub(crate) fn ways(&self) -> (SslMode, Option<SslMode>) {
+    /// The mode to try first, and the one to try next where the first fails because of encryption.
+    pub(crate) fn modes(&self) -> (SslMode, Option<SslMode>) {
         match self.mode {
             Mode::Disable => (SslMode::Disable, None),
             Mode::Allow => (SslMode::Disable, Some(SslMode::Require)),
@@ -91,10 +91,10 @@ impl Encryption {
         }
     }
 
-    /// Reads the certificates anew, so that what somebody has mended counts at the next attempt.
-    /// With it comes what people should know.
+    /// The connector, and a warning where the certificate isn't checked. It reads the root
+    /// certificates anew each time, so that a corrected file counts at the next attempt.
     pub(crate) fn connector(&self) -> Result<(MakeRustlsConnect, Option<String>), TlsError> {
-        let (check, trusted, note) = self.trust()?;
+        let (check, trusted, warning) = self.trust()?;
         let provider = crypto::ring::default_provider();
         let algorithms = provider.signature_verification_algorithms;
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
@@ -104,15 +104,15 @@ impl Encryption {
             .with_custom_certificate_verifier(Arc::new(Verifier { check, trusted, algorithms }))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"postgresql".to_vec()];
-        Ok((MakeRustlsConnect::new(config), note))
+        Ok((MakeRustlsConnect::new(config), warning))
     }
 
     fn trust(&self) -> Result<(Check, Trusted, Option<String>), TlsError> {
-        let nobody = (Check::Nothing, Trusted::nobody(), None);
+        let unchecked = (Check::Nothing, Trusted::none(), None);
         let check = if self.mode == Mode::VerifyFull { Check::ChainAndName } else { Check::Chain };
         match (self.mode, &self.roots) {
-            (Mode::Disable | Mode::Allow | Mode::Prefer, _) => Ok(nobody),
-            // As in libpq, a file that is there makes more of it.
+            (Mode::Disable | Mode::Allow | Mode::Prefer, _) => Ok(unchecked),
+            // As in libpq, `require` checks the chain where there is a root certificate.
             (Mode::Require, Roots::Usual(Some(file)) | Roots::Named(file)) if file.exists() => {
                 Ok((check, Trusted::read(file)?, None))
             }
@@ -121,9 +121,9 @@ impl Encryption {
                     "there is no {} to check the server's certificate by; it isn't checked",
                     file.display()
                 );
-                Ok((Check::Nothing, Trusted::nobody(), Some(missing)))
+                Ok((Check::Nothing, Trusted::none(), Some(missing)))
             }
-            (Mode::Require, _) => Ok(nobody),
+            (Mode::Require, _) => Ok(unchecked),
             (_, Roots::Usual(Some(file)) | Roots::Named(file)) => {
                 Ok((check, Trusted::read(file)?, None))
             }
@@ -153,14 +153,14 @@ impl Mode {
 /// Why no certificate can be checked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    #[error("there is no home folder with a .postgresql/root.crt; name a file by sslrootcert")]
+    #[error("there is no home directory with a .postgresql/root.crt; name a file by sslrootcert")]
     NoFile,
     #[error(
         "the root certificate {} can't be read; put it there, or name another by sslrootcert, or \
          say sslrootcert=system", .path.display()
     )]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{} is no file of certificates in PEM form", .path.display())]
+    #[error("{} is not a file of certificates in PEM form", .path.display())]
     Pem { path: PathBuf, source: pem::Error },
     #[error("there is a certificate in {} that can't be used", .path.display())]
     Unusable { path: PathBuf, source: rustls::Error },
@@ -172,7 +172,7 @@ pub(crate) enum TlsError {
     Versions(#[source] rustls::Error),
 }
 
-/// What the TLS library has against the server, if that is what ended the attempt.
+/// The TLS library's objection to the server, if that is what ended the attempt.
 pub(crate) fn objection<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a rustls::Error> {
@@ -180,7 +180,7 @@ pub(crate) fn objection<'a>(
     io.get_ref()?.downcast_ref()
 }
 
-/// What to do about it.
+/// Advice on what to do about an objection.
 pub(crate) fn advice(objection: &rustls::Error) -> Option<String> {
     let rustls::Error::InvalidCertificate(reason) = objection else { return None };
     let advice = match reason {
@@ -188,8 +188,8 @@ pub(crate) fn advice(objection: &rustls::Error) -> Option<String> {
             "name the certificate of the authority that signed the server's by sslrootcert"
         }
         CertificateError::NotValidForNameContext { .. } | CertificateError::NotValidForName => {
-            "connect to a name that stands in the certificate as a subjectAltName (its CN doesn't \
-             count), or do with sslmode=verify-ca"
+            "connect to a name that the certificate has as a subjectAltName (its CN doesn't \
+             count), or use sslmode=verify-ca"
         }
         // An authority's own certificate, or one of version 1.
         CertificateError::Other(_) => {
@@ -207,35 +207,35 @@ pub(crate) fn advice(objection: &rustls::Error) -> Option<String> {
 #[derive(Debug)]
 struct Trusted {
     roots: RootCertStore,
-    /// The same as they are. One may be the server's own, that nobody else has signed, and which
-    /// is no authority's to the rules by which a chain is checked.
+    /// The same certificates unparsed. One may be the server's own, signed by itself, which the
+    /// check of a chain doesn't accept as an authority's.
     certificates: Vec<CertificateDer<'static>>,
 }
 
 impl Trusted {
-    fn nobody() -> Self {
+    fn none() -> Self {
         Self { roots: RootCertStore::empty(), certificates: vec![] }
     }
 
     fn read(path: &Path) -> Result<Self, TlsError> {
-        let here = || path.to_owned();
-        let wrong = |source| match source {
-            pem::Error::Io(source) => TlsError::Unreadable { path: here(), source },
-            source => TlsError::Pem { path: here(), source },
+        let path_buf = || path.to_owned();
+        let failed = |source| match source {
+            pem::Error::Io(source) => TlsError::Unreadable { path: path_buf(), source },
+            source => TlsError::Pem { path: path_buf(), source },
         };
-        let mut trusted = Self::nobody();
-        for certificate in CertificateDer::pem_file_iter(path).map_err(wrong)? {
-            let certificate = certificate.map_err(wrong)?;
+        let mut trusted = Self::none();
+        for certificate in CertificateDer::pem_file_iter(path).map_err(failed)? {
+            let certificate = certificate.map_err(failed)?;
             trusted.certificates.push(certificate.clone());
             let added = trusted.roots.add(certificate);
-            added.map_err(|source| TlsError::Unusable { path: here(), source })?;
+            added.map_err(|source| TlsError::Unusable { path: path_buf(), source })?;
         }
-        if trusted.certificates.is_empty() { Err(TlsError::Empty(here())) } else { Ok(trusted) }
+        if trusted.certificates.is_empty() { Err(TlsError::Empty(path_buf())) } else { Ok(trusted) }
     }
 
     fn of_the_system() -> Result<Self, TlsError> {
         let mut found = rustls_native_certs::load_native_certs();
-        let mut trusted = Self::nobody();
+        let mut trusted = Self::none();
         let (usable, _) = trusted.roots.add_parsable_certificates(found.certs);
         if usable == 0 { Err(TlsError::NoSystem(found.errors.pop())) } else { Ok(trusted) }
     }
@@ -256,8 +256,8 @@ struct Verifier {
 }
 
 impl Verifier {
-    /// Asked even where nobody checks the certificate, for the sake of channel binding, which
-    /// tells a server that knows our password from one that only shows its certificate around.
+    /// Checks the handshake's signature, which proves that the server has the certificate's key. It
+    /// counts even where the certificate isn't checked, for channel binding relies on it.
     fn check_signature(
         &self,
         certificate: &CertificateDer<'_>,

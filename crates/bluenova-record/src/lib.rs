@@ -5,8 +5,8 @@
 //! Every sink makes its schema, its insert and its read from that list, so that a column is added
 //! in one place.
 //!
-//! [`Timestamp`], [`ErrorChain`] and [`Escaped`] are how all crates put times, errors and foreign
-//! text for people to read.
+//! [`Timestamp`], [`Rfc3339`], [`ErrorChain`] and [`Escaped`] are how all crates put times, errors
+//! and foreign text for people and programs to read.
 //!
 //! There is no I/O here, no clock and no allocation; the crate is `no_std`. With the feature `serde`
 //! a record can be serialized and read back; its time then is RFC 3339 text.
@@ -27,12 +27,12 @@
 #![forbid(unsafe_code)]
 
 mod columns;
-#[cfg(feature = "serde")]
 mod rfc3339;
 mod text;
 mod words;
 
 pub use columns::{COLUMNS, Column, CreateTable, SqlType, TABLE, TIME_INDEX, Value, WrongType};
+pub use rfc3339::Rfc3339;
 pub use text::Text;
 use time::UtcDateTime;
 pub use words::{ErrorChain, Escaped, Timestamp, first_chars};
@@ -52,7 +52,7 @@ pub const ADC_CHANNELS: usize = 5;
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct PackRecord {
     /// End of the interval. Sinks keep microseconds.
-    #[cfg_attr(feature = "serde", serde(with = "rfc3339"))]
+    #[cfg_attr(feature = "serde", serde(with = "rfc3339::with_serde"))]
     pub insert_time_utc: UtcDateTime,
     /// Serial number of the battery's controller: who this battery is.
     pub mcu_id: u32,

@@ -4,9 +4,7 @@
 //! Ctrl-S, or a pipe that nobody reads, must not stop the recorder.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Stdout, Write},
-    os::unix::fs::MetadataExt,
+    io::{self, Stdout, Write},
     path::{Path, PathBuf},
     sync::{
         atomic::{AtomicU64, Ordering},
@@ -21,14 +19,18 @@ use flexi_logger::{
 };
 use log::{LevelFilter, Record};
 
+use rotating_file::RotatingFile;
+
 use crate::settings::LogSettings;
+
+mod rotating_file;
 
 /// Lines that may wait to be written.
 const QUEUE: usize = 4096;
 
-/// How long a line may wait for a place in the queue, and the end of the program for the last line.
-const PATIENCE: Duration = Duration::from_millis(100);
-const LAST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a line may wait to enter the queue, and a flush for the lines in it.
+const LINE_DEADLINE: Duration = Duration::from_millis(100);
+const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
@@ -47,7 +49,7 @@ pub(crate) enum LogError {
 pub(crate) fn start(settings: &LogSettings) -> Result<LoggerHandle, LogError> {
     let output = match &settings.file {
         None => Output::Console(io::stdout()),
-        Some(path) => Output::File(RotatingFile::open(path, settings)?),
+        Some(path) => Output::File(open(path, settings)?),
     };
     let (lines, queue) = mpsc::sync_channel(QUEUE);
     thread::Builder::new()
@@ -64,6 +66,11 @@ pub(crate) fn start(settings: &LogSettings) -> Result<LoggerHandle, LogError> {
         .start()?)
 }
 
+fn open(path: &Path, settings: &LogSettings) -> Result<RotatingFile, LogError> {
+    RotatingFile::open(path, settings)
+        .map_err(|source| LogError::Open { path: path.to_owned(), source })
+}
+
 enum Message {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
@@ -73,7 +80,7 @@ enum Message {
 /// The near end of the log's queue.
 struct Queue {
     lines: SyncSender<Message>,
-    /// Lines that found no place.
+    /// Lines that did not enter it.
     lost: AtomicU64,
 }
 
@@ -83,7 +90,10 @@ impl LogWriter for Queue {
         let mut text = Vec::with_capacity(128);
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            writeln!(text, "{time} WARN  {lost} lines of the log are lost: nobody took them")?;
+            writeln!(
+                text,
+                "{time} WARN  {lost} lines of the log are lost: whoever reads it was too slow"
+            )?;
         }
         writeln!(text, "{time} {:<5} {}", record.level(), record.args())?;
         if !self.send(Message::Line(text), lost > 0) {
@@ -96,7 +106,7 @@ impl LogWriter for Queue {
         let (done, flushed) = mpsc::sync_channel(1);
         if self.send(Message::Flush(done), false) {
             // If it takes longer there is nothing to be done about it.
-            let _ = flushed.recv_timeout(LAST_PATIENCE);
+            let _ = flushed.recv_timeout(FLUSH_DEADLINE);
         }
         Ok(())
     }
@@ -108,8 +118,8 @@ impl LogWriter for Queue {
 }
 
 impl Queue {
-    /// Tells whether there was a place. `hurry` is for when there was none the last time: whoever
-    /// logs has waited for the log once, and doesn't again.
+    /// Whether the message has entered the queue. `hurry` is for when the last one has not: a thread
+    /// that has waited for the log once doesn't wait again.
     fn send(&self, mut message: Message, hurry: bool) -> bool {
         for _ in 0..10 {
             match self.lines.try_send(message) {
@@ -118,13 +128,13 @@ impl Queue {
                 Err(TrySendError::Full(back)) => message = back,
                 Err(TrySendError::Disconnected(_)) => return false,
             }
-            thread::sleep(PATIENCE / 10);
+            thread::sleep(LINE_DEADLINE / 10);
         }
         false
     }
 }
 
-/// The far end of the log's queue. Where writing fails there is nobody left to tell.
+/// The far end of the log's queue. Where writing fails there is nowhere left to say so.
 fn write_lines(mut output: Output, queue: &Receiver<Message>) {
     for message in queue {
         let _ = match message {
@@ -151,7 +161,7 @@ impl Output {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Console(out) => out.flush(),
-            Self::File(file) => file.file.flush(),
+            Self::File(file) => file.flush(),
         }
     }
 
@@ -161,95 +171,4 @@ impl Output {
             Self::File(file) => file.reopen(),
         }
     }
-}
-
-/// A log file with exactly the name that was given, whose older parts are FILE.1, FILE.2, …
-///
-/// flexi_logger's own file writer can't rotate by size without another name for the current file,
-/// and the crate file-rotate panics when the folder has gone.
-struct RotatingFile {
-    path: PathBuf,
-    keep: u32,
-    size: Option<u64>,
-    flush_each_line: bool,
-    file: BufWriter<File>,
-    /// Bytes in the file, or since rotating it failed.
-    written: u64,
-}
-
-impl RotatingFile {
-    fn open(path: &Path, settings: &LogSettings) -> Result<Self, LogError> {
-        let file = append_to(path)
-            // What a link leads to is rotated, not the link.
-            .and_then(|file| Ok((fs::canonicalize(path)?, file.metadata()?, file)));
-        let (path, metadata, file) =
-            file.map_err(|source| LogError::Open { path: path.to_owned(), source })?;
-        Ok(Self {
-            path,
-            keep: settings.keep,
-            // A terminal, a pipe or /dev/null can't be rotated.
-            size: settings.size.filter(|_| metadata.is_file()),
-            flush_each_line: settings.flush_each_line,
-            file: BufWriter::new(file),
-            written: metadata.len(),
-        })
-    }
-
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        let length = line.len() as u64;
-        let full = self.size.is_some_and(|size| self.written + length > size);
-        if full && self.written > 0 {
-            // Where that fails, a long file is better than no log.
-            if self.rotate().is_err() {
-                self.written = 0;
-            }
-        }
-        self.written += length;
-        self.file.write_all(line)?;
-        if self.flush_each_line { self.file.flush() } else { Ok(()) }
-    }
-
-    /// FILE becomes FILE.1, FILE.1 becomes FILE.2, and so on; the oldest one goes.
-    fn rotate(&mut self) -> io::Result<()> {
-        self.file.flush()?;
-        // Somebody may have moved or removed the file: then there is nothing to rotate.
-        if self.is_in_place() {
-            for n in (1..self.keep).rev() {
-                if self.older(n).exists() {
-                    fs::rename(self.older(n), self.older(n + 1))?;
-                }
-            }
-            match self.keep {
-                0 => fs::remove_file(&self.path)?,
-                _ => fs::rename(&self.path, self.older(1))?,
-            }
-        }
-        self.reopen()
-    }
-
-    fn reopen(&mut self) -> io::Result<()> {
-        let file = append_to(&self.path)?;
-        self.written = file.metadata()?.len();
-        // The old file may have no room for what is still to be flushed.
-        self.file = BufWriter::new(file);
-        Ok(())
-    }
-
-    fn is_in_place(&self) -> bool {
-        let open = self.file.get_ref().metadata();
-        match (open, fs::metadata(&self.path)) {
-            (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
-            _ => false,
-        }
-    }
-
-    fn older(&self, n: u32) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{n}"));
-        PathBuf::from(name)
-    }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }

@@ -1,5 +1,3 @@
-//! One thread per battery: dial, read, parse, assemble, and send a record per interval.
-
 use std::{
     mem,
     sync::{
@@ -12,28 +10,29 @@ use std::{
 };
 
 use bluenova_console::{Assembler, Interval, Line, NoOwner, ParseError};
-use bluenova_record::PackRecord;
+use bluenova_http::{Battery as Status, RateLimit, Shared};
+use bluenova_record::{Escaped, PackRecord, first_chars};
 use bluenova_websocket::{Connection, Deadlines, Dial, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use crate::{link::Link, settings::Battery, status::BatteryNotes, text};
+use super::{connection_log::ConnectionLog, owner_log::OwnerLog};
+use crate::settings::Battery;
 
-/// Pauses between two dials in seconds; the last one stays.
-const REDIAL_PAUSES: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
+/// Back-off between two dials in seconds; the last one stays.
+const BACK_OFF: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
 
-/// A battery that says nothing for so long is redialled, even if it answers pings: it has about 45
-/// lines a second to say.
+/// A battery that says nothing for so long is redialled, even if it answers pings: it says about 45
+/// lines a second.
 const SILENCE: Duration = Duration::from_secs(40);
 
-/// How long a battery may take to say who it is before that is worth a word. It does so once a
-/// second or so.
-const NAMELESS: Duration = Duration::from_secs(3);
-
-/// How often malformed lines are mentioned: they may come thousands a second.
+/// How often malformed lines are logged: they may come thousands a second.
 const MALFORMED_EVERY: Duration = Duration::from_secs(60);
 
-/// 2021-01-01T00:00:00Z. A clock before that has plainly not been set.
+/// Characters of a malformed line in the log.
+const MALFORMED_CHARS: usize = 100;
+
+/// 2021-01-01T00:00:00Z: a clock before that has not been set.
 const CLOCK_IS_SET: i64 = 1_609_459_200;
 
 /// A record, and which of the batteries it is of.
@@ -48,7 +47,8 @@ pub(crate) struct Assembled {
 #[error("the recorder has gone")]
 pub(crate) struct RecorderGone;
 
-/// Listens to one battery until it is told to stop.
+/// Listens to one battery until the program stops: dials, reads, parses, assembles, and sends one
+/// record per interval.
 pub(crate) struct BatteryThread {
     battery: Battery,
     index: usize,
@@ -56,16 +56,12 @@ pub(crate) struct BatteryThread {
     assembler: Assembler,
     records: Sender<Assembled>,
     stop: Arc<AtomicBool>,
-    notes: Arc<BatteryNotes>,
-    link: Link,
-    malformed: Malformed,
+    status: Shared<Status>,
+    connection_log: ConnectionLog,
+    malformed: RateLimit<()>,
+    malformed_unlogged: u64,
     waits_for_clock: bool,
-    /// When this connection, or the last one, was made.
-    connected: Instant,
-    /// What went wrong on this connection, and what of it was said.
-    lacks_owner: bool,
-    said_no_owner: bool,
-    said_other_owner: bool,
+    owner_log: OwnerLog,
 }
 
 /// Why a connection is over.
@@ -74,7 +70,7 @@ enum Lost {
     #[error(transparent)]
     Connection(#[from] bluenova_websocket::Error),
     #[error("it has said nothing for {} s", SILENCE.as_secs())]
-    SaysNothing,
+    Silence,
 }
 
 impl BatteryThread {
@@ -85,7 +81,7 @@ impl BatteryThread {
         raw: bool,
         records: Sender<Assembled>,
         stop: Arc<AtomicBool>,
-        notes: Arc<BatteryNotes>,
+        status: Shared<Status>,
     ) -> Self {
         Self {
             battery: battery.clone(),
@@ -94,33 +90,31 @@ impl BatteryThread {
             assembler: Assembler::new(interval),
             records,
             stop,
-            link: Link::new(Arc::clone(&notes)),
-            notes,
-            malformed: Malformed::default(),
-            lacks_owner: false,
-            said_no_owner: false,
-            said_other_owner: false,
+            connection_log: ConnectionLog::new(battery.clone(), status.clone()),
+            status,
+            malformed: RateLimit::new(MALFORMED_EVERY),
+            malformed_unlogged: 0,
             waits_for_clock: false,
-            connected: Instant::now(),
+            owner_log: OwnerLog::begin(),
         }
     }
 
     /// # Errors
     /// Nobody receives the records any more.
     pub(crate) fn run(mut self) -> Result<(), RecorderGone> {
-        let mut pauses = 0;
+        let mut attempt = 0;
         while !self.stopping() {
             match self.dial()? {
                 Some(Ok(connection)) => {
                     if self.read_lines(connection)? {
-                        pauses = 0;
+                        attempt = 0;
                     }
                 }
-                Some(Err(error)) => self.link.failed(&self.battery.name, &error),
+                Some(Err(error)) => self.connection_log.failed(&error),
                 None => break,
             }
-            self.pause(Duration::from_secs(REDIAL_PAUSES[pauses]))?;
-            pauses = (pauses + 1).min(REDIAL_PAUSES.len() - 1);
+            self.back_off(Duration::from_secs(BACK_OFF[attempt]))?;
+            attempt = (attempt + 1).min(BACK_OFF.len() - 1);
         }
         self.finish()
     }
@@ -129,7 +123,7 @@ impl BatteryThread {
     fn dial(
         &mut self,
     ) -> Result<Option<Result<Connection, bluenova_websocket::Error>>, RecorderGone> {
-        self.notes.dialled();
+        self.status.update(|status| status.dials += 1);
         let mut dial = match Dial::start(&self.battery.address, Deadlines::default()) {
             Ok(dial) => dial,
             Err(error) => return Ok(Some(Err(error))),
@@ -143,11 +137,10 @@ impl BatteryThread {
         Ok(None)
     }
 
-    /// Reads until the connection is over; tells whether it has delivered a line.
+    /// Reads until the connection is over; returns whether it has delivered a line.
     fn read_lines(&mut self, mut connection: Connection) -> Result<bool, RecorderGone> {
-        self.link.connected(&self.battery);
-        self.connected = Instant::now();
-        (self.lacks_owner, self.said_no_owner, self.said_other_owner) = (false, false, false);
+        self.connection_log.connected();
+        self.owner_log = OwnerLog::begin();
         let mut delivered = false;
         let mut clock_is_set = self.tick()?;
         // Reading the clock for every message would cost more than parsing it.
@@ -165,7 +158,7 @@ impl BatteryThread {
             // most: there are 8 KiB of them.
             if connection.waited() {
                 clock_is_set = self.tick()?;
-                self.link.lasts(&self.battery.name);
+                self.connection_log.lasts();
             }
             if came {
                 for line in connection.text().lines() {
@@ -175,12 +168,12 @@ impl BatteryThread {
             } else if mem::take(&mut spoke) {
                 last_spoke = Instant::now();
             } else if last_spoke.elapsed() >= SILENCE {
-                break Some(Lost::SaysNothing);
+                break Some(Lost::Silence);
             }
         };
         // The interval under way stays with the assembler, for the next connection or the end.
         if let Some(lost) = lost {
-            self.link.lost(&self.battery.name, &lost);
+            self.connection_log.lost(&lost);
             self.assembler.disconnected();
         }
         Ok(delivered)
@@ -188,56 +181,56 @@ impl BatteryThread {
 
     fn line(&mut self, line: &str, clock_is_set: bool) {
         if self.raw {
-            info!("{}: RX: {}", self.battery.name, text::escaped(line));
+            info!("{}: RX: {}", self.battery.name, Escaped(line));
         }
         if !clock_is_set {
             return;
         }
         match self.assembler.feed(line) {
-            Ok(Line::McuId(id)) => self.check_owner(id),
-            Ok(_) => {}
-            Err(error) => {
-                self.notes.malformed_line();
-                self.malformed.note(&self.battery.name, line, error);
+            Ok(Line::McuId(id)) => {
+                self.owner_log.said(&self.battery.name, id, self.assembler.owner());
             }
+            Ok(_) => {}
+            Err(error) => self.log_malformed(line, error),
         }
     }
 
-    fn check_owner(&mut self, id: u32) {
-        let Some(owner) = self.assembler.owner().filter(|owner| *owner != id) else { return };
-        if !self.said_other_owner {
-            self.said_other_owner = true;
-            let name = &self.battery.name;
-            warn!("{name}: says MCU ID {id:08X} after {owner:08X}; garbled, if it isn't repeated");
+    fn log_malformed(&mut self, line: &str, error: ParseError) {
+        self.status.update(|status| status.malformed_lines += 1);
+        if !self.malformed.is_due((), Instant::now()) {
+            self.malformed_unlogged += 1;
+            return;
+        }
+        let name = &self.battery.name;
+        let line = Escaped(first_chars(line, MALFORMED_CHARS));
+        match mem::take(&mut self.malformed_unlogged) {
+            0 => warn!("{name}: malformed line \"{line}\": {error}"),
+            more => warn!("{name}: malformed line \"{line}\": {error}; {more} more before it"),
         }
     }
 
-    /// Sends on what is due; tells whether the clock is set at all.
+    /// Sends the records that are due; returns whether the clock is set at all.
     fn tick(&mut self) -> Result<bool, RecorderGone> {
         let now = UtcDateTime::now();
         if !clock_is_set(now) {
-            if !self.waits_for_clock {
-                self.waits_for_clock = true;
-                warn!(
-                    "{}: the clock says {now}; nothing is recorded until it is set",
-                    self.battery.name
-                );
+            if !mem::replace(&mut self.waits_for_clock, true) {
+                let name = &self.battery.name;
+                warn!("{name}: the clock says {now}; nothing is recorded until it is set");
             }
             return Ok(false);
         }
-        if self.waits_for_clock {
-            self.waits_for_clock = false;
+        if mem::take(&mut self.waits_for_clock) {
             info!("{}: the clock is set; recording", self.battery.name);
         }
         while let Some(result) = self.assembler.tick(now) {
             self.send(result)?;
         }
-        self.mention_missing_owner();
+        self.owner_log.log_missing(&self.battery.name, self.assembler.owner());
         Ok(true)
     }
 
-    /// Sends the interval under way, stamped with this moment: the rest of it, after a restart,
-    /// has a row of its own.
+    /// Sends the interval under way, stamped with this moment: the rest of it, after a restart, has
+    /// a row of its own.
     fn finish(&mut self) -> Result<(), RecorderGone> {
         if self.tick()? {
             if let Some(result) = self.assembler.finish(UtcDateTime::now()) {
@@ -255,24 +248,13 @@ impl BatteryThread {
                 self.records.send(assembled).map_err(|_| RecorderGone)
             }
             Err(NoOwner) => {
-                self.lacks_owner = true;
+                self.owner_log.is_missing = true;
                 Ok(())
             }
         }
     }
 
-    /// Says, once in a connection's life, that rows have to do without their owner.
-    fn mention_missing_owner(&mut self) {
-        if self.lacks_owner && !self.said_no_owner && self.connected.elapsed() >= NAMELESS {
-            self.said_no_owner = true;
-            // It may have come meanwhile.
-            if self.assembler.owner().is_none() {
-                warn!("{}: {NoOwner}; no row is stored without", self.battery.name);
-            }
-        }
-    }
-
-    fn pause(&mut self, length: Duration) -> Result<(), RecorderGone> {
+    fn back_off(&mut self, length: Duration) -> Result<(), RecorderGone> {
         let end = Instant::now() + length;
         while !self.stopping() && Instant::now() < end {
             self.tick()?;
@@ -289,26 +271,4 @@ impl BatteryThread {
 /// Whether this can be the real time.
 pub(crate) fn clock_is_set(now: UtcDateTime) -> bool {
     now.unix_timestamp() >= CLOCK_IS_SET
-}
-
-/// Malformed lines, mentioned now and then.
-#[derive(Default)]
-struct Malformed {
-    mentioned: Option<Instant>,
-    unmentioned: u64,
-}
-
-impl Malformed {
-    fn note(&mut self, name: &str, line: &str, error: ParseError) {
-        if self.mentioned.is_some_and(|at| at.elapsed() < MALFORMED_EVERY) {
-            self.unmentioned += 1;
-            return;
-        }
-        let line = text::escaped(text::start(line, 100));
-        match self.unmentioned {
-            0 => warn!("{name}: malformed line \"{line}\": {error}"),
-            more => warn!("{name}: malformed line \"{line}\": {error}; {more} more before it"),
-        }
-        *self = Self { mentioned: Some(Instant::now()), unmentioned: 0 };
-    }
 }

@@ -1,51 +1,54 @@
-//! The connection to one battery, of which every change is told and logged once.
-
 use std::{
     error::Error,
-    mem,
-    sync::Arc,
+    mem::{self, Discriminant},
     time::{Duration, Instant},
 };
 
+use bluenova_http::{Battery as Status, Shared, duration};
+use bluenova_record::ErrorChain;
 use log::{info, warn};
 
-use crate::{outage::Outage, settings::Battery, status::BatteryNotes, text};
+use super::outage::Outage;
+use crate::{console::lasting, settings::Battery};
 
 /// A connection that lasted less is one of a battery that comes and goes.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// Short connections that are mentioned one by one.
+/// Short connections in a row that are logged one by one.
 const SHORT_ONES: u32 = 10;
 
-/// What is wrong with a connection. Two errors of a sort are no news.
+/// What is wrong with a connection: each kind is logged once.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Failed(mem::Discriminant<bluenova_websocket::Error>),
+enum Trouble {
+    NotReachable(Discriminant<bluenova_websocket::Error>),
     ComesAndGoes,
 }
 
-pub(crate) struct Link {
-    notes: Arc<BatteryNotes>,
+/// The connection to one battery, in the log and the status: each change of it once.
+pub(super) struct ConnectionLog {
+    battery: Battery,
+    status: Shared<Status>,
     up_since: Option<Instant>,
-    outage: Option<Outage<Kind>>,
+    outage: Option<Outage<Trouble>>,
     /// Connections in a row that didn't last.
     short: u32,
 }
 
-impl Link {
-    pub(crate) fn new(notes: Arc<BatteryNotes>) -> Self {
-        Self { notes, up_since: None, outage: None, short: 0 }
+impl ConnectionLog {
+    pub(super) fn new(battery: Battery, status: Shared<Status>) -> Self {
+        Self { battery, status, up_since: None, outage: None, short: 0 }
     }
 
-    pub(crate) fn connected(&mut self, Battery { name, address }: &Battery) {
-        self.notes.connected();
+    pub(super) fn connected(&mut self) {
+        self.status.update(Status::connected);
         self.up_since = Some(Instant::now());
         if self.short >= SHORT_ONES {
             return;
         }
+        let Battery { name, address } = &self.battery;
         match self.outage.take() {
             Some(outage) => {
-                let away = text::duration(outage.lasted());
+                let away = duration(outage.lasted());
                 info!("{name}: connected to ws://{address} after {away}");
             }
             None => info!("{name}: connected to ws://{address}"),
@@ -53,36 +56,42 @@ impl Link {
     }
 
     /// The connection is up; called now and then.
-    pub(crate) fn lasts(&mut self, name: &str) {
+    pub(super) fn lasts(&mut self) {
         if self.short > 0 && self.up_since.is_some_and(|since| since.elapsed() >= SHORT) {
             if self.short >= SHORT_ONES {
-                info!("{name}: the connection holds again");
+                info!("{}: the connection holds again", self.battery.name);
             }
             self.short = 0;
             self.outage = None;
         }
     }
 
-    pub(crate) fn lost(&mut self, name: &str, why: &dyn Error) {
-        self.lasts(name);
-        let why = text::chain(why);
-        self.notes.disconnected(&why);
+    pub(super) fn lost(&mut self, why: &dyn Error) {
+        self.lasts();
+        let why = self.disconnected(why);
         self.up_since = None;
         self.short += 1;
         let outage = self.outage.get_or_insert_with(Outage::begin);
+        let name = &self.battery.name;
         if self.short < SHORT_ONES {
             warn!("{name}: connection lost: {why}; redialling");
-        } else if outage.is_news(Kind::ComesAndGoes) {
+        } else if outage.is_news(Trouble::ComesAndGoes) {
             warn!("{name}: comes and goes, {} times so far: {why}; redialling", self.short);
         }
     }
 
-    pub(crate) fn failed(&mut self, name: &str, error: &bluenova_websocket::Error) {
-        let why = text::chain(error);
-        self.notes.disconnected(&why);
+    pub(super) fn failed(&mut self, error: &bluenova_websocket::Error) {
+        let why = self.disconnected(error);
         let outage = self.outage.get_or_insert_with(Outage::begin);
-        if outage.is_news(Kind::Failed(mem::discriminant(error))) {
-            warn!("{name}: not reachable: {why}{}; trying again", text::since(outage.lasted()));
+        if outage.is_news(Trouble::NotReachable(mem::discriminant(error))) {
+            let (name, lasting) = (&self.battery.name, lasting(outage.lasted()));
+            warn!("{name}: not reachable: {why}{lasting}; trying again");
         }
+    }
+
+    fn disconnected(&self, why: &dyn Error) -> String {
+        let why = ErrorChain(why).to_string();
+        self.status.update(|status| status.disconnected(why.clone()));
+        why
     }
 }

@@ -1,32 +1,30 @@
-//! The recorder thread: every record goes into the journal before anything else happens to it.
-
 use std::{
     collections::{HashMap, HashSet},
     iter,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender},
-    },
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
     time::{Duration, Instant},
 };
 
-use bluenova_journal::Error;
-use bluenova_record::PackRecord;
+use bluenova_http::{Battery, LiveStatus, Shared};
+use bluenova_journal::{Error, Notice, Spool};
+use bluenova_postgres::BATCH;
+use bluenova_record::{PackRecord, Timestamp};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use crate::{battery::Assembled, delivery::BATCH, status::BatteryNotes, storage::Storage, text};
+use super::{Assembled, spool_log::SpoolLog};
+use crate::console::rows;
 
-/// How often the journal is made safe against power loss, and trimmed.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// How often the journal is synced to the disk, and trimmed.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// Keeps the records of all batteries.
+/// Puts every record into the spool before anything else happens to it.
 pub(crate) struct Recorder {
     records: Receiver<Assembled>,
-    /// Those of the command line.
-    batteries: Vec<Arc<BatteryNotes>>,
-    storage: Storage,
+    spool: Spool,
+    status: LiveStatus,
     observer: Option<Sender<Assembled>>,
+    spool_log: SpoolLog,
     /// The latest row of each MCU ID, and which battery of the command line it came from.
     latest: HashMap<u32, (UtcDateTime, usize)>,
     /// Pairs of batteries that are the same one.
@@ -37,12 +35,22 @@ impl Recorder {
     /// `observer` sees every record that was stored.
     pub(crate) fn new(
         records: Receiver<Assembled>,
-        batteries: Vec<Arc<BatteryNotes>>,
-        storage: Storage,
+        spool: Spool,
+        notices: Vec<Notice>,
+        status: LiveStatus,
         observer: Option<Sender<Assembled>>,
     ) -> Self {
+        let spool_log = SpoolLog::new(status.storage.get().journal);
         let (latest, twins) = (HashMap::new(), HashSet::new());
-        Self { records, batteries, storage, observer, latest, twins }
+        let mut recorder = Self { records, spool, status, observer, spool_log, latest, twins };
+        recorder.report(notices);
+        if let Some(delivery) = &recorder.status.delivery
+            && let waiting @ 1.. = recorder.spool.waiting()
+        {
+            // Those of an earlier run.
+            delivery.update(|delivery| delivery.rows_arrived(waiting, Instant::now()));
+        }
+        recorder
     }
 
     /// Records until nobody sends any more.
@@ -50,24 +58,22 @@ impl Recorder {
     /// # Errors
     /// Neither file nor memory takes a record.
     pub(crate) fn run(mut self) -> Result<(), Error> {
-        let mut checkpoint = Instant::now() + CHECKPOINT_EVERY;
+        let mut due = Instant::now() + MAINTAIN_EVERY;
         loop {
-            match self.records.recv_timeout(checkpoint.saturating_duration_since(Instant::now())) {
+            match self.records.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(first) => self.store(first)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if Instant::now() >= checkpoint || self.storage.is_damaged() {
-                self.storage.maintain(UtcDateTime::now());
-                checkpoint = Instant::now() + CHECKPOINT_EVERY;
+            if Instant::now() >= due || self.spool.is_damaged(UtcDateTime::now()) {
+                self.maintain()?;
+                due = Instant::now() + MAINTAIN_EVERY;
             }
         }
-        self.storage.maintain(UtcDateTime::now());
-        match self.storage.only_in_memory() {
+        self.maintain()?;
+        match self.spool.only_in_memory() {
             0 => {}
-            rows => warn!(
-                "{rows} rows are in memory only: they are lost unless PostgreSQL takes them now"
-            ),
+            count => warn!("{} in memory only: lost unless PostgreSQL takes them now", rows(count)),
         }
         Ok(())
     }
@@ -83,11 +89,18 @@ impl Recorder {
                 doubles.push(Assembled { battery, record });
             }
         }
-        self.storage.append(&records)?;
+        let notices = self.spool.append(&records)?;
+        self.report(notices);
+        let now = Instant::now();
+        if let Some(delivery) = self.status.delivery.as_ref().filter(|_| !records.is_empty()) {
+            let waiting = self.spool.waiting();
+            delivery.update(|delivery| delivery.rows_arrived(waiting, now));
+        }
+        // After the status, or rows that are delivered at once would count as waiting.
+        self.spool.wake_outbox();
         for (battery, record) in batteries.into_iter().zip(records) {
-            let notes = &self.batteries[battery];
-            notes.stored(&record);
-            info!("{}: stored {}", notes.name, summary(&record));
+            self.battery(battery).update(|status| status.row_stored(&record, now));
+            info!("{}: stored {}", self.name(battery), summary(&record));
             if let Some(observer) = &self.observer {
                 // Who has stopped watching is no reason to stop recording.
                 let _ = observer.send(Assembled { battery, record });
@@ -95,20 +108,33 @@ impl Recorder {
         }
         // It is stored by way of the other address: this one is no less fresh.
         for Assembled { battery, record } in doubles {
-            self.batteries[battery].heard(&record);
+            self.battery(battery).update(|status| status.row_known(&record, now));
         }
         Ok(())
+    }
+
+    fn maintain(&mut self) -> Result<(), Error> {
+        let notices = self.spool.maintain(UtcDateTime::now())?;
+        self.report(notices);
+        Ok(())
+    }
+
+    fn report(&mut self, notices: Vec<Notice>) {
+        let only_in_memory = self.spool.only_in_memory();
+        self.status.storage.update(|storage| storage.only_in_memory = only_in_memory);
+        for notice in notices {
+            self.spool_log.report(&notice, &self.status.storage);
+        }
     }
 
     /// One battery may be listened to under two addresses: by cable and by wireless, or by mistake.
     /// Its row is the one that comes first.
     fn is_first_of_its_row(&mut self, battery: usize, record: &PackRecord) -> bool {
         let latest = (record.insert_time_utc, battery);
-        let (stamp, other) = *self.latest.entry(record.mcu_id).or_insert(latest);
-        if stamp == record.insert_time_utc && other != battery {
+        let (time, other) = *self.latest.entry(record.mcu_id).or_insert(latest);
+        if time == record.insert_time_utc && other != battery {
             if self.twins.insert((other.min(battery), other.max(battery))) {
-                let [one, two] = [other, battery].map(|index| &self.batteries[index].name);
-                let id = record.mcu_id;
+                let (one, two, id) = (self.name(other), self.name(battery), record.mcu_id);
                 warn!("{one} and {two} are the same battery, {id:08X}; one row of it is stored");
             }
             return false;
@@ -116,11 +142,19 @@ impl Recorder {
         self.latest.insert(record.mcu_id, latest);
         true
     }
+
+    fn battery(&self, index: usize) -> &Shared<Battery> {
+        &self.status.batteries[index]
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.battery(index).update(|status| status.name.clone())
+    }
 }
 
-/// What a person wants to know of a row.
+/// What a person looks for in a row.
 fn summary(record: &PackRecord) -> String {
-    let mut summary = text::timestamp(record.insert_time_utc);
+    let mut summary = Timestamp(record.insert_time_utc).to_string();
     let mut add = |value: Option<String>, unit| {
         if let Some(value) = value {
             summary.push_str("  ");

@@ -127,7 +127,7 @@ fn threads_and_files(pid: u32) -> Option<[usize; 2]> {
 
 /// Connections that the program may have given up and not be rid of yet; each has a thread and
 /// a few files.
-const STUCK: usize = bluenova_postgres::Courier::MOST_STUCK;
+const STUCK: usize = bluenova_postgres::Sink::MAX_STUCK;
 
 /// Freezes the line at `point` for a while. Threads and files stay few meanwhile, and afterwards
 /// are as many as before.

@@ -46,7 +46,7 @@ fn postgresql_may_come_late_and_go_and_come() {
     let at = named("attic", server.local_addr());
     let mut listener = home.listen(&["-b", &at, "-d", &url, "-i", "1"]);
 
-    listener.wait_for(" rows wait");
+    listener.wait_for("Rows are safe");
     listener.wait_for("attic: stored");
     listener.wait_for("attic: stored");
     cluster.start_again();
@@ -55,7 +55,7 @@ fn postgresql_may_come_late_and_go_and_come() {
 
     // As in a crash of the server.
     cluster.stop(Mode::Immediate);
-    listener.wait_for(" rows wait");
+    listener.wait_for("Rows are safe");
     listener.wait_for("attic: stored");
     cluster.start_again();
     listener.wait_for("delivering after");
@@ -63,7 +63,7 @@ fn postgresql_may_come_late_and_go_and_come() {
     arrives(&mut cluster.client("homeauto"), &ended.log, "attic");
     let recorded = stamps_of(&postgres_rows(&mut cluster.client("homeauto")), MCU_ID);
     assert_eq!(recorded, stored(&ended.log, "attic"));
-    assert_eq!(count(&ended.log, " rows wait"), 2, "{}", ended.log.join("\n"));
+    assert_eq!(count(&ended.log, "Rows are safe"), 2, "{}", ended.log.join("\n"));
 }
 
 /// Processes that are stopped, and go on when the value is dropped.

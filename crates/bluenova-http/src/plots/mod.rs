@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bluenova_journal::Reader;
+use bluenova_record::Rfc3339;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use time::UtcDateTime;
@@ -17,8 +18,8 @@ use self::axis::TimeAxis;
 use self::draw::{Area, Curve, Form, Legend, Panel, Picture, Side};
 use self::palette::{Palette, Theme, css};
 use self::traces::Traces;
-use crate::downsample::{Stretches, Trace, micros};
-use crate::json::{McuId, Utc};
+use crate::downsample::{Buckets, Trace, micros};
+use crate::mcu_id::McuId;
 use crate::query::Query;
 use crate::{HistoryError, stale_after};
 
@@ -36,8 +37,8 @@ const ZERO: Option<(f64, f64)> = Some((0.0, 0.0));
 #[derive(Debug, Serialize)]
 pub struct Plots {
     battery: McuId,
-    from: Utc,
-    to: Utc,
+    from: Rfc3339,
+    to: Rfc3339,
     /// Milliseconds since 1970.
     times: Vec<i64>,
     plots: Vec<Plot>,
@@ -85,10 +86,10 @@ pub fn plots(
     let zone = zone(query.get("zone"));
 
     let times = now.saturating_sub(range)..now;
-    let stretches = stretches(&times, width, interval);
+    let buckets = buckets(&times, width, interval);
     // A line breaks where a value would have become stale.
     let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
-    let traces = Traces::read(journal, mcu_id, times.clone(), stretches, pause)?;
+    let traces = Traces::read(journal, mcu_id, times.clone(), buckets, pause)?;
     let time = TimeAxis::new(times.start, times.end, zone, draw::most_time_labels(width));
     let plots = pictures(&traces, &palette).map(|picture| plot(picture, &time, width, &palette));
     Ok(Plots {
@@ -99,18 +100,18 @@ pub fn plots(
             .iter()
             .map(|time| micros(*time.max(&times.start)) / 1000)
             .collect(),
-        from: Utc(times.start),
-        to: Utc(times.end),
+        from: Rfc3339(times.start),
+        to: Rfc3339(times.end),
         plots: plots.into_iter().collect::<Result<_, _>>()?,
     })
 }
 
-/// A stretch has two points, hence two pixels, and is no shorter than the interval.
-fn stretches(times: &Range<UtcDateTime>, width: u32, interval: Duration) -> Stretches {
+/// A bucket has two points, hence two pixels, and is no shorter than the interval.
+fn buckets(times: &Range<UtcDateTime>, width: u32, interval: Duration) -> Buckets {
     let intervals = (times.end - times.start).as_seconds_f64() / interval.as_secs_f64();
     let pairs = draw::plotting_width(width) / 2;
     // The cast ends at the largest number, with an interval of zero too.
-    Stretches::aligned(times.start, times.end, pairs.min(intervals.ceil() as u32))
+    Buckets::aligned(times.start, times.end, pairs.min(intervals.ceil() as u32))
 }
 
 /// The zone of that name, else the system's own, else UTC.
@@ -273,13 +274,13 @@ fn plot(
 
 impl Series {
     fn of(curve: &Curve<'_>, unit: &'static str) -> Self {
-        let stretches = curve.trace.stretches().iter();
+        let buckets = curve.trace.buckets().iter();
         Self {
             name: curve.name.clone(),
             unit,
             colour: css(curve.colour),
-            low: stretches.clone().map(|e| e.map(|e| e.low.value)).collect(),
-            high: stretches.map(|e| e.map(|e| e.high.value)).collect(),
+            low: buckets.clone().map(|e| e.map(|e| e.low.value)).collect(),
+            high: buckets.map(|e| e.map(|e| e.high.value)).collect(),
         }
     }
 }

@@ -7,12 +7,12 @@ use bluenova_record::{CELLS, COLUMNS, Column, PackRecord};
 use time::{Duration, UtcDateTime};
 
 use crate::HistoryError;
-use crate::downsample::{Filled, Stretches, Trace, micros};
+use crate::downsample::{Buckets, FilledBuckets, Trace, micros};
 
 /// Every value that is plotted.
 pub(crate) struct Traces {
-    /// The stretches that have rows.
-    pub(crate) filled: Filled,
+    /// The buckets that have rows.
+    pub(crate) filled: FilledBuckets,
     pub(crate) voltage: Trace,
     pub(crate) current: Trace,
     pub(crate) charge: Trace,
@@ -32,11 +32,11 @@ impl Traces {
         journal: &Reader,
         mcu_id: u32,
         times: Range<UtcDateTime>,
-        stretches: Stretches,
+        buckets: Buckets,
         longest_pause: Duration,
     ) -> Result<Self, HistoryError> {
         let columns: Vec<_> = COLUMNS.iter().filter(|column| is_plotted(column)).collect();
-        let mut traces = Self::new(stretches, longest_pause);
+        let mut traces = Self::new(buckets, longest_pause);
         // Each row overwrites all that is read of the one before.
         let mut record = PackRecord::new(times.start, mcu_id);
         journal.history(mcu_id, times, &columns, |time, values| {
@@ -51,10 +51,10 @@ impl Traces {
         Ok(traces)
     }
 
-    fn new(stretches: Stretches, longest_pause: Duration) -> Self {
+    fn new(buckets: Buckets, longest_pause: Duration) -> Self {
         let trace = || Trace::new(longest_pause);
         Self {
-            filled: Filled::new(stretches),
+            filled: FilledBuckets::new(buckets),
             voltage: trace(),
             current: trace(),
             charge: trace(),
@@ -68,7 +68,7 @@ impl Traces {
 
     fn add(&mut self, record: &PackRecord) {
         if self.filled.count(record.insert_time_utc) {
-            self.each(Trace::open_stretch);
+            self.each(Trace::start_bucket);
         }
         let time = micros(record.insert_time_utc);
         self.voltage.add(time, record.v_pack);

@@ -8,95 +8,90 @@ use std::{
 
 use super::{
     Method, Request, Response, Service,
-    places::Place,
-    request::{Connection, HEAD_LIMIT, Received, Refusal, parse},
+    connections::Connection,
+    request::{HEAD_LIMIT, Persistence, Received, Refusal, parse},
 };
 
-/// After so many requests a connection is closed, so that a client who asks without a pause has
-/// to queue up again like all others.
-pub(crate) const REQUEST_LIMIT: usize = 100;
-
-/// How much is written at a time. Some systems count the time-out of a write anew whenever a part
-/// of it has gone, so that no write may have many parts.
+/// Bytes that are written at a time. Some systems start the time-out of a write again whenever a
+/// part of it has gone, so no write may have many parts.
 const CHUNK: usize = 16 * 1024;
 
-/// How much a client may still send after our last response to it, in bytes.
+/// Bytes that a client may still send after our last response to it.
 const LINGER_LIMIT: usize = 256 * 1024;
 
-/// Answers one request after the other, until one of both sides has enough.
-pub(crate) fn serve(place: &Place, service: &Service) {
-    // Waiting for more to send at once is for those who write in small pieces.
-    _ = place.stream().set_nodelay(true);
-    if !place.waits() {
-        return;
-    }
-    let mut talk = Talk { place, service, unread: vec![] };
-    // The first request is what the connection was made for, so it's due at once.
-    let mut patience = service.limits.request;
-    for count in 1..=REQUEST_LIMIT {
-        let Some(mut answer) = talk.next(patience) else { return };
-        if count == REQUEST_LIMIT {
-            answer.connection = Connection::Close;
-        }
-        if answer.write(place.stream(), service.limits.response).is_err() {
+/// Time that refusing a connection may take. Meanwhile no other one is accepted.
+const REFUSAL_LIMIT: Duration = Duration::from_millis(50);
+
+/// Answers one request after the other, until client or server ends the connection.
+pub(crate) fn serve(connection: &Connection, service: &Service) {
+    // Nagle's algorithm is for those who write in small pieces.
+    _ = connection.stream().set_nodelay(true);
+    let mut exchange = Exchange { connection, service, unread: vec![] };
+    // A connection is made for a request, which is due at once.
+    let mut time_to_begin = service.limits.request;
+    loop {
+        let Some(answer) = exchange.next(time_to_begin) else { return };
+        if answer.write(connection.stream(), service.limits.response).is_err() {
             return;
         }
-        place.has_handed_over();
-        if answer.connection == Connection::Close {
+        connection.has_responded();
+        if answer.persistence == Persistence::Close {
             break;
         }
-        patience = service.limits.idle;
+        time_to_begin = service.limits.idle;
     }
-    linger(place.stream(), service.limits.linger);
+    linger(connection.stream(), Instant::now() + service.limits.linger);
 }
 
-/// Says that there is no room.
-pub(crate) fn refuse(place: &Place, service: &Service) {
+/// Answers that there are too many connections.
+pub(crate) fn refuse(stream: &TcpStream) {
     let response = Response::plain(503).with("Retry-After", "1");
-    let answer = Answer { response, method: Method::Get, connection: Connection::Close };
-    if answer.write(place.stream(), service.limits.linger).is_ok() {
-        linger(place.stream(), service.limits.linger);
+    let answer = Answer { response, method: Method::Get, persistence: Persistence::Close };
+    if answer.write(stream, REFUSAL_LIMIT).is_ok() {
+        linger(stream, Instant::now() + REFUSAL_LIMIT);
     }
 }
 
-struct Talk<'a> {
-    place: &'a Place,
+/// Requests and responses on one connection.
+struct Exchange<'a> {
+    connection: &'a Connection,
     service: &'a Service,
     /// What was read and not yet answered; never longer than a head may be.
     unread: Vec<u8>,
 }
 
-impl Talk<'_> {
-    /// The answer to the next request; `None`: there is nobody to answer to.
-    fn next(&mut self, patience: Duration) -> Option<Answer> {
-        match self.request(patience).transpose()? {
+impl Exchange<'_> {
+    /// The answer to the next request; `None`: the client has gone, or its connection was closed.
+    fn next(&mut self, time_to_begin: Duration) -> Option<Answer> {
+        match self.request(time_to_begin).transpose()? {
             Ok(received) => self.answer(&received),
             Err(Refusal { status, method }) => {
                 let mut response = Response::plain(status);
                 if status == 405 {
                     response = response.with("Allow", "GET, HEAD");
                 }
-                Some(Answer { response, method, connection: Connection::Close })
+                Some(Answer { response, method, persistence: Persistence::Close })
             }
         }
     }
 
-    /// Waits up to `patience` for a request to begin, and then as long as a request may take.
-    fn request(&mut self, patience: Duration) -> Result<Option<Received>, Refusal> {
+    /// Waits up to `time_to_begin` for the first byte of a request, and then as long as a request
+    /// may take.
+    fn request(&mut self, time_to_begin: Duration) -> Result<Option<Received>, Refusal> {
         let limit = self.service.limits.request;
-        let begun = !self.unread.is_empty();
-        let mut deadline = Instant::now() + if begun { limit } else { patience };
+        let has_begun = !self.unread.is_empty();
+        let mut deadline = Instant::now() + if has_begun { limit } else { time_to_begin };
         loop {
             if let Some(received) = parse(&self.unread)? {
                 self.unread.drain(..received.length);
                 return Ok(Some(received));
             }
-            let begun = !self.unread.is_empty();
+            let has_begun = !self.unread.is_empty();
             match self.read(deadline) {
                 Ok(0) => return Ok(None),
-                Ok(_) if begun => {}
+                Ok(_) if has_begun => {}
                 Ok(_) => deadline = Instant::now() + limit,
-                Err(error) if begun && error.kind() == ErrorKind::TimedOut => {
+                Err(error) if has_begun && error.kind() == ErrorKind::TimedOut => {
                     return Err(Refusal { status: 408, method: Method::Get });
                 }
                 Err(_) => return Ok(None),
@@ -104,35 +99,34 @@ impl Talk<'_> {
         }
     }
 
-    /// Reads what comes next, and returns how much that was.
+    /// Reads more bytes, and returns how many.
     fn read(&mut self, deadline: Instant) -> io::Result<usize> {
         let before = self.unread.len();
         self.unread.resize(HEAD_LIMIT, 0);
-        let result = read(self.place.stream(), &mut self.unread[before..], deadline);
+        let result = read(self.connection.stream(), &mut self.unread[before..], deadline);
         self.unread.truncate(before + result.as_ref().map_or(0, |&count| count));
         result
     }
 
     fn answer(&self, received: &Received) -> Option<Answer> {
-        if !self.place.works() {
+        if !self.connection.prepares() {
             return None;
         }
-        let Received { request, connection, .. } = received;
-        let made = catch_unwind(AssertUnwindSafe(|| (self.service.handler)(request)));
-        let (response, connection) = match made {
-            Ok(response) => (response, *connection),
+        let Received { request, persistence, .. } = received;
+        let result = catch_unwind(AssertUnwindSafe(|| (self.service.handler)(request)));
+        let (response, persistence) = match result {
+            Ok(response) => (response, *persistence),
             Err(panic) => {
                 self.report(request, &*panic);
-                (Response::plain(500), Connection::Close)
+                (Response::plain(500), Persistence::Close)
             }
         };
-        // The client may be slow to take it.
-        let goes_on = self.place.hands_over(response.body.len());
-        goes_on.then_some(Answer { response, method: request.method, connection })
+        let is_open = self.connection.responds(response.body.len());
+        is_open.then_some(Answer { response, method: request.method, persistence })
     }
 
     fn report(&self, request: &Request, panic: &(dyn Any + Send)) {
-        if self.service.panics.due() {
+        if self.service.panic_is_due() {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             let text = text.unwrap_or("no text");
@@ -145,19 +139,19 @@ impl Talk<'_> {
 struct Answer {
     response: Response,
     method: Method,
-    connection: Connection,
+    persistence: Persistence,
 }
 
 impl Answer {
     fn write(&self, stream: &TcpStream, limit: Duration) -> io::Result<()> {
         let deadline = Instant::now() + limit;
         let body = match self.method {
-            Method::Get if self.response.has_body() => &*self.response.body,
-            Method::Get | Method::Head => &[],
+            Method::Get => &*self.response.body,
+            Method::Head => &[],
         };
-        let mut start = self.response.head(match self.connection {
-            Connection::Close => "close",
-            Connection::KeepAlive => "keep-alive",
+        let mut start = self.response.head(match self.persistence {
+            Persistence::Close => "close",
+            Persistence::KeepAlive => "keep-alive",
         });
         // All of a small response goes in one piece.
         let (first, rest) = body.split_at(body.len().min(CHUNK));
@@ -167,54 +161,58 @@ impl Answer {
     }
 }
 
-/// Ends our side, and lets the client end its own. If we closed while it is still sending, its
-/// system would throw away the response before it could read it.
-fn linger(stream: &TcpStream, limit: Duration) {
-    let deadline = Instant::now() + limit;
+/// Ends our side, and waits for the client to end its own. If we closed while it is still sending,
+/// its system would throw away the response before the client could read it.
+fn linger(stream: &TcpStream, deadline: Instant) {
     if stream.shutdown(Shutdown::Write).is_err() {
         return;
     }
     let mut left = LINGER_LIMIT;
-    let mut scrap = [0; 4096];
+    let mut discarded = [0; 4096];
     while left > 0 {
-        match read(stream, &mut scrap, deadline) {
+        match read(stream, &mut discarded, deadline) {
             Ok(0) | Err(_) => return,
             Ok(count) => left = left.saturating_sub(count),
         }
     }
 }
 
-fn read(mut stream: &TcpStream, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+/// Reads what has arrived, or waits for it until the deadline.
+pub(crate) fn read(
+    mut stream: &TcpStream,
+    buffer: &mut [u8],
+    deadline: Instant,
+) -> io::Result<usize> {
     loop {
-        stream.set_read_timeout(Some(left(deadline)?))?;
+        stream.set_read_timeout(Some(time_until(deadline)?))?;
         match stream.read(buffer) {
-            Err(error) if again(&error) => {}
+            Err(error) if is_to_be_repeated(&error) => {}
             result => return result,
         }
     }
 }
 
-fn write(mut stream: &TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+/// Writes all of `bytes` until the deadline.
+pub(crate) fn write(mut stream: &TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
-        stream.set_write_timeout(Some(left(deadline)?))?;
+        stream.set_write_timeout(Some(time_until(deadline)?))?;
         match stream.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
-            Err(error) if again(&error) => {}
+            Err(error) if is_to_be_repeated(&error) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
-/// The time left, which is never nothing: to a socket that would mean for ever.
-fn left(deadline: Instant) -> io::Result<Duration> {
+/// The time until a deadline. It is never zero, which a socket would take for no time-out at all.
+fn time_until(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// Whether the call ended without a reason of the connection's own: its time-out, which the
-/// deadline is the judge of, or a signal.
-fn again(error: &io::Error) -> bool {
+/// Whether a call ended by its time-out, which is a matter of the deadline, or by a signal.
+fn is_to_be_repeated(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

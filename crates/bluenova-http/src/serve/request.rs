@@ -1,16 +1,16 @@
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 use percent_encoding::percent_decode_str;
 
-/// The longest head of a request, in bytes.
+/// Maximum length of a request's head, in bytes.
 pub(crate) const HEAD_LIMIT: usize = 8 * 1024;
 
-/// The longest target, path and query in bytes, as it was sent.
+/// Maximum length of a target, path and query as they were sent, in bytes.
 pub(crate) const TARGET_LIMIT: usize = 2 * 1024;
 
-/// The most headers.
+/// Maximum number of headers.
 pub(crate) const HEADER_LIMIT: usize = 64;
 
-/// A request that there may be an answer to. It never has a body.
+/// A valid request. It never has a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -26,35 +26,35 @@ pub(crate) enum Method {
     Head,
 }
 
-/// A request and what belongs to its connection.
+/// A request, and what it means for its connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) request: Request,
-    /// How many bytes it took.
+    /// Length in bytes.
     pub(crate) length: usize,
-    pub(crate) connection: Connection,
+    pub(crate) persistence: Persistence,
 }
 
-/// What the client wants of the connection after the response.
+/// What is to become of the connection after the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Connection {
+pub(crate) enum Persistence {
     Close,
     KeepAlive,
 }
 
-/// Why a request gets no answer but this status. The connection ends with it, since it's not
-/// certain where the next request starts.
+/// Why a request is answered with nothing but a status. The connection is closed after it, since it
+/// isn't certain where the next request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
-    /// The answer to HEAD has no body, whatever it is.
+    /// A response to HEAD has no body, whatever its status.
     pub(crate) method: Method,
 }
 
-/// Reads the first request in `bytes`; `None`: there's more to come.
+/// Parses the first request in `bytes`; `None`: it isn't complete yet.
 ///
 /// # Errors
-/// It's malformed, too long, or asks for what we don't do.
+/// It is malformed, too long, or asks for what this server doesn't support.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Received>, Refusal> {
     let mut headers = [EMPTY_HEADER; HEADER_LIMIT];
     let mut head = httparse::Request::new(&mut headers);
@@ -65,7 +65,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Received>, Refusal> {
         .map_err(|status| Refusal { status, method })
 }
 
-/// How long the head is; `None`: there's more of it to come.
+/// Length of the head; `None`: it isn't complete yet.
 fn check(
     head: &httparse::Request<'_, '_>,
     parsed: Result<Status<usize>, Error>,
@@ -99,7 +99,7 @@ fn receive(
         return Err(405);
     }
     headers.expect_no_body()?;
-    // One that waits for our word before it sends its body has none to send.
+    // Whoever waits for "100 Continue" before sending a body has none to send.
     if headers.all("Expect").any(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         return Err(417);
     }
@@ -110,8 +110,8 @@ fn receive(
         query: query.split('&').filter(|pair| !pair.is_empty()).map(decode_pair).collect(),
     };
     let stays = !headers.connection("close") && (newer || headers.connection("keep-alive"));
-    let connection = if stays { Connection::KeepAlive } else { Connection::Close };
-    Ok(Received { request, length, connection })
+    let persistence = if stays { Persistence::KeepAlive } else { Persistence::Close };
+    Ok(Received { request, length, persistence })
 }
 
 struct Headers<'h, 'b>(&'h [Header<'b>]);
@@ -137,7 +137,7 @@ impl<'b> Headers<'_, 'b> {
         Ok(())
     }
 
-    /// Whether a `Connection` header has that option.
+    /// Whether a `Connection` header has this option.
     fn connection(&self, option: &str) -> bool {
         self.all("Connection")
             .flat_map(|value| value.split(|&byte| byte == b','))
@@ -226,22 +226,22 @@ mod tests {
     #[test]
     fn the_connection_stays_as_the_version_says() {
         let table = [
-            ("1.1", "", Connection::KeepAlive),
-            ("1.1", "Connection: close\r\n", Connection::Close),
-            ("1.1", "connection: x , CLOSE\r\n", Connection::Close),
-            ("1.1", "Connection: x\r\nConnection: close\r\n", Connection::Close),
-            ("1.0", "", Connection::Close),
-            ("1.0", "Connection: Keep-Alive\r\n", Connection::KeepAlive),
-            ("1.0", "Connection: keep-alive, close\r\n", Connection::Close),
+            ("1.1", "", Persistence::KeepAlive),
+            ("1.1", "Connection: close\r\n", Persistence::Close),
+            ("1.1", "connection: x , CLOSE\r\n", Persistence::Close),
+            ("1.1", "Connection: x\r\nConnection: close\r\n", Persistence::Close),
+            ("1.0", "", Persistence::Close),
+            ("1.0", "Connection: Keep-Alive\r\n", Persistence::KeepAlive),
+            ("1.0", "Connection: keep-alive, close\r\n", Persistence::Close),
         ];
         for (version, header, expected) in table {
             let text = format!("GET / HTTP/{version}\r\nHost: h\r\n{header}\r\n");
-            assert_eq!(received(&text).connection, expected, "{text:?}");
+            assert_eq!(received(&text).persistence, expected, "{text:?}");
         }
     }
 
     #[test]
-    fn what_we_do_not_do_is_refused() {
+    fn unsupported_requests_are_refused() {
         let table = [
             (400, "GET / HTTP/1.1\r\n\r\n"),
             (400, "GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"),

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
-/// What a response says unless it gives that header itself. `no-store`, since a reading that a
-/// browser kept would look fresh.
+/// Headers of every response that doesn't have its own instead. `no-store`, since an old value in a
+/// browser's cache would look fresh.
 const DEFAULTS: [(&str, &str); 4] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
@@ -12,18 +12,15 @@ const DEFAULTS: [(&str, &str); 4] = [
     ),
 ];
 
-/// Headers that say how the message is cut, which is for this module alone to decide.
-const FRAMING: [&str; 4] = ["Connection", "Content-Length", "Content-Type", "Transfer-Encoding"];
-
-/// An answer to a request.
+/// What a request is answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
-    /// 200 to 599.
+    /// HTTP status, 200 to 599.
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
     pub(crate) body: Cow<'static, [u8]>,
-    /// Further ones; they replace those that every response has. Control characters in a value
-    /// are left out.
+    /// Further headers, other than those above and those that frame the message. They replace those
+    /// that every response has. Control characters in a value are left out.
     pub(crate) headers: Vec<(&'static str, String)>,
 }
 
@@ -36,7 +33,7 @@ impl Response {
         Self { status, content_type, body: body.into(), headers: vec![] }
     }
 
-    /// A plain text that says the status in words, for a person who asks by hand.
+    /// A response whose body is its status as plain text.
     pub(crate) fn plain(status: u16) -> Self {
         let text = format!("{status} {}\n", reason(status));
         Self::new(status, "text/plain; charset=utf-8", text.into_bytes())
@@ -47,13 +44,11 @@ impl Response {
         self
     }
 
-    /// The head as it goes over the wire, up to and with the empty line.
+    /// The head as it is sent, including the empty line at its end.
     pub(crate) fn head(&self, connection: &str) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        if self.has_body() {
-            put(&mut head, "Content-Type", self.content_type);
-            put(&mut head, "Content-Length", &self.body.len().to_string());
-        }
+        put(&mut head, "Content-Type", self.content_type);
+        put(&mut head, "Content-Length", &self.body.len().to_string());
         put(&mut head, "Connection", connection);
         for (name, value) in DEFAULTS {
             if !self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
@@ -61,17 +56,10 @@ impl Response {
             }
         }
         for (name, value) in &self.headers {
-            if !FRAMING.iter().any(|framing| framing.eq_ignore_ascii_case(name)) {
-                put(&mut head, name, value);
-            }
+            put(&mut head, name, value);
         }
         head.push_str("\r\n");
         head.into_bytes()
-    }
-
-    /// Whether HTTP lets a response of this status have a body.
-    pub(crate) fn has_body(&self) -> bool {
-        !matches!(self.status, 204 | 304)
     }
 }
 
@@ -84,23 +72,17 @@ fn put(head: &mut String, name: &str, value: &str) {
     head.push_str("\r\n");
 }
 
-/// What people read; no program does.
+/// The status for people; programs read the number.
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
-        204 => "No Content",
-        301 => "Moved Permanently",
-        302 => "Found",
-        304 => "Not Modified",
         400 => "Bad Request",
-        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
-        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
@@ -117,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn every_response_is_guarded() {
+    fn every_response_has_the_default_headers() {
         let expected = "HTTP/1.1 404 Not Found\r\n\
             Content-Type: text/plain; charset=utf-8\r\n\
             Content-Length: 14\r\n\
@@ -131,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_may_replace_what_guards_it() {
+    fn a_response_may_replace_the_default_headers() {
         let own = "default-src 'self'";
         let response = Response::plain(200)
             .with("content-security-policy", own)
@@ -149,25 +131,5 @@ mod tests {
         let head = head(&Response::plain(200).with("X-Errors", value));
         assert!(head.contains("\r\nX-Errors: aSet-Cookie: x<b>é\r\n"), "{head}");
         assert_eq!(head.matches("\r\n\r\n").count(), 1);
-    }
-
-    #[test]
-    fn the_framing_is_not_a_handlers_business() {
-        let response = Response::plain(200)
-            .with("content-length", "5")
-            .with("Transfer-Encoding", "chunked")
-            .with("Connection", "keep-alive");
-        assert_eq!(head(&response), head(&Response::plain(200)));
-    }
-
-    #[test]
-    fn where_there_can_be_no_body_none_is_announced() {
-        for status in [204, 304] {
-            let head = head(&Response::plain(status));
-            assert!(
-                !head.contains("\r\nContent-Length") && !head.contains("\r\nContent-Type"),
-                "{head}"
-            );
-        }
     }
 }

@@ -146,7 +146,7 @@ fn what_can_not_be_answered_says_why() {
         (
             "from",
             "yesterday",
-            "from: a time from 1970 on as RFC 3339 has it, 2026-11-22T20:00:00Z or \
+            "from: an RFC 3339 time from 1970 on, like 2026-11-22T20:00:00Z or \
              2026-11-22T21:00:00+01:00, is allowed, not \"yesterday\"",
         ),
         (

@@ -1,4 +1,4 @@
-//! What the crate says of a journal, and a real server on a free port, asked over real sockets.
+//! History and plots of a journal, and a real server on a free port, asked over real sockets.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -10,5 +10,6 @@ mod api;
 mod history;
 mod metrics;
 mod plots;
+mod probe;
 mod rows;
 mod support;

@@ -53,10 +53,8 @@ fn base_units_and_labels() {
 #[test]
 fn a_stale_battery_has_no_series() {
     let listener = Listener::start();
-    listener.change(|status| {
-        status.batteries[0].latest.as_mut().unwrap().age = Duration::from_secs(31);
-        status.batteries[0].connection = Connection::Down { why: None };
-    });
+    listener.set_age(0, 31_000);
+    listener.change(|status| status.batteries[0].connection = Connection::Down { why: None });
     let text = listener.get("/metrics").body;
     assert!(!text.contains("9F3C07B2"), "{text}");
     assert!(text.contains("battery=\"00000BAD\""), "{text}");
@@ -70,15 +68,15 @@ fn promtool_has_nothing_to_say() {
     listener.journal.append(&[record(NORTH)]).unwrap();
     check(&listener);
     listener.change(|status| {
-        let latest = status.batteries[0].latest.as_mut().unwrap();
-        latest.record.errors = Some(Text::new("a \"quote\" \\ and {x=\"1\"}\nb"));
+        let newest = status.batteries[0].newest.as_mut().unwrap();
+        newest.record.errors = Some(Text::new("a \"quote\" \\ and {x=\"1\"}\nb"));
         status.batteries[0].name = "böse \"} 1\\".into();
-        status.batteries[1].latest = status.batteries[0].latest.clone();
+        status.batteries[1].newest = status.batteries[0].newest.clone();
     });
     check(&listener);
     listener.change(|status| {
         status.batteries.clear();
-        status.storage.delivery = None;
+        status.delivery = None;
     });
     check(&listener);
 }
@@ -103,17 +101,15 @@ fn prometheus_scrapes_it() {
     let listener = Listener::start();
     let prometheus = Prometheus::start(listener.address());
     let cell = "bluenova_cell_voltage_volts{battery=\"9F3C07B2\",cell=\"07\"}";
-    wait_until("Prometheus has the cell", Duration::from_secs(30), || {
+    wait_until("Prometheus has the cell", Duration::from_secs(60), || {
         prometheus.query(cell).as_deref() == Some("3.338")
     });
     assert_eq!(prometheus.query("up").as_deref(), Some("1"));
     assert_eq!(prometheus.query("sum(bluenova_rows_recorded_total)").as_deref(), Some("8"));
 
     // A battery that goes stale is gone, not frozen.
-    listener.change(|status| {
-        status.batteries[0].latest.as_mut().unwrap().age = Duration::from_secs(31);
-    });
-    wait_until("Prometheus has let go of it", Duration::from_secs(30), || {
+    listener.set_age(0, 31_000);
+    wait_until("Prometheus has let go of it", Duration::from_secs(60), || {
         prometheus.query(cell).is_none()
     });
 }
@@ -122,13 +118,13 @@ fn prometheus_scrapes_it() {
 struct Prometheus {
     process: Child,
     address: SocketAddr,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Prometheus {
     fn start(target: SocketAddr) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("prometheus.yml");
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("prometheus.yml");
         fs::write(
             &config,
             format!(
@@ -143,14 +139,14 @@ impl Prometheus {
         drop(free);
         let process = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .stdout(Stdio::null())
-            .stderr(fs::File::create(folder.path().join("log")).unwrap())
+            .stderr(fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
             .expect("Debian's package prometheus is needed, which ./test installs");
-        let prometheus = Self { process, address, _folder: folder };
-        wait_until("Prometheus listens", Duration::from_secs(30), || {
+        let prometheus = Self { process, address, _directory: directory };
+        wait_until("Prometheus listens", Duration::from_secs(60), || {
             std::net::TcpStream::connect(address).is_ok()
         });
         prometheus

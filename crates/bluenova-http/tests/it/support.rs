@@ -1,10 +1,10 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use bluenova_http::{Battery, CellBus, Connection, Delivery, Latest, Server, Status, Storage};
+use bluenova_http::{Battery, CellBus, Connection, Delivery, Newest, Server, Status, Storage};
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::{PackRecord, Text};
 use bluenova_test_support::Answer;
@@ -16,45 +16,47 @@ pub(crate) const NOW: UtcDateTime = utc_datetime!(2026-11-22 20:00:04.25);
 pub(crate) const NORTH: u32 = 0x9F3C_07B2;
 pub(crate) const SOUTH: u32 = 0x0000_0BAD;
 
-/// A listener with a journal, of which a test says what it knows.
+/// A listener with a journal, whose status a test changes.
 pub(crate) struct Listener {
     pub(crate) journal: Journal,
     status: Arc<Mutex<Status>>,
     server: Server,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Listener {
     /// Two batteries, both fresh, and rows that go on to a server.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.sqlite");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal.sqlite");
         let journal = Journal::open(&path, Retention::default()).unwrap();
+        let instant = Instant::now();
+        let mut delivery = Delivery::new("homeauto at localhost".into());
+        (delivery.delivered, delivery.waiting) = (7, 1);
         let status = Arc::new(Mutex::new(Status {
             now: NOW,
+            instant,
             interval: Duration::from_secs(10),
-            batteries: vec![battery("north", NORTH), battery("south", SOUTH)],
-            storage: Storage {
-                journal: path,
-                only_in_memory: 0,
-                trouble: None,
-                delivery: Some(Delivery {
-                    server: "homeauto at localhost".into(),
-                    delivered: 7,
-                    waiting: 1,
-                    trouble: None,
-                    waiting_for: Duration::ZERO,
-                }),
-            },
+            batteries: vec![battery("north", NORTH, instant), battery("south", SOUTH, instant)],
+            storage: Storage { journal: path, ..Storage::default() },
+            delivery: Some(delivery),
         }));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let known = Arc::clone(&status);
-        let server = bluenova_http::start(listener, move || known.lock().unwrap().clone()).unwrap();
-        Self { journal, status, server, _folder: folder }
+        let shown = Arc::clone(&status);
+        let server = bluenova_http::start(listener, move || shown.lock().unwrap().clone()).unwrap();
+        Self { journal, status, server, _directory: directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// Makes the newest row of a battery that many milliseconds old.
+    pub(crate) fn set_age(&self, battery: usize, milliseconds: i64) {
+        self.change(|status| {
+            let newest = status.batteries[battery].newest.as_mut().unwrap();
+            newest.record.insert_time_utc = NOW - time::Duration::milliseconds(milliseconds);
+        });
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Status)) {
@@ -74,19 +76,19 @@ impl Listener {
 }
 
 pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {
-    bluenova_test_support::get(address, target, Duration::from_secs(10))
+    bluenova_test_support::get(address, target, Duration::from_secs(60))
 }
 
-fn battery(name: &str, mcu_id: u32) -> Battery {
+fn battery(name: &str, mcu_id: u32, now: Instant) -> Battery {
     Battery {
         name: name.into(),
         address: format!("{name}.example:9000/ws/"),
         connection: Connection::Up,
-        redials: 2,
+        dials: 3,
         malformed_lines: 3,
         rows: 4,
         cell_bus: CellBus { bad_crc: 5, parse_fail: 6, bad_vcell: 7 },
-        latest: Some(Latest { record: record(mcu_id), age: Duration::from_millis(4_250) }),
+        newest: Some(Newest { record: record(mcu_id), received: now }),
     }
 }
 

@@ -92,6 +92,8 @@ fn rows_go_through_the_file() {
     assert_eq!(outbox.wait(Some(std::time::Duration::ZERO)), Wake::TimeOut);
 
     assert!(spool.append(&rows(0..7)).unwrap().is_empty());
+    spool.wake_outbox();
+    spool.wake_outbox();
     assert_eq!(outbox.wait(None), Wake::Rows);
     assert_eq!((spool.waiting(), spool.only_in_memory()), (7, 0));
     assert_eq!(outbox.waiting(), in_file(7));

@@ -1,7 +1,6 @@
 //! Every sslmode, against servers with and without encryption.
 
 use std::{
-    error::Error as _,
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
@@ -9,13 +8,14 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use bluenova_postgres::{Error, Retry, Settings, Sink};
+use bluenova_postgres::{Retry, Settings};
+use bluenova_record::ErrorChain;
 use bluenova_test_support::{Cluster, Mode, Proxy};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::{House, cluster, delivered, errors::refused, record};
+use crate::{Database, cluster, connect, deliver, delivered, errors::refused, record};
 
-/// Somebody who signs certificates, and a folder to put them into.
+/// An authority that signs certificates.
 struct Authority {
     certificate: String,
     issuer: Issuer<'static, KeyPair>,
@@ -48,10 +48,10 @@ fn self_signed(name: &str) -> (String, String) {
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-/// A server that can encrypt, and a folder for what its clients know.
+/// A server that can encrypt, and a home directory for its clients.
 struct Server {
     cluster: Cluster,
-    folder: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Server {
@@ -81,12 +81,12 @@ impl Server {
             "CREATE ROLE only_encrypted SUPERUSER LOGIN; CREATE ROLE only_plain SUPERUSER LOGIN;
              CREATE ROLE with_password SUPERUSER LOGIN PASSWORD 'open sesame'",
         ).unwrap();
-        Self { cluster, folder: tempfile::tempdir().unwrap() }
+        Self { cluster, home: tempfile::tempdir().unwrap() }
     }
 
-    /// A file in the folder; its path.
+    /// Writes a file into the home directory, and returns its path.
     fn file(&self, name: &str, text: &str) -> String {
-        let path = self.folder.path().join(name);
+        let path = self.home.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
         path.display().to_string()
@@ -95,24 +95,25 @@ impl Server {
     fn settings(&self, conninfo: &str) -> Settings {
         let port = self.cluster.port();
         let conninfo = format!(
-            "host=db.example hostaddr=127.0.0.1 port={port} dbname=postgres user=postgres {conninfo}"
+            "host=db.example hostaddr=127.0.0.1 port={port} dbname=postgres user=postgres \
+             {conninfo}"
         );
-        let home = self.folder.path().display().to_string();
+        let home = self.home.path().display().to_string();
         Settings::resolve(&conninfo, None, |name| (name == "HOME").then(|| home.clone())).unwrap()
     }
 
-    /// Whether the connection is encrypted; and the notes.
+    /// Whether the connection is encrypted, and its warnings.
     #[track_caller]
     fn connect(&self, conninfo: &str) -> (bool, Vec<String>) {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("test {}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let sink = Sink::connect(&self.settings(&format!("application_name='{name}' {conninfo}")));
+        let sink = connect(self.settings(&format!("application_name='{name}' {conninfo}")));
         let mut sink = sink.unwrap_or_else(|e| panic!("{conninfo}: {e} {e:?}"));
         let sql = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                    WHERE application_name = $1";
         let row = self.cluster.client("postgres").query_one(sql, &[&name]).unwrap();
-        sink.deliver(&[record(0, 1)]).unwrap();
-        (row.get(0), sink.notes().to_vec())
+        deliver(&mut sink, &[record(0, 1)]).unwrap();
+        (row.get(0), sink.take_warnings())
     }
 
     #[track_caller]
@@ -122,8 +123,8 @@ impl Server {
 
     #[track_caller]
     fn check_refused(&self, conninfo: &str, words: &[&str]) {
-        let error = refused(&self.settings(conninfo));
-        let text = chain(&error);
+        let error = refused(self.settings(conninfo));
+        let text = ErrorChain(&error).to_string();
         assert_eq!(error.retry(), Retry::Hold, "{conninfo}: {text}");
         for word in words {
             assert!(text.contains(word), "{conninfo}: {word:?} in {text:?}");
@@ -131,18 +132,8 @@ impl Server {
     }
 }
 
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
-}
-
 #[test]
-fn a_certificate_of_its_own_will_do_unless_more_is_asked_for() {
+fn a_self_signed_certificate_is_enough_unless_the_mode_asks_for_more() {
     let (certificate, key) = self_signed("db.example");
     let server = Server::new(&certificate, &key);
     let own = server.file("own.crt", &certificate);
@@ -209,14 +200,14 @@ fn the_authority_is_looked_for_where_libpq_looks() {
     let authority = Authority::new("ours");
     let (certificate, key) = authority.sign(&["db.example"]);
     let server = Server::new(&certificate, &key);
-    let usual = server.folder.path().join(".postgresql/root.crt").display().to_string();
+    let usual = server.home.path().join(".postgresql/root.crt").display().to_string();
     let away = &["root certificate", &usual, "can't be read", "sslrootcert=system"];
     server.check_refused("sslmode=verify-full", away);
     server.check_refused("sslmode=verify-ca", away);
     server.check("sslmode=require", true);
-    let (is_encrypted, notes) = server.connect("sslmode=require sslrootcert=/nowhere");
+    let (is_encrypted, warnings) = server.connect("sslmode=require sslrootcert=/nowhere");
     assert!(is_encrypted);
-    assert!(notes[0].contains("there is no /nowhere to check"), "{notes:?}");
+    assert!(warnings[0].contains("there is no /nowhere to check"), "{warnings:?}");
 
     server.file(".postgresql/root.crt", &authority.certificate);
     server.check("sslmode=verify-full", true);
@@ -240,32 +231,29 @@ fn the_authority_is_looked_for_where_libpq_looks() {
 
 #[test]
 fn a_server_without_encryption_is_told_from_one_with() {
-    let house = House::new("plain");
+    let database = Database::new("plain");
     let proxy = Proxy::start(cluster());
     let settings = |mode: &str| {
         let url = format!("{}?sslmode={mode}", proxy.url("plain"));
         Settings::resolve(&url, Some("homeauto"), |_| None).unwrap()
     };
     for (n, mode) in (0..).zip(["disable", "allow", "prefer"]) {
-        let mut sink = Sink::connect(&settings(mode)).unwrap();
-        assert_eq!(sink.deliver(&[record(n, 1)]).unwrap(), delivered(1, 0), "{mode}");
+        let mut sink = connect(settings(mode)).unwrap();
+        assert_eq!(deliver(&mut sink, &[record(n, 1)]).unwrap(), delivered(1, 0), "{mode}");
     }
-    assert_eq!(house.count(), 3);
-    let error = refused(&settings("require"));
+    assert_eq!(database.count(), 3);
+    let error = refused(settings("require"));
     assert_eq!(error.retry(), Retry::Hold);
-    let text = chain(&error);
+    let text = ErrorChain(&error).to_string();
     assert!(text.contains("server does not support TLS"), "{text}");
-    assert!(text.contains("switch it on there (ssl = on), or say sslmode=prefer"), "{text}");
+    assert!(text.contains("switch it on there (ssl = on), or use sslmode=prefer"), "{text}");
 }
 
 #[test]
 fn a_unix_socket_needs_no_encryption() {
-    let house = House::new("socket");
+    let database = Database::new("socket");
     let url = format!("{}&sslmode=verify-full", cluster().url("socket"));
     let settings = Settings::resolve(&url, Some("homeauto"), |_| None).unwrap();
-    assert_eq!(
-        Sink::connect(&settings).unwrap().deliver(&[record(0, 1)]).unwrap(),
-        delivered(1, 0)
-    );
-    assert_eq!(house.count(), 1);
+    assert_eq!(deliver(&mut connect(settings).unwrap(), &[record(0, 1)]).unwrap(), delivered(1, 0));
+    assert_eq!(database.count(), 1);
 }

@@ -1,11 +1,13 @@
-//! What goes wrong is told apart, said in full, and over when it's over.
+//! Errors: what to do about them, their text, and that the sink works again afterwards.
 
 use std::error::Error as _;
 
-use bluenova_postgres::{Error, Retry, Settings, Sink};
-use bluenova_test_support::{Cluster, Mode, wait_until};
+use bluenova_postgres::{Error, Retry, Settings};
+use bluenova_test_support::{Cluster, Mode};
 
-use crate::{House, PATIENCE, cluster, delivered, record};
+use crate::{
+    Database, cluster, connect, deliver, delivered, narrowing::deliver_and_reject, record,
+};
 
 #[track_caller]
 pub(crate) fn check(error: &Error, retry: Retry, sqlstate: &str, words: &[&str]) {
@@ -18,121 +20,125 @@ pub(crate) fn check(error: &Error, retry: Retry, sqlstate: &str, words: &[&str])
     assert!(error.source().is_none(), "the server's answer is in the text already");
 }
 
-pub(crate) fn refused(settings: &Settings) -> Error {
-    Sink::connect(settings).err().expect("it can't be reached")
+pub(crate) fn refused(settings: Settings) -> Error {
+    connect(settings).err().expect("it can't be reached")
 }
 
 #[test]
 fn a_missing_right_holds_until_it_is_granted() {
-    let house = House::new("revoked");
-    let mut sink = house.sink();
-    house.admin("ALTER TABLE battery_pack OWNER TO postgres");
-    let error = sink.deliver(&[record(0, 1)]).unwrap_err();
+    let database = Database::new("revoked");
+    let mut sink = database.sink();
+    database.admin("ALTER TABLE battery_pack OWNER TO postgres");
+    let error = deliver(&mut sink, &[record(0, 1)]).unwrap_err();
     let grant = "GRANT SELECT, INSERT ON battery_pack TO homeauto";
     check(&error, Retry::Hold, "42501", &["inserting into battery_pack of revoked on /", grant]);
-    house.admin(grant);
-    assert!(!sink.is_closed());
-    assert_eq!(sink.deliver(&[record(0, 1)]).unwrap(), delivered(1, 0));
+    database.admin(grant);
+    assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }
 
 #[test]
 fn a_missing_column_holds_with_its_name() {
-    let house = House::new("dropped_column");
-    let mut sink = house.sink();
-    house.admin("ALTER TABLE battery_pack DROP COLUMN soc");
-    check(&sink.deliver(&[record(0, 1)]).unwrap_err(), Retry::Hold, "42703", &["\"soc\""]);
-    check(&refused(&house.settings()), Retry::Hold, "42703", &["\"soc\"", "dropped_column on /"]);
-    house.admin("ALTER TABLE battery_pack ADD COLUMN soc SMALLINT");
-    assert_eq!(sink.deliver(&[record(0, 1)]).unwrap(), delivered(1, 0));
+    let database = Database::new("dropped_column");
+    let mut sink = database.sink();
+    database.admin("ALTER TABLE battery_pack DROP COLUMN soc");
+    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Hold, "42703", &["\"soc\""]);
+    check(&refused(database.settings()), Retry::Hold, "42703", &["\"soc\"", "dropped_column on /"]);
+    database.admin("ALTER TABLE battery_pack ADD COLUMN soc SMALLINT");
+    assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }
 
 #[test]
 fn a_table_that_is_renamed_holds() {
-    let house = House::new("renamed");
-    let mut sink = house.sink();
-    house.admin("ALTER TABLE battery_pack RENAME TO old_pack");
+    let database = Database::new("renamed");
+    let mut sink = database.sink();
+    database.admin("ALTER TABLE battery_pack RENAME TO old_pack");
     let words = ["relation \"battery_pack\" does not exist (42P01)"];
-    check(&sink.deliver(&[record(0, 1)]).unwrap_err(), Retry::Hold, "42P01", &words);
-    house.admin("ALTER TABLE old_pack RENAME TO battery_pack");
-    assert_eq!(sink.deliver(&[record(0, 1)]).unwrap(), delivered(1, 0));
+    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Hold, "42P01", &words);
+    database.admin("ALTER TABLE old_pack RENAME TO battery_pack");
+    assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }
 
 #[test]
 fn a_server_that_may_not_write_holds() {
-    let house = House::new("read_only");
-    house.sink();
-    house.set("default_transaction_read_only = on");
-    check(&house.sink().deliver(&[record(0, 1)]).unwrap_err(), Retry::Hold, "25006", &[]);
+    let database = Database::new("read_only");
+    database.sink();
+    database.set("default_transaction_read_only = on");
+    check(&deliver(&mut database.sink(), &[record(0, 1)]).unwrap_err(), Retry::Hold, "25006", &[]);
 }
 
 #[test]
-fn a_row_at_fault_is_told_with_the_reason_and_costs_only_its_batch() {
-    let house = House::new("row_at_fault");
-    let mut sink = house.sink();
-    house.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
-    let error = sink.deliver(&[record(0, 1), record(0, 13)]).unwrap_err();
-    check(&error, Retry::Row, "23514", &["\"sane\"", "Failing row contains"]);
-    assert_eq!(sink.deliver(&[record(0, 1)]).unwrap(), delivered(1, 0));
+fn a_row_at_fault_is_rejected_with_the_reason() {
+    let database = Database::new("row_at_fault");
+    let mut sink = database.sink();
+    database.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
+    let rejected = deliver_and_reject(&mut sink, &[record(0, 1), record(0, 13)]);
+    let [(1, rejected)] = &rejected[..] else { panic!("{rejected:?}") };
+    assert_eq!(rejected.sqlstate, "23514");
+    for words in ["inserting into battery_pack of row_at_fault on /", "\"sane\"", "Failing row"] {
+        assert!(rejected.reason.contains(words), "{words:?} in {rejected:?}");
+    }
+    assert_eq!(database.count(), 1);
 
-    house.admin(
+    database.admin(
         "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN RAISE ''not this one'' USING HINT = ''try another''; END';
          CREATE TRIGGER no BEFORE INSERT ON battery_pack FOR EACH ROW EXECUTE FUNCTION no()",
     );
-    let error = sink.deliver(&[record(1, 1)]).unwrap_err();
+    let error = deliver(&mut sink, &[record(1, 1)]).unwrap_err();
     check(&error, Retry::Row, "P0001", &["not this one (P0001); try another"]);
-    assert_eq!(house.count(), 1);
+    assert_eq!(database.count(), 1);
 }
 
 #[test]
 fn a_missing_partition_holds_until_it_is_there() {
-    let house = House::new("partitioned");
-    house.sink();
-    house.admin(
+    let database = Database::new("partitioned");
+    database.sink();
+    database.admin(
         "ALTER TABLE battery_pack RENAME TO old_pack;
          CREATE TABLE battery_pack (LIKE old_pack) PARTITION BY RANGE (insert_time_utc);
          DROP TABLE old_pack;
          CREATE INDEX ON battery_pack (insert_time_utc);
          ALTER TABLE battery_pack OWNER TO homeauto",
     );
-    let mut sink = house.sink();
+    let mut sink = database.sink();
     let words = ["no partition of relation", "; a partition is missing; create it"];
-    check(&sink.deliver(&[record(0, 1)]).unwrap_err(), Retry::Hold, "23514", &words);
+    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Hold, "23514", &words);
     check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Hold, "23514", &words);
-    house.admin("CREATE TABLE rest PARTITION OF battery_pack DEFAULT");
-    assert_eq!(sink.deliver(&[record(0, 1)]).unwrap(), delivered(1, 0));
-    house.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
-    check(&sink.deliver(&[record(0, 13)]).unwrap_err(), Retry::Row, "23514", &["\"sane\""]);
+    database.admin("CREATE TABLE rest PARTITION OF battery_pack DEFAULT");
+    assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
+    database.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
+    let rejected = deliver_and_reject(&mut sink, &[record(0, 13)]);
+    assert!(rejected[0].1.reason.contains("\"sane\""), "{rejected:?}");
 }
 
 #[test]
 fn a_constraint_that_is_checked_at_commit_is_an_error_too() {
-    let house = House::new("at_commit");
-    let mut sink = house.sink();
-    house.admin(
+    let database = Database::new("at_commit");
+    let mut sink = database.sink();
+    database.admin(
         "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN RAISE ''too late''; END';
          CREATE CONSTRAINT TRIGGER no AFTER INSERT ON battery_pack
            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no()",
     );
-    check(&sink.deliver(&[record(0, 1)]).unwrap_err(), Retry::Row, "P0001", &["too late"]);
-    house.admin("DROP TRIGGER no ON battery_pack");
-    assert_eq!(sink.deliver(&[record(0, 1)]).unwrap(), delivered(1, 0));
+    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Row, "P0001", &["too late"]);
+    database.admin("DROP TRIGGER no ON battery_pack");
+    assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }
 
 #[test]
 fn a_session_that_is_ended_is_tried_again_soon() {
-    let house = House::new("terminated");
-    let mut sink = house.sink();
-    sink.deliver(&[record(0, 1)]).unwrap();
-    house.admin(
+    let database = Database::new("terminated");
+    let mut sink = database.sink();
+    deliver(&mut sink, &[record(0, 1)]).unwrap();
+    database.admin(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()",
     );
-    let error = sink.deliver(&[record(1, 1)]).unwrap_err();
+    let error = deliver(&mut sink, &[record(1, 1)]).unwrap_err();
     assert_eq!(error.retry(), Retry::Soon, "{error}");
-    wait_until("the sink knows that it is closed", PATIENCE, || sink.is_closed());
-    assert_eq!(house.sink().deliver(&[record(0, 1), record(1, 1)]).unwrap(), delivered(1, 1));
+    assert!(!sink.is_connected());
+    assert_eq!(deliver(&mut sink, &[record(0, 1), record(1, 1)]).unwrap(), delivered(1, 1));
 }
 
 #[test]
@@ -140,17 +146,17 @@ fn a_server_that_stops_is_tried_again_soon() {
     let mut cluster = Cluster::start();
     let settings = Settings::resolve(&cluster.url("postgres"), None, |_| None).unwrap();
     for (n, mode) in (0..).zip([Mode::Fast, Mode::Immediate]) {
-        let mut sink = Sink::connect(&settings).unwrap();
-        assert_eq!(sink.deliver(&[record(n, 1)]).unwrap(), delivered(1, 0));
+        let mut sink = connect(settings.clone()).unwrap();
+        assert_eq!(deliver(&mut sink, &[record(n, 1)]).unwrap(), delivered(1, 0));
         cluster.stop(mode);
-        assert_eq!(sink.deliver(&[record(n, 2)]).unwrap_err().retry(), Retry::Soon);
-        let error = refused(&settings);
+        assert_eq!(deliver(&mut sink, &[record(n, 2)]).unwrap_err().retry(), Retry::Soon);
+        let error = refused(settings.clone());
         assert_eq!((error.retry(), error.sqlstate()), (Retry::Soon, None), "{error}");
         assert!(error.to_string().starts_with("connecting to postgres on /tmp/"), "{error}");
         assert!(error.source().is_some(), "the reason is the system's");
         cluster.start_again();
-        let mut sink = Sink::connect(&settings).unwrap();
-        assert_eq!(sink.deliver(&[record(n, 1)]).unwrap(), delivered(0, 1), "{mode:?}");
+        let mut sink = connect(settings.clone()).unwrap();
+        assert_eq!(deliver(&mut sink, &[record(n, 1)]).unwrap(), delivered(0, 1), "{mode:?}");
     }
 }
 
@@ -158,8 +164,8 @@ fn a_server_that_stops_is_tried_again_soon() {
 fn a_missing_database_or_user_holds() {
     let url = cluster().url("nowhere");
     let settings = Settings::resolve(&url, None, |_| None).unwrap();
-    check(&refused(&settings), Retry::Hold, "3D000", &["connecting to nowhere on /", "createdb"]);
+    check(&refused(settings), Retry::Hold, "3D000", &["connecting to nowhere on /", "createdb"]);
     let url = cluster().url("postgres");
     let settings = Settings::resolve(&url, Some("nobody"), |_| None).unwrap();
-    check(&refused(&settings), Retry::Hold, "28000", &["\"nobody\""]);
+    check(&refused(settings), Retry::Hold, "28000", &["\"nobody\""]);
 }

@@ -1,14 +1,14 @@
-//! Threads and file descriptors stay as few as they are, however often a server freezes. That is
-//! counted in a process of its own, in which nobody else has any.
+//! Threads and file descriptors don't grow in number, however often a server freezes. They are
+//! counted in a process of its own, in which no other test has any.
 
 #![cfg(target_os = "linux")]
 
 use std::{env, fs, process::Command, time::Duration};
 
-use bluenova_postgres::{Courier, Deadlines, Settings};
+use bluenova_postgres::{Settings, Sink};
 use bluenova_test_support::{Cluster, Point, Proxy, wait_until};
 
-use crate::{PATIENCE, record};
+use crate::{MINUTE, deliver, new_sink, record};
 
 #[test]
 fn threads_and_file_descriptors_stay_flat() {
@@ -40,27 +40,25 @@ fn freeze_often() {
     let url = proxy.url("postgres");
     let settings = Settings::resolve(&url, Some("homeauto"), |_| None).unwrap();
     let deadline = Duration::from_millis(100);
-    let mut courier = Courier::new(settings, Deadlines { connect: deadline, deliver: deadline });
-    let deliver = |courier: &mut Courier, n| {
-        wait_until("it is delivered", PATIENCE, || courier.deliver(vec![record(n, 1)]).is_ok());
-        wait_until("the rest has ended", PATIENCE, || {
-            courier.stuck() == 0 && proxy.connections() == 1
-        });
+    let mut sink = new_sink(settings, deadline);
+    let deliver_at_last = |sink: &mut Sink, n| {
+        wait_until("it is delivered", MINUTE, || deliver(sink, &[record(n, 1)]).is_ok());
+        wait_until("the rest has ended", MINUTE, || sink.stuck() == 0 && proxy.connections() == 1);
     };
 
-    deliver(&mut courier, 0);
+    deliver_at_last(&mut sink, 0);
     let at_first = descriptors();
     for n in 0..20 {
         proxy.freeze([Point::Rows, Point::Anywhere, Point::Answer, Point::Accept][n % 4]);
         for _ in 0..if n == 0 { 10 } else { 2 } {
-            if courier.deliver(vec![record(n as i64, 1)]).is_err() {
-                assert!(threads() <= Courier::MOST_STUCK, "{}", threads());
+            if deliver(&mut sink, &[record(n as i64, 1)]).is_err() {
+                assert!(threads() <= Sink::MAX_STUCK, "{}", threads());
             }
         }
         proxy.heal();
-        deliver(&mut courier, n as i64);
+        deliver_at_last(&mut sink, n as i64);
         assert_eq!(threads(), 1, "{n}");
-        wait_until("all is as before", PATIENCE, || descriptors() == at_first);
+        wait_until("all is as before", MINUTE, || descriptors() == at_first);
     }
     let mut client = cluster.client("postgres");
     let sql = "SELECT count(*), count(DISTINCT (insert_time_utc, mcu_id)) FROM battery_pack";

@@ -8,43 +8,48 @@
 )]
 
 mod cost;
-mod courier;
+mod deadlines;
 mod encryption;
 mod errors;
 mod flat;
 mod hosts;
 mod limits;
+mod narrowing;
 mod once;
 mod passwords;
 mod probe;
 mod rows;
 mod table;
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use bluenova_postgres::{Delivered, Settings, Sink};
+use bluenova_postgres::{Deadlines, Delivered, Error, Settings, Sink};
 use bluenova_record::{COLUMNS, PackRecord, SqlType, Text, Value};
 use bluenova_test_support::Cluster;
 use postgres::Client;
 use time::{PrimitiveDateTime, UtcDateTime};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time-out for everything that happens soon, unless something is broken.
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// One database of the cluster that all tests share.
-struct House {
+/// A database of the cluster that all tests share.
+struct Database {
     name: String,
 }
 
-impl House {
-    /// A database that belongs to `homeauto`, as whom the sink connects.
+impl Database {
+    /// A database that belongs to `homeauto`, the user of the sink.
     fn new(name: &str) -> Self {
-        let house = Self::of_somebody_else(name);
-        house.admin(&format!("ALTER DATABASE {name} OWNER TO homeauto"));
-        house
+        let database = Self::of_another_user(name);
+        database.admin(&format!("ALTER DATABASE {name} OWNER TO homeauto"));
+        database
     }
 
     /// A database in which `homeauto` may not create anything.
-    fn of_somebody_else(name: &str) -> Self {
+    fn of_another_user(name: &str) -> Self {
         cluster().create_database(name);
         Self { name: name.to_owned() }
     }
@@ -55,7 +60,11 @@ impl House {
     }
 
     fn sink(&self) -> Sink {
-        Sink::connect(&self.settings()).expect("the house is in order")
+        connect(self.settings()).expect("the database is in order")
+    }
+
+    fn unconnected_sink(&self) -> Sink {
+        new_sink(self.settings(), MINUTE)
     }
 
     fn client(&self) -> Client {
@@ -66,7 +75,7 @@ impl House {
         self.client().batch_execute(sql).expect(sql);
     }
 
-    /// Sets it for sessions that begin from now on.
+    /// Sets an option of all sessions that begin from now on.
     fn set(&self, setting: &str) {
         self.admin(&format!("ALTER DATABASE {} SET {setting}", self.name));
     }
@@ -126,6 +135,29 @@ fn record(seconds: i64, mcu_id: u32) -> PackRecord {
     record
 }
 
+/// A sink that is connected. Its deadlines are out of the way.
+fn connect(settings: Settings) -> Result<Sink, Error> {
+    let mut sink = new_sink(settings, MINUTE);
+    sink.connect().map(|()| sink)
+}
+
+fn new_sink(settings: Settings, deadline: Duration) -> Sink {
+    Sink::new(settings, Deadlines { connect: deadline, deliver: deadline })
+}
+
+/// Delivers all rows, step by step, of which none is rejected.
+#[track_caller]
+fn deliver(sink: &mut Sink, rows: &[PackRecord]) -> Result<Delivered, Error> {
+    let rows: Arc<[PackRecord]> = rows.into();
+    let mut sum = delivered(0, 0);
+    while sum.rows < rows.len() {
+        let step = sink.deliver(&rows, sum.rows)?;
+        assert_eq!(step, delivered(step.added, step.known));
+        sum = delivered(sum.added + step.added, sum.known + step.known);
+    }
+    Ok(sum)
+}
+
 fn delivered(added: u64, known: u64) -> Delivered {
-    Delivered { added, known }
+    Delivered { rows: (added + known) as usize, added, known, rejected: None }
 }

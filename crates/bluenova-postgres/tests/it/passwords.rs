@@ -1,4 +1,4 @@
-//! Passwords, and where they come from, against a server that wants them.
+//! Passwords, and where they come from, against a server that asks for them.
 
 use std::{
     error::Error as _,
@@ -7,21 +7,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bluenova_postgres::{Error, Retry, Settings, Sink};
+use bluenova_postgres::{Error, Retry, Settings};
 use bluenova_test_support::{Cluster, wait_until};
 
 use crate::{
-    PATIENCE,
+    MINUTE, connect,
     errors::{check, refused},
 };
 
-/// A server that wants `open sesame` from everybody but the superuser, and a home.
-struct Castle {
+/// A server that asks every user but the superuser for the password `open sesame`, and a home
+/// directory.
+struct PasswordServer {
     cluster: Cluster,
     home: tempfile::TempDir,
 }
 
-impl Castle {
+impl PasswordServer {
     fn new() -> Self {
         let cluster = Cluster::start_with(&[("password_encryption", "scram-sha-256")]);
         let mut admin = cluster.client("postgres");
@@ -30,7 +31,7 @@ impl Castle {
         let rules = "local all postgres trust\nlocal all all scram-sha-256\n";
         fs::write(cluster.data_dir().join("pg_hba.conf"), rules).unwrap();
         admin.batch_execute("SELECT pg_reload_conf()").unwrap();
-        wait_until("the server asks for passwords", PATIENCE, || {
+        wait_until("the server asks for passwords", MINUTE, || {
             let conninfo = cluster.conninfo("postgres").replace("user=postgres", "user=homeauto");
             postgres::Client::connect(&conninfo, postgres::NoTls).is_err()
         });
@@ -60,7 +61,7 @@ impl Castle {
 
     #[track_caller]
     fn check_missing(&self, words: &[&str]) -> Error {
-        let error = refused(&self.settings("", ""));
+        let error = refused(self.settings("", ""));
         let text = error.to_string();
         assert_eq!((error.retry(), error.sqlstate()), (Retry::Hold, None), "{text}");
         let here = self.cluster.socket_dir().display();
@@ -78,8 +79,8 @@ fn restrict(path: &Path, mode: u32) {
 
 #[test]
 fn a_password_comes_from_where_libpq_takes_it() {
-    let castle = Castle::new();
-    let file = castle.write("elsewhere", "open sesame");
+    let server = PasswordServer::new();
+    let file = server.write("elsewhere", "open sesame");
     let file = file.display();
     for (conninfo, environment) in [
         ("", "PGPASSWORD=open sesame"),
@@ -88,56 +89,59 @@ fn a_password_comes_from_where_libpq_takes_it() {
         ("", &*format!("PGPASSFILE={file}")),
         (&*format!("passfile={file}"), "PGPASSFILE=/nowhere"),
     ] {
-        let sink = Sink::connect(&castle.settings(conninfo, environment));
-        assert!(sink.is_ok_and(|sink| sink.notes().is_empty()), "{conninfo} {environment}");
+        let sink = connect(server.settings(conninfo, environment));
+        assert!(
+            sink.is_ok_and(|mut sink| sink.take_warnings().is_empty()),
+            "{conninfo} {environment}"
+        );
     }
 
-    castle.check_missing(&[".pgpass (with mode 600)"]);
-    castle.write(".pgpass", "close sesame");
-    let wrong = refused(&castle.settings("", ""));
-    let here = castle.home.path().join(".pgpass").display().to_string();
+    server.check_missing(&[".pgpass (with mode 600)"]);
+    server.write(".pgpass", "close sesame");
+    let wrong = refused(server.settings("", ""));
+    let here = server.home.path().join(".pgpass").display().to_string();
     check(
         &wrong,
         Retry::Hold,
         "28P01",
         &["password authentication failed", "is the one in", &here],
     );
-    castle.write(".pgpass", "open sesame");
-    assert!(Sink::connect(&castle.settings("", "")).is_ok());
+    server.write(".pgpass", "open sesame");
+    assert!(connect(server.settings("", "")).is_ok());
 
-    let wrong = refused(&castle.settings("", "PGPASSWORD=close sesame"));
+    let wrong = refused(server.settings("", "PGPASSWORD=close sesame"));
     check(&wrong, Retry::Hold, "28P01", &["password authentication failed"]);
     assert!(!wrong.to_string().contains("is the one in"), "{wrong}");
     assert!(!format!("{wrong} {wrong:?}").contains("sesame"), "{wrong:?}");
 }
 
 #[test]
-fn a_password_file_that_others_may_read_is_ignored_and_noted() {
-    let castle = Castle::new();
-    let file = castle.write(".pgpass", "open sesame");
+fn a_password_file_that_others_may_read_is_ignored_with_a_warning() {
+    let server = PasswordServer::new();
+    let file = server.write(".pgpass", "open sesame");
     let advice = format!("is ignored, for others may use it; run `chmod 600 {}`", file.display());
     for mode in [0o640, 0o604, 0o620, 0o601] {
         restrict(&file, mode);
-        let error = castle.check_missing(&[&advice]);
+        let error = server.check_missing(&[&advice]);
         assert_eq!(error.source().unwrap().source().unwrap().to_string(), "password missing");
     }
-    // To whom no password is needed it is a note.
-    let sink = Sink::connect(&castle.settings("user=postgres", "")).unwrap();
-    assert!(sink.notes()[0].contains(&advice), "{:?}", sink.notes());
+    // Where no password is needed it is a warning.
+    let warnings = connect(server.settings("user=postgres", "")).unwrap().take_warnings();
+    assert!(warnings[0].contains(&advice), "{warnings:?}");
     restrict(&file, 0o400);
-    assert!(Sink::connect(&castle.settings("", "")).is_ok());
+    assert!(connect(server.settings("", "")).is_ok());
 
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    castle.check_missing(&["is no plain file"]);
+    server.check_missing(&["is not a plain file"]);
 }
 
 #[test]
 fn each_host_has_its_own_password() {
-    let castle = Castle::new();
-    let file = castle.write(".pgpass", "open sesame");
+    let server = PasswordServer::new();
+    let file = server.write(".pgpass", "open sesame");
     let lines = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("/nowhere:*:*:*:close sesame\n{lines}")).unwrap();
-    let here = castle.cluster.socket_dir().display();
-    assert!(Sink::connect(&castle.settings(&format!("host=/nowhere,{here}"), "")).is_ok());
+    let here = server.cluster.socket_dir().display();
+    assert!(connect(server.settings(&format!("host=/nowhere,{here}"), "")).is_ok());
 }

@@ -1,20 +1,20 @@
-//! A row is tried out, and nothing stays of it.
+//! A probe row is inserted, and nothing remains of it.
 
 use bluenova_postgres::Retry;
 use time::UtcDateTime;
 use time::macros::utc_datetime;
 
-use crate::{House, errors::check, record};
+use crate::{Database, deliver, errors::check, record};
 
 #[test]
 fn a_good_row_passes_and_leaves_nothing_behind() {
-    let house = House::new("probe_good");
-    let mut sink = house.sink();
+    let database = Database::new("probe_good");
+    let mut sink = database.sink();
     sink.probe(&record(0, 1)).unwrap();
-    assert_eq!(house.count(), 0);
+    assert_eq!(database.count(), 0);
     // It is there already, and so are those next to it, and there is a key.
-    sink.deliver(&[record(0, 1)]).unwrap();
-    house.admin("ALTER TABLE battery_pack ADD UNIQUE (insert_time_utc, mcu_id)");
+    deliver(&mut sink, &[record(0, 1)]).unwrap();
+    database.admin("ALTER TABLE battery_pack ADD UNIQUE (insert_time_utc, mcu_id)");
     for _ in 0..2 {
         sink.probe(&record(0, 1)).unwrap();
     }
@@ -23,33 +23,33 @@ fn a_good_row_passes_and_leaves_nothing_behind() {
         edge.insert_time_utc = time;
         assert_eq!(sink.probe(&edge).is_ok(), time.year() == 9999, "{time}");
     }
-    sink.deliver(&[record(1, 1)]).unwrap();
-    assert_eq!(house.count(), 2);
+    deliver(&mut sink, &[record(1, 1)]).unwrap();
+    assert_eq!(database.count(), 2);
 }
 
 #[test]
 fn what_is_wrong_with_a_row_shows() {
-    let house = House::new("probe_bad");
-    let mut sink = house.sink();
-    sink.deliver(&[record(0, 1)]).unwrap();
-    house.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
+    let database = Database::new("probe_bad");
+    let mut sink = database.sink();
+    deliver(&mut sink, &[record(0, 1)]).unwrap();
+    database.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
     let error = sink.probe(&record(0, 13)).unwrap_err();
     check(&error, Retry::Row, "23514", &["trying to insert into battery_pack of", "\"sane\""]);
     sink.probe(&record(0, 1)).unwrap();
 
     // What refuses everything refuses the row that is there already.
-    house.admin(
+    database.admin(
         "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
          CREATE TRIGGER no BEFORE INSERT ON battery_pack FOR EACH ROW EXECUTE FUNCTION no()",
     );
     check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Row, "P0001", &["no (P0001)"]);
-    house.admin(
+    database.admin(
         "DROP TRIGGER no ON battery_pack;
          CREATE CONSTRAINT TRIGGER no AFTER INSERT ON battery_pack
            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no()",
     );
     check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Row, "P0001", &["no (P0001)"]);
-    house.admin("DROP TRIGGER no ON battery_pack");
+    database.admin("DROP TRIGGER no ON battery_pack");
     sink.probe(&record(0, 1)).unwrap();
-    assert_eq!(house.count(), 1);
+    assert_eq!(database.count(), 1);
 }

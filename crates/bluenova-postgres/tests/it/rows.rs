@@ -3,7 +3,7 @@
 use bluenova_record::{COLUMNS, PackRecord, SqlType, Text, Value};
 use time::{UtcDateTime, macros::utc_datetime};
 
-use crate::{House, delivered, record};
+use crate::{Database, connect, deliver, delivered, record};
 
 /// A record with another value in each column, made from `pick`.
 fn filled(
@@ -40,71 +40,70 @@ fn all_kinds() -> Vec<PackRecord> {
 
 #[test]
 fn every_column_comes_back_as_it_was() {
-    let house = House::new("every_column");
+    let database = Database::new("every_column");
     let records = all_kinds();
-    assert_eq!(house.sink().deliver(&records).unwrap(), delivered(4, 0));
-    assert_eq!(house.rows(), records);
+    assert_eq!(deliver(&mut database.sink(), &records).unwrap(), delivered(4, 0));
+    assert_eq!(database.rows(), records);
 }
 
 #[test]
 fn a_batch_is_of_any_size_and_keeps_its_order() {
-    let house = House::new("any_size");
-    let mut sink = house.sink();
-    assert_eq!(sink.deliver(&[]).unwrap(), delivered(0, 0));
-    // Every bucket of locks, and more batteries than the server has locks for one transaction.
+    let database = Database::new("any_size");
+    let mut sink = database.sink();
+    // Batteries in every bucket of locks, and in several transactions.
     let records: Vec<_> = (0..5000).map(|n| record(0, n)).collect();
-    assert_eq!(sink.deliver(&records).unwrap(), delivered(5000, 0));
-    assert_eq!(house.rows(), records);
+    assert_eq!(deliver(&mut sink, &records).unwrap(), delivered(5000, 0));
+    assert_eq!(database.rows(), records);
     let sql = "SELECT mcu_id FROM battery_pack ORDER BY ctid";
     let stored: Vec<i64> =
-        house.client().query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+        database.client().query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     assert!(stored.is_sorted());
 }
 
 #[test]
 fn time_stamps_are_utc_whatever_zone_the_server_is_in() {
     for (name, options) in [("zone_of_database", ""), ("zone_of_session", "PST8PDT")] {
-        let house = House::new(name);
-        house.set("TimeZone = 'Africa/Johannesburg'");
-        house.admin("CREATE TABLE t ()");
+        let database = Database::new(name);
+        database.set("TimeZone = 'Africa/Johannesburg'");
+        database.admin("CREATE TABLE t ()");
         let conninfo = format!(
             "{} options='-c TimeZone={}'",
             crate::cluster().conninfo(name),
             if options.is_empty() { "Africa/Johannesburg" } else { options },
         );
         let settings = bluenova_postgres::Settings::resolve(&conninfo, None, |_| None).unwrap();
-        let mut sink = bluenova_postgres::Sink::connect(&settings).unwrap();
+        let mut sink = connect(settings).unwrap();
         let records = all_kinds();
-        assert_eq!(sink.deliver(&records).unwrap(), delivered(4, 0));
-        assert_eq!(sink.deliver(&records).unwrap(), delivered(0, 4));
+        assert_eq!(deliver(&mut sink, &records).unwrap(), delivered(4, 0));
+        assert_eq!(deliver(&mut sink, &records).unwrap(), delivered(0, 4));
         let sql = "SELECT insert_time_utc::text FROM battery_pack WHERE mcu_id = 1";
-        let text: String = house.client().query_one(sql, &[]).unwrap().get(0);
+        let text: String = database.client().query_one(sql, &[]).unwrap().get(0);
         assert_eq!(text, "2026-01-01 00:00:10");
     }
 }
 
 #[test]
 fn a_column_with_time_zone_holds_the_same_moment() {
-    let house = House::new("with_time_zone");
-    house.set("TimeZone = 'Africa/Johannesburg'");
-    house.admin(&bluenova_postgres::schema().replace("TIMESTAMP", "TIMESTAMPTZ"));
-    house.admin("GRANT SELECT, INSERT ON battery_pack TO homeauto");
-    let mut sink = house.sink();
+    let database = Database::new("with_time_zone");
+    database.set("TimeZone = 'Africa/Johannesburg'");
+    database.admin(&bluenova_postgres::schema().replace("TIMESTAMP", "TIMESTAMPTZ"));
+    database.admin("GRANT SELECT, INSERT ON battery_pack TO homeauto");
+    let mut sink = database.sink();
     let records = all_kinds();
-    assert_eq!(sink.deliver(&records).unwrap(), delivered(4, 0));
-    assert_eq!(sink.deliver(&records).unwrap(), delivered(0, 4));
+    assert_eq!(deliver(&mut sink, &records).unwrap(), delivered(4, 0));
+    assert_eq!(deliver(&mut sink, &records).unwrap(), delivered(0, 4));
     let sql = "SELECT insert_time_utc::text FROM battery_pack WHERE mcu_id = 1";
-    let text: String = house.client().query_one(sql, &[]).unwrap().get(0);
+    let text: String = database.client().query_one(sql, &[]).unwrap().get(0);
     assert_eq!(text, "2026-01-01 02:00:10+02");
 }
 
 #[test]
 fn a_text_too_long_for_the_column_is_refused_and_not_cut() {
-    let house = House::new("short_text");
-    let mut sink = house.sink();
-    house.admin("ALTER TABLE battery_pack ALTER errors TYPE VARCHAR(3)");
+    let database = Database::new("short_text");
+    let mut sink = database.sink();
+    database.admin("ALTER TABLE battery_pack ALTER errors TYPE VARCHAR(3)");
     let mut long = record(0, 1);
     long.errors = Some(Text::new("OVERHEAT"));
-    assert_eq!(sink.deliver(&[long]).unwrap_err().sqlstate(), Some("22001"));
-    assert_eq!(house.count(), 0);
+    assert_eq!(deliver(&mut sink, &[long]).unwrap_err().sqlstate(), Some("22001"));
+    assert_eq!(database.count(), 0);
 }

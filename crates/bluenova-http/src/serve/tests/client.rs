@@ -3,9 +3,9 @@ use std::{
     net::{Shutdown, TcpStream},
 };
 
-use super::{PATIENCE, Server};
+use super::{MINUTE, Server};
 
-/// A client that does what a test tells it.
+/// A client that sends what a test gives it.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     unread: Vec<u8>,
@@ -24,10 +24,10 @@ impl Client {
     }
 
     pub(crate) fn try_connect(server: &Server) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&server.local_addr(), PATIENCE)?;
+        let stream = TcpStream::connect_timeout(&server.local_addr(), MINUTE)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(MINUTE))?;
+        stream.set_write_timeout(Some(MINUTE))?;
         Ok(Self { stream, unread: vec![] })
     }
 
@@ -39,7 +39,7 @@ impl Client {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Asks for a path in the most usual way.
+    /// Sends the plainest request for a path.
     pub(crate) fn get(&mut self, path: &str) -> Answer {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
         self.answer()
@@ -75,7 +75,7 @@ impl Client {
         Ok(Some(answer))
     }
 
-    /// That the server closes in order, without another word.
+    /// Checks that the server closes in order, without sending any more.
     pub(crate) fn assert_closed(&mut self) {
         let more = self.read().unwrap();
         assert!(!more && self.unread.is_empty(), "{:?}", self.unread.escape_ascii());

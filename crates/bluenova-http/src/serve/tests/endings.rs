@@ -11,14 +11,14 @@ use std::{
         mpsc,
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::{
-    super::{ACCEPT_PAUSE, STOP_LIMIT},
-    Client, Limits, PATIENCE, SLACK, pages, serve, serve_with, start, wait_for_threads,
+    super::ACCEPT_PAUSE, Client, Limits, MINUTE, assert_due, pages, serve, serve_with, start,
+    unhurried, wait_for_threads,
 };
 
 /// Set for a process that may open few files only.
@@ -26,7 +26,7 @@ const FEW_FILES: &str = "BLUENOVA_TEST_FEW_FILES";
 
 #[test]
 fn stopping_ends_all_connections_at_once() {
-    let server = serve(Limits::default());
+    let server = serve(unhurried());
     let silent = Client::connect(&server);
     let mut slow = Client::connect(&server);
     slow.send("GET / HT");
@@ -38,7 +38,7 @@ fn stopping_ends_all_connections_at_once() {
 
     let started = Instant::now();
     server.stop();
-    assert!(started.elapsed() < STOP_LIMIT, "{:?}", started.elapsed());
+    assert!(started.elapsed() < MINUTE, "{:?}", started.elapsed());
     for mut client in [silent, slow, idle, full] {
         client.drain();
     }
@@ -51,10 +51,10 @@ fn dropping_stops_and_so_does_any_kind_of_address() {
             assert!(address.starts_with('['), "only IPv6 may be missing");
             continue;
         };
-        let server = start(listener, Limits::default(), pages).unwrap();
+        let server = start(listener, unhurried(), pages).unwrap();
         let started = Instant::now();
         drop(server);
-        assert!(started.elapsed() < STOP_LIMIT, "{address}");
+        assert!(started.elapsed() < MINUTE, "{address}");
     }
 }
 
@@ -64,7 +64,8 @@ fn stopping_does_not_wait_for_a_page_that_hangs() {
     let (release, hold) = mpsc::channel::<()>();
     let (ended, ends) = mpsc::channel();
     let hold = Mutex::new(hold);
-    let server = serve_with(Limits::default(), move |request| {
+    let stop = Duration::from_millis(300);
+    let server = serve_with(Limits { stop, ..unhurried() }, move |request| {
         started.send(()).unwrap();
         _ = hold.lock().unwrap().recv();
         ended.send(()).unwrap();
@@ -72,29 +73,29 @@ fn stopping_does_not_wait_for_a_page_that_hangs() {
     });
     let mut client = Client::connect(&server);
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    starts.recv_timeout(PATIENCE).unwrap();
+    starts.recv_timeout(MINUTE).unwrap();
     let stopping = Instant::now();
     server.stop();
-    assert!(stopping.elapsed() < STOP_LIMIT + SLACK);
+    assert_due(stopping, stop);
     assert!(client.drain().is_empty());
     drop(release);
-    ends.recv_timeout(PATIENCE).expect("it ends by itself");
+    ends.recv_timeout(MINUTE).expect("it ends by itself later");
 }
 
 #[test]
-fn stopping_does_not_wait_for_who_is_about_to_get_in() {
-    let limits = Limits { connections: 1, spared: PATIENCE * 2, ..Limits::default() };
+fn stopping_does_not_wait_for_a_connection_to_be_admitted() {
+    let limits = Limits { connections: 1, grace: 2 * MINUTE, ..unhurried() };
     let server = serve(limits);
     let _first = Client::connect(&server);
     wait_for_threads(&server, 1);
     let mut second = Client::connect(&server);
     let started = Instant::now();
     server.stop();
-    assert!(started.elapsed() < STOP_LIMIT);
+    assert!(started.elapsed() < MINUTE);
     second.drain();
 }
 
-/// Runs [`few_files`] in a process of its own, since the limit is for the whole process.
+/// Runs [`few_files`] in a process of its own, since the limit holds for the whole process.
 #[test]
 fn running_out_of_files_is_survived() {
     let this = env::current_exe().unwrap();
@@ -117,12 +118,12 @@ fn few_files() {
     }
     log::set_logger(&Counter).unwrap();
     log::set_max_level(LevelFilter::Warn);
-    let server = serve(Limits::default());
+    let server = serve(unhurried());
     let mut statistics = File::open("/proc/self/stat").ok();
     let mut files: Vec<_> = iter::from_fn(|| File::open("/dev/null").ok()).take(40).collect();
     assert!(files.len() < 40, "the limit of files is not in force");
 
-    // Whoever takes the last one, it is soon the server that has none left.
+    // Whoever takes the last file, the server soon has none left.
     let mut clients = vec![];
     while MESSAGES.load(Ordering::Relaxed) == 0 {
         files.pop().expect("it never ran out of files");
@@ -146,11 +147,11 @@ fn few_files() {
     clients.extend(iter::from_fn(|| Client::try_connect(&server).ok()));
     let started = Instant::now();
     server.stop();
-    assert!(started.elapsed() < STOP_LIMIT);
+    assert!(started.elapsed() < MINUTE);
     println!("survived");
 }
 
-/// The processor time of this process, where the system tells it in a file (Linux).
+/// Processor time of this process, on systems that have it in a file (Linux).
 fn processor_ticks(statistics: &mut File) -> u64 {
     let mut text = String::new();
     statistics.rewind().unwrap();

@@ -5,15 +5,15 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use super::{Client, Limits, SLACK, Server, serve};
+use super::{Client, Limits, MINUTE, Server, serve, unhurried};
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| {
     let request = Duration::from_millis(100);
-    serve(Limits { request, idle: request, response: request, ..Limits::default() })
+    serve(Limits { request, idle: request, response: request, ..unhurried() })
 });
 
-/// What requests are made of, and what breaks them.
-const WORDS: [&str; 26] = [
+/// Parts of requests, and what breaks them.
+const PARTS: [&str; 26] = [
     "GET ",
     "HEAD ",
     "POST ",
@@ -43,8 +43,8 @@ const WORDS: [&str; 26] = [
 ];
 
 fn anything() -> impl Strategy<Value = Vec<u8>> {
-    let words = vec(select(&WORDS[..]), 0..40).prop_map(|words| words.concat().into_bytes());
-    prop_oneof![vec(any::<u8>(), 0..10_000), words]
+    let requests = vec(select(&PARTS[..]), 0..40).prop_map(|parts| parts.concat().into_bytes());
+    prop_oneof![vec(any::<u8>(), 0..10_000), requests]
 }
 
 fn pieces(bytes: &[u8], sizes: &[usize]) -> Vec<Vec<u8>> {
@@ -73,7 +73,7 @@ proptest! {
         let started = Instant::now();
         let mut client = Client::connect(&SERVER);
         for piece in pieces(&bytes, &sizes) {
-            // It may have refused the start already.
+            // The server may have refused the start already.
             if client.try_send(piece).is_err() {
                 break;
             }
@@ -81,9 +81,9 @@ proptest! {
         if finishes {
             _ = client.stream.shutdown(std::net::Shutdown::Write);
         }
-        let said = client.drain();
-        prop_assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 "));
-        prop_assert!(started.elapsed() < SLACK, "{:?}", started.elapsed());
+        let answer = client.drain();
+        prop_assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "));
+        prop_assert!(started.elapsed() < MINUTE, "{:?}", started.elapsed());
         prop_assert_eq!(Client::connect(&SERVER).get("/").body, b"hello");
     }
 
@@ -99,7 +99,7 @@ proptest! {
                 format!("{method} /{path}x HTTP/1.1\r\nHost: h\r\n\r\n")
             })
             .collect();
-        let server = serve(Limits::default());
+        let server = serve(unhurried());
         let mut client = Client::connect(&server);
         for piece in pieces(text.as_bytes(), &sizes) {
             client.send(piece);

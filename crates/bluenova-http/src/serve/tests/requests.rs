@@ -1,12 +1,12 @@
 use std::{thread, time::Duration};
 
-use super::{super::connection::REQUEST_LIMIT, Client, LARGE, Limits, serve};
+use super::{Client, LARGE, serve, unhurried};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
 #[test]
-fn a_page_is_served_and_guarded() {
-    let server = serve(Limits::default());
+fn a_page_has_all_headers() {
+    let server = serve(unhurried());
     let answer = Client::connect(&server).get("/a%20b?c=d+e");
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, br#"/a b [("c", "d e")]"#);
@@ -29,15 +29,15 @@ fn a_page_is_served_and_guarded() {
 
 #[test]
 fn head_is_get_without_a_body() {
-    let server = serve(Limits::default());
+    let server = serve(unhurried());
     let mut client = Client::connect(&server);
-    for path in ["/", "/large", "/nothing"] {
+    for path in ["/", "/large", "/any?a=b"] {
         let get = client.get(path);
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
         let head = client.try_answer(false).unwrap().unwrap();
         assert_eq!(head.head, get.head);
     }
-    assert_eq!(client.get("/").body, b"hello", "nothing was left over");
+    assert_eq!(client.get("/").body, b"hello", "no body was left over");
 
     client.send("HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(client.try_answer(false).unwrap().unwrap().status, 413);
@@ -46,7 +46,7 @@ fn head_is_get_without_a_body() {
 
 #[test]
 fn a_large_response_arrives_whole() {
-    let server = serve(Limits::default());
+    let server = serve(unhurried());
     let mut client = Client::connect(&server);
     for _ in 0..2 {
         assert!(client.get("/large").body == *LARGE);
@@ -55,7 +55,7 @@ fn a_large_response_arrives_whole() {
 
 #[test]
 fn a_request_may_come_byte_by_byte() {
-    let server = serve(Limits::default());
+    let server = serve(unhurried());
     let mut client = Client::connect(&server);
     for byte in GET.as_bytes() {
         client.send([*byte]);
@@ -66,7 +66,7 @@ fn a_request_may_come_byte_by_byte() {
 
 #[test]
 fn requests_may_come_before_their_answers() {
-    let server = serve(Limits::default());
+    let server = serve(unhurried());
     let mut client = Client::connect(&server);
     let requests: String =
         (0..50).map(|index| format!("GET /{index} HTTP/1.1\r\nHost: h\r\n\r\n")).collect();
@@ -81,7 +81,7 @@ fn requests_may_come_before_their_answers() {
 
 #[test]
 fn a_client_may_end_its_side_first() {
-    let server = serve(Limits::default());
+    let server = serve(unhurried());
     let mut client = Client::connect(&server);
     client.send(GET);
     client.finish();
@@ -91,7 +91,7 @@ fn a_client_may_end_its_side_first() {
 
 #[test]
 fn the_connection_stays_as_the_version_says() {
-    let server = serve(Limits::default());
+    let server = serve(unhurried());
     let table = [
         ("1.1", "", true),
         ("1.1", "Connection: close\r\n", false),
@@ -114,20 +114,8 @@ fn the_connection_stays_as_the_version_says() {
 }
 
 #[test]
-fn a_connection_is_not_for_ever() {
-    let server = serve(Limits::default());
-    let mut client = Client::connect(&server);
-    for count in 1..=REQUEST_LIMIT {
-        let last = count == REQUEST_LIMIT;
-        let expected = if last { "close" } else { "keep-alive" };
-        assert_eq!(client.get("/").header("Connection"), Some(expected), "{count}");
-    }
-    client.assert_closed();
-}
-
-#[test]
-fn what_we_do_not_do_is_refused_and_the_connection_closed() {
-    let server = serve(Limits::default());
+fn unsupported_requests_are_refused_and_the_connection_closed() {
+    let server = serve(unhurried());
     let table = [
         (400, "nonsense\r\n\r\n".to_owned()),
         (400, "GET / HTTP/1.1\r\n\r\n".to_owned()),
@@ -145,7 +133,7 @@ fn what_we_do_not_do_is_refused_and_the_connection_closed() {
         (431, format!("GET / HTTP/1.1\r\nHost: {}", "h".repeat(100_000))),
     ];
     for (status, text) in table {
-        // What comes after it is not a request, however it looks.
+        // What follows is not taken for a request, however it looks.
         let mut client = Client::connect(&server);
         client.send(text.clone() + GET);
         let answer = client.answer();
@@ -158,8 +146,8 @@ fn what_we_do_not_do_is_refused_and_the_connection_closed() {
 }
 
 #[test]
-fn who_is_still_sending_gets_to_read_the_refusal() {
-    let server = serve(Limits::default());
+fn a_client_that_is_still_sending_can_read_the_refusal() {
+    let server = serve(unhurried());
     let mut client = Client::connect(&server);
     client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n");
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! What was said about a connection: in the address itself, and else in the environment.
+//! The connection parameters, from the database's address and from the environment.
 
 use postgres::Config;
 
@@ -7,13 +7,13 @@ use crate::{
     conninfo::{self, Pairs},
 };
 
-/// Hands out what was said, each word once; what is left is for the `postgres` crate.
-pub(crate) struct Words<'a> {
+/// Connection parameters that are not taken yet; those that remain go to the `postgres` crate.
+pub(crate) struct Parameters<'a> {
     pairs: Pairs,
     env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Keywords and the variables that stand for them.
+/// Keywords, each with the variable that replaces it where the address doesn't have it.
 const VARIABLES: [(&str, &str); 17] = [
     ("application_name", "PGAPPNAME"),
     ("channel_binding", "PGCHANNELBINDING"),
@@ -34,8 +34,8 @@ const VARIABLES: [(&str, &str); 17] = [
     ("user", "PGUSER"),
 ];
 
-/// Keywords of libpq that the `postgres` crate knows under the same or another name.
-const OF_THE_CRATE: [(&str, &str); 8] = [
+/// Keywords of libpq, each with its name in the `postgres` crate, to which they are passed on.
+const PASSED_ON: [(&str, &str); 8] = [
     ("channel_binding", "channel_binding"),
     ("keepalives", "keepalives"),
     ("keepalives_count", "keepalives_retries"),
@@ -46,8 +46,8 @@ const OF_THE_CRATE: [(&str, &str); 8] = [
     ("target_session_attrs", "target_session_attrs"),
 ];
 
-/// Keywords of libpq that make no difference here, where all is UTF-8 and nothing is Kerberos.
-const OF_NO_MATTER: [&str; 6] = [
+/// Keywords of libpq that make no difference here, where all text is UTF-8 and nothing is Kerberos.
+const IGNORED: [&str; 6] = [
     "client_encoding",
     "fallback_application_name",
     "gsslib",
@@ -56,12 +56,13 @@ const OF_NO_MATTER: [&str; 6] = [
     "sslsni",
 ];
 
-/// Whether that is a variable whose value may be shown.
-pub(crate) fn is_open_variable(name: &str) -> bool {
+/// Whether the value of that variable may be shown.
+pub(crate) fn may_be_shown(name: &str) -> bool {
     name != "PGPASSWORD" && VARIABLES.iter().any(|(_, variable)| *variable == name)
 }
 
-impl<'a> Words<'a> {
+impl<'a> Parameters<'a> {
+    /// Reads a URL, a conninfo string or the name of a database; `env` looks up variables.
     pub(crate) fn read(
         database: &str,
         env: &'a dyn Fn(&str) -> Option<String>,
@@ -69,7 +70,7 @@ impl<'a> Words<'a> {
         Ok(Self { pairs: conninfo::pairs(database)?, env })
     }
 
-    /// The value of `key` and the name under which it was given. What is empty was not said.
+    /// The value of `key` and the name under which it was given. An empty value counts as none.
     pub(crate) fn take(&mut self, key: &str) -> Option<(String, String)> {
         // As in libpq, the last one of several counts.
         let found = self.pairs.iter().rfind(|(name, _)| name == key).cloned();
@@ -80,6 +81,7 @@ impl<'a> Words<'a> {
         })
     }
 
+    /// The value of `key` alone.
     pub(crate) fn take_value(&mut self, key: &str) -> Option<String> {
         self.take(key).map(|(_, value)| value)
     }
@@ -89,24 +91,24 @@ impl<'a> Words<'a> {
         (self.env)(name).filter(|value| !value.is_empty())
     }
 
-    /// What nobody has taken, as the `postgres` crate understands it.
+    /// The parameters that were not taken, as a configuration of the `postgres` crate.
     pub(crate) fn rest(mut self) -> Result<Config, SettingsError> {
-        // The crate would do it among the addresses of one host, which is something else.
+        // The crate would choose among the addresses of one host, which is something else.
         if let Some((name, value)) = self.take("load_balance_hosts")
             && value != "disable"
         {
             return Err(SettingsError::value(&name, &value, "disable"));
         }
         let mut rest = vec![];
-        for (keyword, name) in OF_THE_CRATE {
+        for (keyword, name) in PASSED_ON {
             if let Some((_, value)) = self.take(keyword) {
                 rest.push((name.to_owned(), value));
             }
         }
-        let unknown = self.pairs.iter().find(|(key, _)| !OF_NO_MATTER.contains(&key.as_str()));
+        let unknown = self.pairs.iter().find(|(key, _)| !IGNORED.contains(&key.as_str()));
         if let Some((key, _)) = unknown {
             return Err(SettingsError::unknown(key));
         }
-        conninfo::print(&rest).parse().map_err(SettingsError::Manners)
+        conninfo::print(&rest).parse().map_err(SettingsError::Parameters)
     }
 }

@@ -1,0 +1,79 @@
+//! Without a subcommand: listens to the batteries until a signal ends it.
+
+use std::{
+    env,
+    error::Error,
+    io::{self, Write},
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::Duration,
+};
+
+use bluenova_record::ErrorChain;
+use flexi_logger::LoggerHandle;
+use log::{error, info};
+use signal_hook::consts::SIGHUP;
+
+use crate::{
+    args::Args,
+    daemon::{self, Starting},
+    logging, page,
+    pipeline::{self, Pipeline},
+    settings::{LogSettings, Settings},
+    signals,
+};
+
+/// Records until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The command line is wrong, the log or the journal can't be opened, or a thread failed.
+pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let settings = Settings::resolve(args, |name| env::var(name).ok())?;
+    let log_settings = LogSettings::resolve(args)?;
+    if args.daemon && log_settings.file.is_none() {
+        let _ = writeln!(io::stderr(), "bluenovalistener: without -l a daemon has no log");
+    }
+    let starting = if args.daemon { Some(daemon::detach()?) } else { None };
+
+    let log = logging::start(&log_settings)?;
+    let signals = signals::channel()?;
+    info!("bluenovalistener {}: {settings}", env!("CARGO_PKG_VERSION"));
+    let ended = record(&settings, starting, &signals, &log);
+    match &ended {
+        Ok(()) => info!("ended"),
+        Err(error) => error!("ended: {}", ErrorChain(error.as_ref())),
+    }
+    log.flush();
+    ended
+}
+
+fn record(
+    settings: &Settings,
+    starting: Option<Starting>,
+    signals: &Receiver<i32>,
+    log: &LoggerHandle,
+) -> Result<(), Box<dyn Error>> {
+    // Before anything begins, so that a daemon's parent can say that the address is taken.
+    let page = settings.http.map(page::bind).transpose()?;
+    let pipeline = pipeline::start(settings, page, None)?;
+    if let Some(starting) = starting {
+        starting.done()?;
+    }
+    wait(signals, &pipeline, log);
+    pipeline.stop()?;
+    Ok(())
+}
+
+/// Waits until a signal ends the program, or a thread has ended that should go on.
+fn wait(signals: &Receiver<i32>, pipeline: &Pipeline, log: &LoggerHandle) {
+    while !pipeline.is_broken() {
+        match signals.recv_timeout(Duration::from_secs(1)) {
+            // The log's thread does it; where it can't, there is nowhere to say so.
+            Ok(SIGHUP) => drop(log.reopen_output()),
+            Ok(_) => return,
+            // What is in the log's buffer is seen within a second.
+            Err(RecvTimeoutError::Timeout) => log.flush(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+    error!("a thread has ended that should go on");
+}

@@ -1,0 +1,34 @@
+//! One file per subcommand; none of them means to listen.
+
+use std::error::Error;
+
+use crate::{
+    args::{Args, Mode},
+    console,
+};
+
+mod check;
+mod demo;
+mod listen;
+mod set_aside;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// It failed; the error says why, for the terminal.
+pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    if args.version {
+        console::print(concat!("bluenovalistener ", env!("CARGO_PKG_VERSION"), "\n"));
+        return Ok(());
+    }
+    match &args.mode {
+        None => listen::run(args),
+        Some(Mode::Demo(options)) => demo::run(args, options),
+        Some(Mode::Check(_)) => check::run(args),
+        Some(Mode::SetAside(options)) => set_aside::run(args, options),
+        Some(Mode::Schema(_)) => {
+            console::print(&bluenova_postgres::schema());
+            Ok(())
+        }
+    }
+}

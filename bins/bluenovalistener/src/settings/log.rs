@@ -1,0 +1,82 @@
+use std::path::PathBuf;
+
+use super::{SettingsError, absolute, whole_number};
+use crate::args::Args;
+
+const DEFAULT_KEEP: &str = "5";
+const DEFAULT_SIZE: &str = "50M";
+
+/// Where and how to log.
+#[derive(Debug)]
+pub(crate) struct LogSettings {
+    /// `None` is the console.
+    pub(crate) file: Option<PathBuf>,
+    /// Old files to keep.
+    pub(crate) keep: u32,
+    /// Bytes at which the file is rotated; `None` is never.
+    pub(crate) size: Option<u64>,
+    pub(crate) flush_each_line: bool,
+}
+
+impl LogSettings {
+    /// # Errors
+    /// What was given isn't allowed; the error says what is.
+    pub(crate) fn resolve(args: &Args) -> Result<Self, SettingsError> {
+        Ok(Self {
+            file: args.log_file.as_deref().map(|path| absolute("-l", path)).transpose()?,
+            keep: whole_number(
+                "-n",
+                args.log_keep.as_deref().unwrap_or(DEFAULT_KEEP),
+                0..=1000,
+                "0 to 1000 files",
+            )?,
+            size: match args.log_size.as_deref().unwrap_or(DEFAULT_SIZE) {
+                "0" => None,
+                given => Some(size(given).ok_or_else(|| SettingsError::NotAllowed {
+                    option: "-m",
+                    given: given.to_owned(),
+                    allowed: "a number of bytes, with suffix K, M or G perhaps,",
+                })?),
+            },
+            flush_each_line: match args.log_flush.as_deref() {
+                None | Some("0") => false,
+                Some("1") => true,
+                Some(given) => {
+                    return Err(SettingsError::NotAllowed {
+                        option: "-f",
+                        given: given.to_owned(),
+                        allowed: "0 or 1",
+                    });
+                }
+            },
+        })
+    }
+}
+
+/// Bytes, with suffix K, M or G perhaps.
+fn size(given: &str) -> Option<u64> {
+    let (digits, unit) = match given.char_indices().last()? {
+        (at, 'k' | 'K') => (&given[..at], 1 << 10),
+        (at, 'm' | 'M') => (&given[..at], 1 << 20),
+        (at, 'g' | 'G') => (&given[..at], 1 << 30),
+        _ => (given, 1),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit).filter(|size| *size > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (given, bytes) in
+            [("7", Some(7)), ("2k", Some(2048)), ("50M", Some(52_428_800)), ("1G", Some(1 << 30))]
+        {
+            assert_eq!(size(given), bytes, "{given}");
+        }
+        for given in ["", "K", "-1", "1KB", "1 M", "0K"] {
+            assert_eq!(size(given), None, "{given}");
+        }
+    }
+}

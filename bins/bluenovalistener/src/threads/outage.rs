@@ -1,0 +1,28 @@
+use std::time::{Duration, Instant};
+
+use bluenova_http::RateLimit;
+
+/// How often the same message is logged while an outage lasts.
+const REMINDER: Duration = Duration::from_secs(3600);
+
+/// Something that doesn't work, and which of its errors were logged. `K` is the kind of an error:
+/// each is logged once, and then once an hour.
+pub(crate) struct Outage<K> {
+    since: Instant,
+    limit: RateLimit<K>,
+}
+
+impl<K: PartialEq> Outage<K> {
+    pub(crate) fn begin() -> Self {
+        Self { since: Instant::now(), limit: RateLimit::new(REMINDER) }
+    }
+
+    pub(crate) fn lasted(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Whether to log an error of this kind; if so, it counts as logged.
+    pub(crate) fn is_news(&mut self, kind: K) -> bool {
+        self.limit.is_due(kind, Instant::now())
+    }
+}

@@ -1,0 +1,278 @@
+//! A connection to the table with deadlines: it has a thread of its own, and is given up where it
+//! doesn't answer in time.
+//!
+//! The thread is there because nothing else ends a statement in time. The `postgres` crate has no
+//! deadline for one. TCP's keepalives and time-outs end no connection whose server, or proxy, is
+//! frozen, for its system still acknowledges every byte. The server's own limits are of no use
+//! where the server is what hangs.
+
+use std::{
+    io, mem,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use bluenova_record::PackRecord;
+
+use crate::{
+    Error, Retry, Settings,
+    error::{CONNECTING, Cause, INSERTING, PROBING},
+    host::Host,
+    insert::Inserter,
+};
+
+/// How long a [`Sink`](crate::Sink) waits before it gives a connection up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For everything until rows can be delivered: name lookup, connect, encryption, password,
+    /// table. The default is enough for six round trips over a line that takes 5 s for each.
+    pub connect: Duration,
+    /// For one transaction, or one probe. The default is more than the server's limit for a
+    /// statement (30 s), so that a server that is merely slow answers in time.
+    pub deliver: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(30), deliver: Duration::from_secs(40) }
+    }
+}
+
+/// Connections that were given up and may hang at a time.
+pub(crate) const MAX_STUCK: usize = 3;
+
+/// A connection that is made when it is needed.
+///
+/// One that doesn't answer in time is given up: its thread ends once its server answers after all
+/// or its line breaks, and commits nothing more. After an error it is closed, unless the error
+/// is about a row.
+pub(crate) struct Connection {
+    settings: Settings,
+    deadlines: Deadlines,
+    worker: Option<Worker>,
+    given_up: Vec<GivenUp>,
+    warnings: Vec<String>,
+}
+
+/// The thread of a connection, which does one job at a time.
+struct Worker {
+    jobs: Sender<Job>,
+    answers: Receiver<Answer>,
+    /// Cancel flag: set when the connection is given up.
+    cancelled: Arc<AtomicBool>,
+    /// The host to which the thread is connected, or is about to connect.
+    host: Option<Host>,
+    thread: JoinHandle<()>,
+}
+
+/// The result is a number of rows.
+type Job = Box<dyn FnOnce(&mut Inserter) -> Result<u64, Error> + Send>;
+
+enum Answer {
+    /// The thread is about to connect to that host, and may hang there.
+    Trying(Host),
+    Warning(String),
+    /// The thread is connected, or has done its job, and is ready for the next one.
+    Ready(Result<u64, Error>),
+    /// The same, but the connection is closed and the thread ends.
+    Closed(Result<u64, Error>),
+}
+
+/// What is left of a worker that did not answer in time.
+struct GivenUp {
+    thread: JoinHandle<()>,
+    /// The host on which it hangs.
+    host: Option<Host>,
+    was_connecting: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(settings: Settings, deadlines: Deadlines) -> Self {
+        Self { settings, deadlines, worker: None, given_up: vec![], warnings: vec![] }
+    }
+
+    /// Connects, if it isn't connected.
+    pub(crate) fn connect(&mut self) -> Result<(), Error> {
+        if self.worker.is_some() {
+            return Ok(());
+        }
+        self.given_up.retain(|given_up| !given_up.thread.is_finished());
+        let hosts = self.hosts();
+        if hosts.is_empty() {
+            return Err(self.error(CONNECTING, Cause::Stuck(self.given_up.len())));
+        }
+        let worker = Worker::start(self.settings.clone(), hosts)
+            .map_err(|e| self.error(CONNECTING, Cause::NoThread(e)))?;
+        self.wait(worker, CONNECTING, self.deadlines.connect).map(|_| ())
+    }
+
+    /// Inserts the rows of a range, as [`Inserter::insert`] does.
+    pub(crate) fn insert(
+        &mut self,
+        rows: &Arc<[PackRecord]>,
+        range: Range<usize>,
+    ) -> Result<u64, Error> {
+        let rows = Arc::clone(rows);
+        let insert =
+            move |inserter: &mut Inserter| inserter.insert(rows.get(range).unwrap_or_default());
+        self.run(INSERTING, Box::new(insert))
+    }
+
+    /// Probes a row, as [`Inserter::probe`] does.
+    pub(crate) fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
+        let record = record.clone();
+        let probe = move |inserter: &mut Inserter| inserter.probe(&record).map(|()| 0);
+        self.run(PROBING, Box::new(probe)).map(|_| ())
+    }
+
+    /// Adds a warning for people, unless the same one waits already.
+    pub(crate) fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        mem::take(&mut self.warnings)
+    }
+
+    /// Number of connections that were given up and still hang.
+    pub(crate) fn stuck(&self) -> usize {
+        self.given_up.iter().filter(|given_up| !given_up.thread.is_finished()).count()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.worker.is_some()
+    }
+
+    fn run(&mut self, doing: &'static str, job: Job) -> Result<u64, Error> {
+        self.connect()?;
+        let Some(worker) = self.worker.take() else {
+            return Err(self.error(doing, Cause::ThreadDied));
+        };
+        // A thread that has died doesn't answer either.
+        let _ = worker.jobs.send(job);
+        self.wait(worker, doing, self.deadlines.deliver)
+    }
+
+    /// Waits for an answer, and keeps the worker where it is ready for more.
+    fn wait(
+        &mut self,
+        mut worker: Worker,
+        doing: &'static str,
+        limit: Duration,
+    ) -> Result<u64, Error> {
+        let start = Instant::now();
+        loop {
+            match worker.answers.recv_timeout(limit.saturating_sub(start.elapsed())) {
+                Ok(Answer::Trying(host)) => worker.host = Some(host),
+                Ok(Answer::Warning(warning)) => self.warn(warning),
+                Ok(Answer::Ready(result)) => {
+                    self.worker = Some(worker);
+                    return result;
+                }
+                Ok(Answer::Closed(result)) => {
+                    let _ = worker.thread.join();
+                    return result;
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.given_up.push(worker.give_up(doing == CONNECTING));
+                    return Err(self.error(doing, Cause::NoAnswer(limit)));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let _ = worker.thread.join();
+                    return Err(self.error(doing, Cause::ThreadDied));
+                }
+            }
+        }
+    }
+
+    /// The hosts to try, in that order. Those on which a connect hangs come last, for the attempt
+    /// would take all the time of the others; where too many connections hang, hosts with one that
+    /// hangs are left out. A host that was merely slow to deliver keeps its turn, for the next one
+    /// may be a replica that only reads.
+    fn hosts(&self) -> Vec<Host> {
+        let mut hosts = self.settings.hosts().to_vec();
+        if self.given_up.len() >= MAX_STUCK {
+            hosts.retain(|host| !self.given_up.iter().any(|given_up| given_up.hangs_on(host)));
+        }
+        hosts.sort_by_key(|host| {
+            self.given_up.iter().any(|given_up| given_up.was_connecting && given_up.hangs_on(host))
+        });
+        hosts
+    }
+
+    fn error(&self, doing: &'static str, cause: Cause) -> Error {
+        Error::new(doing, &self.settings.to_string(), cause)
+    }
+}
+
+impl Worker {
+    /// Starts the thread, which begins to connect.
+    fn start(settings: Settings, hosts: Vec<Host>) -> io::Result<Self> {
+        let (jobs, new_jobs) = mpsc::channel();
+        let (new_answers, answers) = mpsc::channel();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&cancelled);
+        let host = hosts.first().cloned();
+        let thread = thread::Builder::new()
+            .name("postgres".to_owned())
+            .spawn(move || work(&settings, &hosts, flag, &new_jobs, &new_answers))?;
+        Ok(Self { jobs, answers, cancelled, host, thread })
+    }
+
+    fn give_up(self, was_connecting: bool) -> GivenUp {
+        self.cancelled.store(true, Ordering::Release);
+        GivenUp { thread: self.thread, host: self.host, was_connecting }
+    }
+}
+
+impl GivenUp {
+    fn hangs_on(&self, host: &Host) -> bool {
+        self.host.as_ref() == Some(host)
+    }
+}
+
+/// The thread: connects and does jobs, until the connection is closed or its owner drops it.
+fn work(
+    settings: &Settings,
+    hosts: &[Host],
+    cancelled: Arc<AtomicBool>,
+    jobs: &Receiver<Job>,
+    answers: &Sender<Answer>,
+) {
+    // The answers of a connection that was given up have no receiver.
+    let is_trying = |host: &Host| answers.send(Answer::Trying(host.clone())).is_ok();
+    let mut inserter = match Inserter::connect(settings, hosts, cancelled, is_trying) {
+        Ok((inserter, warnings)) => {
+            for warning in warnings {
+                let _ = answers.send(Answer::Warning(warning));
+            }
+            inserter
+        }
+        Err(error) => {
+            let _ = answers.send(Answer::Closed(Err(error)));
+            return;
+        }
+    };
+    let mut result = Ok(0);
+    loop {
+        if inserter.is_closed() || result.as_ref().is_err_and(|e: &Error| e.retry() != Retry::Row) {
+            // Before the answer: closing the connection may hang too, and the deadline covers it.
+            drop(inserter);
+            let _ = answers.send(Answer::Closed(result));
+            return;
+        }
+        if answers.send(Answer::Ready(result)).is_err() {
+            return;
+        }
+        let Ok(job) = jobs.recv() else { return };
+        result = job(&mut inserter);
+    }
+}

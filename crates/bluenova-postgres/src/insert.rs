@@ -1,0 +1,267 @@
+//! The insert, which adds each row exactly once.
+
+use std::{
+    collections::HashSet,
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE, Value};
+use postgres::{Client, Statement, types::ToSql};
+use time::{PrimitiveDateTime, UtcDateTime};
+
+use crate::{
+    Error, LOCK_CLASS, Settings,
+    connect::{self, Session},
+    error::{Cause, INSERTING, LOOKING_FOR_TABLE, PREPARING, PROBING},
+    host::Host,
+    limits::LIMITS,
+    table,
+};
+
+/// An open connection to the table, ready to insert.
+pub(crate) struct Inserter {
+    client: Client,
+    insert: Statement,
+    target: String,
+    user: String,
+    /// Cancel flag: the connection was given up, so nothing more may be committed.
+    cancelled: Arc<AtomicBool>,
+    /// A transaction could not be ended.
+    is_stuck: bool,
+}
+
+impl Inserter {
+    /// Connects to one of `hosts`, creates table and index where they are missing, and prepares the
+    /// insert. With it come warnings for people.
+    ///
+    /// A table that is there is used as it is: it may have more columns, in any order.
+    pub(crate) fn connect(
+        settings: &Settings,
+        hosts: &[Host],
+        cancelled: Arc<AtomicBool>,
+        is_trying: impl Fn(&Host) -> bool,
+    ) -> Result<(Self, Vec<String>), Error> {
+        let session = connect::connect(settings, hosts, is_trying)?;
+        let Session { mut client, target, mut warnings } = session;
+        let user = settings.user().to_owned();
+        let name = target.as_str();
+        let failed = |doing| move |cause: postgres::Error| Error::new(doing, name, cause);
+        if cancelled.load(Ordering::Acquire) {
+            return Err(Error::new(LOOKING_FOR_TABLE, name, Cause::Cancelled));
+        }
+        // In one message, for lines with a long round trip; and in a transaction, under its limits,
+        // for preparing waits for any lock on the table.
+        if !table::is_complete(&mut client, &begin(&[])).map_err(failed(LOOKING_FOR_TABLE))? {
+            client.batch_execute("ROLLBACK").map_err(failed(LOOKING_FOR_TABLE))?;
+            warnings.extend(table::ensure(&mut client, name, &user)?);
+            client.batch_execute(&begin(&[])).map_err(failed(PREPARING))?;
+        }
+        let insert = client.prepare(&insert_sql()).map_err(failed(PREPARING))?;
+        client.batch_execute("COMMIT").map_err(failed(PREPARING))?;
+        Ok((Self { client, insert, target, user, cancelled, is_stuck: false }, warnings))
+    }
+
+    /// Adds those of `records` that are not in the table yet, in one transaction, and returns their
+    /// number. On an error it adds none, unless the server's answer to the commit was lost.
+    pub(crate) fn insert(&mut self, records: &[PackRecord]) -> Result<u64, Error> {
+        self.commit(&distinct(records)).map_err(|cause| self.failed(INSERTING, cause))
+    }
+
+    /// Inserts a row like `record` at a time close by, at which there is none yet, and rolls the
+    /// transaction back.
+    pub(crate) fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
+        self.try_insert(record).map_err(|cause| self.failed(PROBING, cause))?;
+        // Where that fails the connection is gone, and the row with it.
+        self.is_stuck = self.client.batch_execute("ROLLBACK").is_err();
+        Ok(())
+    }
+
+    /// Whether nothing can be delivered over this connection any more. `false` promises nothing.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_stuck || self.client.is_closed()
+    }
+
+    fn commit(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
+        self.client.batch_execute(&begin(records))?;
+        let added = self.add(records)?;
+        self.check_cancelled()?;
+        self.client.batch_execute("COMMIT")?;
+        Ok(added)
+    }
+
+    fn try_insert(&mut self, record: &PackRecord) -> Result<(), Cause> {
+        self.client.batch_execute(&begin(&[record]))?;
+        // A row that is in the table already would not be inserted, and prove nothing.
+        for distance in 1..=3 {
+            let mut near = record.clone();
+            near.insert_time_utc = close_to(record.insert_time_utc, distance);
+            if self.add(&[&near])? > 0 {
+                break;
+            }
+        }
+        // Deferred constraints would be checked at the COMMIT, which never comes.
+        self.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE")?;
+        Ok(())
+    }
+
+    fn add(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
+        self.check_cancelled()?;
+        let arrays: Vec<_> = COLUMNS.iter().map(|column| array(column, records)).collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> =
+            arrays.iter().map(|array| -> &(dyn ToSql + Sync) { &**array }).collect();
+        Ok(self.client.execute(&self.insert, &parameters)?)
+    }
+
+    fn check_cancelled(&self) -> Result<(), Cause> {
+        if self.is_cancelled() { Err(Cause::Cancelled) } else { Ok(()) }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Ends the transaction after an error, and adds to the error what to do about it.
+    fn failed(&mut self, doing: &'static str, cause: Cause) -> Error {
+        // The end of the connection ends the transaction too.
+        self.is_stuck = self.is_cancelled() || self.client.batch_execute("ROLLBACK").is_err();
+        let error = Error::new(doing, &self.target, cause);
+        let remedy = if error.is_about_partitions() {
+            Some("a partition is missing; create it, or one that is the DEFAULT".to_owned())
+        } else {
+            let forbidden = error.sqlstate() == Some("42501");
+            forbidden.then(|| format!("let its owner run {}", table::grant(&self.user)))
+        };
+        error.with_remedy(remedy)
+    }
+}
+
+/// Number of locks for all batteries: few, so that a batch of thousands of batteries stays well
+/// within the server's table of locks; not one, so that writers of different batteries seldom wait.
+const BUCKETS: u32 = 64;
+
+/// The first record of each time and battery, in the order given.
+fn distinct(records: &[PackRecord]) -> Vec<&PackRecord> {
+    let mut seen = HashSet::with_capacity(records.len());
+    let key = |record: &PackRecord| (timestamp(record.insert_time_utc), record.mcu_id);
+    records.iter().filter(|record| seen.insert(key(record))).collect()
+}
+
+/// The statements before the insert, in one message.
+///
+/// A first attempt whose connection died may still have a transaction open, whose rows are
+/// invisible to us, and so may a second listener. The locks make us wait for them. Under READ
+/// COMMITTED each statement sees everything that was committed before it began, so that an insert
+/// after the locks sees all rows that were inserted under them. A lock within the insert itself
+/// would come too late, and so would any lock under the stricter isolation that a server may have
+/// as its default.
+fn begin(records: &[&PackRecord]) -> String {
+    let mut buckets: Vec<u32> = records.iter().map(|record| record.mcu_id % BUCKETS).collect();
+    // In order, so that two sinks never deadlock.
+    buckets.sort_unstable();
+    buckets.dedup();
+
+    let mut sql = [&BEGIN[..], &LIMITS].concat().join("; ");
+    for bucket in buckets {
+        let _ = write!(sql, "; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {bucket})");
+    }
+    sql
+}
+
+/// All settings are local to the transaction, so that nothing depends on the session, which a
+/// pooler may share among clients.
+const BEGIN: [&str; 5] = [
+    "BEGIN ISOLATION LEVEL READ COMMITTED",
+    // For tables whose time stamps are WITH TIME ZONE.
+    "SET LOCAL TimeZone = 'UTC'",
+    // With old statistics the planner may prefer to read the whole table.
+    "SET LOCAL enable_seqscan = off",
+    // Compiling takes longer than running; PostgreSQL before 11 lacks the setting.
+    "SELECT set_config('jit', 'off', true) WHERE current_setting('jit', true) = 'on'",
+    // An acknowledged row must survive a crash of the server.
+    "SELECT set_config('synchronous_commit', 'local', true) \
+     WHERE current_setting('synchronous_commit') = 'off'",
+];
+
+/// The insert, one statement for a batch of any size: each parameter is one column as an array.
+///
+/// `unnest` in the list of a `SELECT` takes the arrays apart row by row. In a `FROM`, the server
+/// would store each column by itself first, which takes longer than all the rest.
+///
+/// Two parts are there for the planner alone. `OFFSET 0` keeps it from turning the look-up for each
+/// row into a join with the table, which it may execute by reading all of it. `BETWEEN` makes an
+/// index on the time look better than one on the battery, which looks as good to a planner without
+/// statistics (after `pg_upgrade`, say) and leads to all rows that the battery ever had.
+fn insert_sql() -> String {
+    let list = |f: &dyn Fn(usize, &Column) -> String| {
+        let items: Vec<_> = COLUMNS.iter().enumerate().map(|(i, column)| f(i, column)).collect();
+        items.join(", ")
+    };
+    let names = list(&|_, column| column.name.to_owned());
+    let values = list(&|_, column| format!("new.{}", column.name));
+    let arrays = list(&|i, column| match column.sql {
+        // A cast to VARCHAR(n) would cut the text without an error.
+        SqlType::Varchar(_) => format!("unnest(${}::TEXT[]) AS {}", i + 1, column.name),
+        sql => format!("unnest(${}::{sql}[]) AS {}", i + 1, column.name),
+    });
+    format!(
+        "INSERT INTO {TABLE} ({names}) SELECT {values} FROM (SELECT {arrays}) AS new \
+         WHERE NOT EXISTS (SELECT 1 FROM {TABLE} AS old \
+         WHERE old.insert_time_utc = new.insert_time_utc AND old.mcu_id = new.mcu_id \
+         AND old.insert_time_utc BETWEEN new.insert_time_utc AND new.insert_time_utc OFFSET 0)"
+    )
+}
+
+/// The values of `column`, in the type that the server expects in its array.
+fn array<'a>(column: &Column, records: &[&'a PackRecord]) -> Box<dyn ToSql + Sync + 'a> {
+    macro_rules! values {
+        ($variant:ident, $convert:expr) => {
+            Box::new(
+                records
+                    .iter()
+                    .map(|record| match column.get(record) {
+                        Some(Value::$variant(value)) => Some($convert(value)),
+                        _ => None,
+                    })
+                    .collect::<Vec<_>>(),
+            )
+        };
+    }
+    match column.sql {
+        SqlType::Timestamp => values!(Timestamp, timestamp),
+        SqlType::BigInt => values!(BigInt, |n| n),
+        SqlType::SmallInt => values!(SmallInt, |n| n),
+        SqlType::Real => values!(Real, |n| n),
+        SqlType::Varchar(_) => values!(Text, |text| text),
+    }
+}
+
+/// The time at the server's resolution, a microsecond.
+fn timestamp(time: UtcDateTime) -> PrimitiveDateTime {
+    PrimitiveDateTime::new(time.date(), time.time().truncate_to_microsecond())
+}
+
+/// The time so many microseconds later, or earlier where there is no later one.
+fn close_to(time: UtcDateTime, microseconds: u64) -> UtcDateTime {
+    let distance = Duration::from_micros(microseconds);
+    let later = time.checked_add(distance.try_into().unwrap_or_default());
+    later.unwrap_or_else(|| time - distance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_few_and_in_order() {
+        let records = [200, 3, 64, 131, 3].map(|id| PackRecord::new(UtcDateTime::UNIX_EPOCH, id));
+        let sql = begin(&records.iter().collect::<Vec<_>>());
+        let locks: Vec<&str> = sql.split("; ").skip(BEGIN.len() + LIMITS.len()).collect();
+        let lock = |bucket| format!("SELECT pg_advisory_xact_lock(1112436598, {bucket})");
+        assert_eq!(locks, [lock(0), lock(3), lock(8)]);
+    }
+}
