@@ -132,7 +132,7 @@ impl Connection {
     }
 
     /// Adds a warning for people, unless the same one waits already.
-    pub(crate) fn warn(&mut self, warning: String) {
+    fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }

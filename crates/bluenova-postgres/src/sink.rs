@@ -48,6 +48,9 @@ pub struct Delivered {
     /// Why the first row was rejected, which then is the only one dealt with. It is alone at fault,
     /// and should be set aside.
     pub rejected: Option<Rejected>,
+    /// Why the batch was cut down to fewer rows, which the next ones have too: the server's answer
+    /// that a statement took too long. An answer that never came is an error instead.
+    pub too_slow: Option<String>,
 }
 
 /// Why the server refuses a row.
@@ -94,6 +97,7 @@ impl Sink {
     /// with then, and [`Error::retry`] says what to do. The server may have added the rows all the
     /// same where its answer was lost: deliver the same rows again, which adds nothing twice.
     pub fn deliver(&mut self, rows: &Arc<[PackRecord]>, from: usize) -> Result<Delivered, Error> {
+        let mut too_slow = None;
         loop {
             let count = rows.len().saturating_sub(from).min(self.step);
             if count == 0 {
@@ -105,22 +109,24 @@ impl Sink {
                 Ok(added) => {
                     self.record_success(&rows[from..from + count]);
                     let known = (count as u64).saturating_sub(added);
-                    return Ok(Delivered { rows: count, added, known, rejected: None });
+                    return Ok(Delivered { rows: count, added, known, rejected: None, too_slow });
                 }
                 Err(error) => error,
             };
             if error.is_too_slow() && count > 1 {
-                self.slow_down(count, &error);
+                self.batch_size = count.div_ceil(SLOW_DIVISOR);
+                self.step = self.batch_size;
                 // Without an answer the server may be frozen, and needs the caller's back-off.
                 if error.sqlstate().is_none() {
                     return Err(error);
                 }
+                too_slow = Some(ErrorChain(&error).to_string());
             } else if error.retry() == Retry::Row && count > 1 {
                 self.step = count.div_ceil(2);
             } else if error.retry() == Retry::Row && self.accepts_others(rows, &rows[from])? {
                 let sqlstate = error.sqlstate().unwrap_or_default().to_owned();
                 let rejected = Some(Rejected { sqlstate, reason: ErrorChain(&error).to_string() });
-                return Ok(Delivered { rows: 1, rejected, ..Delivered::default() });
+                return Ok(Delivered { rows: 1, rejected, too_slow, ..Delivered::default() });
             } else {
                 return Err(error);
             }
@@ -142,10 +148,7 @@ impl Sink {
         self.batch_size
     }
 
-    /// Warnings for people, about new connections and about a slow server; handed out once.
-    ///
-    /// The one about a slow server comes back with each batch that it is too slow for, so
-    /// rate-limit them.
+    /// Warnings for people about new connections, handed out once.
     pub fn take_warnings(&mut self) -> Vec<String> {
         self.connection.take_warnings()
     }
@@ -166,13 +169,6 @@ impl Sink {
         }
         self.step = (self.step * 2).min(self.batch_size);
         self.accepted = rows.last().cloned();
-    }
-
-    fn slow_down(&mut self, count: usize, error: &Error) {
-        self.batch_size = count.div_ceil(SLOW_DIVISOR);
-        self.step = self.batch_size;
-        let error = ErrorChain(error);
-        self.connection.warn(format!("{error}; going on with {} rows at a time", self.batch_size));
     }
 
     /// Whether the server still accepts other rows than `refused`. If it accepts none, the table is

@@ -36,6 +36,7 @@ pub(crate) struct Forwarder {
     /// Rows that are known to the server already are no surprise until it has taken new ones.
     has_added: bool,
     said_known: bool,
+    slowness: Outage<()>,
 
     trouble: Option<Trouble>,
 }
@@ -66,6 +67,7 @@ impl Forwarder {
             has_connected: false,
             has_added: false,
             said_known: false,
+            slowness: Outage::begin(),
 
             trouble: None,
         }
@@ -163,6 +165,11 @@ impl Forwarder {
 
     /// A step has succeeded.
     fn delivered(&mut self, delivered: &Delivered) {
+        if let Some(why) = &delivered.too_slow
+            && self.slowness.is_news(())
+        {
+            warn!("{why}; going on with {} at a time", rows(self.sink.batch_size() as u64));
+        }
         let taken = delivered.added + delivered.known;
         let waiting = self.outbox.waiting().total();
         self.status.update(|delivery| delivery.rows_delivered(taken, waiting, Instant::now()));

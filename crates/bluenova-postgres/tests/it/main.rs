@@ -159,5 +159,5 @@ fn deliver(sink: &mut Sink, rows: &[PackRecord]) -> Result<Delivered, Error> {
 }
 
 fn delivered(added: u64, known: u64) -> Delivered {
-    Delivered { rows: (added + known) as usize, added, known, rejected: None }
+    Delivered { rows: (added + known) as usize, added, known, ..Delivered::default() }
 }
