@@ -24,7 +24,7 @@ const REFUSAL_LIMIT: Duration = Duration::from_millis(50);
 
 /// Answers one request after the other, until client or server ends the connection.
 pub(crate) fn serve(connection: &Connection, service: &Service) {
-    // Nagle's algorithm is for those who write in small pieces.
+    // Responses are written in large pieces, so there is nothing to wait for.
     _ = connection.stream().set_nodelay(true);
     let mut exchange = Exchange { connection, service, unread: vec![] };
     // A connection is made for a request, which is due at once.

@@ -65,9 +65,9 @@ impl Connections {
     /// Admits a connection. If there are too many, closes the one that has waited longest for its
     /// client.
     ///
-    /// A connection has the time of grace before it is closed, and this waits for that long. Without
-    /// it, many clients who come again at once would close the connection of another client before
-    /// its request could be read.
+    /// A connection has the time of grace before it is closed, and this waits for that long.
+    /// Without it, many clients that connect again at once would close the connection of another client
+    /// before its request could be read.
     pub(crate) fn admit(self: &Arc<Self>, stream: TcpStream) -> Admission {
         let latest = Instant::now() + self.limits.grace;
         let mut state = self.lock();
