@@ -1,9 +1,9 @@
-//! What the plots of a week cost, from the journal's file to JSON.
+//! Time for the plots of a week, from the journal's file to JSON.
 //!
-//! `reading the rows` is what they can't do without, `all rows` is what they would be without
+//! `reading the rows` is the part that they can't do without, `all rows` is a drawing without
 //! down-sampling.
 
-#![allow(clippy::expect_used, reason = "a benchmark without its material is over")]
+#![allow(clippy::expect_used, reason = "a benchmark can't go on without its data")]
 
 use std::hint::black_box;
 use std::ops::{ControlFlow, Range};
@@ -13,11 +13,10 @@ use std::time::Duration;
 use bluenova_benches::{START, records};
 use bluenova_http::{history, plots};
 use bluenova_journal::{Journal, Reader, Retention};
-use bluenova_record::{COLUMNS, Column, Value};
+use bluenova_record::{COLUMNS, Column, Rfc3339, Value};
 use criterion::{Criterion, criterion_group, criterion_main};
 use plotters::prelude::*;
 use time::UtcDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Rows of one battery in seven days.
 const WEEK: usize = 60_480;
@@ -25,9 +24,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const SIZE: (u32, u32) = (900, 300);
 
 fn week(c: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("there is a temporary folder");
-    let path = folder.path().join("journal");
-    // It stays open, as it does in life.
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let path = directory.path().join("journal");
+    // It stays open, as in a listener.
     let (_journal, battery, times) = fill(&path);
     let columns: Vec<_> = COLUMNS.iter().filter(|column| is_plotted(column)).collect();
 
@@ -47,8 +46,7 @@ fn week(c: &mut Criterion) {
         println!("four plots, {width} pixels: {} bytes", draw().len());
         group.bench_function(format!("four plots, {width} pixels"), |b| b.iter(draw));
     }
-    let from = times.start.format(&Rfc3339).expect("it's of this century");
-    let query = [("from".to_owned(), from)];
+    let query = [("from".to_owned(), Rfc3339(times.start).to_string())];
     group.bench_function("every column as JSON, 500 points", |b| {
         b.iter(|| {
             let reader = Reader::open(&path).expect("it's there");
@@ -68,7 +66,7 @@ fn is_plotted(column: &Column) -> bool {
     is_of_cells || others.contains(&column.name)
 }
 
-/// A journal with a week of a battery, who that is, and when it was.
+/// A journal with a week of a battery, its MCU ID, and the time of the rows.
 fn fill(path: &Path) -> (Journal, u32, Range<UtcDateTime>) {
     let mut journal = Journal::open(path, Retention::FOREVER).expect("it's ours");
     let mut records = records(WEEK);
@@ -95,7 +93,7 @@ fn read(path: &Path, battery: u32, times: &Range<UtcDateTime>, columns: &[&Colum
     rows
 }
 
-/// A line for each column, in one picture, without anything else.
+/// A line for each column, in one plot, without anything else.
 fn draw_all(path: &Path, battery: u32, times: &Range<UtcDateTime>, columns: &[&Column]) -> String {
     let reader = Reader::open(path).expect("it's there");
     let mut lines = vec![vec![]; columns.len()];

@@ -72,8 +72,9 @@ pub(crate) fn total_power(records: &[&PackRecord]) -> Option<f64> {
     records.iter().filter_map(|record| power(record)).reduce(|sum, power| sum + power)
 }
 
-/// Mean state of charge in percent, each battery weighted by its capacity: the number of cells times
-/// the state of health. The batteries don't report a capacity, but those of a bank are of one model.
+/// Mean state of charge in percent, each battery weighted by its capacity: the number of cells
+/// times the state of health. The batteries don't report a capacity, but those of a bank are of one
+/// model.
 pub(crate) fn mean_state_of_charge(records: &[&PackRecord]) -> Option<f64> {
     let (mut sum, mut weights) = (0.0, 0.0);
     for record in records {

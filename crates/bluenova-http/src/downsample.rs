@@ -1,5 +1,4 @@
-//! Down-sampling: rows are gathered in buckets of time, of which the extremes are kept, so that no
-//! peak is lost.
+//! Down-sampling: each bucket of time has the extremes of its rows, so that no peak is lost.
 //!
 //! Rows come once, in the order of time. Memory grows with the buckets that have rows, not with the
 //! rows.
@@ -66,7 +65,7 @@ impl FilledBuckets {
         Self { buckets, current: None, times: vec![], rows: vec![] }
     }
 
-    /// Counts a row, and says whether it is the first one of its bucket.
+    /// Counts a row, and returns whether it is the first one of its bucket.
     pub(crate) fn count(&mut self, time: UtcDateTime) -> bool {
         let index = self.buckets.index_of(micros(time));
         if self.current != Some(index) {

@@ -24,8 +24,8 @@ impl HistoryError {
         Self::Query { parameter: parameter.to_owned(), problem: problem.into() }
     }
 
-    /// The HTTP status to answer with: 400 if the request is at fault, 503 if asking again later may
-    /// help, else 500.
+    /// The HTTP status to answer with: 400 if the request is at fault, 503 if asking again later
+    /// may help, else 500.
     pub fn http_status(&self) -> u16 {
         match self {
             Self::Query { .. } => 400,

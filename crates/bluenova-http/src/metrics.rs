@@ -41,6 +41,7 @@ struct Metrics {
     registry: Registry,
 }
 
+/// Fresh batteries, each with its MCU ID and its newest row.
 type Fresh<'a> = [(&'a Unit<'a>, String, &'a PackRecord)];
 
 /// A metric with one value per battery: name, help, value in base units.
@@ -237,6 +238,7 @@ impl Metrics {
     }
 }
 
+/// Sets a gauge for each of a battery's values that is known, with `label` of its index.
 fn set_each<const N: usize>(
     gauge: &GaugeVec,
     battery: &str,

@@ -1,6 +1,6 @@
-// Asks the listener how the batteries are, again and again, and shows the answers.
+// Fetches the status of the batteries from the listener at regular intervals, and shows it.
 //
-// Whatever a battery said goes to the page as the text of a node, never as markup.
+// A battery's text goes to the page as the text of a node, never as markup.
 
 const RANGES = {
   "1h": ["1 h", 3600],
@@ -8,22 +8,23 @@ const RANGES = {
   "24h": ["24 h", 86_400],
   "7d": ["7 d", 604_800],
 };
-const PATIENCE_MS = 8000;
-/** Seconds after which plots that could not be drawn are asked for again. */
+/** Milliseconds that an answer may take. */
+const TIME_OUT_MS = 8000;
+/** Seconds after which plots are fetched again if that failed. */
 const RETRY_S = 10;
 const UNKNOWN = "–";
-/** Watts within which a battery is idle: converters draw so much all the time. */
+/** Power below which a battery counts as idle: converters draw that much all the time. */
 const IDLE_W = 25;
-/** Volts that a full bar stands for at least, lest noise look like a fault. */
+/** Minimum voltage of a full bar: with less, noise would look like a fault. */
 const BAR_V = 0.005;
 
 const $ = (id) => document.getElementById(id);
 
-// ---- Words and numbers ----
+// ---- Numbers and texts ----
 
 function number(value, digits, unit) {
   if (typeof value !== "number") return UNKNOWN;
-  // What is rounded to zero has no sign.
+  // A value that is rounded to zero has no sign.
   const text = value
     .toFixed(digits)
     .replace(/^-(?=[0.]*$)/, "")
@@ -53,7 +54,7 @@ function duration(seconds) {
   return `${d} d ${h % 24} h`;
 }
 
-/** The time of day here, and the date where it isn't today's. */
+/** The browser's local time of day, with the date unless that is today. */
 function localTime(time) {
   const date = new Date(time);
   const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
@@ -72,8 +73,8 @@ function copyOf(template) {
   return $(template).content.firstElementChild.cloneNode(true);
 }
 
-/** Touches only what changes, so that selections last and nothing is laid out in vain. */
-function say(node, text) {
+/** Changes only what differs, so that selections last and there is no needless layout. */
+function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -83,7 +84,7 @@ function part(parent, name) {
 
 function fill(parent, texts) {
   for (const [name, text] of Object.entries(texts)) {
-    say(part(parent, name), text);
+    setText(part(parent, name), text);
   }
 }
 
@@ -93,28 +94,29 @@ function fillPower(parent, watts) {
   part(parent, "power").className = word;
 }
 
-// ---- What the listener said last ----
+// ---- The status ----
 
-let told = null;
-let toldAt = null;
-/** Since when it doesn't answer, and why; null while it does. */
-let lost = null;
-let isAsking = false;
-let nextQuestion;
+/** The last answer of the listener, and when it was fetched. */
+let status = null;
+let statusAt = null;
+/** Since when the listener doesn't answer, and why; null while it does. */
+let outage = null;
+let isFetching = false;
+let nextFetch;
 
 function clocks() {
   return { wall: Date.now(), steady: performance.now() };
 }
 
-/** One clock may be set back, the other one stands still while the computer sleeps. */
+/** The wall clock may be set back; the other clock may stand still while the computer sleeps. */
 function secondsSince(then) {
   return Math.max(Date.now() - then.wall, performance.now() - then.steady, 0) / 1000;
 }
 
-/** Tablets on walls are old: AbortSignal has neither `any` nor `timeout` there. */
+/** Old tablets show this page too: their AbortSignal has neither `any` nor `timeout`. */
 async function fetchJson(url, attempt = new AbortController()) {
   const tooLong = new DOMException("it takes too long", "TimeoutError");
-  const limit = setTimeout(() => attempt.abort(tooLong), PATIENCE_MS);
+  const limit = setTimeout(() => attempt.abort(tooLong), TIME_OUT_MS);
   try {
     const answer = await fetch(url, { cache: "no-store", signal: attempt.signal });
     if (answer.ok) return await answer.json();
@@ -125,46 +127,46 @@ async function fetchJson(url, attempt = new AbortController()) {
   }
 }
 
-async function ask() {
-  if (isAsking || document.hidden) return;
-  isAsking = true;
-  clearTimeout(nextQuestion);
-  // Values are taken for older by the time that the answer took, not for younger.
-  const askedAt = clocks();
+async function fetchStatus() {
+  if (isFetching || document.hidden) return;
+  isFetching = true;
+  clearTimeout(nextFetch);
+  // Values count from the request, not from the answer: rather older than younger.
+  const requestedAt = clocks();
   try {
     const answer = await fetchJson("api/batteries");
-    // A page of another version may not understand it.
-    if (told && told.version !== answer.version) location.reload();
-    [told, toldAt, lost] = [answer, askedAt, null];
+    // The page of another version may not fit this answer.
+    if (status && status.version !== answer.version) location.reload();
+    [status, statusAt, outage] = [answer, requestedAt, null];
     show();
   } catch (error) {
-    lost ??= { since: Date.now() };
-    lost.why = error.message;
+    outage ??= { since: Date.now() };
+    outage.why = error.message;
     showProblems();
   }
-  isAsking = false;
-  nextQuestion = setTimeout(ask, secondsToNextRow() * 1000);
+  isFetching = false;
+  nextFetch = setTimeout(fetchStatus, secondsToNextRow() * 1000);
 }
 
-/** A row comes once an interval: the next one is asked for soon after it is due, and again soon
- * until the last battery's is there. */
+/** A row comes once in an interval. The status is fetched soon after the next row is due, and then
+ * again until every battery has its row. */
 function secondsToNextRow() {
-  const interval = told?.interval_s ?? 1;
-  const ages = (told?.batteries ?? [])
+  const interval = status?.interval_s ?? 1;
+  const ages = (status?.batteries ?? [])
     .filter((battery) => !battery.stale)
     .map((battery) => battery.age_s);
-  const due = lost || ages.length === 0 ? interval : interval - Math.max(...ages) + 0.2;
+  const due = outage || ages.length === 0 ? interval : interval - Math.max(...ages) + 0.2;
   return Math.min(Math.max(due, interval / 10, 1), 10);
 }
 
-/** Age in seconds by now, null for what never came. */
+/** Age of the newest row in seconds, null if there is none. */
 function ageOf(battery) {
-  return battery.age_s === null ? null : battery.age_s + secondsSince(toldAt);
+  return battery.age_s === null ? null : battery.age_s + secondsSince(statusAt);
 }
 
 function isStale(battery) {
   const age = ageOf(battery);
-  return battery.stale || age === null || age > told.stale_after_s;
+  return battery.stale || age === null || age > status.stale_after_s;
 }
 
 function nameOf(battery) {
@@ -174,9 +176,9 @@ function nameOf(battery) {
 // ---- Everything but the plots ----
 
 function show() {
-  // The size may change before the first answer is there.
-  if (told || lost) showProblems();
-  if (!told) return;
+  // The window's size may change before the first answer.
+  if (status || outage) showProblems();
+  if (!status) return;
   showBank();
   showCards();
   showStorage();
@@ -184,15 +186,15 @@ function show() {
   drawIfDue();
 }
 
-/** What the listener finds wrong, and what the batteries do. */
-function knownProblems() {
-  if (lost) {
-    const since = localTime(lost.since);
-    return [`No answer from the listener since ${since}: ${lost.why}. All below is old.`];
+/** The problems that the listener reports, and the errors that the batteries report. */
+function allProblems() {
+  if (outage) {
+    const since = localTime(outage.since);
+    return [`No answer from the listener since ${since}: ${outage.why}. All below is old.`];
   }
-  const troubled = listenedTo().filter((battery) => !isStale(battery) && hasErrors(battery));
-  const said = troubled.map((battery) => `${nameOf(battery)} says: ${battery.latest.errors}`);
-  return [...told.problems, ...said];
+  const faulty = liveBatteries().filter((battery) => !isStale(battery) && hasErrors(battery));
+  const errors = faulty.map((battery) => `${nameOf(battery)} says: ${battery.latest.errors}`);
+  return [...status.problems, ...errors];
 }
 
 function hasErrors({ latest }) {
@@ -200,22 +202,22 @@ function hasErrors({ latest }) {
 }
 
 function showProblems() {
-  const problems = knownProblems();
+  const problems = allProblems();
   const lines = problems.length ? problems : ["All is well."];
   const list = $("problems");
   list.classList.toggle("quiet", problems.length === 0);
   while (list.children.length > lines.length) list.lastChild.remove();
   while (list.children.length < lines.length) list.append(document.createElement("li"));
-  lines.forEach((line, i) => say(list.children[i], line));
-  // Spoken when a problem comes or goes, not whenever one is a second older or a row larger.
-  const spoken = lines.join(" ").replace(/( \d+ (s|min|h|d)\b)+/g, " some time");
-  say($("announcement"), spoken.replace(/\b\d+ rows\b/g, "some rows"));
+  lines.forEach((line, i) => setText(list.children[i], line));
+  // Announced when a problem comes or goes, not whenever its time or number of rows grows.
+  const announced = lines.join(" ").replace(/( \d+ (s|min|h|d)\b)+/g, " some time");
+  setText($("announcement"), announced.replace(/\b\d+ rows\b/g, "some rows"));
 }
 
 function showBank() {
-  const { batteries, bank } = told;
+  const { batteries, bank } = status;
   const fresh = batteries.filter((battery) => !isStale(battery)).length;
-  // A sum over batteries of which some went stale since is nobody's.
+  // The sum is wrong if one of its batteries has become stale since.
   const isOld = fresh < bank.fresh;
   const box = $("bank");
   box.classList.toggle("stale", fresh === 0);
@@ -228,19 +230,19 @@ function showBank() {
   const state = fresh
     ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(watts)}`
     : "stale";
-  document.title = `${knownProblems().length ? "⚠ " : ""}${state} – BlueNova`;
+  document.title = `${allProblems().length ? "⚠ " : ""}${state} – BlueNova`;
 }
 
 const cards = new Map();
 
-/** Those that only the journal knows have plots, but no card: they may be of long ago, or not have
- * said yet who they are. */
-function listenedTo() {
-  return told.batteries.filter((battery) => battery.addresses.length);
+/** The batteries of the command line. Others, with rows in the journal only, have plots but no
+ * card: their rows may be years old, or they have not sent their MCU ID yet. */
+function liveBatteries() {
+  return status.batteries.filter((battery) => battery.addresses.length);
 }
 
 function showCards() {
-  const batteries = listenedTo();
+  const batteries = liveBatteries();
   const keys = batteries.map((battery) => battery.addresses.join());
   for (const [key, card] of cards) {
     if (!keys.includes(key)) {
@@ -296,14 +298,14 @@ function showAge(card, battery) {
   const age = ageOf(battery);
   const node = part(card, "age");
   const mark = node.firstElementChild ?? node.appendChild(document.createElement("span"));
-  if (age === null) return say(mark, "NO DATA YET");
+  if (age === null) return setText(mark, "NO DATA YET");
   const ago = `${duration(age)} ago`;
   const time = battery.latest && localTime(battery.latest.insert_time_utc);
-  say(mark, isStale(battery) ? `STALE – last value ${ago}, ${time}` : ago);
+  setText(mark, isStale(battery) ? `STALE – last value ${ago}, ${time}` : ago);
 }
 
 function linkText(battery) {
-  const state = lost
+  const state = outage
     ? "connection unknown"
     : battery.connected
       ? "connected"
@@ -321,7 +323,7 @@ function showCells(card, battery, row) {
   const columns = card.querySelectorAll(".cells li");
   columns.forEach((column, i) => {
     const v = volts[i] ?? null;
-    // A smaller pack has no such cell, rather than one that says nothing.
+    // A smaller pack doesn't have that cell; a missing value looks different.
     column.hidden = v === null && i >= (row.cell_count ?? columns.length);
     column.classList.toggle("highest", battery.cell_highest === i + 1);
     column.classList.toggle("lowest", battery.cell_lowest === i + 1);
@@ -331,8 +333,9 @@ function showCells(card, battery, row) {
     bar.bottom = share < 0 ? "auto" : "50%";
     bar.height = `${Math.abs(share)}%`;
     bar.visibility = v === null ? "hidden" : "visible";
-    say(column.querySelector(".volts"), v === null ? UNKNOWN : v.toFixed(3));
-    say(column.querySelector(".celsius"), String(row.cell_t?.[i] ?? UNKNOWN).replace("-", "−"));
+    const celsius = String(row.cell_t?.[i] ?? UNKNOWN).replace("-", "−");
+    setText(column.querySelector(".volts"), v === null ? UNKNOWN : v.toFixed(3));
+    setText(column.querySelector(".celsius"), celsius);
   });
   const extreme = (word, cell) =>
     cell === null
@@ -346,32 +349,33 @@ function showCells(card, battery, row) {
 }
 
 function showStorage() {
-  const { storage, version, interval_s } = told;
+  const { storage, version, interval_s } = status;
   const { delivery } = storage;
   const every = interval_s === 1 ? "second" : count(interval_s, "second");
-  const words = [`bluenovalistener ${version}, a row every ${every}`];
-  if (delivery) words.push(`${delivery.server} has taken ${count(delivery.delivered, "row")}`);
-  if (delivery?.trouble) words.push(delivery.trouble);
-  if (storage.trouble) words.push(storage.trouble);
+  const facts = [`bluenovalistener ${version}, a row every ${every}`];
+  if (delivery) facts.push(`${delivery.server} has taken ${count(delivery.delivered, "row")}`);
+  if (delivery?.trouble) facts.push(delivery.trouble);
+  if (storage.trouble) facts.push(storage.trouble);
   for (const [rows, where] of [
     [delivery?.waiting, "waiting"],
     [storage.set_aside, "set aside"],
     [storage.rows_only_in_memory, "in memory only"],
   ]) {
-    if (rows) words.push(`${count(rows, "row")} ${where}`);
+    if (rows) facts.push(`${count(rows, "row")} ${where}`);
   }
-  say($("storage"), `${words.join(" · ")}.`);
+  setText($("storage"), `${facts.join(" · ")}.`);
 }
 
 // ---- Plots ----
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-/** What to plot: range and MCU ID, kept in the address, as in #6h/9F3C07B2. */
+/** What to plot: range and MCU ID, which are in the address too, as in #6h/9F3C07B2. */
 let [range, chosen] = choice();
-/** What was asked for last, when, and whether it came. */
-let drawn = null;
-/** Range and battery that the plots on the page are of. */
-let pictured = null;
+/** The last request for plots: its address, when it was made, and whether it failed. */
+let lastDrawing = null;
+/** Range and battery of the plots that the page shows. */
+let shownPlots = null;
+/** Aborts the request for plots that is under way; null if there is none. */
 let drawing = null;
 
 function choice() {
@@ -380,7 +384,7 @@ function choice() {
 }
 
 function choose(newRange, battery) {
-  // Replaced, not pushed: going back is for leaving the page.
+  // Replaced, not pushed: the back button leaves the page.
   history.replaceState(null, "", `#${newRange}${battery ? `/${battery}` : ""}`);
   takeChoice();
 }
@@ -389,14 +393,14 @@ function takeChoice() {
   [range, chosen] = choice();
   for (const button of $("ranges").children)
     button.setAttribute("aria-pressed", button.value === range);
-  if (told) {
+  if (status) {
     showChooser();
     draw();
   }
 }
 
 function plottable() {
-  return (told?.batteries ?? []).filter((battery) => battery.battery !== null);
+  return (status?.batteries ?? []).filter((battery) => battery.battery !== null);
 }
 
 function plotted() {
@@ -421,11 +425,11 @@ function showChooser() {
   select.value = plotted() ?? "";
 }
 
-/** Everything that plots depend on but time. */
+/** The address of the plots: everything that they depend on but time. */
 function plotsUrl() {
-  const room = $("plots").querySelector(".drawing").clientWidth;
-  // Within what the listener draws; the rest is done by scaling.
-  const width = Math.min(Math.max(Math.round(room), 280), 2000);
+  const available = $("plots").querySelector(".drawing").clientWidth;
+  // Within the listener's limits; beyond them the SVG is scaled.
+  const width = Math.min(Math.max(Math.round(available), 280), 2000);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const query = new URLSearchParams({ range, width, theme: dark.matches ? "dark" : "light", zone });
   return `api/batteries/${plotted()}/plots?${query}`;
@@ -433,13 +437,14 @@ function plotsUrl() {
 
 function drawIfDue() {
   if (document.hidden || drawing || plotted() === null) return;
-  const every = drawn?.failed ? RETRY_S : Math.max(told.interval_s, RANGES[range][1] / 300);
-  if (!drawn || drawn.url !== plotsUrl() || secondsSince(drawn.at) >= every) draw();
+  const every = lastDrawing?.failed ? RETRY_S : Math.max(status.interval_s, RANGES[range][1] / 300);
+  const isDue = lastDrawing?.url !== plotsUrl() || secondsSince(lastDrawing.at) >= every;
+  if (isDue) draw();
 }
 
-/** Whether the page still has plots of what was chosen before. */
-function areOfBefore() {
-  return pictured !== `${range} ${plotted()}`;
+/** Whether the page shows plots of another range or battery than chosen. */
+function areOutdated() {
+  return shownPlots !== `${range} ${plotted()}`;
 }
 
 async function draw() {
@@ -452,29 +457,29 @@ async function draw() {
   const trouble = $("plots-trouble");
   $("plots").ariaBusy = "true";
   let failed = false;
-  showWhetherOfBefore();
+  markOutdated();
   try {
     const answer = await fetchJson(url, attempt);
     if (drawing !== attempt) return;
-    pictured = `${range} ${answer.battery}`;
+    shownPlots = `${range} ${answer.battery}`;
     answer.plots.forEach((plot, i) => showPlot($("plots").children[i] ?? newPlot(), plot, answer));
     trouble.hidden = true;
   } catch (error) {
-    // Another one is under way already.
+    // A newer request is under way.
     if (drawing !== attempt) return;
-    say(trouble, `These plots could not be drawn anew: ${error.message}`);
+    setText(trouble, `These plots could not be drawn anew: ${error.message}`);
     trouble.hidden = false;
     failed = true;
   }
   $("plots").ariaBusy = "false";
-  showWhetherOfBefore();
-  drawn = { url, at, failed };
+  markOutdated();
+  lastDrawing = { url, at, failed };
   drawing = null;
 }
 
-function showWhetherOfBefore() {
-  const isOld = areOfBefore();
-  $("plots").classList.toggle("of-before", isOld);
+function markOutdated() {
+  const isOld = areOutdated();
+  $("plots").classList.toggle("outdated", isOld);
   if (isOld) for (const figure of $("plots").children) pointAt(figure, null);
 }
 
@@ -485,7 +490,7 @@ function newPlot() {
   box.addEventListener("pointermove", moved);
   box.addEventListener("pointerdown", moved);
   box.addEventListener("pointerleave", ({ pointerType }) => {
-    // A finger leaves as soon as it is lifted; its values stay until it touches something else.
+    // A finger leaves when it is lifted; its values stay until it touches something else.
     if (pointerType === "mouse") pointAt(figure, null);
   });
   box.addEventListener("blur", () => pointAt(figure, null));
@@ -502,7 +507,7 @@ function showPlot(figure, plot, { from, to, times }) {
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", plot.title);
   figure.querySelector(".drawing").replaceChildren(svg);
-  say(figure.querySelector("figcaption"), plot.title);
+  setText(figure.querySelector("figcaption"), plot.title);
   figure
     .querySelector(".plot")
     .setAttribute("aria-label", `${plot.title}: left and right arrow read the values`);
@@ -516,35 +521,35 @@ function showPlot(figure, plot, { from, to, times }) {
   pointAt(figure, figure.pointer ?? null);
 }
 
-/** Pixels from the left edge of a plot to a time in it. */
-function placeOf(figure, time) {
+/** Distance of a time from the left edge of its plot, in pixels. */
+function pixelsTo(figure, time) {
   const { area, from, to, width } = figure.shown;
   const scale = figure.querySelector(".drawing").clientWidth / width;
   return scale * (area.left + ((time - from) / (to - from)) * (area.right - area.left));
 }
 
-/** Shows the values nearest to a place, in pixels from the left edge; none for null. */
+/** Shows the values nearest to `x`, in pixels from the left edge; no values for null. */
 function pointAt(figure, x) {
   figure.pointer = x;
-  const times = areOfBefore() ? [] : (figure.shown?.times ?? []);
+  const times = areOutdated() ? [] : (figure.shown?.times ?? []);
   if (x === null || times.length === 0) {
     figure.querySelector(".crosshair").hidden = true;
     figure.querySelector(".reading").hidden = true;
     return;
   }
-  const distances = times.map((time) => Math.abs(placeOf(figure, time) - x));
+  const distances = times.map((time) => Math.abs(pixelsTo(figure, time) - x));
   read(figure, distances.indexOf(Math.min(...distances)));
 }
 
 function step(figure, event) {
-  const last = areOfBefore() ? -1 : (figure.shown?.times.length ?? 0) - 1;
+  const last = areOutdated() ? -1 : (figure.shown?.times.length ?? 0) - 1;
   const at = figure.querySelector(".reading").hidden ? last + 1 : figure.index;
   const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
   if (event.key === "Escape") pointAt(figure, null);
   if (to === undefined || last < 0) return;
   event.preventDefault();
   const index = Math.min(Math.max(to, 0), last);
-  figure.pointer = placeOf(figure, figure.shown.times[index]);
+  figure.pointer = pixelsTo(figure, figure.shown.times[index]);
   read(figure, index);
 }
 
@@ -553,7 +558,7 @@ function read(figure, index) {
   const { area, series, times, width } = figure.shown;
   const box = figure.querySelector(".plot");
   const scale = box.clientWidth / width;
-  const x = placeOf(figure, times[index]);
+  const x = pixelsTo(figure, times[index]);
 
   const crosshair = figure.querySelector(".crosshair");
   crosshair.hidden = false;
@@ -568,11 +573,11 @@ function read(figure, index) {
   reading.replaceChildren(time, ...known.flatMap((one) => valueOf(one, index)));
   reading.classList.toggle("wide", known.length > 8 && box.clientWidth > 450);
   reading.hidden = false;
-  placeReading(reading, x, box.clientWidth, area.top * scale);
+  moveReading(reading, x, box.clientWidth, area.top * scale);
 }
 
-/** Beside the crosshair where there is room, else below the plot. */
-function placeReading(reading, x, width, top) {
+/** Puts the values beside the crosshair if there is room, else below the plot. */
+function moveReading(reading, x, width, top) {
   const room = reading.offsetWidth + 12;
   const isRight = x + room <= width;
   const isLeft = !isRight && x >= room;
@@ -600,7 +605,7 @@ for (const [value, [text]] of Object.entries(RANGES)) {
   button.addEventListener("click", () => choose(value, chosen));
   $("ranges").append(button);
 }
-// The room that they will take.
+// Empty plots reserve the room for those to come.
 for (let i = 0; i < 4; i++) newPlot();
 $("chooser")
   .querySelector("select")
@@ -612,7 +617,7 @@ addEventListener("pointerdown", ({ target }) => {
 });
 addEventListener("hashchange", takeChoice);
 dark.addEventListener("change", show);
-document.addEventListener("visibilitychange", ask);
+document.addEventListener("visibilitychange", fetchStatus);
 let resized;
 new ResizeObserver(() => {
   clearTimeout(resized);
@@ -620,4 +625,4 @@ new ResizeObserver(() => {
 }).observe($("plots"));
 takeChoice();
 setInterval(show, 1000);
-ask();
+fetchStatus();

@@ -1,4 +1,4 @@
-//! The page: one document, and the policy that lets a browser run nothing else.
+//! The page: one document, and the policy by which a browser runs nothing else.
 
 use std::sync::OnceLock;
 
@@ -9,20 +9,20 @@ const FRAME: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Where the other two go in [`FRAME`].
-const STYLE_PLACE: &str = "/* page.css */";
-const SCRIPT_PLACE: &str = "/* page.js */";
+/// What the other two replace in [`FRAME`].
+const STYLE_MARK: &str = "/* page.css */";
+const SCRIPT_MARK: &str = "/* page.js */";
 
-/// The page as one document, which needs nothing but the JSON of this server.
+/// The page as one document, which loads nothing but the JSON of this server.
 pub(crate) fn html() -> &'static str {
     static HTML: OnceLock<String> = OnceLock::new();
-    HTML.get_or_init(|| FRAME.replace(STYLE_PLACE, STYLE).replace(SCRIPT_PLACE, SCRIPT))
+    HTML.get_or_init(|| FRAME.replace(STYLE_MARK, STYLE).replace(SCRIPT_MARK, SCRIPT))
 }
 
 /// The value of `Content-Security-Policy` for the page.
 ///
-/// A browser runs a script and heeds a style only if it has the hash that stands here: should text of
-/// a battery ever get into the page as markup, it does nothing.
+/// A browser runs a script and applies a style only if its hash is in this policy: should a
+/// battery's text ever get into the page as markup, it does nothing.
 pub(crate) fn policy() -> &'static str {
     static POLICY: OnceLock<String> = OnceLock::new();
     POLICY.get_or_init(|| {
@@ -35,7 +35,7 @@ pub(crate) fn policy() -> &'static str {
     })
 }
 
-/// How a policy names an inline block: the hash of all that is between its tags.
+/// An inline block in a policy: the hash of all that is between its tags.
 fn source(block: &str) -> String {
     format!("'sha256-{}'", BASE64.encode(&Sha256::digest(block)))
 }
@@ -44,7 +44,7 @@ fn source(block: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What stands between two tags of the page.
+    /// The text between two tags of the page.
     fn between(start: &str, end: &str) -> &'static str {
         let (_, rest) = html().split_once(start).expect(start);
         rest.split_once(end).expect(end).0
@@ -69,12 +69,12 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_browsers() {
-        // Reckoned by openssl.
+        // Computed with openssl.
         assert_eq!(source(""), "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='");
     }
 
     #[test]
-    fn the_page_is_small_and_needs_nobody_else() {
+    fn the_page_is_small_and_loads_nothing_from_elsewhere() {
         assert!(html().len() < 40_000, "{} bytes", html().len());
         for outside in ["src=", "@import", "url(", "<link rel=\"stylesheet\"", "//cdn"] {
             assert!(!html().contains(outside), "{outside}");

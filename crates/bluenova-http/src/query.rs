@@ -52,7 +52,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// A parameter that is one of the `allowed` words; the value that stands beside it.
+    /// A parameter that is one of the `allowed` names; the value beside that name.
     pub(crate) fn choice<T: Copy>(
         self,
         name: &str,
@@ -60,12 +60,12 @@ impl<'a> Query<'a> {
         default: T,
     ) -> Result<T, HistoryError> {
         let Some(given) = self.get(name) else { return Ok(default) };
-        allowed.iter().find(|(word, _)| *word == given).map(|(_, meaning)| *meaning).ok_or_else(
+        allowed.iter().find(|(name, _)| *name == given).map(|(_, meaning)| *meaning).ok_or_else(
             || {
-                let words: Vec<_> = allowed.iter().map(|(word, _)| *word).collect();
+                let names: Vec<_> = allowed.iter().map(|(name, _)| *name).collect();
                 HistoryError::query(
                     name,
-                    not(given, &format!("one of {} is allowed", words.join(", "))),
+                    not(given, &format!("one of {} is allowed", names.join(", "))),
                 )
             },
         )

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// Says once per kind and period that a message is due.
+/// A rate limit for messages: one of each kind is due in each period.
 ///
 /// What clients, batteries or servers can cause at will goes through one, so that it can't fill
-/// the log. Kinds are kept for one period.
+/// the log. A kind is remembered for one period.
 #[derive(Clone, Debug)]
 pub struct RateLimit<K> {
     every: Duration,
@@ -52,6 +52,6 @@ mod tests {
             let now = start + Duration::from_secs(seconds);
             assert_eq!(limit.is_due(kind, now), expected, "{kind} after {seconds} s");
         }
-        assert_eq!(limit.recent.len(), 1, "only kinds of the last period are kept");
+        assert_eq!(limit.recent.len(), 1, "only kinds of the last period are remembered");
     }
 }

@@ -49,7 +49,7 @@ mod tests {
         // As a panic, but the hook doesn't print it.
         let spoil = |value: &mut i32| {
             *value = 2;
-            resume_unwind(Box::new("as the test wants it"))
+            resume_unwind(Box::new("as the test needs it"))
         };
         let result: std::thread::Result<()> =
             catch_unwind(AssertUnwindSafe(|| other.update(spoil)));

@@ -1,4 +1,4 @@
-//! The axes: time in a time zone, and values from one round number to another.
+//! The axes of a plot: time in a time zone, and values between two round numbers.
 
 use std::ops::Range;
 
@@ -16,12 +16,13 @@ use crate::downsample::micros;
 const STEPS: [i64; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, DAY, 2 * DAY, 3 * DAY];
 const DAY: i64 = 24 * 60;
 
-/// Minutes that every label's distance from an hour of UTC is a multiple of, since the steps are
-/// and the offsets of time zones are of 15 minutes.
+/// Minutes between two times that may have a label: the steps are multiples of it or divide it, and
+/// the offsets of time zones are multiples of 15 minutes.
 const STRIDE: i64 = 5;
 
-/// The part of a step by which a value may be beyond a line: 3.3 as the nearest `f32` isn't quite 3.3.
-const HAIR: f64 = 1e-3;
+/// Part of a step by which a value may be beyond the end of an axis: the `f32` nearest to 3.3 isn't
+/// quite 3.3.
+const TOLERANCE: f64 = 1e-3;
 
 const MINUTE: i64 = 60_000_000;
 
@@ -34,18 +35,18 @@ pub(crate) struct TimeAxis {
 }
 
 impl TimeAxis {
-    /// An axis with `labels` labels at most.
+    /// An axis with at most `labels` labels.
     pub(crate) fn new(from: UtcDateTime, to: UtcDateTime, zone: TimeZone, labels: usize) -> Self {
         let range = micros(from)..micros(to);
         let minutes = (range.end - range.start) / MINUTE;
-        // Some are far too close, which is known without counting.
+        // Steps that are far too close need no closer look.
         let steps = STEPS.iter().filter(|step| minutes / **step <= labels as i64);
         let mut all = steps.map(|step| labelled(&range, &zone, *step));
         let labelled = all.find(|labelled| labelled.len() <= labels).unwrap_or_default();
         Self { labelled, range, zone }
     }
 
-    /// Which time it shows: the zone's name, and its abbreviations within the range.
+    /// Name of the time that it shows: the zone, and its abbreviations within the range.
     pub(crate) fn name(&self) -> String {
         let abbreviation = |micros| {
             let info = self.zone.to_offset_info(timestamp(micros));
@@ -64,10 +65,10 @@ impl TimeAxis {
     }
 }
 
-/// Where the time of day is a multiple of `step` minutes; for days, where each of them begins, be
-/// it at 01:00 because the clocks are put forward at midnight.
+/// The times within `range` whose time of day is a multiple of `step` minutes. For steps of days,
+/// the beginnings of days, even if that is 01:00 because the clocks were put forward at midnight.
 ///
-/// An hour that comes twice is labelled twice, one that is left out not at all.
+/// An hour that comes twice is labelled twice, a skipped one not at all.
 fn labelled(range: &Range<i64>, zone: &TimeZone, step: i64) -> Vec<i64> {
     let stride = step.min(STRIDE) * MINUTE;
     let local = |micros| zone.to_datetime(timestamp(micros));
@@ -87,7 +88,7 @@ fn labelled(range: &Range<i64>, zone: &TimeZone, step: i64) -> Vec<i64> {
     (first..=last).map(|n| n * stride).filter(is_round).collect()
 }
 
-/// Times beyond the years that time zones are known for are those at their end.
+/// The time for jiff, which has a last year; later times are taken for its end.
 fn timestamp(micros: i64) -> Timestamp {
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
 }
@@ -116,36 +117,36 @@ impl ValueFormatter<i64> for TimeAxis {
         if here.date() == self.local(value - MINUTE).date() {
             return format!("{:02}:{:02}", here.hour(), here.minute());
         }
-        // Where a day begins, which is said rather than that it does so at midnight.
+        // The first label of a day is the date, not the time of day.
         here.strftime("%-d %b").to_string()
     }
 }
 
-/// Values with a unit, from one round number to another.
+/// Values with a unit, between two round numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct ValueAxis {
     unit: &'static str,
     labelled: Vec<f64>,
     decimals: usize,
-    /// What has to be on it.
+    /// Lowest and highest value to be shown.
     low: f64,
     high: f64,
 }
 
 impl ValueAxis {
-    /// An axis that `low` to `high` fit on, and that is divided into `parts` equal parts.
+    /// An axis of `parts` equal parts that includes `low` and `high`.
     ///
-    /// Two such axes of as many parts share their lines.
+    /// Two axes with the same number of parts have their lines at the same heights.
     pub(crate) fn covering(low: f64, high: f64, parts: u8, unit: &'static str) -> Self {
         // Next to huge numbers a float has no room for small differences.
         let span = (high - low).max(low.abs().max(high.abs()) * 1e-6).max(1e-3);
         let parts = f64::from(parts);
         let mut step = round_up(span / parts);
-        let mut first = (low / step + HAIR).floor();
-        // Beginning at a multiple may take more than was reckoned.
-        while (first + parts + HAIR) * step < high {
+        let mut first = (low / step + TOLERANCE).floor();
+        // Since the axis begins at a multiple of the step, a step may be too short.
+        while (first + parts + TOLERANCE) * step < high {
             step = round_up(step * 1.01);
-            first = (low / step + HAIR).floor();
+            first = (low / step + TOLERANCE).floor();
         }
         let labelled: Vec<_> = (0..=parts as u8).map(|n| (first + f64::from(n)) * step).collect();
         let is_whole = |digits: &i32| {
@@ -156,18 +157,18 @@ impl ValueAxis {
         Self { unit, labelled, decimals: decimals as usize, low, high }
     }
 
-    /// An axis with nothing on it.
+    /// An axis without labels.
     pub(crate) fn none() -> Self {
         Self { unit: "", labelled: vec![], decimals: 0, low: 0.0, high: 1.0 }
     }
 
-    /// The part of it that is between the lowest and the highest value.
+    /// The part of the axis between the lowest and the highest value.
     pub(crate) fn used(&self) -> f64 {
         let (first, last) = self.ends();
         (self.high - self.low) / (last - first)
     }
 
-    /// Where it is labelled, and with what.
+    /// The values with labels, and the labels.
     pub(crate) fn labels(&self) -> impl Iterator<Item = (f64, String)> {
         self.labelled.iter().map(|value| (*value, self.format_ext(value)))
     }
@@ -184,7 +185,7 @@ impl ValueAxis {
 fn round_up(step: f64) -> f64 {
     let magnitude = 10_f64.powf(step.log10().floor());
     let rounds = [1.0, 2.0, 2.5, 5.0, 10.0];
-    let round = rounds.into_iter().find(|round| round * magnitude >= step * (1.0 - HAIR));
+    let round = rounds.into_iter().find(|round| round * magnitude >= step * (1.0 - TOLERANCE));
     round.unwrap_or(10.0) * magnitude
 }
 
@@ -214,7 +215,7 @@ impl ValueFormatter<f64> for ValueAxis {
         } else {
             format!("{value:.0e}")
         };
-        // -0 is 0, and a minus is as wide as a plus.
+        // Zero has no sign, and a true minus is as wide as a plus.
         let digits = number.trim_start_matches('-');
         let is_zero = digits.chars().all(|c| matches!(c, '0' | '.'));
         let sign = if number.len() > digits.len() && !is_zero { "\u{2212}" } else { "" };
@@ -222,7 +223,7 @@ impl ValueFormatter<f64> for ValueAxis {
     }
 }
 
-/// plotters asks for fine lines between the labelled ones, too: there are none.
+/// plotters also asks for fine lines between the labelled ones; there are none.
 fn bold<T: Copy>(hint: &impl KeyPointHint, labelled: &[T]) -> Vec<T> {
     match hint.weight() {
         KeyPointWeight::Bold => labelled.to_vec(),
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_round_where_the_battery_is() {
+    fn times_are_round_in_the_time_zone() {
         let to = utc_datetime!(2026-11-22 19:07:31);
         let ago = |hours| to - time::Duration::hours(hours);
         for (from, zone, most, expected) in [
@@ -347,10 +348,10 @@ mod tests {
             for high in values.iter().filter(|high| low <= high) {
                 for parts in 2..8 {
                     let axis = ValueAxis::covering(*low, *high, parts, "V");
-                    let hair = (high - low).abs().max(low.abs() * 1e-6).max(1e-3) * HAIR;
+                    let tolerance = (high - low).abs().max(low.abs() * 1e-6).max(1e-3) * TOLERANCE;
                     let (first, last) = axis.ends();
                     assert!(
-                        first <= low + hair && high - hair <= last,
+                        first <= low + tolerance && high - tolerance <= last,
                         "{low} to {high}: {axis:?}"
                     );
                     assert_eq!(axis.labelled.len(), usize::from(parts) + 1);

@@ -1,4 +1,4 @@
-//! From curves to SVG.
+//! Draws curves as SVG.
 
 use std::io;
 
@@ -25,10 +25,10 @@ type Chart<'a, 'b> = DualCoordChartContext<
     Cartesian2d<TimeAxis, ValueAxis>,
 >;
 
-/// plotters rounds to whole units; four to a pixel keep slow curves from having stairs.
+/// Units in a pixel. plotters rounds to whole units; with one per pixel slow curves had stairs.
 const UNITS: i32 = 4;
 
-/// Pixels beside the plotting area: the same in all plots, so that they stand in line.
+/// Pixels beside the plotting area: the same in all plots, so that their times are in line.
 const LEFT: u32 = 58;
 const RIGHT: u32 = 60;
 /// Pixels above a panel: half of its topmost label, and of the lowest one of the panel above it.
@@ -39,23 +39,23 @@ const BELOW: u32 = 40;
 const LEGEND_ROW: u32 = 19;
 /// Pixels between two entries of the legend.
 const LEGEND_GAP: u32 = 16;
-/// Pixels of a mark in the legend; of each one where there are many.
+/// Width of a mark in the legend, in pixels; of each mark where there are many.
 const MARK: u32 = 14;
 const SMALL_MARK: u32 = 5;
 /// Pixels from an axis to its labels.
 const TO_LABEL: u32 = 6;
-/// Pixels from one line of the mesh to the next, at least.
+/// Minimum distance of two lines of the mesh, in pixels.
 const LINES: u32 = 30;
-/// Pixels that a label of the time axis takes, with the space around it.
+/// Width of a label of the time axis and the space around it, in pixels.
 const TIME_LABEL: u32 = 52;
 
 const TEXT: f64 = 12.0;
-/// Pixels of a character; what the browser's font really takes nobody knows here.
+/// Estimated width of a character, in pixels; the browser's font isn't known here.
 const CHARACTER: f64 = 0.56 * TEXT;
-/// Pixels of a character of a number: no less than in wide fonts.
+/// Width of a character of a number, in pixels: no less than in wide fonts.
 const DIGIT: f64 = 0.62 * TEXT;
 
-/// A plot: one panel below the other, with the time axis in common.
+/// A plot: panels one below the other, with a common time axis.
 pub(crate) struct Picture<'a> {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
@@ -65,10 +65,10 @@ pub(crate) struct Picture<'a> {
 
 /// Curves on a left and a right axis.
 pub(crate) struct Panel<'a> {
-    /// Pixels of the plotting area.
+    /// Height of the plotting area, in pixels.
     pub(crate) height: u32,
     pub(crate) left: Side<'a>,
-    /// Is drawn first, behind the left one's.
+    /// Drawn first, behind the left side's curves.
     pub(crate) right: Side<'a>,
 }
 
@@ -77,14 +77,14 @@ pub(crate) struct Side<'a> {
     pub(crate) unit: &'static str,
     /// The colour of the labels.
     pub(crate) colour: RGBColor,
-    /// What the axis spans at least: a value that hardly changes is to look so.
+    /// Minimum span of the axis: a value that hardly changes is to look so.
     pub(crate) least: f64,
-    /// What is on the axis in any case.
+    /// Values that are on the axis in any case.
     pub(crate) bounds: Option<(f64, f64)>,
     pub(crate) curves: Vec<Curve<'a>>,
 }
 
-/// How a value went, and how that is drawn.
+/// The course of a value, and how it is drawn.
 #[derive(Clone)]
 pub(crate) struct Curve<'a> {
     pub(crate) name: String,
@@ -99,22 +99,22 @@ pub(crate) enum Form {
     Line,
     /// A line among many.
     Thin,
-    /// What is between the value and zero, pale.
+    /// The area between the value and zero, pale.
     Area,
-    /// What is between the two values that a row has.
+    /// The area between the two values of a row.
     Band,
 }
 
 /// An entry of the legend.
 pub(crate) struct Legend {
     before: String,
-    /// One, or those of many curves.
+    /// The curve's colour, or those of many curves.
     colours: Vec<RGBColor>,
     alpha: f64,
     after: String,
 }
 
-/// Where the plotting area is, in pixels of the SVG.
+/// The plotting area in an SVG, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Area {
     pub(crate) left: f64,
@@ -123,18 +123,18 @@ pub(crate) struct Area {
     pub(crate) bottom: f64,
 }
 
-/// Pixels of the plotting area in an SVG of `width` pixels.
+/// Width of the plotting area in an SVG of `width` pixels.
 pub(crate) fn plotting_width(width: u32) -> u32 {
     width.saturating_sub(LEFT + RIGHT).max(2)
 }
 
-/// How many labels of the time axis there is room for.
+/// Number of labels that the time axis has room for.
 pub(crate) fn most_time_labels(width: u32) -> usize {
     (plotting_width(width) / TIME_LABEL) as usize
 }
 
 impl Picture<'_> {
-    /// The SVG, and where in it the plotting area is.
+    /// The SVG, and the plotting area in it.
     pub(crate) fn draw(
         &self,
         time: &TimeAxis,
@@ -156,8 +156,9 @@ impl Picture<'_> {
             let below = if i + 1 == self.panels.len() { BELOW } else { 0 };
             let height = ABOVE + panel.height + below;
             let part = root.clone().shrink((0, units(top)), (units(width), units(height)));
-            let place = panel.draw(&part, time, below, palette)?;
-            area = Some(area.map_or(place, |first| Area { bottom: place.bottom, ..first }));
+            let panel_area = panel.draw(&part, time, below, palette)?;
+            area =
+                Some(area.map_or(panel_area, |first| Area { bottom: panel_area.bottom, ..first }));
             top += height;
         }
         root.present()?;
@@ -167,7 +168,7 @@ impl Picture<'_> {
     }
 }
 
-/// The SVG in its size in pixels: plotters makes it as large as it has units.
+/// The SVG with its size in pixels; plotters gives it a size in units.
 fn in_pixels(drawn: &str, (width, height): (u32, u32), units: (u32, u32)) -> String {
     let content = drawn.split_once('>').map_or("", |(_, content)| content);
     format!(
@@ -178,8 +179,8 @@ fn in_pixels(drawn: &str, (width, height): (u32, u32), units: (u32, u32)) -> Str
 }
 
 impl Panel<'_> {
-    /// Draws the panel, and says where its plotting area is. There are labels for the time if there
-    /// are pixels for them, `below`.
+    /// Draws the panel, and returns its plotting area. Labels of the time axis are drawn if `below`
+    /// has pixels for them.
     fn draw(
         &self,
         area: &Drawing<'_>,
@@ -218,7 +219,7 @@ impl Panel<'_> {
         Ok(Area { left, top, right, bottom })
     }
 
-    /// Two axes that share their lines, and leave as little room empty as may be.
+    /// Two axes with their lines at the same heights, and as little empty room as possible.
     fn axes(&self) -> (ValueAxis, ValueAxis) {
         let most = (self.height / LINES) as u8;
         let pairs = (2..=most).map(|parts| (self.left.axis(parts), self.right.axis(parts)));
@@ -247,10 +248,10 @@ impl Panel<'_> {
             .draw()
     }
 
-    /// The right axis, whose labels are in line at their right ends.
+    /// Draws the right axis, with its labels aligned at their right ends.
     ///
-    /// plotters would put them where it reckons that the widest one ends, and takes a minus for three
-    /// characters: the others were beyond the edge.
+    /// plotters would align them with the widest one, and counts a minus as three characters:
+    /// labels would be beyond the edge.
     fn draw_right_axis(
         &self,
         area: &Drawing<'_>,
@@ -279,7 +280,7 @@ impl Panel<'_> {
 }
 
 impl<'a> Side<'a> {
-    /// Nothing, whose axis isn't labelled.
+    /// A side without curves and labels.
     pub(crate) fn empty() -> Self {
         Self { unit: "", colour: BLACK, least: 0.0, bounds: None, curves: vec![] }
     }
@@ -302,8 +303,9 @@ fn union(one: (f64, f64), other: (f64, f64)) -> (f64, f64) {
     (one.0.min(other.0), one.1.max(other.1))
 }
 
-type Place = (i64, f64);
-type Element<'a> = DynElement<'static, SVGBackend<'a>, Place>;
+/// Microseconds since 1970, and a value.
+type Coordinates = (i64, f64);
+type Element<'a> = DynElement<'static, SVGBackend<'a>, Coordinates>;
 
 impl<'a> Curve<'a> {
     pub(crate) fn line(name: impl Into<String>, trace: &'a Trace, colour: RGBColor) -> Self {
@@ -325,17 +327,17 @@ impl<'a> Curve<'a> {
     fn path<'b>(&self, line: &[Point]) -> Element<'b> {
         let width = if self.form == Form::Thin { 4 } else { 6 };
         match line {
-            [single] => Circle::new(place(single), width, self.colour.filled()).into_dyn(),
+            [single] => Circle::new(coordinates(single), width, self.colour.filled()).into_dyn(),
             _ => {
-                let places: Vec<_> = line.iter().map(place).collect();
-                PathElement::new(places, self.colour.stroke_width(width)).into_dyn()
+                let path: Vec<_> = line.iter().map(coordinates).collect();
+                PathElement::new(path, self.colour.stroke_width(width)).into_dyn()
             }
         }
     }
 
     /// With an edge: a peak of one row is too thin for a pale colour.
     fn area<'b>(&self, line: &[Point]) -> [Element<'b>; 2] {
-        let mut around: Vec<_> = line.iter().map(place).collect();
+        let mut around: Vec<_> = line.iter().map(coordinates).collect();
         let ends = (line.first(), line.last());
         if let (Some(first), Some(last)) = ends {
             around.extend([(last.time, 0.0), (first.time, 0.0)]);
@@ -345,16 +347,16 @@ impl<'a> Curve<'a> {
     }
 
     fn band<'b>(&self, band: &[Extremes<Point>]) -> Vec<Element<'b>> {
-        let low: Vec<_> = band.iter().map(|extremes| place(&extremes.low)).collect();
-        let high: Vec<_> = band.iter().map(|extremes| place(&extremes.high)).collect();
+        let low: Vec<_> = band.iter().map(|extremes| coordinates(&extremes.low)).collect();
+        let high: Vec<_> = band.iter().map(|extremes| coordinates(&extremes.high)).collect();
         if let ([low], [high]) = (&low[..], &high[..]) {
-            // Which has no length where both are the same.
+            // The line has no length where both are the same.
             let line = PathElement::new(vec![*low, *high], self.colour.stroke_width(6));
             let dot = Circle::new(*low, 4, self.colour.filled());
             return vec![line.into_dyn(), dot.into_dyn()];
         }
         let around: Vec<_> = high.iter().copied().chain(low.iter().rev().copied()).collect();
-        let edge = |places| PathElement::new(places, self.colour.stroke_width(4)).into_dyn();
+        let edge = |path| PathElement::new(path, self.colour.stroke_width(4)).into_dyn();
         vec![Polygon::new(around, self.pale()).into_dyn(), edge(low), edge(high)]
     }
 
@@ -363,7 +365,7 @@ impl<'a> Curve<'a> {
     }
 }
 
-fn place(point: &Point) -> Place {
+fn coordinates(point: &Point) -> Coordinates {
     (point.time, point.value.into())
 }
 
@@ -397,7 +399,7 @@ impl Legend {
         self.widths().iter().sum()
     }
 
-    /// Pixels of the text before the marks, of the marks, and of the text behind them.
+    /// Widths of the text before the marks, of the marks, and of the text behind them, in pixels.
     fn widths(&self) -> [u32; 3] {
         let text = |text: &str| match text.chars().count() {
             0 => 0,
@@ -411,7 +413,7 @@ impl Legend {
     }
 }
 
-/// The entries in rows that fit, each with the pixel at which it begins.
+/// The entries in rows that fit the width, each with the pixel at which it begins.
 fn legend_rows(entries: &[Legend], width: u32) -> Vec<Vec<(u32, &Legend)>> {
     let all: u32 = entries.iter().map(|entry| entry.width() + LEGEND_GAP).sum();
     let indent = if LEFT + all <= width { LEFT } else { LEGEND_GAP / 2 };
@@ -456,7 +458,7 @@ fn draw_legend(
 }
 
 fn text(colour: &RGBColor) -> TextStyle<'_> {
-    // plotters makes it smaller by that in an SVG.
+    // plotters divides the size by 1.24 in an SVG.
     let size = 1.24 * TEXT * f64::from(UNITS);
     TextStyle::from(("system-ui, sans-serif", size).into_font()).color(colour)
 }

@@ -1,4 +1,4 @@
-//! `/api/batteries/{mcu}/plots`: a battery's history in pictures.
+//! `/api/batteries/{mcu}/plots`: a battery's history as plots.
 
 mod axis;
 mod draw;
@@ -53,7 +53,7 @@ struct Plot {
     series: Vec<Series>,
 }
 
-/// The values of a curve, one for each of the times.
+/// The values of a curve, a lowest and a highest one for each of the times.
 #[derive(Debug, Serialize)]
 struct Series {
     name: String,
@@ -65,13 +65,13 @@ struct Series {
 
 /// The plots of a battery that `query` asks for, of the time until `now`.
 ///
-/// It knows `range` (1h, 6h, 24h or 7d; 24h unless given), `width` in pixels (280 to 2000; 800 unless
-/// given), `theme` (light or dark; light unless given) and `zone`, a time zone as the IANA calls it;
-/// one that this machine doesn't know is replaced by its own, and the time axis says which one it is.
+/// Parameters are `range` (1h, 6h, 24h or 7d; 24h by default), `width` in pixels (280 to 2000; 800
+/// by default), `theme` (light or dark; light by default) and `zone`, an IANA time zone. A zone
+/// that this machine doesn't have is replaced by its own one; the time axis has the zone's name.
 /// `interval` is the time from one row to the next one.
 ///
 /// # Errors
-/// Where a parameter isn't what it may be, or the journal can't be read.
+/// A parameter is invalid, or the journal can't be read.
 pub fn plots(
     journal: &Reader,
     mcu_id: u32,
@@ -106,15 +106,15 @@ pub fn plots(
     })
 }
 
-/// A bucket has two points, hence two pixels, and is no shorter than the interval.
+/// Buckets of two pixels, since each has two points, and no shorter than the interval.
 fn buckets(times: &Range<UtcDateTime>, width: u32, interval: Duration) -> Buckets {
     let intervals = (times.end - times.start).as_seconds_f64() / interval.as_secs_f64();
     let pairs = draw::plotting_width(width) / 2;
-    // The cast ends at the largest number, with an interval of zero too.
+    // The cast saturates, should the interval be zero.
     Buckets::aligned(times.start, times.end, pairs.min(intervals.ceil() as u32))
 }
 
-/// The zone of that name, else the system's own, else UTC.
+/// The zone of that name, else the system's own one, else UTC.
 fn zone(name: Option<&str>) -> TimeZone {
     let named = name.and_then(|name| TimeZone::get(name).ok()).filter(|zone| !zone.is_unknown());
     named.or_else(|| TimeZone::try_system().ok()).unwrap_or(TimeZone::UTC)
@@ -129,7 +129,7 @@ fn pictures<'a>(traces: &'a Traces, palette: &Palette) -> [Picture<'a>; 4] {
     ]
 }
 
-/// Charge has a panel of its own: three scales in one would be read wrongly.
+/// The state of charge has a panel of its own: three scales in one are hard to read.
 fn pack<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
     let voltage = Curve::line("pack voltage", &traces.voltage, palette.voltage);
     let current = Curve::line("current", &traces.current, palette.current);
@@ -137,7 +137,7 @@ fn pack<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
     let filled = Curve { form: Form::Area, ..charge.clone() };
     Picture {
         id: "pack",
-        title: "Voltage, current and charge",
+        title: "Voltage, current and state of charge",
         legend: vec![Legend::of(&voltage), Legend::of(&current), Legend::of(&charge)],
         panels: vec![
             Panel {
@@ -262,7 +262,7 @@ fn plot(
     let Picture { id, title, panels, .. } = picture;
     let sides = panels.iter().flat_map(|panel| [&panel.left, &panel.right]);
     let curves = sides.flat_map(|side| side.curves.iter().map(|curve| (curve, side.unit)));
-    // An area repeats the line above it.
+    // The state of charge has two curves, an area and the line above it.
     let mut series: Vec<Series> = vec![];
     for (curve, unit) in curves.filter(|(curve, _)| curve.trace.extremes().is_some()) {
         if series.iter().all(|earlier| earlier.name != curve.name) {

@@ -1,4 +1,4 @@
-//! The colours, on light and on dark ground.
+//! The colours of the plots, on light and on dark background.
 //!
 //! Those of single lines are of Okabe and Ito's palette for every kind of colour vision
 //! (<https://jfly.uni-koeln.de/color/>), darkened where text needs more contrast. Cells go by their
@@ -6,7 +6,7 @@
 
 use plotters::style::RGBColor;
 
-/// What the page's ground is.
+/// The page's background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Theme {
     /// White, or nearly so.
@@ -15,7 +15,7 @@ pub(crate) enum Theme {
     Dark,
 }
 
-/// The colours on one ground.
+/// The colours on one background.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Palette {
     pub(crate) text: RGBColor,
@@ -24,7 +24,7 @@ pub(crate) struct Palette {
     pub(crate) current: RGBColor,
     pub(crate) charge: RGBColor,
     pub(crate) pack: RGBColor,
-    /// The part of viridis that stands out from the ground.
+    /// The part of viridis that stands out from the background.
     cells: (f64, f64),
 }
 
@@ -60,7 +60,7 @@ impl Palette {
     }
 }
 
-/// matplotlib's viridis from 0 to 1, straight between every fifth of it.
+/// matplotlib's viridis from 0 to 1, linear between six of its colours.
 fn viridis(at: f64) -> RGBColor {
     const FIFTHS: [[u8; 3]; 6] = [
         [0x44, 0x01, 0x54],
@@ -70,9 +70,9 @@ fn viridis(at: f64) -> RGBColor {
         [0x7A, 0xD1, 0x51],
         [0xFD, 0xE7, 0x25],
     ];
-    let place = at.clamp(0.0, 1.0) * (FIFTHS.len() - 1) as f64;
-    let below = (place as usize).min(FIFTHS.len() - 2);
-    let part = place - below as f64;
+    let position = at.clamp(0.0, 1.0) * (FIFTHS.len() - 1) as f64;
+    let below = (position as usize).min(FIFTHS.len() - 2);
+    let part = position - below as f64;
     let mix = |i: usize| {
         let (from, to) = (f64::from(FIFTHS[below][i]), f64::from(FIFTHS[below + 1][i]));
         (from + part * (to - from)).round() as u8

@@ -1,4 +1,4 @@
-//! What the plots show of the rows, from one reading of the journal.
+//! The values that are plotted, from one pass over the journal.
 
 use std::ops::{ControlFlow, Range};
 
@@ -9,7 +9,7 @@ use time::{Duration, UtcDateTime};
 use crate::HistoryError;
 use crate::downsample::{Buckets, FilledBuckets, Trace, micros};
 
-/// Every value that is plotted.
+/// The course of every value that is plotted.
 pub(crate) struct Traces {
     /// The buckets that have rows.
     pub(crate) filled: FilledBuckets,
@@ -17,17 +17,17 @@ pub(crate) struct Traces {
     pub(crate) current: Trace,
     pub(crate) charge: Trace,
     pub(crate) temperature: Trace,
-    /// From the lowest cell to the highest one.
+    /// Lowest and highest cell voltage.
     pub(crate) band: Trace,
-    /// How far they are apart, in millivolts.
+    /// Difference of these two, in millivolts.
     pub(crate) spread: Trace,
     pub(crate) cell_v: [Trace; CELLS],
     pub(crate) cell_t: [Trace; CELLS],
 }
 
 impl Traces {
-    /// Reads the rows of a battery; where a value was unknown for longer than `longest_pause`, its
-    /// trace is broken.
+    /// Reads the rows of a battery. A trace has a gap where its value was unknown for longer than
+    /// `longest_pause`.
     pub(crate) fn read(
         journal: &Reader,
         mcu_id: u32,
@@ -37,11 +37,11 @@ impl Traces {
     ) -> Result<Self, HistoryError> {
         let columns: Vec<_> = COLUMNS.iter().filter(|column| is_plotted(column)).collect();
         let mut traces = Self::new(buckets, longest_pause);
-        // Each row overwrites all that is read of the one before.
+        // Each row overwrites all columns that were read of the one before.
         let mut record = PackRecord::new(times.start, mcu_id);
         journal.history(mcu_id, times, &columns, |time, values| {
             for (column, value) in columns.iter().zip(values) {
-                // The journal has values of the column's type only.
+                // It can't fail: the journal has values of the column's type only.
                 let _ = column.set(&mut record, *value);
             }
             record.insert_time_utc = time;
@@ -102,7 +102,7 @@ fn is_plotted(column: &Column) -> bool {
     }
 }
 
-/// As the battery says, which goes by all of its cells; else those of the cells that are known.
+/// Lowest and highest cell voltage as reported, else of the cells whose voltages are known.
 fn lowest_and_highest(record: &PackRecord) -> (Option<f32>, Option<f32>) {
     let cells = record.cell_v.iter().flatten().copied();
     let lowest = record.v_cell_min.or_else(|| cells.clone().reduce(f32::min));

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Method, Request, Response, Service,
-    connections::Connection,
+    connections::ClientConnection,
     request::{HEAD_LIMIT, Persistence, Received, Refusal, parse},
 };
 
@@ -23,8 +23,8 @@ const LINGER_LIMIT: usize = 256 * 1024;
 const REFUSAL_LIMIT: Duration = Duration::from_millis(50);
 
 /// Answers one request after the other, until client or server ends the connection.
-pub(crate) fn serve(connection: &Connection, service: &Service) {
-    // Nagle's algorithm is for those who write in small pieces.
+pub(crate) fn serve(connection: &ClientConnection, service: &Service) {
+    // Responses are written in large pieces, so there is nothing to wait for.
     _ = connection.stream().set_nodelay(true);
     let mut exchange = Exchange { connection, service, unread: vec![] };
     // A connection is made for a request, which is due at once.
@@ -54,7 +54,7 @@ pub(crate) fn refuse(stream: &TcpStream) {
 
 /// Requests and responses on one connection.
 struct Exchange<'a> {
-    connection: &'a Connection,
+    connection: &'a ClientConnection,
     service: &'a Service,
     /// What was read and not yet answered; never longer than a head may be.
     unread: Vec<u8>,

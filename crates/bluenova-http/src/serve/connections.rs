@@ -21,7 +21,7 @@ pub(crate) struct Connections {
 /// What becomes of a new connection.
 #[derive(Debug)]
 pub(crate) enum Admission {
-    Admitted(Connection),
+    Admitted(ClientConnection),
     /// All others are having their answers prepared: it is to be refused.
     Full(TcpStream),
     /// The server is being stopped.
@@ -30,7 +30,7 @@ pub(crate) enum Admission {
 
 /// An open connection, for the thread that serves it. Dropping it closes the connection.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct ClientConnection {
     id: u64,
     stream: Arc<TcpStream>,
     connections: Arc<Connections>,
@@ -65,9 +65,9 @@ impl Connections {
     /// Admits a connection. If there are too many, closes the one that has waited longest for its
     /// client.
     ///
-    /// A connection has the time of grace before it is closed, and this waits for that long. Without
-    /// it, many clients who come again at once would close the connection of another client before
-    /// its request could be read.
+    /// A connection has the time of grace before it is closed, and this waits for that long.
+    /// Without it, many clients that connect again at once would close the connection of another client
+    /// before its request could be read.
     pub(crate) fn admit(self: &Arc<Self>, stream: TcpStream) -> Admission {
         let latest = Instant::now() + self.limits.grace;
         let mut state = self.lock();
@@ -89,7 +89,7 @@ impl Connections {
         Admission::Admitted(self.open(&mut state, stream))
     }
 
-    fn open(self: &Arc<Self>, state: &mut State, stream: TcpStream) -> Connection {
+    fn open(self: &Arc<Self>, state: &mut State, stream: TcpStream) -> ClientConnection {
         let (id, stream) = (state.next_id, Arc::new(stream));
         state.next_id += 1;
         state.threads += 1;
@@ -99,7 +99,7 @@ impl Connections {
             waits_since: Some(Instant::now()),
             response_bytes: 0,
         });
-        Connection { id, stream, connections: Arc::clone(self) }
+        ClientConnection { id, stream, connections: Arc::clone(self) }
     }
 
     /// Closes all connections, and waits for their threads; whether all had ended by the deadline.
@@ -162,7 +162,7 @@ impl State {
     }
 }
 
-impl Connection {
+impl ClientConnection {
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
@@ -204,7 +204,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for ClientConnection {
     fn drop(&mut self) {
         let mut state = self.connections.lock();
         state.open.retain(|open| open.id != self.id);

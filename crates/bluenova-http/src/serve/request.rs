@@ -99,7 +99,7 @@ fn receive(
         return Err(405);
     }
     headers.expect_no_body()?;
-    // Whoever waits for "100 Continue" before sending a body has none to send.
+    // A client that waits for "100 Continue" before it sends a body has none to send.
     if headers.all("Expect").any(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         return Err(417);
     }
@@ -162,11 +162,11 @@ fn split(target: &str) -> Option<(&str, &str)> {
 /// As forms encode it (WHATWG URL, 5.1): what isn't valid costs its characters only.
 fn decode_pair(pair: &str) -> (String, String) {
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    (decode_word(name), decode_word(value))
+    (decode_text(name), decode_text(value))
 }
 
-fn decode_word(word: &str) -> String {
-    let spaced = word.replace('+', " ");
+fn decode_text(text: &str) -> String {
+    let spaced = text.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 

@@ -44,7 +44,7 @@ fn pages(request: &Request) -> Response {
         "/" => Response::new(200, "text/plain", &b"hello"[..]),
         "/large" => Response::new(200, "application/octet-stream", LARGE.as_slice()),
         // As a panic, but the hook doesn't print it.
-        "/panic" => resume_unwind(Box::new("as the test wants it")),
+        "/panic" => resume_unwind(Box::new("as the test needs it")),
         path => {
             let text = format!("{path} {:?}", request.query);
             Response::new(200, "text/plain", text.into_bytes())

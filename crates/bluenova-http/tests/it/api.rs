@@ -37,7 +37,7 @@ fn both_batteries_and_their_bank() {
     ] {
         assert_eq!(north[field], expected, "{field}");
     }
-    // Numbers are numbers, and those that the battery has said.
+    // Numbers are JSON numbers, with the digits that the battery sent.
     assert_eq!(north["latest"]["v_pack"].to_string(), "53.017");
     assert_eq!(north["latest"]["cell_v"][6].to_string(), "3.338");
     assert_eq!(north["latest"]["cell_v"][1], Value::Null);
@@ -96,7 +96,7 @@ fn a_battery_with_rows_in_the_journal_only_is_stale() {
 }
 
 #[test]
-fn rows_under_way_are_counted() {
+fn rows_to_be_delivered_are_counted() {
     let mut listener = Listener::start();
     listener.journal.append(&[record(NORTH), record(SOUTH)]).unwrap();
     let mut outbox = listener.journal.outbox().unwrap();
@@ -168,7 +168,7 @@ fn what_is_not_there() {
 }
 
 #[test]
-fn the_past_of_a_battery() {
+fn the_history_of_a_battery() {
     let mut listener = Listener::start();
     listener.journal.append(&[record(NORTH)]).unwrap();
     let asked = "/api/batteries/9f3c07b2/history?from=2026-11-22T20:00:00%2B00:00&columns=v_pack";
@@ -186,9 +186,9 @@ fn the_past_of_a_battery() {
 }
 
 #[test]
-fn what_is_wrong_with_a_question_is_said() {
+fn wrong_requests_are_explained() {
     let listener = Listener::start();
-    for (target, code, said) in [
+    for (target, code, start) in [
         ("/api/batteries/9F3C07B2/history?points=0", 400, "points: a whole number from 1 to 10000"),
         ("/api/batteries/9F3C07B2/plots?range=2h", 400, "range: one of 1h, 6h, 24h, 7d"),
         ("/api/batteries/9F3C07B2/plots?rang=1h", 400, "rang: not a parameter here"),
@@ -200,12 +200,12 @@ fn what_is_wrong_with_a_question_is_said() {
         let (status, answer) = listener.json(target);
         assert_eq!(status, code, "{target}: {answer}");
         let error = answer["error"].as_str().unwrap();
-        assert!(error.starts_with(said), "{target}: {error}");
+        assert!(error.starts_with(start), "{target}: {error}");
     }
 }
 
 #[test]
-fn without_a_journal_there_is_no_past_but_there_is_a_present() {
+fn without_a_journal_there_is_no_history_but_a_status() {
     let listener = Listener::start();
     listener.change(|status| status.storage.journal = "/nowhere/journal".into());
     let (code, answer) = listener.json("/api/batteries/9F3C07B2/history");

@@ -1,4 +1,4 @@
-//! Rows of the past as JSON.
+//! The history as JSON.
 
 use bluenova_http::history;
 use bluenova_record::{COLUMNS, PackRecord, SqlType, Text};
@@ -13,12 +13,12 @@ fn ask(rows: &[PackRecord], parameters: &[(&str, &str)]) -> Value {
     serde_json::to_value(history).unwrap()
 }
 
-/// From 19:50 in stretches of a minute.
+/// From 19:50 in buckets of a minute.
 const MINUTES: [(&str, &str); 3] =
     [("from", "2026-11-22T19:50:00Z"), ("to", "2026-11-22T21:00:00+01:00"), ("points", "10")];
 
 #[test]
-fn rows_are_gathered_in_equal_stretches() {
+fn rows_are_gathered_in_equal_buckets() {
     let rows: Vec<_> = [595, 480, 470, 460, 0]
         .into_iter()
         .map(|ago| PackRecord {
@@ -54,15 +54,18 @@ fn every_column_is_there_with_values_that_are_what_they_were() {
     let columns = COLUMNS.iter().filter(|column| column.name != "insert_time_utc");
     for column in columns.filter(|column| column.name != "mcu_id") {
         let values = object[column.name].as_object().unwrap();
-        let words = matches!(column.sql, SqlType::Varchar(_));
+        let is_text = matches!(column.sql, SqlType::Varchar(_));
         let names: Vec<_> = values.keys().map(String::as_str).collect();
-        assert_eq!(names, if words { &["last"][..] } else { &["max", "min"] }, "{}", column.name);
+        assert_eq!(names, if is_text { &["last"][..] } else { &["max", "min"] }, "{}", column.name);
         for value in values.values() {
-            assert!(if words { value[0].is_string() } else { value[0].is_number() }, "{column:?}");
+            assert!(
+                if is_text { value[0].is_string() } else { value[0].is_number() },
+                "{column:?}"
+            );
         }
     }
     assert_eq!(object.len(), 6 + COLUMNS.len() - 2);
-    // As text, since a JSON number read as a double would hide digits that nobody measured.
+    // As text, since a JSON number read as a double would hide digits that were not measured.
     let (_journal, reader) = journal(&[row(10)]);
     let text = serde_json::to_string(&history(&reader, BATTERY, &[], NOW).unwrap()).unwrap();
     assert!(text.contains(r#""v_pack":{"min":[53.017],"max":[53.017]}"#), "{text}");
@@ -136,7 +139,7 @@ fn from_is_a_day_before_to() {
 }
 
 #[test]
-fn what_can_not_be_answered_says_why() {
+fn wrong_parameters_are_explained() {
     let (_journal, reader) = journal(&[row(10)]);
     for (name, value, expected) in [
         ("points", "0", "points: a whole number from 1 to 10000 is allowed, not \"0\""),

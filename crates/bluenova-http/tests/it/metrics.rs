@@ -46,7 +46,7 @@ fn base_units_and_labels() {
     ] {
         assert!(text.lines().any(|there| there == line), "{line} is missing in\n{text}");
     }
-    // A cell of which nothing is known has no series.
+    // A cell without a value has no series.
     assert!(!text.contains("cell=\"02\""), "{text}");
 }
 
@@ -61,9 +61,9 @@ fn a_stale_battery_has_no_series() {
     assert!(text.contains("bluenova_connected{name=\"north\"} 0\n"), "{text}");
 }
 
-/// Words from a battery and the command line, and one battery under two addresses.
+/// Texts from a battery and the command line, and one battery under two addresses.
 #[test]
-fn promtool_has_nothing_to_say() {
+fn promtool_finds_nothing_wrong() {
     let mut listener = Listener::start();
     listener.journal.append(&[record(NORTH)]).unwrap();
     check(&listener);
@@ -91,9 +91,9 @@ fn check(listener: &Listener) {
         .spawn()
         .expect("promtool is in Debian's package prometheus, which ./test installs");
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let said = promtool.wait_with_output().unwrap();
-    assert!(said.status.success(), "{said:?}\n{text}");
-    assert!(said.stdout.is_empty() && said.stderr.is_empty(), "{said:?}\n{text}");
+    let output = promtool.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}\n{text}");
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}\n{text}");
 }
 
 #[test]
@@ -129,7 +129,8 @@ impl Prometheus {
             &config,
             format!(
                 "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
-                 scrape_configs: [{{job_name: bluenova, static_configs: [{{targets: ['{target}']}}]}}]\n"
+                 scrape_configs: [{{job_name: bluenova, \
+                 static_configs: [{{targets: ['{target}']}}]}}]\n"
             ),
         )
         .unwrap();

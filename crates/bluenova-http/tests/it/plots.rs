@@ -1,4 +1,4 @@
-//! The past in pictures.
+//! The history as plots.
 
 use std::time::Duration;
 
@@ -242,7 +242,7 @@ fn days_begin_at_local_midnight_over_a_change_of_the_clocks() {
 }
 
 #[test]
-fn a_zone_that_nobody_knows_is_replaced_by_one_that_is_named() {
+fn an_unknown_zone_is_replaced_by_one_that_is_named() {
     let names = |zone| {
         let answer = ask(&[], &[("zone", zone)]);
         // What follows the legend's two entries.
@@ -257,7 +257,7 @@ fn a_zone_that_nobody_knows_is_replaced_by_one_that_is_named() {
 }
 
 #[test]
-fn it_fits_any_width_on_light_and_on_dark_ground() {
+fn plots_fit_any_width_on_light_and_dark_background() {
     let rows = rows(100);
     for theme in ["light", "dark"] {
         for width in ["280", "281", "500", "2000"] {
@@ -285,7 +285,7 @@ fn it_fits_any_width_on_light_and_on_dark_ground() {
     assert_ne!(colour("light"), colour("dark"));
 }
 
-/// What is beyond the edges of an SVG isn't seen.
+/// Whatever is beyond the edges of an SVG is invisible.
 #[test]
 fn labels_of_the_axes_are_in_the_picture() {
     for (most, step) in [(-16.5_f32, 0.25_f32), (1.0, 0.1), (-3.0, 0.0), (-160.0, 3.5)] {
@@ -320,7 +320,7 @@ fn labels_of_the_axes_are_in_the_picture() {
 }
 
 #[test]
-fn whatever_numbers_a_battery_says_there_are_plots() {
+fn there_are_plots_of_whatever_numbers_a_battery_sends() {
     let mut rows = rows(60);
     let numbers = [f32::MAX, f32::MIN, f32::INFINITY, f32::NAN, f32::MIN_POSITIVE, -0.0];
     for (row, number) in rows.iter_mut().zip(numbers.iter().cycle()) {
@@ -336,7 +336,7 @@ fn whatever_numbers_a_battery_says_there_are_plots() {
 }
 
 #[test]
-fn what_can_not_be_answered_says_why() {
+fn wrong_parameters_are_explained() {
     let (_journal, reader) = journal(&[]);
     for (name, value, expected) in [
         ("range", "2h", "range: one of 1h, 6h, 24h, 7d is allowed, not \"2h\""),

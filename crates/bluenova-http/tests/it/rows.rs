@@ -36,7 +36,7 @@ pub(crate) fn row(seconds_ago: i64) -> PackRecord {
     }
 }
 
-/// A journal with these rows, and a look at it.
+/// A journal with these rows, and a reader of it.
 pub(crate) fn journal(rows: &[PackRecord]) -> (Journal, Reader) {
     let mut journal = Journal::in_memory(Retention::FOREVER).unwrap();
     journal.append(rows).unwrap();

@@ -108,6 +108,38 @@ fn drip(stream: &mut TcpStream, kind: usize) -> bool {
 }
 
 #[test]
+fn clients_that_never_pause_do_not_keep_others_out() {
+    let server = serve(Limits { connections: 2, ..unhurried() });
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (server, over) = (&server, &over);
+        let _end = End(over);
+        let (begun, begins) = mpsc::channel();
+        for _ in 0..2 {
+            let begun = begun.clone();
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let mut client = Client::connect(server);
+                    while client.try_send(GET).is_ok()
+                        && let Ok(Some(_)) = client.try_answer(true)
+                        && !over.load(Ordering::Relaxed)
+                    {
+                        _ = begun.send(());
+                    }
+                }
+            });
+        }
+        for _ in 0..10 {
+            begins.recv_timeout(MINUTE).unwrap();
+        }
+        let started = Instant::now();
+        while persist(server, started).status != 200 {
+            assert!(started.elapsed() < MINUTE, "all answers were refusals");
+        }
+    });
+}
+
+#[test]
 fn the_one_that_waited_longest_is_closed_for_a_new_one_after_its_grace() {
     let grace = Duration::from_millis(300);
     let server = serve(Limits { connections: 2, grace, ..unhurried() });

@@ -107,8 +107,8 @@ fn running_out_of_files_is_survived() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("survived"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("survived"), "{printed}");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn few_files() {
     let mut files: Vec<_> = iter::from_fn(|| File::open("/dev/null").ok()).take(40).collect();
     assert!(files.len() < 40, "the limit of files is not in force");
 
-    // Whoever takes the last file, the server soon has none left.
+    // Server and clients open files too, so that soon there is none left for the server.
     let mut clients = vec![];
     while MESSAGES.load(Ordering::Relaxed) == 0 {
         files.pop().expect("it never ran out of files");
