@@ -63,9 +63,9 @@ fn watch(control: &Control, start: Instant, args: Args) -> Result<(), Box<dyn Er
         let next = faults.peek().map(|fault| fault.after).into_iter().chain(end).min();
         let wait = next.map_or(Duration::MAX, |next| next - elapsed);
         match events.recv_timeout(wait) {
-            Ok(Event::Connected { peer }) => print(&format!("client {peer} came"))?,
+            Ok(Event::Connected { peer }) => print(&format!("client {peer} connected"))?,
             Ok(Event::Disconnected { peer, lines }) => {
-                print(&format!("client {peer} left after {lines} lines"))?;
+                print(&format!("client {peer} disconnected after {lines} lines"))?;
             }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),

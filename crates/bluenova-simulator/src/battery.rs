@@ -1,10 +1,10 @@
 use std::time::Duration;
 
+use bluenova_record::CELLS;
 use fastrand::Rng;
 use time::UtcDateTime;
 
 use crate::{
-    CELLS,
     cell::{Cell, approach},
     household::{Household, normal},
     texts,

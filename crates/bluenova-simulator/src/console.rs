@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use bluenova_console::{AdcChannel, CellNumber, Decimal, Line, Millivolts};
+use bluenova_record::{ADC_CHANNELS, CELLS};
 use fastrand::Rng;
 use time::{Duration, UtcDateTime};
 
-use crate::{ADC_CHANNELS, Battery, CELLS, texts};
+use crate::{Battery, texts};
 
 /// How often the energy is stored, and printed on the occasion.
 const ENERGY_EVERY: Duration = Duration::MINUTE;

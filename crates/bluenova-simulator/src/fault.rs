@@ -25,12 +25,12 @@ pub enum Fault {
     },
     /// Every connection is closed without a Close frame.
     Drop,
-    /// One message of [`GIANT_BYTES`] is sent.
+    /// One message of a mebibyte is sent, a thousand times longer than any console line.
     Giant,
 }
 
 /// Bytes in the message of [`Fault::Giant`].
-pub const GIANT_BYTES: usize = 1 << 20;
+const GIANT_BYTES: usize = 1 << 20;
 
 /// The share of damaged lines where none is given.
 const DEFAULT_SHARE: f64 = 0.1;

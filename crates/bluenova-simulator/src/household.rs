@@ -6,7 +6,7 @@ use time::UtcDateTime;
 use crate::cell::approach;
 
 /// Watts that the panels bring at noon under a clear sky.
-const PANEL_WATTS: f64 = 5200.0;
+const PANEL_WATTS: f64 = 4200.0;
 
 /// The panels that charge a battery, and the people who drain it.
 ///

@@ -33,14 +33,8 @@ mod texts;
 pub use battery::{Battery, Profile};
 pub use console::{AdcReading, Snapshot};
 pub use error::{Error, UnknownFault};
-pub use fault::{Fault, GIANT_BYTES};
+pub use fault::Fault;
 pub use server::{Control, Event, Message, Pace, Server, serve_pair};
 
-/// Cells of the battery, in series.
-pub const CELLS: usize = 16;
-
-/// Channels of its analogue-digital converter.
-pub const ADC_CHANNELS: usize = 5;
-
 /// The path of the console on a battery's web server.
-pub const PATH: &str = "/ws/";
+const PATH: &str = "/ws/";

@@ -28,14 +28,14 @@ impl Answer {
     }
 }
 
-/// Asks the server at `address` for `target`; `patience` is how long the answer may pause.
+/// Asks the server at `address` for `target`; `at_most` is the longest pause in its answer.
 ///
 /// # Panics
 /// If it doesn't answer, or not in HTTP.
 #[track_caller]
-pub fn get(address: SocketAddr, target: &str, patience: Duration) -> Answer {
+pub fn get(address: SocketAddr, target: &str, at_most: Duration) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(patience)).unwrap();
+    stream.set_read_timeout(Some(at_most)).unwrap();
     let ask = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(ask.as_bytes()).unwrap();
     let mut answer = String::new();

@@ -1,6 +1,6 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`Proxy`] that fails on
 //! demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for HTTP, [`wait_until`] with its
-//! [`TIME_LIMIT`], and [`Cleanup`] after tests that are killed.
+//! [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -25,6 +25,7 @@ mod frozen;
 mod http;
 mod programs;
 mod proxy;
+mod sample;
 
 use std::{
     process::Command,
@@ -38,6 +39,7 @@ pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use frozen::Frozen;
 pub use http::{Answer, get};
 pub use proxy::{Point, Proxy};
+pub use sample::sample_row;
 
 /// Time within which a test expects anything to happen. It is long, so that it passes only where
 /// something never happens, however busy the machine is.

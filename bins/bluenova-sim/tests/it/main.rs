@@ -67,7 +67,7 @@ fn serves_a_client_and_prints_that_it_comes_and_goes() {
     let mut sim = Sim::start(&["--seed", "7", "--speed", "20"]);
     let mut client = sim.connect();
     let peer = client.get_ref().local_addr().unwrap();
-    assert_eq!(sim.next_line(), format!("client {peer} came"));
+    assert_eq!(sim.next_line(), format!("client {peer} connected"));
     let seen = |prefix: &str, client: &mut tungstenite::WebSocket<TcpStream>| {
         while !client.read().unwrap().to_text().unwrap().starts_with(prefix) {}
     };
@@ -76,7 +76,7 @@ fn serves_a_client_and_prints_that_it_comes_and_goes() {
     client.close(None).unwrap();
     while client.read().is_ok() {}
     let gone = sim.next_line();
-    assert!(gone.starts_with(&format!("client {peer} left after ")), "{gone}");
+    assert!(gone.starts_with(&format!("client {peer} disconnected after ")), "{gone}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::{
 };
 
 use bluenova_journal::{Journal, Retention};
-use bluenova_record::{PackRecord, Text};
-use bluenova_test_support::wait_until;
+use bluenova_record::PackRecord;
+use bluenova_test_support::{sample_row, wait_until};
 use nix::sys::signal::Signal;
 use postgres::Client;
 use time::UtcDateTime;
@@ -70,24 +70,18 @@ fn fill(journal: &Path, rows: impl Iterator<Item = PackRecord>) {
     }
 }
 
-/// A row as a battery makes it; the state of health is its number.
+/// A row that differs from all others; the state of health is its number.
 pub(crate) fn row(start: UtcDateTime, n: u32) -> PackRecord {
-    let mut row = PackRecord::new(start + time::Duration::seconds(10) * n, MCU_ID);
     let (small, volts) = (i16::try_from(n % 100).unwrap(), 3.0 + f32::from(n as u8) / 512.0);
-    row.health = Some(n as f32);
-    row.cell_v = [Some(volts); 16];
-    row.cell_t = [Some(small); 16];
-    row.adc = [Some(volts); 5];
-    (row.v_pack, row.i_pack, row.adc_vp) = (Some(volts), Some(-volts), Some(volts));
-    (row.v_cell_min, row.v_cell_max) = (Some(volts), Some(volts));
-    (row.energy_in, row.energy_out) = (Some(volts), Some(volts));
-    (row.n_units, row.unit_rank, row.cell_count) = (Some(1), Some(0), Some(16));
-    (row.temp, row.soc) = (Some(small), Some(small));
-    row.errors = Some(Text::new("NONE"));
-    row.system_state = Some(Text::new("NORMAL"));
-    row.breaker = Some(Text::new("CLOSED"));
-    row.charge_state = Some(Text::new("CHARGE"));
-    row
+    PackRecord {
+        health: Some(n as f32),
+        cell_v: [Some(volts); 16],
+        v_pack: Some(volts),
+        i_pack: Some(-volts),
+        temp: Some(small),
+        soc: Some(small),
+        ..sample_row(start + time::Duration::seconds(10) * n, MCU_ID)
+    }
 }
 
 /// Waits until there are so many rows; returns how long that took.

@@ -1,7 +1,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use bluenova_console::{Decimal, Line, Millivolts, parse};
-use bluenova_simulator::{Battery, CELLS, Profile, Snapshot};
+use bluenova_record::CELLS;
+use bluenova_simulator::{Battery, Profile, Snapshot};
 use time::UtcDateTime;
 
 use crate::battery;
