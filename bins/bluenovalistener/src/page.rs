@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use bluenova_http::{LiveStatus, Server};
+use bluenova_http::{HttpServer, LiveStatus};
 use log::{info, warn};
 use time::UtcDateTime;
 
@@ -30,7 +30,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 ///
 /// # Errors
 /// The system gives no thread.
-pub(crate) fn start(listener: TcpListener, status: LiveStatus) -> io::Result<Server> {
+pub(crate) fn start(listener: TcpListener, status: LiveStatus) -> io::Result<HttpServer> {
     let snapshot = move || status.snapshot(UtcDateTime::now(), Instant::now());
     let server = bluenova_http::start(listener, snapshot)?;
     let (address, url) = (server.local_addr(), url(&server));
@@ -42,7 +42,7 @@ pub(crate) fn start(listener: TcpListener, status: LiveStatus) -> io::Result<Ser
 }
 
 /// The address of the page for a browser on this machine.
-pub(crate) fn url(server: &Server) -> String {
+pub(crate) fn url(server: &HttpServer) -> String {
     format!("http://{}/", server.local_addr())
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{Battery, Delivery, LiveStatus, Server, Shared, Storage};
+use bluenova_http::{BatteryStatus, DeliveryStatus, HttpServer, LiveStatus, Shared, StorageStatus};
 use bluenova_journal::{Notice, Retention, Spool};
 use bluenova_record::ErrorChain;
 use log::{error, warn};
@@ -52,7 +52,7 @@ pub(crate) struct Pipeline {
     batteries: Vec<Thread>,
     recorder: Thread,
     forwarder: Option<Thread>,
-    page: Option<Server>,
+    page: Option<HttpServer>,
 }
 
 /// Starts to listen and record, and serves the status to those who connect to `page`. `observer`
@@ -116,7 +116,7 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
         Store::Postgres { server, journal, keep } => {
             let retention = Retention { keep: Some(*keep), ..Retention::default() };
             let (spool, outbox, notices) = Spool::open(journal, retention, now)?;
-            let delivery = Shared::new(Delivery::new(server.to_string()));
+            let delivery = Shared::new(DeliveryStatus::new(server.to_string()));
             let status = status(settings, Some(delivery.clone()));
             let forwarder = Some(Forwarder::new(server.as_ref().clone(), outbox, delivery));
             Ok(Opened { spool, notices, status, forwarder })
@@ -125,16 +125,16 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
 }
 
 /// A status in which nothing has happened yet.
-fn status(settings: &Settings, delivery: Option<Shared<Delivery>>) -> LiveStatus {
+fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> LiveStatus {
     let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = &settings.store;
     let batteries = settings.batteries.iter();
     LiveStatus {
         interval: Duration::from_secs(settings.interval.seconds().into()),
         batteries: batteries
-            .map(|battery| Battery::new(battery.name.clone(), battery.address.to_string()))
+            .map(|battery| BatteryStatus::new(battery.name.clone(), battery.address.to_string()))
             .map(Shared::new)
             .collect(),
-        storage: Shared::new(Storage {
+        storage: Shared::new(StorageStatus {
             journal: journal.clone(),
             only_in_memory: 0,
             trouble: None,

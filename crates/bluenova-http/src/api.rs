@@ -7,7 +7,7 @@ use time::UtcDateTime;
 
 use crate::bank::{self, Unit};
 use crate::mcu_id::McuId;
-use crate::{Connection, Delivery, Status, Storage};
+use crate::{ConnectionState, DeliveryStatus, Status, StorageStatus};
 
 /// What `/api/batteries` answers. Field names are those of the JSON, here and below.
 #[derive(Serialize)]
@@ -53,7 +53,7 @@ struct BatteryJson<'a> {
 #[derive(Serialize)]
 struct StorageJson<'a> {
     #[serde(flatten)]
-    storage: &'a Storage,
+    storage: &'a StorageStatus,
     set_aside: Option<u64>,
     delivery: Option<DeliveryJson<'a>>,
 }
@@ -61,7 +61,7 @@ struct StorageJson<'a> {
 #[derive(Serialize)]
 struct DeliveryJson<'a> {
     #[serde(flatten)]
-    delivery: &'a Delivery,
+    delivery: &'a DeliveryStatus,
     stuck: bool,
     waiting_for_s: f64,
 }
@@ -124,14 +124,15 @@ impl<'a> BatteriesJson<'a> {
 
 impl<'a> BatteryJson<'a> {
     fn new(unit: &Unit<'a>, status: &Status) -> Self {
-        let sum = |count: fn(&crate::Battery) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
+        let sum =
+            |count: fn(&crate::BatteryStatus) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
         let record = unit.latest.map(|latest| latest.record);
         let cells = record.and_then(bank::cell_voltages);
         Self {
             battery: unit.mcu_id().map(McuId),
             names: unit.batteries.iter().map(|b| b.name.as_str()).collect(),
             addresses: unit.batteries.iter().map(|b| b.address.as_str()).collect(),
-            connected: unit.batteries.iter().any(|b| b.connection == Connection::Up),
+            connected: unit.batteries.iter().any(|b| b.connection == ConnectionState::Up),
             trouble: unit.batteries.iter().find_map(|b| b.connection.trouble()),
             redials: sum(|b| b.redials()),
             malformed_lines: sum(|b| b.malformed_lines),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bluenova_record::{CELLS, PackRecord};
 
-use crate::{Battery, Status};
+use crate::{BatteryStatus, Status};
 
 /// A battery of the bank, under all addresses that lead to it.
 pub(crate) struct Unit<'a> {
     /// Its addresses on the command line; none if only the journal has rows of it.
-    pub(crate) batteries: Vec<&'a Battery>,
+    pub(crate) batteries: Vec<&'a BatteryStatus>,
     pub(crate) latest: Option<Sample<'a>>,
 }
 

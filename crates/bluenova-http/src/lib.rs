@@ -10,15 +10,15 @@
 //! use std::net::TcpListener;
 //! use std::time::{Duration, Instant};
 //!
-//! use bluenova_http::{Battery, LiveStatus, Shared, Storage};
+//! use bluenova_http::{BatteryStatus, LiveStatus, Shared, StorageStatus};
 //! use time::UtcDateTime;
 //!
 //! # fn main() -> std::io::Result<()> {
-//! let attic = Shared::new(Battery::new("attic", "10.0.0.2:9000/ws/"));
+//! let attic = Shared::new(BatteryStatus::new("attic", "10.0.0.2:9000/ws/"));
 //! let status = LiveStatus {
 //!     interval: Duration::from_secs(10),
 //!     batteries: vec![attic.clone()],
-//!     storage: Shared::new(Storage { journal: "journal.sqlite".into(), ..Storage::default() }),
+//!     storage: Shared::new(StorageStatus { journal: "journal.sqlite".into(), ..StorageStatus::default() }),
 //!     delivery: None,
 //! };
 //! let snapshot = move || status.snapshot(UtcDateTime::now(), Instant::now());
@@ -61,11 +61,11 @@ pub use history::{History, history};
 pub use plots::{Plots, plots};
 pub use probe::is_served_at;
 pub use rate_limit::RateLimit;
-pub use serve::Server;
+pub use serve::HttpServer;
 pub use shared::Shared;
 pub use status::{
-    Battery, CellBus, Connection, Delivery, LiveStatus, Newest, Status, Storage, duration,
-    stale_after,
+    BatteryStatus, CellBus, ConnectionState, DeliveryStatus, LiveStatus, Newest, Status,
+    StorageStatus, duration, stale_after,
 };
 
 /// Serves the status to the clients that connect to `listener`.
@@ -78,7 +78,7 @@ pub use status::{
 pub fn start(
     listener: TcpListener,
     status: impl Fn() -> Status + Send + Sync + 'static,
-) -> io::Result<Server> {
+) -> io::Result<HttpServer> {
     let queue = HistoryQueue::default();
     serve::start(listener, Limits::default(), move |request| {
         routes::answer(request, &status(), &queue)

@@ -6,7 +6,7 @@ use prometheus::{Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEn
 
 use crate::bank::{self, Unit};
 use crate::mcu_id::McuId;
-use crate::{Battery, Connection, Status};
+use crate::{BatteryStatus, ConnectionState, Status};
 
 /// Content type of the [`exposition`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -136,7 +136,7 @@ impl Metrics {
                 record.charge_state.as_deref().unwrap_or_default(),
             ];
             state.get_metric_with_label_values(&texts)?.set(1.0);
-            for Battery { name, .. } in &unit.batteries {
+            for BatteryStatus { name, .. } in &unit.batteries {
                 names.get_metric_with_label_values(&[battery, name])?.set(1.0);
             }
         }
@@ -157,7 +157,7 @@ impl Metrics {
             &["battery"],
         )?;
         for (unit, battery, _) in fresh {
-            for Battery { cell_bus, .. } in &unit.batteries {
+            for BatteryStatus { cell_bus, .. } in &unit.batteries {
                 bad_crc.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_crc);
                 parse_fail.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.parse_fail);
                 bad_vcell.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_vcell);
@@ -179,7 +179,7 @@ impl Metrics {
         let rows = self.counter("rows_recorded_total", "Rows that were stored.", &["name"])?;
         for battery in &status.batteries {
             let name = [&battery.name];
-            let up = f64::from(battery.connection == Connection::Up);
+            let up = f64::from(battery.connection == ConnectionState::Up);
             connected.get_metric_with_label_values(&name)?.set(up);
             redials.get_metric_with_label_values(&name)?.inc_by(battery.redials());
             malformed.get_metric_with_label_values(&name)?.inc_by(battery.malformed_lines);

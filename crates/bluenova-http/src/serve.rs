@@ -83,14 +83,14 @@ impl Default for Limits {
 
 /// A running HTTP server. It is stopped when dropped.
 #[derive(Debug)]
-pub struct Server {
+pub struct HttpServer {
     address: SocketAddr,
     connections: Arc<Connections>,
     acceptor: Option<JoinHandle<()>>,
     stop_limit: Duration,
 }
 
-impl Server {
+impl HttpServer {
     /// The address on which it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -128,7 +128,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.end();
     }
@@ -155,7 +155,7 @@ pub(crate) fn start(
     listener: TcpListener,
     limits: Limits,
     handler: impl Fn(&Request) -> Response + Send + Sync + 'static,
-) -> io::Result<Server> {
+) -> io::Result<HttpServer> {
     listener.set_nonblocking(false)?;
     let address = listener.local_addr()?;
     let connections = Arc::new(Connections::new(limits));
@@ -165,7 +165,7 @@ pub(crate) fn start(
         let connections = Arc::clone(&connections);
         move || accept(&listener, &connections, &service)
     })?;
-    Ok(Server { address, connections, acceptor: Some(acceptor), stop_limit: limits.stop })
+    Ok(HttpServer { address, connections, acceptor: Some(acceptor), stop_limit: limits.stop })
 }
 
 /// What all connections share.

@@ -23,11 +23,11 @@ pub struct LiveStatus {
     /// Time from one row of a battery to its next one.
     pub interval: Duration,
     /// The batteries of the command line, in its order.
-    pub batteries: Vec<Shared<Battery>>,
+    pub batteries: Vec<Shared<BatteryStatus>>,
     /// Where the rows are.
-    pub storage: Shared<Storage>,
+    pub storage: Shared<StorageStatus>,
     /// The delivery to another database, where there is one.
-    pub delivery: Option<Shared<Delivery>>,
+    pub delivery: Option<Shared<DeliveryStatus>>,
 }
 
 impl LiveStatus {
@@ -54,22 +54,22 @@ pub struct Status {
     /// Time from one row of a battery to its next one.
     pub interval: Duration,
     /// The batteries of the command line, in its order.
-    pub batteries: Vec<Battery>,
+    pub batteries: Vec<BatteryStatus>,
     /// Where the rows are.
-    pub storage: Storage,
+    pub storage: StorageStatus,
     /// The delivery to another database, where there is one.
-    pub delivery: Option<Delivery>,
+    pub delivery: Option<DeliveryStatus>,
 }
 
 /// One address of the command line, and the battery there.
 #[derive(Clone, Debug)]
-pub struct Battery {
+pub struct BatteryStatus {
     /// Name for people.
     pub name: String,
     /// Host, port and path.
     pub address: String,
     /// Whether it is connected.
-    pub connection: Connection,
+    pub connection: ConnectionState,
     /// Times that it was dialled since the start.
     pub dials: u64,
     /// Lines of a known kind that could not be parsed, since the start.
@@ -84,7 +84,7 @@ pub struct Battery {
 
 /// Whether there is a connection to a battery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Connection {
+pub enum ConnectionState {
     /// There is one.
     Up,
     /// There is none.
@@ -116,7 +116,7 @@ pub struct Newest {
 
 /// Where the rows are.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Storage {
+pub struct StorageStatus {
     /// The journal's file.
     #[serde(skip)]
     pub journal: PathBuf,
@@ -129,7 +129,7 @@ pub struct Storage {
 
 /// The delivery of rows to another database.
 #[derive(Clone, Debug, Serialize)]
-pub struct Delivery {
+pub struct DeliveryStatus {
     /// The database, without any password.
     pub server: String,
     /// Rows that it has acknowledged since the start, those that it had already among them.
@@ -147,13 +147,13 @@ pub struct Delivery {
     arrivals: u64,
 }
 
-impl Battery {
+impl BatteryStatus {
     /// A battery that was not dialled yet.
     pub fn new(name: impl Into<String>, address: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             address: address.into(),
-            connection: Connection::Down { why: None },
+            connection: ConnectionState::Down { why: None },
             dials: 0,
             malformed_lines: 0,
             rows: 0,
@@ -180,12 +180,12 @@ impl Battery {
 
     /// The battery is connected.
     pub fn connected(&mut self) {
-        self.connection = Connection::Up;
+        self.connection = ConnectionState::Up;
     }
 
     /// The battery isn't connected; `why` is the error.
     pub fn disconnected(&mut self, why: String) {
-        self.connection = Connection::Down { why: Some(why) };
+        self.connection = ConnectionState::Down { why: Some(why) };
     }
 
     /// MCU ID; `None` until there is a row of it.
@@ -199,7 +199,7 @@ impl Battery {
     }
 }
 
-impl Connection {
+impl ConnectionState {
     /// The last error, if it is down.
     pub fn trouble(&self) -> Option<&str> {
         match self {
@@ -209,7 +209,7 @@ impl Connection {
     }
 }
 
-impl Delivery {
+impl DeliveryStatus {
     /// A delivery to `server`, without any password, for which no row waits yet.
     pub fn new(server: String) -> Self {
         Self { server, delivered: 0, waiting: 0, trouble: None, waits_since: None, arrivals: 0 }
@@ -280,7 +280,7 @@ impl Status {
     }
 
     /// Whether rows have waited for delivery for longer than a value may be old.
-    pub fn is_stuck(&self, delivery: &Delivery) -> bool {
+    pub fn is_stuck(&self, delivery: &DeliveryStatus) -> bool {
         delivery.waiting_for(self.instant) > self.stale_after()
     }
 
@@ -291,22 +291,24 @@ impl Status {
         batteries.chain(self.storage_problem()).chain(self.delivery_problem()).collect()
     }
 
-    fn battery_problem(&self, battery: &Battery) -> Option<String> {
+    fn battery_problem(&self, battery: &BatteryStatus) -> Option<String> {
         let data = match battery.newest.as_ref().map(|newest| self.age(newest)) {
             Some(age) if !self.is_stale(age) => return None,
             Some(age) => format!("no data for {}", duration(age)),
             None => "no data yet".to_owned(),
         };
-        let Battery { name, connection, .. } = battery;
+        let BatteryStatus { name, connection, .. } = battery;
         Some(match connection {
-            Connection::Up => format!("{name}: {data}, though it is connected"),
-            Connection::Down { why: None } => format!("{name}: {data}, not connected"),
-            Connection::Down { why: Some(why) } => format!("{name}: {data}, not connected: {why}"),
+            ConnectionState::Up => format!("{name}: {data}, though it is connected"),
+            ConnectionState::Down { why: None } => format!("{name}: {data}, not connected"),
+            ConnectionState::Down { why: Some(why) } => {
+                format!("{name}: {data}, not connected: {why}")
+            }
         })
     }
 
     fn storage_problem(&self) -> Option<String> {
-        let Storage { only_in_memory, trouble, .. } = &self.storage;
+        let StorageStatus { only_in_memory, trouble, .. } = &self.storage;
         if *only_in_memory == 0 && trouble.is_none() {
             return None;
         }
@@ -341,7 +343,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn status(now: UtcDateTime, instant: Instant) -> Status {
-        let storage = Shared::new(Storage::default());
+        let storage = Shared::new(StorageStatus::default());
         let live = LiveStatus { interval: SECOND, batteries: vec![], storage, delivery: None };
         live.snapshot(now, instant)
     }
@@ -367,7 +369,7 @@ mod tests {
 
     #[test]
     fn rows_and_their_counters_are_summed_but_not_those_of_a_twin() {
-        let mut battery = Battery::new("attic", "10.0.0.2:9000/ws/");
+        let mut battery = BatteryStatus::new("attic", "10.0.0.2:9000/ws/");
         let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
         (record.bad_crc, record.parse_fail, record.bad_vcell) = (i16::MAX, 2, -1);
         let now = Instant::now();
@@ -384,7 +386,7 @@ mod tests {
 
     #[test]
     fn the_first_dial_is_no_redial() {
-        let mut battery = Battery::new("attic", "10.0.0.2:9000/ws/");
+        let mut battery = BatteryStatus::new("attic", "10.0.0.2:9000/ws/");
         for expected in [0, 0, 1, 2] {
             assert_eq!(battery.redials(), expected);
             battery.dials += 1;
@@ -393,19 +395,22 @@ mod tests {
 
     #[test]
     fn a_connection_has_its_last_error() {
-        let mut battery = Battery::new("attic", "10.0.0.2:9000/ws/");
+        let mut battery = BatteryStatus::new("attic", "10.0.0.2:9000/ws/");
         assert_eq!(battery.connection.trouble(), None);
         battery.disconnected("refused".to_owned());
         assert_eq!(battery.connection.trouble(), Some("refused"));
         battery.connected();
-        assert_eq!((battery.connection.trouble(), &battery.connection), (None, &Connection::Up));
+        assert_eq!(
+            (battery.connection.trouble(), &battery.connection),
+            (None, &ConnectionState::Up)
+        );
     }
 
     #[test]
     fn rows_wait_from_their_arrival_until_none_is_found() {
         let start = Instant::now();
-        let mut delivery = Delivery::new("server".to_owned());
-        let waits = |delivery: &Delivery| delivery.waits_since.is_some();
+        let mut delivery = DeliveryStatus::new("server".to_owned());
+        let waits = |delivery: &DeliveryStatus| delivery.waits_since.is_some();
         assert_eq!(delivery.waiting_for(start), Duration::ZERO);
         // No row waits, so no progress can be made.
         delivery.progressed(start);
@@ -426,7 +431,7 @@ mod tests {
     #[test]
     fn a_row_that_arrives_while_none_is_found_waits() {
         let start = Instant::now();
-        let mut delivery = Delivery::new("server".to_owned());
+        let mut delivery = DeliveryStatus::new("server".to_owned());
         let arrivals = delivery.arrivals();
         delivery.rows_arrived(1, start);
         delivery.found_none(arrivals, start + SECOND);
@@ -439,7 +444,7 @@ mod tests {
     #[test]
     fn the_wait_begins_again_with_each_row_that_is_acknowledged() {
         let start = Instant::now();
-        let mut delivery = Delivery::new("server".to_owned());
+        let mut delivery = DeliveryStatus::new("server".to_owned());
         delivery.rows_arrived(1, start);
         // However many more arrive, the first one has waited for longest.
         delivery.rows_arrived(2, start + SECOND);

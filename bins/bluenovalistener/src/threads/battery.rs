@@ -10,7 +10,7 @@ use std::{
 };
 
 use bluenova_console::{Assembler, Interval, Line, NoOwner, ParseError};
-use bluenova_http::{Battery as Status, RateLimit, Shared};
+use bluenova_http::{BatteryStatus, RateLimit, Shared};
 use bluenova_record::{Escaped, PackRecord, first_chars};
 use bluenova_websocket::{Connection, Deadlines, Dial, TICK};
 use log::{info, warn};
@@ -56,7 +56,7 @@ pub(crate) struct BatteryThread {
     assembler: Assembler,
     records: Sender<Assembled>,
     stop: Arc<AtomicBool>,
-    status: Shared<Status>,
+    status: Shared<BatteryStatus>,
     connection_log: ConnectionLog,
     malformed: RateLimit<()>,
     malformed_unlogged: u64,
@@ -81,7 +81,7 @@ impl BatteryThread {
         raw: bool,
         records: Sender<Assembled>,
         stop: Arc<AtomicBool>,
-        status: Shared<Status>,
+        status: Shared<BatteryStatus>,
     ) -> Self {
         Self {
             battery: battery.clone(),

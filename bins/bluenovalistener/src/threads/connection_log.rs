@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{Battery as Status, Shared, duration};
+use bluenova_http::{BatteryStatus, Shared, duration};
 use bluenova_record::ErrorChain;
 use log::{info, warn};
 
@@ -27,7 +27,7 @@ enum Trouble {
 /// The connection to one battery, in the log and the status: each change of it once.
 pub(super) struct ConnectionLog {
     battery: Battery,
-    status: Shared<Status>,
+    status: Shared<BatteryStatus>,
     up_since: Option<Instant>,
     outage: Option<Outage<Trouble>>,
     /// Connections in a row that didn't last.
@@ -35,12 +35,12 @@ pub(super) struct ConnectionLog {
 }
 
 impl ConnectionLog {
-    pub(super) fn new(battery: Battery, status: Shared<Status>) -> Self {
+    pub(super) fn new(battery: Battery, status: Shared<BatteryStatus>) -> Self {
         Self { battery, status, up_since: None, outage: None, short: 0 }
     }
 
     pub(super) fn connected(&mut self) {
-        self.status.update(Status::connected);
+        self.status.update(BatteryStatus::connected);
         self.up_since = Some(Instant::now());
         if self.short >= SHORT_ONES {
             return;

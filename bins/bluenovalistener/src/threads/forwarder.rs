@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use bluenova_http::{Delivery, Shared, duration};
+use bluenova_http::{DeliveryStatus, Shared, duration};
 use bluenova_journal::{Batch, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{Deadlines, Delivered, Rejected, Retry, Settings, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
@@ -31,7 +31,7 @@ pub(crate) struct Forwarder {
     server: String,
     outbox: SpoolOutbox,
     sink: Sink,
-    status: Shared<Delivery>,
+    status: Shared<DeliveryStatus>,
     has_connected: bool,
     /// Rows that are known to the server already are no surprise until it has taken new ones.
     has_added: bool,
@@ -58,7 +58,11 @@ enum TroubleKind {
 }
 
 impl Forwarder {
-    pub(crate) fn new(server: Settings, outbox: SpoolOutbox, status: Shared<Delivery>) -> Self {
+    pub(crate) fn new(
+        server: Settings,
+        outbox: SpoolOutbox,
+        status: Shared<DeliveryStatus>,
+    ) -> Self {
         Self {
             server: server.to_string(),
             outbox,

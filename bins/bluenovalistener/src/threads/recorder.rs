@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{Battery, LiveStatus, Shared};
+use bluenova_http::{BatteryStatus, LiveStatus, Shared};
 use bluenova_journal::{Error, Notice, Spool};
 use bluenova_postgres::BATCH;
 use bluenova_record::{PackRecord, Timestamp};
@@ -143,7 +143,7 @@ impl Recorder {
         true
     }
 
-    fn battery(&self, index: usize) -> &Shared<Battery> {
+    fn battery(&self, index: usize) -> &Shared<BatteryStatus> {
         &self.status.batteries[index]
     }
 

@@ -3,7 +3,7 @@ use std::{
     path::PathBuf,
 };
 
-use bluenova_http::{Shared, Storage};
+use bluenova_http::{Shared, StorageStatus};
 use bluenova_journal::{Error, Notice, Recovery};
 use bluenova_record::ErrorChain;
 use log::{error, info, warn};
@@ -27,7 +27,7 @@ impl SpoolLog {
         Self { path, file, said_in_memory: false, full, evicted: 0 }
     }
 
-    pub(super) fn report(&mut self, notice: &Notice, status: &Shared<Storage>) {
+    pub(super) fn report(&mut self, notice: &Notice, status: &Shared<StorageStatus>) {
         let path = self.path.display();
         match notice {
             Notice::InMemory(error) => {

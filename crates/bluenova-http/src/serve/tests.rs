@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Limits, Request, Response, Server, start};
+use super::{HttpServer, Limits, Request, Response, start};
 use client::Client;
 
 /// Time after which a test has failed, on however busy a machine.
@@ -28,14 +28,14 @@ const NEVER: Duration = Duration::from_secs(24 * 3600);
 static LARGE: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=250).cycle().take(10_000_000).collect());
 
 /// A server of [`pages`].
-fn serve(limits: Limits) -> Server {
+fn serve(limits: Limits) -> HttpServer {
     serve_with(limits, pages)
 }
 
 fn serve_with(
     limits: Limits,
     handler: impl Fn(&Request) -> Response + Send + Sync + 'static,
-) -> Server {
+) -> HttpServer {
     start(TcpListener::bind("127.0.0.1:0").unwrap(), limits, handler).unwrap()
 }
 
@@ -53,7 +53,7 @@ fn pages(request: &Request) -> Response {
 }
 
 /// Waits until that many connections have a thread.
-fn wait_for_threads(server: &Server, count: usize) {
+fn wait_for_threads(server: &HttpServer, count: usize) {
     let started = Instant::now();
     while server.connections.threads() != count {
         let threads = server.connections.threads();

@@ -1,6 +1,6 @@
 use std::{fs::File, process::Command, sync::mpsc, thread, time::Duration};
 
-use bluenova_http::{Connection, Delivery, Status};
+use bluenova_http::{ConnectionState, DeliveryStatus, Status};
 use bluenova_record::{PackRecord, Text};
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
@@ -52,7 +52,7 @@ fn what_is_stale_is_not_in_the_sum() {
     listener.set_age(1, 303_000);
     listener.change(|status| {
         let south = &mut status.batteries[1];
-        south.connection = Connection::Down { why: Some("connection refused".into()) };
+        south.connection = ConnectionState::Down { why: Some("connection refused".into()) };
     });
     let (_, answer) = listener.json("/api/batteries");
     let bank = json!({ "batteries": 2, "fresh": 1, "power_w": -2213.5, "soc": 63.0 });
@@ -69,7 +69,7 @@ fn a_battery_under_two_addresses_is_one() {
     let listener = Listener::start();
     listener.change(|status| {
         status.batteries[1].newest = status.batteries[0].newest.clone();
-        status.batteries[0].connection = Connection::Down { why: None };
+        status.batteries[0].connection = ConnectionState::Down { why: None };
     });
     listener.set_age(1, 1_000);
     let (_, answer) = listener.json("/api/batteries");
@@ -139,7 +139,7 @@ fn health() {
 /// Has a row waited for so many seconds.
 fn wait_for_delivery(status: &mut Status, seconds: u64) {
     let arrival = status.instant.checked_sub(Duration::from_secs(seconds)).unwrap();
-    let mut delivery = Delivery::new("homeauto at localhost".into());
+    let mut delivery = DeliveryStatus::new("homeauto at localhost".into());
     delivery.rows_arrived(1, arrival);
     status.delivery = Some(delivery);
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bluenova_http::Connection;
+use bluenova_http::ConnectionState;
 use bluenova_record::Text;
 use bluenova_test_support::{Answer, wait_until};
 use serde_json::Value;
@@ -54,7 +54,7 @@ fn base_units_and_labels() {
 fn a_stale_battery_has_no_series() {
     let listener = Listener::start();
     listener.set_age(0, 31_000);
-    listener.change(|status| status.batteries[0].connection = Connection::Down { why: None });
+    listener.change(|status| status.batteries[0].connection = ConnectionState::Down { why: None });
     let text = listener.get("/metrics").body;
     assert!(!text.contains("9F3C07B2"), "{text}");
     assert!(text.contains("battery=\"00000BAD\""), "{text}");

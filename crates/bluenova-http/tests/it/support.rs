@@ -4,7 +4,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{Battery, CellBus, Connection, Delivery, Newest, Server, Status, Storage};
+use bluenova_http::{
+    BatteryStatus, CellBus, ConnectionState, DeliveryStatus, HttpServer, Newest, Status,
+    StorageStatus,
+};
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::{PackRecord, Text};
 use bluenova_test_support::Answer;
@@ -20,7 +23,7 @@ pub(crate) const SOUTH: u32 = 0x0000_0BAD;
 pub(crate) struct Listener {
     pub(crate) journal: Journal,
     status: Arc<Mutex<Status>>,
-    server: Server,
+    server: HttpServer,
     _directory: TempDir,
 }
 
@@ -31,14 +34,14 @@ impl Listener {
         let path = directory.path().join("journal.sqlite");
         let journal = Journal::open(&path, Retention::default()).unwrap();
         let instant = Instant::now();
-        let mut delivery = Delivery::new("homeauto at localhost".into());
+        let mut delivery = DeliveryStatus::new("homeauto at localhost".into());
         (delivery.delivered, delivery.waiting) = (7, 1);
         let status = Arc::new(Mutex::new(Status {
             now: NOW,
             instant,
             interval: Duration::from_secs(10),
             batteries: vec![battery("north", NORTH, instant), battery("south", SOUTH, instant)],
-            storage: Storage { journal: path, ..Storage::default() },
+            storage: StorageStatus { journal: path, ..StorageStatus::default() },
             delivery: Some(delivery),
         }));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -79,11 +82,11 @@ pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {
     bluenova_test_support::get(address, target, Duration::from_secs(60))
 }
 
-fn battery(name: &str, mcu_id: u32, now: Instant) -> Battery {
-    Battery {
+fn battery(name: &str, mcu_id: u32, now: Instant) -> BatteryStatus {
+    BatteryStatus {
         name: name.into(),
         address: format!("{name}.example:9000/ws/"),
-        connection: Connection::Up,
+        connection: ConnectionState::Up,
         dials: 3,
         malformed_lines: 3,
         rows: 4,

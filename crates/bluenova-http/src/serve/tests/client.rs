@@ -3,7 +3,7 @@ use std::{
     net::{Shutdown, TcpStream},
 };
 
-use super::{MINUTE, Server};
+use super::{HttpServer, MINUTE};
 
 /// A client that sends what a test gives it.
 pub(crate) struct Client {
@@ -19,11 +19,11 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    pub(crate) fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &HttpServer) -> Self {
         Self::try_connect(server).unwrap()
     }
 
-    pub(crate) fn try_connect(server: &Server) -> io::Result<Self> {
+    pub(crate) fn try_connect(server: &HttpServer) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&server.local_addr(), MINUTE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(MINUTE))?;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Client, LARGE, Limits, MINUTE, Response, Server, assert_due, client::Answer, pages, serve,
+    Client, HttpServer, LARGE, Limits, MINUTE, Response, assert_due, client::Answer, pages, serve,
     serve_with, unhurried, wait_for_threads,
 };
 
@@ -50,7 +50,7 @@ fn slow_clients_do_not_keep_others_out() {
 
 /// Asks again when the connection is closed: if this machine is so busy that a thread doesn't run
 /// for the time of grace, its client looks slow.
-fn persist(server: &Server, started: Instant) -> Answer {
+fn persist(server: &HttpServer, started: Instant) -> Answer {
     loop {
         let mut client = Client::connect(server);
         match client.try_send(GET).and_then(|()| client.try_answer(true)) {
@@ -70,7 +70,7 @@ impl Drop for End<'_> {
 }
 
 /// 50 clients that send nothing, or their requests byte by byte, or don't take their responses.
-fn slow_clients(server: &Server, kind: usize, over: &AtomicBool, closed: &AtomicUsize) {
+fn slow_clients(server: &HttpServer, kind: usize, over: &AtomicBool, closed: &AtomicUsize) {
     let request = |kind: usize| match kind % 3 {
         0 => "",
         1 => "GET / HTTP/1.1\r\nHost: h\r\nX: ",
@@ -89,7 +89,7 @@ fn slow_clients(server: &Server, kind: usize, over: &AtomicBool, closed: &Atomic
     }
 }
 
-fn dial(server: &Server, request: &str) -> Option<TcpStream> {
+fn dial(server: &HttpServer, request: &str) -> Option<TcpStream> {
     let mut client = Client::try_connect(server).ok()?;
     client.try_send(request).ok()?;
     client.stream.set_nonblocking(true).ok()?;

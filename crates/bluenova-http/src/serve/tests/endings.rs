@@ -123,7 +123,7 @@ fn few_files() {
     let mut files: Vec<_> = iter::from_fn(|| File::open("/dev/null").ok()).take(40).collect();
     assert!(files.len() < 40, "the limit of files is not in force");
 
-    // Server and clients open files too, so that soon there is none left for the server.
+    // HttpServer and clients open files too, so that soon there is none left for the server.
     let mut clients = vec![];
     while MESSAGES.load(Ordering::Relaxed) == 0 {
         files.pop().expect("it never ran out of files");

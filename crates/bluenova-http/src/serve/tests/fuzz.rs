@@ -5,9 +5,9 @@ use std::{
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use super::{Client, Limits, MINUTE, Server, serve, unhurried};
+use super::{Client, HttpServer, Limits, MINUTE, serve, unhurried};
 
-static SERVER: LazyLock<Server> = LazyLock::new(|| {
+static SERVER: LazyLock<HttpServer> = LazyLock::new(|| {
     let request = Duration::from_millis(100);
     serve(Limits { request, idle: request, response: request, ..unhurried() })
 });
