@@ -9,7 +9,7 @@ use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
 use crate::files::{Lock, Log, beside, keep_damaged};
-use crate::salvage::{Contents, Image, Place};
+use crate::salvage::{Contents, Image, RowLocation};
 use crate::{Error, Journal, Retention};
 
 /// What a new journal is called until it takes the place of the damaged one.
@@ -94,7 +94,7 @@ struct Copied {
 
 fn copy(image: &Image, contents: &Contents, path: &Path) -> Result<Copied, Error> {
     let (mut journal, log) = Journal::in_file(path, Retention::FOREVER)?;
-    let is_delivered = |place: &Place| contents.delivered >= Some(place.sequence);
+    let is_delivered = |row: &RowLocation| contents.delivered >= Some(row.sequence);
     let (delivered, waiting) = contents.rows.split_at(contents.rows.partition_point(is_delivered));
     copy_rows(image, delivered, &mut journal)?;
     let rows_delivered = journal.rows();
@@ -116,7 +116,7 @@ fn copy(image: &Image, contents: &Contents, path: &Path) -> Result<Copied, Error
 
 /// How many rows there once were after the cursor; `None` if that is no sensible number, since the
 /// last one isn't.
-fn numbers_after(cursor: i64, delivered: &[Place], waiting: &[Place]) -> Option<u64> {
+fn numbers_after(cursor: i64, delivered: &[RowLocation], waiting: &[RowLocation]) -> Option<u64> {
     let before = match (delivered.last(), waiting.first()) {
         // If nothing is left of those before, the first of those after may have been trimmed.
         (None, Some(first)) => first.sequence.checked_sub(1)?,
@@ -126,19 +126,23 @@ fn numbers_after(cursor: i64, delivered: &[Place], waiting: &[Place]) -> Option<
     u64::try_from(last.checked_sub(before)?).ok()
 }
 
-fn copy_rows(image: &Image, places: &[Place], journal: &mut Journal) -> Result<(), Error> {
-    for places in places.chunks(BATCH) {
-        let mut records: Vec<PackRecord> = vec![];
-        let mut copied = HashSet::new();
-        for record in places.iter().filter_map(|&place| image.record(place)) {
-            // A time is given once in a journal: this is a row that was copied already.
-            let is_new = copied.insert((record.insert_time_utc, record.mcu_id));
-            if is_new && !journal.contains(&record)? {
-                records.push(record);
-            }
+fn copy_rows(image: &Image, rows: &[RowLocation], journal: &mut Journal) -> Result<(), Error> {
+    let mut batch: Vec<PackRecord> = vec![];
+    let mut in_batch = HashSet::new();
+    let versions = rows.chunk_by(|a, b| a.sequence == b.sequence);
+    for record in versions.flat_map(|versions| image.newest(versions)) {
+        // A time is given once in a journal: this is a row that was copied already.
+        let is_new = in_batch.insert((record.insert_time_utc, record.mcu_id));
+        if is_new && !journal.contains(&record)? {
+            batch.push(record);
         }
-        journal.append(&records)?;
+        if batch.len() == BATCH {
+            journal.append(&batch)?;
+            batch.clear();
+            in_batch.clear();
+        }
     }
+    journal.append(&batch)?;
     Ok(())
 }
 

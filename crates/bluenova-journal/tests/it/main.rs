@@ -20,6 +20,7 @@ mod reader;
 mod recover;
 mod set_aside;
 mod threads;
+mod torn;
 mod trim;
 mod versions;
 #[cfg(target_os = "linux")]

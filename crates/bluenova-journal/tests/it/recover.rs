@@ -17,7 +17,7 @@ const ROWS: u16 = 400;
 const DELIVERED: u16 = 150;
 
 /// Every fifth row is too long for a page.
-fn row(n: u16) -> PackRecord {
+pub(crate) fn row(n: u16) -> PackRecord {
     let mut row = typical(n);
     if n.is_multiple_of(5) {
         row.errors = Some(Text::new(&"überladen🔋".repeat(4)));
@@ -27,11 +27,11 @@ fn row(n: u16) -> PackRecord {
 }
 
 /// In memory where that can be had: hundreds of recoveries are to be quick, and all of them sync.
-fn folder() -> TempDir {
+pub(crate) fn memory_directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn reopen(path: &Path) -> (Journal, Option<Recovery>) {
+pub(crate) fn reopen(path: &Path) -> (Journal, Option<Recovery>) {
     patiently(|| Journal::open_or_recover(path, Retention::default(), NOW)).unwrap()
 }
 
@@ -59,7 +59,7 @@ struct Original {
 }
 
 fn original() -> Original {
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     // The first half of it in the file, the second one in the log.
     let mut journal = open(&path);
@@ -83,7 +83,7 @@ fn original() -> Original {
     Original { closed: read(&path), killed }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -131,7 +131,7 @@ fn missing(delivered: &[PackRecord]) -> (BTreeSet<u16>, usize) {
     (missing, extra)
 }
 
-fn files_with(folder: &Path, part: &str) -> Vec<PathBuf> {
+pub(crate) fn files_with(folder: &Path, part: &str) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -143,7 +143,7 @@ fn files_with(folder: &Path, part: &str) -> Vec<PathBuf> {
 
 #[test]
 fn an_intact_journal_is_left_as_it_is() {
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     assert_eq!(reopen(&path).1, None, "created");
     fs::write(&path, original().closed).unwrap();
@@ -159,7 +159,7 @@ fn an_intact_journal_is_left_as_it_is() {
 #[test]
 fn a_recovered_journal_has_all_that_is_legible() {
     let original = original();
-    let folder = folder();
+    let folder = memory_directory();
     // The header; the list of tables; the whole first page.
     for (i, range) in [0..16, 100..120, 0..512].into_iter().enumerate() {
         for killed in [false, true] {
@@ -204,7 +204,7 @@ fn a_recovered_journal_has_all_that_is_legible() {
 }
 
 /// What the program finds: a file, and the log if it was killed.
-fn write(path: &Path, database: &[u8], log: Option<&[u8]>) {
+pub(crate) fn write(path: &Path, database: &[u8], log: Option<&[u8]>) {
     for file in files_with(path.parent().unwrap(), "journal") {
         fs::remove_file(file).unwrap();
     }
@@ -220,9 +220,9 @@ fn place(n: usize, places: usize, bytes: usize) -> usize {
     (n * bytes / places / 512 * 512 + n * 37 % 512) % bytes
 }
 
-/// `PLACES=3000 cargo test` tries more of them.
-fn places() -> usize {
-    std::env::var("PLACES").map_or(60, |n| n.parse().unwrap())
+/// `TRIALS=3000 cargo test` tries more of them.
+pub(crate) fn trials() -> usize {
+    std::env::var("TRIALS").map_or(60, |n| n.parse().unwrap())
 }
 
 /// Runs on what was made of the file, and finds all rows but so many, and one at most that is not
@@ -242,12 +242,12 @@ fn check(what: &str, path: &Path, most_missing: usize) -> bool {
 #[test]
 fn a_bad_byte_in_the_file() {
     let original = original();
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     let mut seen = 0;
-    for n in 0..places() {
+    for n in 0..trials() {
         let mut bytes = original.closed.clone();
-        let place = place(n, places(), bytes.len());
+        let place = place(n, trials(), bytes.len());
         bytes[place] ^= [0x55, 0x01, 0x80, 0xFF][n % 4];
         write(&path, &bytes, None);
         seen += u16::from(check(&format!("byte {place}"), &path, 2));
@@ -260,28 +260,28 @@ fn a_bad_byte_in_the_file() {
 #[test]
 fn a_bad_byte_in_the_log() {
     let original = original();
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     let (database, log) = &original.killed;
     let mut seen = 0;
-    for n in 0..places() {
+    for n in 0..trials() {
         let mut log = log.clone();
-        let place = place(n, places(), log.len());
+        let place = place(n, trials(), log.len());
         log[place] ^= [0x55, 0x01, 0x80, 0xFF][n % 4];
         write(&path, database, Some(&log));
         seen += usize::from(check(&format!("byte {place} of the log"), &path, 4));
     }
-    assert!(seen > places() / 2, "{seen}");
+    assert!(seen > trials() / 2, "{seen}");
 }
 
 #[test]
 fn a_file_that_was_cut() {
     const LEAST_ROW: usize = 350;
     let original = original();
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
-    for n in 0..places() / 3 {
-        let cut = |bytes: &[u8]| (n * bytes.len() / (places() / 3) + n * 37 % 512).min(bytes.len());
+    for n in 0..trials() / 3 {
+        let cut = |bytes: &[u8]| (n * bytes.len() / (trials() / 3) + n * 37 % 512).min(bytes.len());
         let left = cut(&original.closed);
         write(&path, &original.closed[..left], None);
         let most = (original.closed.len() - left) / LEAST_ROW + 2;
@@ -301,7 +301,7 @@ fn a_file_that_was_cut() {
 
 #[test]
 fn what_is_lost_is_counted() {
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     let mut bytes = original().closed;
     bytes[..512].fill(0);
@@ -321,7 +321,7 @@ fn what_is_lost_is_counted() {
 /// Without the cursor, everything is delivered once more.
 #[test]
 fn rows_of_unknown_state_are_delivered_again() {
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     write(&path, &original().closed, None);
     let connection = rusqlite::Connection::open(&path).unwrap();
@@ -336,7 +336,7 @@ fn rows_of_unknown_state_are_delivered_again() {
 #[test]
 fn a_log_that_lost_its_file_is_not_lost_with_it() {
     let (_, log) = original().killed;
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     for gone in [false, true] {
         write(&path, b"", Some(&log));
@@ -354,7 +354,7 @@ fn a_log_that_lost_its_file_is_not_lost_with_it() {
 /// While the journal is in use: the program lets go of it and recovers.
 #[test]
 fn damage_that_shows_in_use() {
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     let mut bytes = original().closed;
     let middle = bytes.len() / 1024 * 512;
@@ -390,7 +390,7 @@ fn damage_that_shows_in_use() {
 #[test]
 fn an_interrupted_recovery_is_finished() {
     let closed = original().closed;
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     for renamed in [false, true] {
         write(&path, &[7; 5000], Some(&[7; 5000]));
@@ -412,7 +412,7 @@ fn an_interrupted_recovery_is_finished() {
 
 #[test]
 fn each_damaged_file_keeps_a_name_of_its_own() {
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("journal");
     for name in ["journal.damaged-20260304T050607", "journal.damaged-20260304T050607-2"] {
         open(&path).append(&[nth(BATTERY, 0)]).unwrap();
@@ -430,7 +430,7 @@ fn each_damaged_file_keeps_a_name_of_its_own() {
 /// Somebody named the wrong file.
 #[test]
 fn other_peoples_files_are_refused_and_left_alone() {
-    let folder = folder();
+    let folder = memory_directory();
     let path = folder.path().join("notes.txt");
     let theirs = folder.path().join("theirs");
     rusqlite::Connection::open(&theirs)
