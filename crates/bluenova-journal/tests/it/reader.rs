@@ -256,7 +256,7 @@ fn a_reader_does_not_wait_long_for_others() {
     let started = Instant::now();
     let error = refusal(&path);
     assert!(error.is_timeout() && !error.is_damage(), "{error:?}");
-    assert!(started.elapsed() < Duration::seconds(5));
+    assert!(started.elapsed() < Duration::MINUTE);
     drop(hog);
     assert_eq!(Reader::open(&path).unwrap().count(BATTERY).unwrap(), 1);
 }
