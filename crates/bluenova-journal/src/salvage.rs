@@ -19,7 +19,7 @@ use std::path::Path;
 use bluenova_record::{COLUMNS, PackRecord};
 use rusqlite::types::ValueRef;
 
-use self::log::{Log, Part};
+use self::log::{DamagedLog, LogPart};
 use self::page::{Page, StoredRow};
 use crate::SetAsideRow;
 use crate::files::beside;
@@ -31,19 +31,19 @@ pub(crate) use self::log::is_log_broken;
 
 const PAGE: usize = PAGE_BYTES as usize;
 
-/// The pages of a database file, and of its log.
-pub(crate) struct Image {
+/// The pages of a damaged database file, and of its log.
+pub(crate) struct DamagedJournal {
     database: Option<File>,
-    log: Option<Log>,
+    log: Option<DamagedLog>,
     pages: u32,
 }
 
-/// What an [`Image`] holds, in order; the rows themselves are read later, since there may be more
-/// than fit in memory.
+/// What a [`DamagedJournal`] holds, in order; the rows themselves are read later, since there may
+/// be more than fit in memory.
 #[derive(Default)]
-pub(crate) struct Contents {
+pub(crate) struct SalvagedContents {
     pub(crate) rows: Vec<RowLocation>,
-    /// What the outbox had delivered, if that can be told.
+    /// The outbox's cursor, if it is known.
     pub(crate) delivered: Option<i64>,
     pub(crate) set_aside: Vec<SetAsideRow>,
 }
@@ -53,26 +53,26 @@ pub(crate) struct Contents {
 pub(crate) struct RowLocation {
     pub(crate) sequence: i64,
     is_recent: bool,
-    part: Part,
+    part: LogPart,
     page: u32,
     cell: u16,
 }
 
-/// What a row is, going by how many columns it has.
-enum RowKind {
+/// The table of a row, going by how many columns it has.
+enum TableOfRow {
     History(i64),
     Recent(i64),
     SetAside,
     Progress { delivered: i64 },
 }
 
-impl Image {
+impl DamagedJournal {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let database = open_if_there(path)?;
-        let log = open_if_there(&beside(path, "-wal"))?.map(Log::new);
+        let log = open_if_there(&beside(path, "-wal"))?.map(DamagedLog::new);
         let bytes = database.as_ref().map_or(Ok(0), |file| file.metadata().map(|m| m.len()))?;
         let in_file = u32::try_from(bytes.div_ceil(PAGE as u64)).unwrap_or(u32::MAX);
-        let in_log = log.iter().flat_map(Log::pages).max().unwrap_or(0);
+        let in_log = log.iter().flat_map(DamagedLog::pages).max().unwrap_or(0);
         Ok(Self { database, log, pages: in_file.max(in_log) })
     }
 
@@ -89,20 +89,22 @@ impl Image {
         self.pages
     }
 
-    pub(crate) fn contents(&self) -> Contents {
-        let mut contents = Contents::default();
+    pub(crate) fn contents(&self) -> SalvagedContents {
+        let mut contents = SalvagedContents::default();
         let mut progress = vec![];
         let mut set_aside = vec![];
         for (page, part, cell, row) in (1..=self.pages).flat_map(|page| self.rows_of(page)) {
             let location =
                 |sequence, is_recent| RowLocation { sequence, is_recent, part, page, cell };
-            match kind_of(&row) {
-                Some(RowKind::History(sequence)) => contents.rows.push(location(sequence, false)),
-                Some(RowKind::Recent(sequence)) => contents.rows.push(location(sequence, true)),
-                Some(RowKind::SetAside) => {
+            match table_of(&row) {
+                Some(TableOfRow::History(sequence)) => {
+                    contents.rows.push(location(sequence, false));
+                }
+                Some(TableOfRow::Recent(sequence)) => contents.rows.push(location(sequence, true)),
+                Some(TableOfRow::SetAside) => {
                     set_aside.extend(Some((row.rowid, part)).zip(set_aside_row(&row)));
                 }
-                Some(RowKind::Progress { delivered }) => progress.push((page, part, delivered)),
+                Some(TableOfRow::Progress { delivered }) => progress.push((page, part, delivered)),
                 None => {}
             }
         }
@@ -138,7 +140,7 @@ impl Image {
     }
 
     /// All versions of all rows that a page ever had, as far as they count.
-    fn rows_of(&self, page: u32) -> impl Iterator<Item = (u32, Part, u16, StoredRow)> {
+    fn rows_of(&self, page: u32) -> impl Iterator<Item = (u32, LogPart, u16, StoredRow)> {
         self.parts_of(page).flat_map(move |part| {
             let (_, content) = self.page(page, part);
             (0..page::cells(&content))
@@ -147,14 +149,14 @@ impl Image {
     }
 
     /// The parts of the log that have a version of a page; the database belongs to the first one.
-    fn parts_of(&self, page: u32) -> impl Iterator<Item = Part> {
+    fn parts_of(&self, page: u32) -> impl Iterator<Item = LogPart> {
         let in_log = self.log.iter().flat_map(move |log| log.parts_of(page));
-        std::iter::once(Part::FIRST).chain(in_log.filter(|part| *part != Part::FIRST))
+        std::iter::once(LogPart::FIRST).chain(in_log.filter(|part| *part != LogPart::FIRST))
     }
 
     /// A page as it was at the end of a part, and the part that has it. Zeros, which mean nothing,
     /// where the disk does not give it.
-    fn page(&self, number: u32, part: Part) -> (Part, Page) {
+    fn page(&self, number: u32, part: LogPart) -> (LogPart, Page) {
         let in_log = self.log.as_ref().and_then(|log| log.page(number, part));
         in_log.unwrap_or_else(|| {
             let mut page = [0; PAGE];
@@ -162,12 +164,12 @@ impl Image {
             let database = self.database.as_ref();
             let is_read =
                 database.is_some_and(|file| file.read_exact_at(&mut page, offset).is_ok());
-            (Part::FIRST, if is_read { page } else { [0; PAGE] })
+            (LogPart::FIRST, if is_read { page } else { [0; PAGE] })
         })
     }
 
     /// `None`, too, if the row continues on a page that may have been another one by then.
-    fn row(&self, page: &Page, part: Part, cell: u16) -> Option<StoredRow> {
+    fn row(&self, page: &Page, part: LogPart, cell: u16) -> Option<StoredRow> {
         StoredRow::read(page, cell, |number| {
             let (of, page) = self.page(number, part);
             (!of.is_apart_from(part)).then_some(page)
@@ -175,18 +177,20 @@ impl Image {
     }
 }
 
-fn kind_of(row: &StoredRow) -> Option<RowKind> {
+fn table_of(row: &StoredRow) -> Option<TableOfRow> {
     const HISTORY: usize = COLUMNS.len() + 1;
     const RECENT: usize = COLUMNS.len() + 2;
     const SET_ASIDE: usize = COLUMNS.len() + 4;
     let values = row.values()?;
     // A column that is the row's number is not among its values.
     match (values.len(), values[..].first()?, values.get(1)?) {
-        (HISTORY, ValueRef::Null, _) => Some(RowKind::History(row.rowid)),
-        (RECENT, ValueRef::Null, &ValueRef::Integer(sequence)) => Some(RowKind::Recent(sequence)),
-        (SET_ASIDE, ValueRef::Null, _) => Some(RowKind::SetAside),
+        (HISTORY, ValueRef::Null, _) => Some(TableOfRow::History(row.rowid)),
+        (RECENT, ValueRef::Null, &ValueRef::Integer(sequence)) => {
+            Some(TableOfRow::Recent(sequence))
+        }
+        (SET_ASIDE, ValueRef::Null, _) => Some(TableOfRow::SetAside),
         (2, ValueRef::Integer(_), &ValueRef::Integer(delivered)) => {
-            Some(RowKind::Progress { delivered })
+            Some(TableOfRow::Progress { delivered })
         }
         _ => None,
     }

@@ -19,10 +19,10 @@ const FRAME: usize = FRAME_HEADER + PAGE;
 ///
 /// SQLite ends at the first damaged frame. But a frame's checksum goes on from the one before it,
 /// which is written there, so that each frame can be checked for itself.
-pub(super) struct Log {
+pub(super) struct DamagedLog {
     file: File,
-    /// The newest version of each page in each [`Part`], oldest first.
-    versions: HashMap<u32, Vec<(Part, u64)>>,
+    /// The newest version of each page in each [`LogPart`], oldest first.
+    versions: HashMap<u32, Vec<(LogPart, u64)>>,
     is_broken: bool,
 }
 
@@ -32,9 +32,9 @@ pub(super) struct Log {
 /// same part, and of the database in the case of the first part. They do not supersede pages of
 /// parts before it, since what was moved from those may have been moved to a page that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Part(u32);
+pub(super) struct LogPart(u32);
 
-impl Part {
+impl LogPart {
     /// The first one, along with the database.
     pub(super) const FIRST: Self = Self(0);
 
@@ -55,7 +55,7 @@ impl Part {
     }
 }
 
-impl Log {
+impl DamagedLog {
     pub(super) fn new(file: File) -> Self {
         let mut log = Self { file, versions: HashMap::new(), is_broken: false };
         log.read();
@@ -63,7 +63,7 @@ impl Log {
     }
 
     /// The parts that have a version of a page.
-    pub(super) fn parts_of(&self, page: u32) -> impl Iterator<Item = Part> {
+    pub(super) fn parts_of(&self, page: u32) -> impl Iterator<Item = LogPart> {
         self.versions.get(&page).into_iter().flatten().map(|&(part, _)| part)
     }
 
@@ -73,7 +73,7 @@ impl Log {
 
     /// A page as it was at the end of a part, and the part that has it; `None` if the database has
     /// it.
-    pub(super) fn page(&self, number: u32, part: Part) -> Option<(Part, Page)> {
+    pub(super) fn page(&self, number: u32, part: LogPart) -> Option<(LogPart, Page)> {
         let mut versions = self.versions.get(&number)?.iter().rev();
         let &(part, offset) = versions.find(|(of, _)| *of <= part)?;
         let mut page = [0; PAGE];
@@ -94,9 +94,9 @@ impl Log {
             if has_header { is_big_endian(&header) } else { cfg!(target_endian = "big") };
         // Frames with another salt are left from before the log began anew, and lie behind.
         let mut salt = has_header.then(|| pair(&header, 16));
-        let mut part = Part::FIRST;
+        let mut part = LogPart::FIRST;
         // Frames of a transaction whose end is not seen yet.
-        let mut transaction: Vec<(u32, Part, u64)> = vec![];
+        let mut transaction: Vec<(u32, LogPart, u64)> = vec![];
         let mut frame = [0; FRAME];
         let mut offset = HEADER as u64;
         while self.file.read_exact_at(&mut frame, offset).is_ok() {
@@ -108,7 +108,7 @@ impl Log {
             if is_whole && *salt.get_or_insert(pair(&frame, 8)) == pair(&frame, 8) {
                 transaction.push((page, part, offset + FRAME_HEADER as u64));
                 if pages_if_last != 0 {
-                    self.is_broken |= part > Part::FIRST || !has_header;
+                    self.is_broken |= part > LogPart::FIRST || !has_header;
                     self.add(transaction.drain(..));
                 }
             } else {
@@ -121,7 +121,7 @@ impl Log {
         }
     }
 
-    fn add(&mut self, frames: impl Iterator<Item = (u32, Part, u64)>) {
+    fn add(&mut self, frames: impl Iterator<Item = (u32, LogPart, u64)>) {
         for (page, part, offset) in frames {
             let versions = self.versions.entry(page).or_default();
             versions.pop_if(|(last, _)| *last == part);
@@ -137,7 +137,7 @@ impl Log {
 pub(crate) fn is_log_broken(path: &Path) -> bool {
     // What can't be read is for SQLite to complain about.
     let file = open_if_there(&beside(path, "-wal")).ok().flatten();
-    file.is_some_and(|file| Log::new(file).is_broken)
+    file.is_some_and(|file| DamagedLog::new(file).is_broken)
 }
 
 fn is_big_endian(header: &[u8; HEADER]) -> bool {

@@ -61,8 +61,8 @@ fn numbers_of(reader: &Reader, mcu_id: u32, times: Range<UtcDateTime>) -> Vec<u1
 /// Rows lie in `history`, in `recent`, and on both sides at once as more of them come.
 #[test]
 fn history_is_what_one_battery_said_between_two_times() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let kept = journal.reader().unwrap();
     for n in 0..300_u16 {
@@ -181,8 +181,8 @@ fn trimmed_rows_are_not_in_history() {
 
 #[test]
 fn history_can_be_ended_early() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let records: Vec<_> = (0..1000).map(|n| nth(BATTERY, n)).collect();
     journal.append(&records).unwrap();
@@ -209,8 +209,8 @@ fn merge_log(path: &Path) -> (i64, i64) {
 
 #[test]
 fn a_question_that_takes_too_long_is_given_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let records: Vec<_> = (0..5000).map(|n| nth(BATTERY, n)).collect();
     journal.append(&records).unwrap();
@@ -241,8 +241,8 @@ fn a_question_that_takes_too_long_is_given_up() {
 /// What it began with is what it ends with, whatever comes in between and however often.
 #[test]
 fn the_writer_goes_on_while_a_page_reads() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let rows = |numbers: Range<u16>| Vec::from_iter(numbers.map(|n| nth(BATTERY, n)));
     journal.append(&rows(0..1000)).unwrap();

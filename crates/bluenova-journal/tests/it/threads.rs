@@ -78,8 +78,8 @@ fn answer<T>(ask: impl Fn() -> Result<T, Error>) -> T {
 
 #[test]
 fn in_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    check(open(&folder.path().join("journal")), 1500);
+    let directory = tempfile::tempdir().unwrap();
+    check(open(&directory.path().join("journal")), 1500);
 }
 
 #[test]

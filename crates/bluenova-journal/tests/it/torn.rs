@@ -82,7 +82,7 @@ fn numbers_for_sqlite(path: &Path) -> BTreeSet<u16> {
     select.query_map((), |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// Loses parts of the log; tells how many rows that costs, and how many SQLite alone would lose.
+/// Loses parts of the log; returns how many rows that costs, and how many SQLite alone would lose.
 fn tear(killed: &Killed, lost: &[Range<usize>]) -> (usize, usize) {
     let mut log = killed.log.clone();
     for range in lost {
