@@ -113,16 +113,11 @@ impl Lock {
 }
 
 /// Bytes that are free on the disk of a journal; `None` where the file system does not say.
-pub(crate) fn free_space(journal: &Path) -> Result<Option<u64>, Error> {
-    let directory = directory_of(journal);
-    let status = statvfs(directory).map_err(|source| Error::Io {
-        action: "look for the free space of",
-        path: directory.to_owned(),
-        source: source.into(),
-    })?;
+pub(crate) fn free_space(journal: &Path) -> Option<u64> {
+    let status = statvfs(directory_of(journal)).ok()?;
     // The types of these numbers differ from system to system.
     let free = (status.blocks_available() as u64).saturating_mul(status.fragment_size() as u64);
-    Ok((status.blocks() > 0).then_some(free))
+    (status.blocks() > 0).then_some(free)
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {

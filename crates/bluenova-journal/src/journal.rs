@@ -295,7 +295,7 @@ impl Journal {
         let error = |source| address.error(action, source);
         if let Some(path) = address.path()
             && version < VERSION
-            && let Some(free) = files::free_space(path)?
+            && let Some(free) = files::free_space(path)
         {
             let size = bytes_in_use(&connection).map_err(error)?;
             migrations::check_space(path, version, size, free)?;
