@@ -25,16 +25,16 @@ const BATCH: usize = 100;
 const WEEK: usize = 60_480;
 
 fn append(c: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
     let mut group = c.benchmark_group("journal");
     for size in [1, BATCH] {
-        let mut journal = open(&folder.path().join(format!("append-{size}")));
+        let mut journal = open(&directory.path().join(format!("append-{size}")));
         let mut batch = records(size);
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(format!("append {size}"), |b| {
             b.iter(|| {
                 move_on(&mut batch);
-                journal.append(&batch).expect("there is room")
+                journal.append(&batch).expect("there is space")
             });
         });
     }
@@ -42,14 +42,14 @@ fn append(c: &mut Criterion) {
 }
 
 fn forward(c: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("there is a temporary folder");
-    let mut journal = open(&folder.path().join("forward"));
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let mut journal = open(&directory.path().join("forward"));
     let mut outbox = journal.outbox().expect("it opens once more");
     let mut batch = records(BATCH);
     let mut append = |rows| {
         for _ in (0..rows).step_by(BATCH) {
             move_on(&mut batch);
-            journal.append(&batch).expect("there is room");
+            journal.append(&batch).expect("there is space");
         }
     };
     append(BACKLOG);
@@ -69,12 +69,12 @@ fn forward(c: &mut Criterion) {
 
 /// What a page reads for its plots: a week of one battery, alone in the file or one of ten.
 fn history(c: &mut Criterion) {
-    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
     let columns: Vec<_> = COLUMNS.iter().filter(|column| is_plotted(column)).collect();
     assert_eq!(columns.len() + 1, 20, "the time is one, too");
     let mut group = c.benchmark_group("journal");
     for batteries in [1, 10] {
-        let path = folder.path().join(format!("history-{batteries}"));
+        let path = directory.path().join(format!("history-{batteries}"));
         // It stays open, as it does in life.
         let (_journal, times) = fill(&path, batteries);
         let read = || {
@@ -130,7 +130,7 @@ fn fill(path: &Path, batteries: u32) -> (Journal, Range<UtcDateTime>) {
             }));
             time += 10 * Duration::SECOND;
         }
-        journal.append(&batch).expect("there is room");
+        journal.append(&batch).expect("there is space");
     }
     (journal, START..time)
 }

@@ -1,4 +1,4 @@
-//! Where a journal lies, and how to connect to it.
+//! The path of a journal, or its name in memory, and how to connect to it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -11,8 +11,8 @@ use crate::schema::Statements;
 
 /// State that a journal shares with the outboxes and readers that it made.
 ///
-/// It lives as long as any of them, and so does the name that is made of its address in memory:
-/// see [`Journal::in_memory`](crate::Journal::in_memory).
+/// It lives as long as any of them, and so does the name that is made of its address in memory: see
+/// [`Journal::in_memory`](crate::Journal::in_memory).
 // Each number is only ever raised and stands for itself, so that no ordering is needed.
 #[derive(Debug, Default)]
 pub(crate) struct JournalState {

@@ -18,7 +18,7 @@ pub enum Error {
     InUse {
         /// The journal.
         path: PathBuf,
-        /// Process ID of the other one, where it could be told.
+        /// Process ID of the other one, where it is known.
         holder: Option<u32>,
     },
     /// The file is a SQLite database, but not a journal.
@@ -56,7 +56,7 @@ pub enum Error {
         /// Bytes that are free.
         free: u64,
     },
-    /// The file is a journal, or was one, and what it says of itself is not true.
+    /// The file is a journal, or was one, and its header or tables are not what was written.
     #[error("journal {} is damaged", path.display())]
     Damaged {
         /// The journal.
@@ -68,7 +68,7 @@ pub enum Error {
         /// The journal.
         path: PathBuf,
     },
-    /// A question took longer than it may: see [`Reader::time_limit`](crate::Reader::time_limit).
+    /// A query took longer than it may: see [`Reader::time_limit`](crate::Reader::time_limit).
     #[error("reading journal {} took longer than {limit:?}", path.display())]
     TimeLimit {
         /// The journal.
@@ -76,17 +76,17 @@ pub enum Error {
         /// What it may take.
         limit: Duration,
     },
-    /// The system refused something.
+    /// A call to the operating system failed.
     #[error("cannot {action} {}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
-        /// On which file or folder.
+        /// On which file or directory.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
     },
-    /// SQLite refused something.
+    /// A call to SQLite failed.
     #[error("cannot {action} journal {}", path.display())]
     Sqlite {
         /// What was tried.
@@ -135,8 +135,8 @@ impl Error {
         }
     }
 
-    /// Whether it took too long, be it the question itself or waiting for another connection: asking
-    /// again later may do.
+    /// Whether it took too long, be it the query itself or waiting for another connection: trying
+    /// again later may succeed.
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::TimeLimit { .. } => true,

@@ -1,4 +1,4 @@
-//! What surrounds the database: its folder, its lock, its log.
+//! The files around the database: its directory, its lock, its write-ahead log.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -13,7 +13,8 @@ use time::UtcDateTime;
 use crate::Error;
 use crate::migrations::PAGE_BYTES;
 
-/// Renames a damaged database and its log to `PATH.damaged-YYYYMMDDTHHMMSS`, and tells the name.
+/// Renames a damaged database and its log to `PATH.damaged-YYYYMMDDTHHMMSS`, and returns
+/// the new name.
 ///
 /// The new name is one that no file has yet. Files that are not there are passed over.
 ///
@@ -21,7 +22,7 @@ use crate::migrations::PAGE_BYTES;
 /// Where a file cannot be renamed; the database has its old name then.
 pub(crate) fn keep_damaged(path: &Path, now: UtcDateTime) -> Result<PathBuf, Error> {
     let aside = free_name(path, now);
-    // The database goes last: whatever interrupts this, the next try finds it.
+    // The database is the last one: whatever interrupts this, the next try finds it.
     for suffix in ["-wal", "-shm", ""] {
         match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -53,20 +54,20 @@ pub(crate) fn is_stub(path: &Path) -> bool {
     length < PAGE_BYTES.into() && (length > 0 || bytes(&beside(path, "-wal")) > 0)
 }
 
-/// Creates the folders that `path` needs; they are for their owner only.
-pub(crate) fn create_folder_of(path: &Path) -> Result<(), Error> {
-    let folder = folder_of(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|source| Error::Io {
-        action: "create folder",
-        path: folder.to_owned(),
+/// Creates the directories that `path` needs; they are for their owner only.
+pub(crate) fn create_directory_of(path: &Path) -> Result<(), Error> {
+    let directory = directory_of(path);
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|source| Error::Io {
+        action: "create directory",
+        path: directory.to_owned(),
         source,
     })
 }
 
-/// The right to write to a journal, until dropped.
+/// Lock of the one writer of a journal, held until dropped.
 ///
-/// The lock is on a file of its own, which stays as long as the journal: SQLite's own locks are for the length
-/// of a transaction, and POSIX drops them when any descriptor of the file is closed.
+/// It is on a file of its own, which stays as long as the journal: SQLite's own locks are for the
+/// length of a transaction, and POSIX drops them when any descriptor of the file is closed.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
@@ -97,12 +98,12 @@ impl Lock {
         Ok(Self { _file: file, path, is_new })
     }
 
-    /// Whether there was none before: then nobody has had a journal here.
+    /// Whether there was no lock file before: then there was no journal here.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Leaves no lock beside a file that turned out to be something else.
+    /// Removes a lock file that was made beside a file that is no journal.
     pub(crate) fn withdraw(self) {
         if self.is_new {
             // A file that stays behind does no harm.
@@ -112,16 +113,11 @@ impl Lock {
 }
 
 /// Bytes that are free on the disk of a journal; `None` where the file system does not say.
-pub(crate) fn free_space(journal: &Path) -> Result<Option<u64>, Error> {
-    let directory = folder_of(journal);
-    let status = statvfs(directory).map_err(|source| Error::Io {
-        action: "look for the free space of",
-        path: directory.to_owned(),
-        source: source.into(),
-    })?;
+pub(crate) fn free_space(journal: &Path) -> Option<u64> {
+    let status = statvfs(directory_of(journal)).ok()?;
     // The types of these numbers differ from system to system.
     let free = (status.blocks_available() as u64).saturating_mul(status.fragment_size() as u64);
-    Ok((status.blocks() > 0).then_some(free))
+    (status.blocks() > 0).then_some(free)
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {
@@ -137,18 +133,18 @@ fn holder(file: &mut File) -> Option<u32> {
     text.trim_end().parse().ok()
 }
 
-/// SQLite's write-ahead log of an open journal, and the means to tell whether the journal's file
-/// is still the one at its path.
+/// Write-ahead log of an open journal. It also checks that the journal's file is still the one at
+/// its path.
 ///
 /// No lock of SQLite is on the log itself, so that a descriptor of our own does no harm.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct WriteAheadLog {
     journal: PathBuf,
     identity: (u64, u64),
     file: File,
 }
 
-impl Log {
+impl WriteAheadLog {
     /// To be called after the first transaction, which creates the log.
     pub(crate) fn open(journal: &Path) -> Result<Self, Error> {
         let path = beside(journal, "-wal");
@@ -159,10 +155,10 @@ impl Log {
             path: journal.to_owned(),
             source,
         })?;
-        let folder = folder_of(journal);
+        let directory = directory_of(journal);
         // Both files should have their names after a power loss. Some file systems can't sync a
-        // folder, and keep the names without.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        // directory, and keep the names without.
+        let _ = File::open(directory).and_then(|directory| directory.sync_all());
         Ok(Self { journal: journal.to_owned(), identity, file })
     }
 
@@ -181,7 +177,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-fn folder_of(path: &Path) -> &Path {
+fn directory_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 

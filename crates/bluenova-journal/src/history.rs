@@ -1,4 +1,4 @@
-//! The rows of one battery in a stretch of time.
+//! The rows of one battery between two times.
 
 use std::ops::{ControlFlow, Range};
 
@@ -35,7 +35,7 @@ pub(crate) fn read(
 /// Parameters: first time, time after the last one, `mcu_id`. Yields time and `columns` as they
 /// lie in the tables.
 ///
-/// It goes by the tables and not by the view, where SQLite would ask each number for its type and
+/// It reads the tables and not the view, where SQLite would ask each number for its type and
 /// divide it: [`value::thousandths`] does that in less time.
 fn select(columns: &[&Column]) -> String {
     let names: String = columns.iter().map(|column| format!(", {}", column.name)).collect();
@@ -52,7 +52,7 @@ fn select(columns: &[&Column]) -> String {
     )
 }
 
-/// `None` where it is damaged, and then there is no place for the row.
+/// `None` where it is damaged; then the row is left out.
 fn time_of(row: &Row<'_>) -> Option<UtcDateTime> {
     row.get_ref(0).ok().and_then(|time| parse_time(time.as_bytes().ok()?))
 }

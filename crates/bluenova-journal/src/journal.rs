@@ -10,7 +10,7 @@ use time::UtcDateTime;
 
 use crate::address::{Access, Address};
 use crate::connection::{JournalConnection, JournalState};
-use crate::files::{self, Lock, Log};
+use crate::files::{self, Lock, WriteAheadLog};
 use crate::migrations::{self, VERSION};
 use crate::recover::{self, Recovery};
 use crate::salvage;
@@ -21,7 +21,7 @@ use crate::{Error, Outbox, Reader, Retention, Sequence, SetAside};
 /// on a slow machine. A single battery brings six to sixty a minute.
 const TRIM_ROWS: u32 = 4096;
 
-/// Rows that go at a time while the database is beyond its bound.
+/// Rows that are evicted at a time while the database is beyond its bound.
 const BOUND_ROWS: u32 = 64;
 
 /// The part of their age by which rows are let outlive it, so that many go at a time. Deleting them
@@ -35,9 +35,9 @@ const GRACE: u32 = 32;
 pub struct Journal {
     connection: JournalConnection,
     retention: Retention,
-    head: Head,
-    /// `None` in memory. The lock goes last, after the connection.
-    files: Option<(Log, Lock)>,
+    head: WritePosition,
+    /// `None` in memory. The lock is dropped last, after the connection.
+    files: Option<(WriteAheadLog, Lock)>,
 }
 
 /// What [`Journal::append`] did.
@@ -45,8 +45,8 @@ pub struct Journal {
 pub struct Appended {
     /// Sequence of the last record, or of the last one ever if there was none.
     pub last: Sequence,
-    /// Records that were stored up to a second later than they said, because their battery had a
-    /// row of that time already, or may have had: the clock went back.
+    /// Records that were stored with a time up to a second later than theirs, because their battery
+    /// had a row of that time already, or may have had: the clock went back.
     pub moved: u64,
 }
 
@@ -55,13 +55,13 @@ pub struct Appended {
 pub struct Trimmed {
     /// Rows that had been delivered.
     pub delivered: u64,
-    /// Rows that nobody will see: the bound was reached before they could be delivered.
+    /// Rows that were evicted, since the bound was reached before they could be delivered.
     pub undelivered: u64,
 }
 
-/// Up to where the rows have come; the database holds the same at the end of each transaction.
+/// Sequences of the last rows; the database has the same at the end of each transaction.
 #[derive(Clone, Copy, Debug)]
-struct Head {
+struct WritePosition {
     /// The last row in `history`.
     settled: i64,
     /// The last row.
@@ -76,7 +76,7 @@ impl Journal {
     /// it was.
     ///
     /// # Errors
-    /// If another process has it open, if the file is something else, or if it or its folder
+    /// If another process has it open, if the file is something else, or if it or its directory
     /// can't be read and written. A journal that is damaged may open nevertheless, and show it
     /// later: see [`Error::is_damage`].
     pub fn open(path: &Path, retention: Retention) -> Result<Self, Error> {
@@ -95,16 +95,16 @@ impl Journal {
     /// Opens the journal at `path` as [`open`](Self::open) does; if it is seen to be damaged, puts
     /// a new one in its place, with every row that is still legible.
     ///
-    /// Rows that were not delivered yet are waiting there again, and so are all if it can't be told
+    /// Rows that were not delivered yet are waiting there again, and so are all if it is unknown
     /// which they are: delivering a row twice must do no harm. The damaged file is kept as
     /// `PATH.damaged-YYYYMMDDTHHMMSS`, with its log. Until the new journal is complete nothing is
     /// renamed, so that being killed in between costs no more than doing it again.
     ///
     /// Looking at all of a large file at each start would take too long, so this finds what SQLite
-    /// finds on opening it, and what our own books tell. Other damage shows when the rows are used:
-    /// then [`Error::is_damage`] is true, and [`recover`](Self::recover) is the answer.
+    /// finds on opening it, and what its own counts show. Other damage shows when the rows are
+    /// used: then [`Error::is_damage`] is true, and [`recover`](Self::recover) is the answer.
     ///
-    /// A file in which nothing tells that it ever was a journal (no row, no header, no lock beside
+    /// A file in which nothing shows that it ever was a journal (no row, no header, no lock beside
     /// it) is [`Error::Foreign`], and is left alone.
     ///
     /// # Errors
@@ -132,8 +132,8 @@ impl Journal {
     /// Does what [`open_or_recover`](Self::open_or_recover) does with a damaged journal, even if
     /// opening it would not show the damage.
     ///
-    /// It is for the program that was told of damage by a journal in use. That journal must be
-    /// dropped first, since it holds the lock, and its outboxes and readers should be: they go on
+    /// It is for a program that met damage in a journal in use. That journal must be dropped first,
+    /// since it holds the lock, and its outboxes and readers should be: they go on
     /// with the file that is put aside, and what an outbox has delivered there meanwhile will be
     /// delivered again.
     ///
@@ -162,12 +162,12 @@ impl Journal {
         Self::at(Address::Memory(uri), retention, state)
     }
 
-    /// Stores records, all of them or none, and tells where they are.
+    /// Stores records, all of them or none.
     ///
-    /// Times are kept in microseconds. No record is refused and none overwritten: where its
-    /// battery has a row of that time already, it takes the next microsecond that is free. Where
-    /// rows of such a time are trimmed and forgotten, it takes one within the next second that none
-    /// of them is likely to have had, so that the database to which they went knows it for new.
+    /// Times are kept in microseconds. No record is refused and none overwritten: where its battery
+    /// has a row of that time already, it takes the next microsecond that is free. Where rows of
+    /// such a time are trimmed and forgotten, it takes one within the next second that none of them
+    /// is likely to have had, so that the database to which they went takes it for a new row.
     ///
     /// # Errors
     /// If the file can't be written ([`Error::is_full`]) or is damaged.
@@ -199,9 +199,9 @@ impl Journal {
     /// delivered or not, while the database is beyond its bound.
     ///
     /// A call deletes some thousands of rows at most, and is cheap when there is nothing to do.
-    /// Nothing goes until the oldest row is 1/32 older than that: many rows at a time cost little.
-    /// Rows go in the order in which they came, so that one from before the clock went back may
-    /// keep others for a while.
+    /// Nothing is deleted until the oldest row is 1/32 older than that: many rows at a time cost
+    /// little. Rows are deleted in the order in which they came, so that one from before the clock
+    /// went back may keep others for a while.
     ///
     /// # Errors
     /// If the file can't be written or is damaged.
@@ -252,13 +252,16 @@ impl Journal {
     }
 
     /// Opens a file at an absolute path whose lock is taken. The lock is still to be added.
-    pub(crate) fn in_file(path: &Path, retention: Retention) -> Result<(Self, Log), Error> {
+    pub(crate) fn in_file(
+        path: &Path,
+        retention: Retention,
+    ) -> Result<(Self, WriteAheadLog), Error> {
         if files::is_stub(path) || salvage::is_log_broken(path) || recover::is_to_be_finished(path)
         {
             return Err(Error::Damaged { path: path.to_owned() });
         }
         let journal = Self::at(Address::File(path.to_owned()), retention, Arc::default())?;
-        Ok((journal, Log::open(path)?))
+        Ok((journal, WriteAheadLog::open(path)?))
     }
 
     /// Whether there is a row of that battery and time.
@@ -292,7 +295,7 @@ impl Journal {
         let error = |source| address.error(action, source);
         if let Some(path) = address.path()
             && version < VERSION
-            && let Some(free) = files::free_space(path)?
+            && let Some(free) = files::free_space(path)
         {
             let size = bytes_in_use(&connection).map_err(error)?;
             migrations::check_space(path, version, size, free)?;
@@ -325,7 +328,7 @@ impl Journal {
 
     /// Moves the recent rows on and puts `records` behind them.
     fn append_to_history(&mut self, records: &[PackRecord]) -> rusqlite::Result<Appended> {
-        let Head { settled, mut last } = self.head;
+        let WritePosition { settled, mut last } = self.head;
         let mut moved = 0;
         let delivered = self.connection.state.delivered();
         let transaction = immediate(&mut self.connection.sqlite)?;
@@ -333,7 +336,8 @@ impl Journal {
         for record in records {
             last += 1;
             // All rows are in `history` now, and looked for there.
-            let record = with_free_time(&transaction, record, Head { settled: last, last })?;
+            let record =
+                with_free_time(&transaction, record, WritePosition { settled: last, last })?;
             moved += u64::from(matches!(record, Cow::Owned(_)));
             let mut put = transaction.prepare_cached(&self.connection.sql.put_history)?;
             schema::put(&mut put, &[last], &record)?;
@@ -352,7 +356,7 @@ impl Journal {
             .execute((last, delivered))?;
         transaction.commit()?;
         self.connection.state.was_stored(delivered);
-        self.head = Head { settled: last, last };
+        self.head = WritePosition { settled: last, last };
         Ok(Appended { last: Sequence(last), moved })
     }
 
@@ -380,14 +384,14 @@ impl Journal {
         Ok(trimmed)
     }
 
-    /// The last delivered row that has to go for its age.
+    /// The last delivered row that is to be deleted for its age.
     fn last_outdated(&mut self, now: UtcDateTime, keep: Duration) -> rusqlite::Result<Option<i64>> {
         let (Some(cutoff), Some(overdue)) = (before(now, keep), before(now, keep + keep / GRACE))
         else {
             return Ok(None);
         };
         let overdue = Timestamp(overdue).to_string();
-        // Rows go from `history` only.
+        // Rows are deleted from `history` only.
         if self.recent_has_older(&overdue)? {
             self.append_to_history(&[])?;
         }
@@ -462,7 +466,7 @@ impl Trimmed {
 fn take(path: &Path) -> Result<(PathBuf, Lock), Error> {
     let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
     let path = std::path::absolute(path).map_err(error)?;
-    files::create_folder_of(&path)?;
+    files::create_directory_of(&path)?;
     if path.is_dir() {
         return Err(error(io::ErrorKind::IsADirectory.into()));
     }
@@ -476,7 +480,7 @@ fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
 }
 
 /// Reads where the journal stands, in a transaction that fails if it can't be written.
-fn load(connection: &mut Connection, state: &JournalState) -> rusqlite::Result<Head> {
+fn load(connection: &mut Connection, state: &JournalState) -> rusqlite::Result<WritePosition> {
     let transaction = immediate(connection)?;
     let (settled, delivered): (i64, i64) =
         transaction.query_row("SELECT settled, delivered FROM progress", (), |row| {
@@ -499,7 +503,7 @@ fn load(connection: &mut Connection, state: &JournalState) -> rusqlite::Result<H
     }
     state.raise_delivered(delivered);
     state.was_stored(delivered);
-    Ok(Head { settled, last })
+    Ok(WritePosition { settled, last })
 }
 
 /// `record`, which is to be the last row; or a copy of it at another time within the next second,
@@ -507,7 +511,7 @@ fn load(connection: &mut Connection, state: &JournalState) -> rusqlite::Result<H
 fn with_free_time<'a>(
     transaction: &Transaction<'_>,
     record: &'a PackRecord,
-    head: Head,
+    head: WritePosition,
 ) -> rusqlite::Result<Cow<'a, PackRecord>> {
     let mut record = Cow::Borrowed(record);
     if is_trimmed(transaction, &record)? {

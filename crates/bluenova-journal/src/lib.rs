@@ -1,10 +1,9 @@
 //! The local SQLite file of a BlueNova listener: history, outbox and embedded database.
 //!
 //! [`Journal`] is the one writer: it appends records, makes them safe against power loss at each
-//! [`checkpoint`](Journal::checkpoint), and trims what is old. [`Outbox`] hands the rows that
-//! another database has not acknowledged yet to whoever forwards them; [`Reader`] looks at the
-//! rows, from another process too. Each has a connection of its own, so that each can live on a
-//! thread of its own.
+//! [`checkpoint`](Journal::checkpoint), and trims what is old. [`Outbox`] has the rows that another
+//! database has not acknowledged yet; [`Reader`] reads the rows, from another process too. Each has
+//! a connection of its own, so that each can live on a thread of its own.
 //!
 //! A row is in the file when [`append`](Journal::append) returns: killing the process at any
 //! moment loses none.
@@ -45,24 +44,27 @@
 //! - A checkpoint syncs the write-ahead log, which is all that safety needs. The log's pages reach
 //!   their places in the file much later, many records at a time.
 //!
+//! The tables have a version, which is the file's `user_version`. [`Journal::open`] brings those of
+//! an older version up to date, and refuses a newer one ([`Error::Version`]).
+//!
 //! `tests/it/writes.rs` measures what a record costs, and what it may cost.
 //!
 //! # What can go wrong with it
 //!
-//! - **A row that the other database refuses** goes to [`Outbox::set_aside`], with the reason, and
-//!   counts as delivered. [`SetAside`] looks at such rows and lets them go, from another process
+//! - **A row that the other database rejects** goes to [`Outbox::set_aside`], with the reason, and
+//!   counts as delivered. [`SetAside`] lists such rows and removes them, from another process
 //!   too while the journal is in use.
 //! - **A full disk, or one that can't be written**, costs the call that it fails, and nothing that
-//!   was accepted; the same [`Journal`] goes on once there is room ([`Error::is_full`]).
+//!   was accepted; the same [`Journal`] goes on once there is space ([`Error::is_full`]).
 //! - **A file that is deleted** is [`Error::Gone`] at the next checkpoint. Outboxes have it still:
 //!   open a new journal, append what an old outbox holds, and drop that.
-//! - **A damaged file** ([`Error::is_damage`]): a program starts with
-//!   [`Journal::open_or_recover`]. Whichever call of journal, outbox or reader meets damage later,
-//!   it drops all of them and goes on with [`Journal::recover`]. Rows are found page by page then,
-//!   not by way of the tables, so that what is lost is what was damaged. Since SQLite keeps no
-//!   checksums, a value that became another one goes unnoticed.
-//! - **A clock that jumps** costs nothing: [`Journal::append`] sees that a battery has no two rows
-//!   of one time, those included that were trimmed.
+//! - **A damaged file** ([`Error::is_damage`]): a program starts with [`Journal::open_or_recover`].
+//!   Whichever call of journal, outbox or reader meets damage later, the program drops all of them
+//!   and goes on with [`Journal::recover`]. Rows are found page by page then, not by way of the
+//!   tables, so that what is lost is what was damaged. Since SQLite keeps no checksums, a value
+//!   that became another one goes unnoticed.
+//! - **A clock that jumps** costs nothing: [`Journal::append`] gives no two rows of a battery the
+//!   same time, those included that were trimmed.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -97,8 +99,9 @@ pub use spool::{Notice, Spool, SpoolOutbox, Waiting, Wake};
 pub struct Retention {
     /// How long delivered rows are kept; `None` for ever.
     pub keep: Option<Duration>,
-    /// How many bytes of the database may be in use before the oldest rows go, undelivered ones
-    /// too; `None` for no bound. Anything below 256 KiB leaves little more than the empty tables.
+    /// How many bytes of the database may be in use before the oldest rows are evicted, undelivered
+    /// ones too; `None` for no bound. Anything below 256 KiB leaves little more than the empty
+    /// tables.
     pub bound: Option<u64>,
 }
 
@@ -114,7 +117,7 @@ impl Default for Retention {
     }
 }
 
-/// The place of a row in the order in which rows were appended.
+/// Position of a row in the order in which rows were appended.
 ///
 /// It grows by one with each row, and is never used again once its row was trimmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::{Journal, Retention};
 
-    const DIRECTORY: &str = "BLUENOVA_JOURNAL_TEST_FOLDER";
+    const DIRECTORY: &str = "BLUENOVA_JOURNAL_TEST_DIRECTORY";
 
     fn fixture(directory: &Path) -> PathBuf {
         let path = directory.join("journal");

@@ -11,13 +11,13 @@ use crate::{Error, Sequence, set_aside};
 
 /// Delivered rows after which the outbox writes its cursor itself, while a backlog drains. In
 /// quiet times the journal does that along with its own writes, every hundred rows or so.
-const LAG: i64 = 1000;
+const MAX_LAG: i64 = 1000;
 
 /// The rows that another database has not acknowledged yet.
 ///
-/// What was [`delivered`](Self::delivered) is known at once to the journal and its outboxes, and
-/// written down a little later, to save writes: a process that is killed in between sends up to
-/// 1000 rows again when it is back. Dropping the outbox writes it down, too.
+/// [`delivered`](Self::delivered) takes effect at once for the journal and its outboxes, and is
+/// written to the file a little later, to save writes: a process that is killed in between sends
+/// up to 1000 rows again when it is back. Dropping the outbox writes it, too.
 #[derive(Debug)]
 pub struct Outbox {
     connection: JournalConnection,
@@ -58,17 +58,17 @@ impl Outbox {
         self.try_undelivered(limit).map_err(|source| self.connection.error("read", source))
     }
 
-    /// Notes that the rows up to `last` are delivered. Going back does nothing.
+    /// Moves the cursor to `last`: the rows up to there are delivered. It never moves back.
     ///
     /// # Errors
-    /// If that could not be written down; the rows count as delivered all the same, as long as
-    /// the process lasts.
+    /// If that could not be written to the file; the rows count as delivered all the same, as long
+    /// as the process lasts.
     pub fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
         self.connection.state.raise_delivered(last.0);
-        if self.connection.state.lag() >= LAG { self.flush() } else { Ok(()) }
+        if self.connection.state.lag() >= MAX_LAG { self.flush() } else { Ok(()) }
     }
 
-    /// Writes down what is delivered.
+    /// Writes the cursor to the file.
     ///
     /// # Errors
     /// If the file can't be written or is damaged.
@@ -94,10 +94,10 @@ impl Outbox {
             .map_err(|source| self.connection.error("read", source))
     }
 
-    /// Keeps a row that the other database refuses, with its reason, apart from the others: once it
-    /// is [`delivered`](Self::delivered) as well, it holds nothing up and is not lost.
+    /// Sets aside a row that the other database rejected, with the reason: once it is
+    /// [`delivered`](Self::delivered) as well, it blocks no other row and is not lost.
     ///
-    /// Neither age nor bound makes it go. Where it was set aside before, since `now` or earlier,
+    /// Neither age nor bound deletes it. Where it was set aside before, since `now` or earlier,
     /// the new reason counts; of a message, the first thousand characters are kept.
     ///
     /// # Errors

@@ -21,14 +21,14 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// row may be a page that has to be fetched.
 const STEPS: i32 = 500;
 
-/// A look at the rows, beside the writer.
+/// Connection that reads the rows beside the writer.
 ///
-/// Each question is answered from one state of the journal. As long as that takes, the write-ahead
+/// Each query is answered from one state of the journal. As long as that takes, the write-ahead
 /// log can't begin anew, and grows.
 #[derive(Debug)]
 pub struct Reader {
-    /// How long a question may take, [`history`](Self::history) along with what its caller does
-    /// with the rows; then it is [`Error::TimeLimit`]. It is 5 s unless set.
+    /// Longest time that a query may take, [`history`](Self::history) along with what its caller
+    /// does with the rows; then it is [`Error::TimeLimit`]. It is 5 s unless set.
     pub time_limit: Duration,
     connection: JournalConnection,
     deadline: Arc<Deadline>,
@@ -38,16 +38,16 @@ impl Reader {
     /// Opens the journal at `path` for reading, whoever writes it: this process, another one, or
     /// none.
     ///
-    /// That takes a fraction of a millisecond, so that a reader may be opened for each look: one
+    /// That takes a fraction of a millisecond, so that a reader may be opened for each query: one
     /// that is kept stays with its file when another one takes the place of that. The rows are
     /// never written; but as SQLite has it, the write-ahead log and its index are created where
-    /// they are missing, since nobody has the journal open, and stay. In a folder that can't be
+    /// they are missing, since nobody has the journal open, and stay. In a directory that can't be
     /// written, such a journal can't be read.
     ///
     /// # Errors
     /// If there is no file at `path`, if it is something else than a journal of this version, if it
-    /// is damaged, or if it can't be read. [`Error::is_timeout`] if another process doesn't let go
-    /// of it for a second.
+    /// is damaged, or if it can't be read. [`Error::is_timeout`] if another process keeps it
+    /// locked for a second.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let address = Address::of_existing(path.as_ref())?;
         let (connection, _) = address.connect_to_journal(Access::Read)?;
@@ -139,10 +139,10 @@ impl Reader {
         Ok(Self { time_limit: TIME_LIMIT, connection, deadline })
     }
 
-    /// Asks something, which ends with an error at the time limit.
-    fn ask<T>(&self, question: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, Error> {
+    /// Runs a query, which ends with an error at the time limit.
+    fn ask<T>(&self, query: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, Error> {
         self.deadline.set(self.time_limit);
-        question().map_err(|source| match source.sqlite_error_code() {
+        query().map_err(|source| match source.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => {
                 Error::TimeLimit { path: self.connection.address.name(), limit: self.time_limit }
             }
@@ -151,7 +151,7 @@ impl Reader {
     }
 
     fn try_latest(&self) -> rusqlite::Result<Vec<PackRecord>> {
-        // One transaction, so that no row goes between the two questions.
+        // One transaction, so that no row goes between the two queries.
         let transaction = self.connection.sqlite.unchecked_transaction()?;
         let mut newest = transaction.prepare_cached(
             "SELECT max(newest) FROM (
@@ -186,7 +186,7 @@ impl Reader {
     }
 }
 
-/// Until when an answer is wanted, for a reader and for SQLite, which it calls back.
+/// Deadline of a query, for a reader and for SQLite, which asks for it by a callback.
 #[derive(Debug)]
 struct Deadline {
     epoch: Instant,

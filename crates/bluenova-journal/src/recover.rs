@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::files::{Lock, Log, beside, keep_damaged};
-use crate::salvage::{Contents, Image, Place};
+use crate::files::{Lock, WriteAheadLog, beside, keep_damaged};
+use crate::salvage::{DamagedJournal, RowLocation, SalvagedContents};
 use crate::{Error, Journal, Retention};
 
 /// What a new journal is called until it takes the place of the damaged one.
@@ -18,7 +18,7 @@ const COMPLETE: &str = ".recovered";
 /// Rows that are copied in one transaction.
 const BATCH: usize = 1000;
 
-/// What became of a damaged journal.
+/// Outcome of the recovery of a damaged journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovery {
     /// Where the damaged file is kept.
@@ -26,7 +26,7 @@ pub struct Recovery {
     /// Rows that were legible, delivered ones too.
     pub rows: u64,
     /// Rows that were not delivered and are lost, going by the gaps in their numbers; `None` where
-    /// that can't be told.
+    /// that is unknown.
     pub lost: Option<u64>,
 }
 
@@ -36,8 +36,9 @@ pub(crate) fn open(
     lock: &Lock,
     retention: Retention,
     now: UtcDateTime,
-) -> Result<(Journal, Log, Option<Recovery>), Error> {
-    let interrupted = if is_to_be_finished(path) { Some(take_place(path, now)?) } else { None };
+) -> Result<(Journal, WriteAheadLog, Option<Recovery>), Error> {
+    let interrupted =
+        if is_to_be_finished(path) { Some(install_complete(path, now)?) } else { None };
     match Journal::in_file(path, retention) {
         Err(error) if error.is_damage() => {
             let recovery = replace(path, lock, now)?;
@@ -56,9 +57,9 @@ pub(crate) fn open(
 /// Copies what is legible to a new journal, and puts that in the place of the damaged one.
 pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Recovery, Error> {
     if is_to_be_finished(path) {
-        take_place(path, now)?;
+        install_complete(path, now)?;
     }
-    let image = Image::open(path).map_err(|source| io_error("read", path, source))?;
+    let image = DamagedJournal::open(path).map_err(|source| io_error("read", path, source))?;
     let contents = image.contents();
     let is_ours = !contents.rows.is_empty() || image.has_our_header() || !lock.is_new();
     if !is_ours {
@@ -71,7 +72,7 @@ pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Reco
         let _ = remove(&fresh);
     })?;
     rename(&fresh, &beside(path, COMPLETE))?;
-    let aside = take_place(path, now)?;
+    let aside = install_complete(path, now)?;
     let lost = copied.lost.filter(|&lost| lost <= image.pages().into());
     Ok(Recovery { aside, rows: copied.rows, lost })
 }
@@ -81,20 +82,24 @@ pub(crate) fn is_to_be_finished(path: &Path) -> bool {
     beside(path, COMPLETE).exists()
 }
 
-fn take_place(path: &Path, now: UtcDateTime) -> Result<PathBuf, Error> {
+fn install_complete(path: &Path, now: UtcDateTime) -> Result<PathBuf, Error> {
     let aside = keep_damaged(path, now)?;
     rename(&beside(path, COMPLETE), path)?;
     Ok(aside)
 }
 
-struct Copied {
+struct CopiedRows {
     rows: u64,
     lost: Option<u64>,
 }
 
-fn copy(image: &Image, contents: &Contents, path: &Path) -> Result<Copied, Error> {
+fn copy(
+    image: &DamagedJournal,
+    contents: &SalvagedContents,
+    path: &Path,
+) -> Result<CopiedRows, Error> {
     let (mut journal, log) = Journal::in_file(path, Retention::FOREVER)?;
-    let is_delivered = |place: &Place| contents.delivered >= Some(place.sequence);
+    let is_delivered = |row: &RowLocation| contents.delivered >= Some(row.sequence);
     let (delivered, waiting) = contents.rows.split_at(contents.rows.partition_point(is_delivered));
     copy_rows(image, delivered, &mut journal)?;
     let rows_delivered = journal.rows();
@@ -111,12 +116,12 @@ fn copy(image: &Image, contents: &Contents, path: &Path) -> Result<Copied, Error
     journal.merge_log()?;
     let numbers = contents.delivered.and_then(|cursor| numbers_after(cursor, delivered, waiting));
     let lost = numbers.map(|numbers| numbers.saturating_sub(rows - rows_delivered));
-    Ok(Copied { rows, lost })
+    Ok(CopiedRows { rows, lost })
 }
 
 /// How many rows there once were after the cursor; `None` if that is no sensible number, since the
 /// last one isn't.
-fn numbers_after(cursor: i64, delivered: &[Place], waiting: &[Place]) -> Option<u64> {
+fn numbers_after(cursor: i64, delivered: &[RowLocation], waiting: &[RowLocation]) -> Option<u64> {
     let before = match (delivered.last(), waiting.first()) {
         // If nothing is left of those before, the first of those after may have been trimmed.
         (None, Some(first)) => first.sequence.checked_sub(1)?,
@@ -126,19 +131,27 @@ fn numbers_after(cursor: i64, delivered: &[Place], waiting: &[Place]) -> Option<
     u64::try_from(last.checked_sub(before)?).ok()
 }
 
-fn copy_rows(image: &Image, places: &[Place], journal: &mut Journal) -> Result<(), Error> {
-    for places in places.chunks(BATCH) {
-        let mut records: Vec<PackRecord> = vec![];
-        let mut copied = HashSet::new();
-        for record in places.iter().filter_map(|&place| image.record(place)) {
-            // A time is given once in a journal: this is a row that was copied already.
-            let is_new = copied.insert((record.insert_time_utc, record.mcu_id));
-            if is_new && !journal.contains(&record)? {
-                records.push(record);
-            }
+fn copy_rows(
+    image: &DamagedJournal,
+    rows: &[RowLocation],
+    journal: &mut Journal,
+) -> Result<(), Error> {
+    let mut batch: Vec<PackRecord> = vec![];
+    let mut in_batch = HashSet::new();
+    let versions = rows.chunk_by(|a, b| a.sequence == b.sequence);
+    for record in versions.flat_map(|versions| image.newest(versions)) {
+        // A time is given once in a journal: this is a row that was copied already.
+        let is_new = in_batch.insert((record.insert_time_utc, record.mcu_id));
+        if is_new && !journal.contains(&record)? {
+            batch.push(record);
         }
-        journal.append(&records)?;
+        if batch.len() == BATCH {
+            journal.append(&batch)?;
+            batch.clear();
+            in_batch.clear();
+        }
     }
+    journal.append(&batch)?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Row};
 
-use crate::value::{self, Stored};
+use crate::value::{self, StoredValue};
 
 /// Records that lie in `recent` before all of them move to `history`.
 ///
@@ -109,7 +109,7 @@ pub(crate) fn bind(
     record: &PackRecord,
 ) -> rusqlite::Result<()> {
     for (i, column) in COLUMNS.iter().enumerate() {
-        statement.raw_bind_parameter(first + i, Stored(column.get(record)))?;
+        statement.raw_bind_parameter(first + i, StoredValue(column.get(record)))?;
     }
     Ok(())
 }

@@ -15,10 +15,10 @@ use crate::{Error, Journal, Retention};
 /// Characters of a message that are kept: a server may answer with any amount of text.
 const MESSAGE_CHARS: usize = 1000;
 
-/// The rows that another database refused: see [`Outbox::set_aside`](crate::Outbox::set_aside).
+/// The rows that another database rejected: see [`Outbox::set_aside`](crate::Outbox::set_aside).
 ///
-/// It needs no lock: one process may look at these rows and try them again while another one has
-/// the journal open.
+/// It needs no lock: one process may list these rows and remove some while another one has the
+/// journal open.
 #[derive(Debug)]
 pub struct SetAside {
     connection: JournalConnection,
@@ -29,9 +29,9 @@ pub struct SetAside {
 pub struct SetAsideRow {
     /// The row.
     pub record: PackRecord,
-    /// The code with which the other database refused it last.
+    /// SQLSTATE with which the other database rejected it last.
     pub sqlstate: String,
-    /// What the other database said then.
+    /// Message of that rejection.
     pub message: String,
     /// When it was set aside first.
     pub since: UtcDateTime,
@@ -69,7 +69,7 @@ impl SetAside {
         self.try_rows().map_err(|source| self.connection.error("read", source))
     }
 
-    /// Lets go of a row, since it was delivered after all.
+    /// Removes a row, since it was delivered after all.
     ///
     /// # Errors
     /// If the file can't be written or is damaged.
@@ -128,7 +128,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Option<SetAsideRow>> {
 }
 
 impl SetAsideRow {
-    /// `reason` tells the columns behind those of the record, where they are legible.
+    /// `reason` yields the columns behind those of the record, where they are legible.
     pub(crate) fn new<'a>(record: PackRecord, reason: impl Fn(usize) -> Option<&'a str>) -> Self {
         let since = reason(2).and_then(|text| parse_time(text.as_bytes()));
         Self {

@@ -1,4 +1,4 @@
-//! How the value of a column lies in SQLite and comes back.
+//! How the value of a column is stored in SQLite and read back.
 
 use bluenova_record::{Column, SqlType, Timestamp, Value};
 use rusqlite::ToSql;
@@ -10,9 +10,9 @@ use time::{Date, Month, Time, UtcDateTime};
 const MOST_THOUSANDTHS: u64 = 8_388_607;
 
 /// A column's value on its way into SQLite.
-pub(crate) struct Stored<'a>(pub(crate) Option<Value<'a>>);
+pub(crate) struct StoredValue<'a>(pub(crate) Option<Value<'a>>);
 
-impl ToSql for Stored<'_> {
+impl ToSql for StoredValue<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self.0 {
             None => ToSqlOutput::Owned(Owned::Null),
@@ -30,7 +30,7 @@ impl ToSql for Stored<'_> {
 /// A `REAL` as an integer of thousandths where that is the same, else as the `f64` that prints as
 /// the `f32` does. SQLite has no NaN and makes it `NULL`.
 fn real(number: f32) -> Owned {
-    // Both casts round or saturate, and the comparison tells: -0.0 differs from 0, too.
+    // Both casts round or saturate, and the comparison shows it: -0.0 differs from 0, too.
     let thousandths = (f64::from(number) * 1000.0).round() as i64;
     let back = (thousandths as f64 / 1000.0) as f32;
     if thousandths.unsigned_abs() <= MOST_THOUSANDTHS && back.to_bits() == number.to_bits() {
@@ -39,7 +39,7 @@ fn real(number: f32) -> Owned {
     Owned::Real(number.to_string().parse().unwrap_or(f64::from(number)))
 }
 
-/// The expression that makes a `REAL` again of what [`Stored`] made of it.
+/// The expression that makes a `REAL` again of what [`StoredValue`] made of it.
 pub(crate) fn real_expression(column: &str) -> String {
     format!("CASE typeof({column}) WHEN 'integer' THEN {column} / 1000.0 ELSE {column} END")
 }

@@ -10,9 +10,9 @@ use crate::{BATTERY, START, nth, numbers, open, typical, undelivered};
 
 /// Records that must come back equal; both through the slots and, as a backlog, past them.
 fn check(records: &[PackRecord]) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (name, copies) in [("few", 1), ("many", 200)] {
-        let mut journal = open(&folder.path().join(name));
+        let mut journal = open(&directory.path().join(name));
         let records: Vec<_> = (0..copies)
             .flat_map(|copy| {
                 records.iter().map(move |record| PackRecord {
@@ -62,7 +62,11 @@ fn every_column_comes_back() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn every_real_comes_back_to_the_bit_and_shows_as_it_prints(
@@ -77,8 +81,8 @@ proptest! {
             record.energy_in = Some(number);
             records.push(record);
         }
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
         let mut journal = open(&path);
         journal.append(&records).unwrap();
         let bits = |records: &[PackRecord]| -> Vec<u32> {
@@ -108,8 +112,8 @@ fn not_a_number_is_null() {
 
 #[test]
 fn people_can_read_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     for n in 0..300 {
         let mut record = typical(n);
@@ -133,8 +137,8 @@ fn people_can_read_it() {
 
 #[test]
 fn no_statement_reads_all_of_history() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     drop(open(&path));
     let connection = Connection::open(&path).unwrap();
     for (sql, wanted) in [
@@ -201,8 +205,8 @@ fn a_clock_that_jumps_costs_nothing() {
 
 #[test]
 fn batches_of_any_size_keep_their_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let mut n = 0;
     for size in [1, 2, 127, 128, 129, 0, 1, 1000, 1, 64, 64, 64, 3] {

@@ -9,8 +9,9 @@ const ROWS: u16 = 60_000;
 
 #[test]
 fn a_backlog_is_drained_in_order_a_batch_at_a_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut journal = Journal::open(&folder.path().join("journal"), Retention::default()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal =
+        Journal::open(&directory.path().join("journal"), Retention::default()).unwrap();
     for n in (0..ROWS).step_by(1000) {
         let thousand: Vec<_> = (n..n + 1000).map(|n| nth(BATTERY, n)).collect();
         journal.append(&thousand).unwrap();

@@ -24,7 +24,11 @@ fn step() -> impl Strategy<Value = i64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn every_walk_of_a_clock_keeps_every_row(
@@ -63,7 +67,8 @@ proptest! {
             let later = seen.insert_time_utc - given.insert_time_utc;
             changed += u64::from(later.is_positive());
             prop_assert!(!later.is_negative() && later < Duration::SECOND, "{later}");
-            prop_assert_eq!(&PackRecord { insert_time_utc: given.insert_time_utc, ..seen.clone() }, given);
+            let back = PackRecord { insert_time_utc: given.insert_time_utc, ..seen.clone() };
+            prop_assert_eq!(&back, given);
         }
         prop_assert_eq!(changed, moved);
         // Of rows that are trimmed, too: the database to which they went has them still.

@@ -19,9 +19,9 @@ impl Disk {
     /// # Panics
     /// Where this may not be mounted: there the test can't be made, and says so.
     fn new(options: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        run(as_root("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()));
-        Self(folder)
+        let directory = tempfile::tempdir().unwrap();
+        run(as_root("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(directory.path()));
+        Self(directory)
     }
 
     fn path(&self) -> PathBuf {
@@ -32,7 +32,7 @@ impl Disk {
         run(as_root("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()));
     }
 
-    /// Takes all the room that there is but so many bytes.
+    /// Takes all the space that there is but so many bytes.
     fn fill_but(&self, bytes: usize) -> PathBuf {
         let path = self.0.path().join("filler");
         let mut file = File::create(&path).unwrap();
@@ -72,15 +72,15 @@ fn a_full_disk_is_survived() {
     let mut accepted: Vec<PackRecord> = vec![];
     let mut numbers = 0..;
     let mut next = || typical(numbers.next().unwrap());
-    for room in [0, 4096, 20_000, 50_000, 200_000] {
-        let filler = disk.fill_but(room);
+    for space in [0, 4096, 20_000, 50_000, 200_000] {
+        let filler = disk.fill_but(space);
         let mut refused = 0;
         while refused < 20 {
             let record = next();
             match journal.append(std::slice::from_ref(&record)) {
                 Ok(_) => accepted.push(record),
                 Err(error) => {
-                    assert!(error.is_full() && !error.is_damage(), "{room}: {error:?}");
+                    assert!(error.is_full() && !error.is_damage(), "{space}: {error:?}");
                     refused += 1;
                 }
             }
@@ -102,7 +102,7 @@ fn a_full_disk_is_survived() {
     assert_eq!(undelivered(&open(&disk.path()).unwrap()), accepted);
 }
 
-/// Nothing is lost or renamed, and it opens as it was once there is room.
+/// Nothing is lost or renamed, and it opens as it was once there is space.
 #[test]
 fn a_journal_opens_or_says_why_on_a_full_disk() {
     let disk = Disk::new("size=1m");
@@ -120,7 +120,7 @@ fn a_journal_opens_or_says_why_on_a_full_disk() {
     assert_eq!(undelivered(&open(&disk.path()).unwrap()), records);
 }
 
-/// The new journal does not fit beside the damaged one: that stays, until there is room.
+/// The new journal does not fit beside the damaged one: that stays, until there is space.
 #[test]
 fn a_recovery_without_room_leaves_everything_as_it_was() {
     let disk = Disk::new("size=1m");

@@ -16,52 +16,52 @@ fn refusal(path: &Path) -> Error {
 }
 
 #[test]
-fn folders_are_made_for_their_owner() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a/b/journal");
+fn directories_are_made_for_their_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a/b/journal");
     let mut journal = open(&path);
     assert_eq!(journal.path(), Some(&*path));
     assert!(!journal.is_in_memory());
     journal.append(&[nth(BATTERY, 0)]).unwrap();
     journal.checkpoint().unwrap();
-    let mode = fs::metadata(folder.path().join("a")).unwrap().permissions().mode();
+    let mode = fs::metadata(directory.path().join("a")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
 
 #[test]
 fn a_name_that_looks_like_a_uri_is_a_name() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file:journal?mode=memory#%41");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file:journal?mode=memory#%41");
     drop(open(&path));
     assert!(path.is_file());
 }
 
 #[test]
-fn what_is_not_a_folder_or_not_a_file_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let error = refusal(folder.path());
-    assert_eq!(error.to_string(), format!("cannot open {}", folder.path().display()));
+fn what_is_not_a_directory_or_not_a_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = refusal(directory.path());
+    assert_eq!(error.to_string(), format!("cannot open {}", directory.path().display()));
     assert!(matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::IsADirectory));
     assert!(!error.is_damage() && !error.is_full());
 
-    let error = refusal(Path::new("/dev/null/folder/journal"));
-    assert_eq!(error.to_string(), "cannot create folder /dev/null/folder");
+    let error = refusal(Path::new("/dev/null/directory/journal"));
+    assert_eq!(error.to_string(), "cannot create directory /dev/null/directory");
     assert!(error.source().is_some());
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_folder_that_cannot_be_written_is_named() {
+fn a_directory_that_cannot_be_written_is_named() {
     // Nobody creates files there, root neither.
-    let folder = Path::new("/proc/self/fdinfo");
-    let error = refusal(&folder.join("journal"));
+    let directory = Path::new("/proc/self/fdinfo");
+    let error = refusal(&directory.join("journal"));
     assert_eq!(error.to_string(), "cannot lock /proc/self/fdinfo/journal.lock");
 }
 
 #[test]
 fn other_peoples_files_are_refused_and_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("theirs");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("theirs");
     for sql in [
         "CREATE TABLE battery_pack (insert_time_utc TIMESTAMP)",
         "PRAGMA application_id = 42",
@@ -80,8 +80,8 @@ fn other_peoples_files_are_refused_and_left_alone() {
 
 #[test]
 fn tables_of_a_later_version_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     drop(open(&path));
     let connection = Connection::open(&path).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
@@ -94,8 +94,8 @@ fn tables_of_a_later_version_are_refused() {
 
 #[test]
 fn missing_progress_is_damage() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     for sql in [
         "DELETE FROM progress",
         "INSERT INTO progress VALUES ('a', 'b')",
@@ -113,30 +113,30 @@ fn missing_progress_is_damage() {
 
 #[test]
 fn a_file_that_was_deleted_is_noticed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     journal.append(&[nth(BATTERY, 0)]).unwrap();
     journal.checkpoint().unwrap();
-    fs::rename(&path, folder.path().join("moved")).unwrap();
+    fs::rename(&path, directory.path().join("moved")).unwrap();
     assert!(matches!(journal.checkpoint(), Err(Error::Gone { .. })));
     fs::write(&path, "another").unwrap();
     assert!(matches!(journal.checkpoint(), Err(Error::Gone { .. })));
-    fs::rename(folder.path().join("moved"), &path).unwrap();
+    fs::rename(directory.path().join("moved"), &path).unwrap();
     journal.checkpoint().unwrap();
 }
 
 /// The rows can still be had from it, and closing it at last does the new journal no harm.
 #[test]
 fn what_was_in_a_deleted_file_goes_to_the_next_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let mut outbox = journal.outbox().unwrap();
     let rows: Vec<_> = (0..300).map(|n| nth(BATTERY, n)).collect();
     journal.append(&rows[..200]).unwrap();
     for suffix in ["", "-wal", "-shm"] {
-        fs::remove_file(folder.path().join(format!("journal{suffix}"))).unwrap();
+        fs::remove_file(directory.path().join(format!("journal{suffix}"))).unwrap();
     }
     for row in &rows[200..] {
         journal.append(std::slice::from_ref(row)).unwrap();
@@ -150,7 +150,7 @@ fn what_was_in_a_deleted_file_goes_to_the_next_one() {
     journal.append(&[nth(BATTERY, 300)]).unwrap();
     assert_eq!(undelivered(&journal)[..300], rows);
     // What a killed process would leave.
-    let copy = folder.path().join("copy");
+    let copy = directory.path().join("copy");
     for suffix in ["", "-wal"] {
         let name = |of: &Path| format!("{}{suffix}", of.display());
         fs::copy(name(&path), name(&copy)).unwrap();

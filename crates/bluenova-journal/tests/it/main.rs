@@ -21,6 +21,7 @@ mod recover;
 mod set_aside;
 mod spool;
 mod threads;
+mod torn;
 mod trim;
 mod versions;
 #[cfg(target_os = "linux")]
@@ -82,9 +83,9 @@ fn open(path: &Path) -> Journal {
 }
 
 /// Tries again while the journal is in use: a process that another test is about to start holds a
-/// copy of the lock for a moment, though this one has let go of it.
+/// copy of the lock for a moment, though this one has dropped it.
 fn patiently<T>(open: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
-    let deadline = Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = Instant::now() + std::time::Duration::from_secs(60);
     loop {
         match open() {
             Err(Error::InUse { .. }) if Instant::now() < deadline => thread::yield_now(),

@@ -59,8 +59,8 @@ fn the_cursor_never_goes_back() {
 
 #[test]
 fn the_cursor_outlives_the_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     for (run, flush) in [(0_u16, false), (1, true)] {
         let mut journal = open(&path);
         let mut outbox = journal.outbox().unwrap();
@@ -82,8 +82,8 @@ fn the_cursor_outlives_the_process() {
 
 #[test]
 fn a_backlog_is_not_sent_from_its_start_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let rows: Vec<_> = (0..3000).map(|n| nth(BATTERY, n)).collect();
     journal.append(&rows).unwrap();
@@ -123,8 +123,8 @@ fn two_outboxes_share_their_cursor() {
 
 #[test]
 fn a_damaged_row_holds_up_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let rows: Vec<_> = (0..200).map(|n| nth(BATTERY, n)).collect();
     journal.append(&rows).unwrap();
@@ -147,8 +147,8 @@ fn a_damaged_row_holds_up_nothing() {
 /// Damaged rows in between are passed over along with the rows before them.
 #[test]
 fn a_part_of_a_batch_can_be_delivered() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let rows: Vec<_> = (0..10).map(|n| nth(BATTERY, n)).collect();
     journal.append(&rows).unwrap();
@@ -176,7 +176,7 @@ fn a_part_of_a_batch_can_be_delivered() {
 /// SQLite finds nothing amiss then, but the rows behind must not be taken for the next ones.
 #[test]
 fn rows_that_are_hidden_by_damage_are_missed() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (i, (damage, seen)) in [
         ("DELETE FROM history WHERE sequence BETWEEN 100 AND 110", 90),
         ("DELETE FROM history WHERE sequence > 150", 150),
@@ -187,7 +187,7 @@ fn rows_that_are_hidden_by_damage_are_missed() {
     .into_iter()
     .enumerate()
     {
-        let path = folder.path().join(i.to_string());
+        let path = directory.path().join(i.to_string());
         let mut journal = open(&path);
         let rows: Vec<_> = (0..300).map(|n| nth(BATTERY, n)).collect();
         journal.append(&rows[..200]).unwrap();

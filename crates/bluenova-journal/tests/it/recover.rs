@@ -17,7 +17,7 @@ const ROWS: u16 = 400;
 const DELIVERED: u16 = 150;
 
 /// Every fifth row is too long for a page.
-fn row(n: u16) -> PackRecord {
+pub(crate) fn row(n: u16) -> PackRecord {
     let mut row = typical(n);
     if n.is_multiple_of(5) {
         row.errors = Some(Text::new(&"überladen🔋".repeat(4)));
@@ -27,11 +27,11 @@ fn row(n: u16) -> PackRecord {
 }
 
 /// In memory where that can be had: hundreds of recoveries are to be quick, and all of them sync.
-fn folder() -> TempDir {
+pub(crate) fn memory_directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn reopen(path: &Path) -> (Journal, Option<Recovery>) {
+pub(crate) fn reopen(path: &Path) -> (Journal, Option<Recovery>) {
     patiently(|| Journal::open_or_recover(path, Retention::default(), NOW)).unwrap()
 }
 
@@ -59,8 +59,8 @@ struct Original {
 }
 
 fn original() -> Original {
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     // The first half of it in the file, the second one in the log.
     let mut journal = open(&path);
     for n in 0..ROWS / 2 {
@@ -83,13 +83,13 @@ fn original() -> Original {
     Original { closed: read(&path), killed }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Starts, stores and delivers as the program does; tells what was delivered, and whether damage
+/// Starts, stores and delivers as the program does; returns what was delivered, and whether damage
 /// was seen on the way.
 fn run(path: &Path) -> (Vec<PackRecord>, bool) {
     let (mut journal, recovery) = reopen(path);
@@ -131,8 +131,8 @@ fn missing(delivered: &[PackRecord]) -> (BTreeSet<u16>, usize) {
     (missing, extra)
 }
 
-fn files_with(folder: &Path, part: &str) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(folder)
+pub(crate) fn files_with(directory: &Path, part: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.file_name().unwrap().to_str().unwrap().contains(part))
@@ -143,15 +143,15 @@ fn files_with(folder: &Path, part: &str) -> Vec<PathBuf> {
 
 #[test]
 fn an_intact_journal_is_left_as_it_is() {
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     assert_eq!(reopen(&path).1, None, "created");
     fs::write(&path, original().closed).unwrap();
     let (journal, recovery) = reopen(&path);
     assert_eq!(recovery, None);
     assert_eq!(undelivered(&journal).len(), usize::from(ROWS - DELIVERED));
     drop(journal);
-    assert_eq!(files_with(folder.path(), "journal").len(), 2, "with its lock");
+    assert_eq!(files_with(directory.path(), "journal").len(), 2, "with its lock");
 }
 
 /// Every row is there again, with its place before or behind the cursor, whatever SQLite makes of
@@ -159,11 +159,11 @@ fn an_intact_journal_is_left_as_it_is() {
 #[test]
 fn a_recovered_journal_has_all_that_is_legible() {
     let original = original();
-    let folder = folder();
+    let directory = memory_directory();
     // The header; the list of tables; the whole first page.
     for (i, range) in [0..16, 100..120, 0..512].into_iter().enumerate() {
         for killed in [false, true] {
-            let path = folder.path().join(format!("{i}-{killed}"));
+            let path = directory.path().join(format!("{i}-{killed}"));
             let (mut bytes, log) = match killed {
                 false => (original.closed.clone(), None),
                 true => (original.killed.0.clone(), Some(&original.killed.1)),
@@ -204,7 +204,7 @@ fn a_recovered_journal_has_all_that_is_legible() {
 }
 
 /// What the program finds: a file, and the log if it was killed.
-fn write(path: &Path, database: &[u8], log: Option<&[u8]>) {
+pub(crate) fn write(path: &Path, database: &[u8], log: Option<&[u8]>) {
     for file in files_with(path.parent().unwrap(), "journal") {
         fs::remove_file(file).unwrap();
     }
@@ -220,9 +220,9 @@ fn place(n: usize, places: usize, bytes: usize) -> usize {
     (n * bytes / places / 512 * 512 + n * 37 % 512) % bytes
 }
 
-/// `PLACES=3000 cargo test` tries more of them.
-fn places() -> usize {
-    std::env::var("PLACES").map_or(60, |n| n.parse().unwrap())
+/// `TRIALS=3000 cargo test` tries more of them.
+pub(crate) fn trials() -> usize {
+    std::env::var("TRIALS").map_or(60, |n| n.parse().unwrap())
 }
 
 /// Runs on what was made of the file, and finds all rows but so many, and one at most that is not
@@ -242,12 +242,12 @@ fn check(what: &str, path: &Path, most_missing: usize) -> bool {
 #[test]
 fn a_bad_byte_in_the_file() {
     let original = original();
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     let mut seen = 0;
-    for n in 0..places() {
+    for n in 0..trials() {
         let mut bytes = original.closed.clone();
-        let place = place(n, places(), bytes.len());
+        let place = place(n, trials(), bytes.len());
         bytes[place] ^= [0x55, 0x01, 0x80, 0xFF][n % 4];
         write(&path, &bytes, None);
         seen += u16::from(check(&format!("byte {place}"), &path, 2));
@@ -255,33 +255,33 @@ fn a_bad_byte_in_the_file() {
     assert!(seen > 0);
 }
 
-/// SQLite would end there. But it costs two pages at most, since the checksum of the second one goes
-/// on from that of the first, and a page has two rows at most.
+/// SQLite would end there. But it costs two pages at most, since the checksum of the second one
+/// goes on from that of the first, and a page has two rows at most.
 #[test]
 fn a_bad_byte_in_the_log() {
     let original = original();
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     let (database, log) = &original.killed;
     let mut seen = 0;
-    for n in 0..places() {
+    for n in 0..trials() {
         let mut log = log.clone();
-        let place = place(n, places(), log.len());
+        let place = place(n, trials(), log.len());
         log[place] ^= [0x55, 0x01, 0x80, 0xFF][n % 4];
         write(&path, database, Some(&log));
         seen += usize::from(check(&format!("byte {place} of the log"), &path, 4));
     }
-    assert!(seen > places() / 2, "{seen}");
+    assert!(seen > trials() / 2, "{seen}");
 }
 
 #[test]
 fn a_file_that_was_cut() {
     const LEAST_ROW: usize = 350;
     let original = original();
-    let folder = folder();
-    let path = folder.path().join("journal");
-    for n in 0..places() / 3 {
-        let cut = |bytes: &[u8]| (n * bytes.len() / (places() / 3) + n * 37 % 512).min(bytes.len());
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
+    for n in 0..trials() / 3 {
+        let cut = |bytes: &[u8]| (n * bytes.len() / (trials() / 3) + n * 37 % 512).min(bytes.len());
         let left = cut(&original.closed);
         write(&path, &original.closed[..left], None);
         let most = (original.closed.len() - left) / LEAST_ROW + 2;
@@ -301,8 +301,8 @@ fn a_file_that_was_cut() {
 
 #[test]
 fn what_is_lost_is_counted() {
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     let mut bytes = original().closed;
     bytes[..512].fill(0);
     // All that there is of sixty rows, and of such as share a page with them.
@@ -321,8 +321,8 @@ fn what_is_lost_is_counted() {
 /// Without the cursor, everything is delivered once more.
 #[test]
 fn rows_of_unknown_state_are_delivered_again() {
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     write(&path, &original().closed, None);
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.execute("UPDATE progress SET delivered = 401", ()).unwrap();
@@ -336,8 +336,8 @@ fn rows_of_unknown_state_are_delivered_again() {
 #[test]
 fn a_log_that_lost_its_file_is_not_lost_with_it() {
     let (_, log) = original().killed;
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     for gone in [false, true] {
         write(&path, b"", Some(&log));
         if gone {
@@ -354,8 +354,8 @@ fn a_log_that_lost_its_file_is_not_lost_with_it() {
 /// While the journal is in use: the program lets go of it and recovers.
 #[test]
 fn damage_that_shows_in_use() {
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     let mut bytes = original().closed;
     let middle = bytes.len() / 1024 * 512;
     bytes[middle..middle + 5 * 512].fill(0);
@@ -390,8 +390,8 @@ fn damage_that_shows_in_use() {
 #[test]
 fn an_interrupted_recovery_is_finished() {
     let closed = original().closed;
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     for renamed in [false, true] {
         write(&path, &[7; 5000], Some(&[7; 5000]));
         fs::write(beside(&path, ".recovered"), &closed).unwrap();
@@ -412,17 +412,17 @@ fn an_interrupted_recovery_is_finished() {
 
 #[test]
 fn each_damaged_file_keeps_a_name_of_its_own() {
-    let folder = folder();
-    let path = folder.path().join("journal");
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
     for name in ["journal.damaged-20260304T050607", "journal.damaged-20260304T050607-2"] {
         open(&path).append(&[nth(BATTERY, 0)]).unwrap();
         fs::write(&path, [0xFF; 3000]).unwrap();
         // Left by a process that was killed while it copied.
         fs::write(beside(&path, ".recovering"), "half of one").unwrap();
         let (_, recovery) = reopen(&path);
-        assert_eq!(files_with(folder.path(), ".reco").len(), 0);
+        assert_eq!(files_with(directory.path(), ".reco").len(), 0);
         let aside = recovery.unwrap().aside;
-        assert_eq!(aside, folder.path().join(name));
+        assert_eq!(aside, directory.path().join(name));
         assert_eq!(fs::read(&aside).unwrap(), [0xFF; 3000]);
     }
 }
@@ -430,9 +430,9 @@ fn each_damaged_file_keeps_a_name_of_its_own() {
 /// Somebody named the wrong file.
 #[test]
 fn other_peoples_files_are_refused_and_left_alone() {
-    let folder = folder();
-    let path = folder.path().join("notes.txt");
-    let theirs = folder.path().join("theirs");
+    let directory = memory_directory();
+    let path = directory.path().join("notes.txt");
+    let theirs = directory.path().join("theirs");
     rusqlite::Connection::open(&theirs)
         .unwrap()
         .execute_batch("CREATE TABLE battery_pack (a, b); INSERT INTO battery_pack VALUES (1, 2)")
@@ -456,7 +456,7 @@ fn other_peoples_files_are_refused_and_left_alone() {
             assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
             patiently(|| Journal::open(&path, Retention::default())).unwrap_err();
             assert_eq!(fs::read(&path).unwrap(), content);
-            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         }
     }
 }

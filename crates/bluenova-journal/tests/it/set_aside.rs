@@ -55,8 +55,8 @@ fn check(journal: &mut Journal) {
 
 #[test]
 fn rows_are_kept_in_order_with_their_latest_reason() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     check(&mut journal);
     drop(journal);
@@ -79,8 +79,8 @@ fn a_message_of_any_length_is_cut() {
 
 #[test]
 fn another_process_may_look_and_remove_while_the_journal_is_in_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let mut journal = open(&path);
     let mut outbox = journal.outbox().unwrap();
     outbox.set_aside(&nth(7, 0), "P0001", "no", START).unwrap();
@@ -98,20 +98,20 @@ fn another_process_may_look_and_remove_while_the_journal_is_in_use() {
 
 #[test]
 fn only_a_journal_is_opened_and_nothing_is_made() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a/journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a/journal");
     let error = SetAside::open(&path).unwrap_err();
     assert!(matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound));
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 
-    let path = folder.path().join("journal");
+    let path = directory.path().join("journal");
     for content in
         ["", "notes that are no database, and long enough to be taken for one".repeat(20).as_str()]
     {
         fs::write(&path, content).unwrap();
         SetAside::open(&path).unwrap_err();
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }
 

@@ -67,8 +67,8 @@ fn a_call_does_a_bounded_amount_of_work() {
 
 #[test]
 fn past_the_bound_the_oldest_go_delivered_or_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let bound = 512 << 10;
     let mut journal =
         patiently(|| Journal::open(&path, Retention { keep: None, bound: Some(bound) })).unwrap();
@@ -102,8 +102,8 @@ fn past_the_bound_the_oldest_go_delivered_or_not() {
 
 #[test]
 fn a_sequence_is_never_used_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
     let retention = Retention { keep: Some(HOUR), bound: None };
     let mut expected = 0;
     for (run, rows) in [(0_u16, 10), (1, 200), (2, 1)] {

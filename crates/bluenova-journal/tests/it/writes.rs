@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use bluenova_journal::{Journal, Retention};
 
-use crate::processes::{folder_of_child, start};
+use crate::processes::{directory_of_child, start};
 use crate::{patiently, typical};
 
-/// Measures in a child, and checks what it tells.
+/// Measures in a child, and checks what it prints.
 fn check(measurement: &str, most_per_record: u64) {
     // Not in /tmp, which is often in memory, where nothing is counted.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (mut child, output) = start(measurement, folder.path());
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (mut child, output) = start(measurement, directory.path());
     let output = std::io::read_to_string(output).unwrap();
     assert!(child.wait().unwrap().success(), "{output}");
     let (_, rest) = output.split_once("bytes per record: ").unwrap();
@@ -43,8 +43,8 @@ fn trimming_as_much_as_is_stored_adds_little() {
 #[test]
 #[ignore = "a part of others"]
 fn burst() {
-    if let Some(folder) = folder_of_child() {
-        measure(&folder, 0, 1000, u16::MAX);
+    if let Some(directory) = directory_of_child() {
+        measure(&directory, 0, 1000, u16::MAX);
     }
 }
 
@@ -52,8 +52,8 @@ fn burst() {
 #[test]
 #[ignore = "a part of others"]
 fn paced() {
-    if let Some(folder) = folder_of_child() {
-        measure(&folder, 0, 1000, 6);
+    if let Some(directory) = directory_of_child() {
+        measure(&directory, 0, 1000, 6);
     }
 }
 
@@ -61,15 +61,15 @@ fn paced() {
 #[test]
 #[ignore = "a part of others"]
 fn trimming() {
-    if let Some(folder) = folder_of_child() {
-        measure(&folder, 10_000, 3000, 6);
+    if let Some(directory) = directory_of_child() {
+        measure(&directory, 10_000, 3000, 6);
     }
 }
 
 /// Each record is appended on its own and delivered at once. The price includes bringing all of
 /// them from the log to their places at the end.
-fn measure(folder: &Path, old_records: u16, records: u16, records_per_minute: u16) {
-    let path = folder.join("journal");
+fn measure(directory: &Path, old_records: u16, records: u16, records_per_minute: u16) {
+    let path = directory.join("journal");
     let day = Retention { keep: Some(Duration::from_secs(86_400)), bound: None };
     let mut journal = patiently(|| Journal::open(&path, day)).unwrap();
     let mut outbox = journal.outbox().unwrap();
