@@ -128,6 +128,10 @@ impl Forwarder {
         }
         loop {
             let batch = self.outbox.undelivered(self.sink.batch_size())?;
+            if batch.damaged > 0 {
+                let damaged = rows(batch.damaged);
+                warn!("{damaged} of the journal damaged: a value is missing, or the row is");
+            }
             if batch.records.is_empty() {
                 break;
             }

@@ -87,7 +87,13 @@ impl SpoolOutbox {
                     self.current = at;
                     return Ok(batch);
                 }
-                Ok(batch) => none = batch,
+                Ok(batch) => {
+                    if batch.damaged > 0 {
+                        // Nothing of them can be delivered, and they shall not count as waiting.
+                        source.outbox.delivered(batch.last)?;
+                    }
+                    none = Batch { damaged: none.damaged + batch.damaged, ..batch };
+                }
                 // What could be read of it is in the journal that replaced it.
                 Err(_) if is_replaced => {}
                 Err(error) => unreadable = Some(error),
