@@ -37,6 +37,7 @@ pub(crate) struct Forwarder {
     has_added: bool,
     said_known: bool,
     slowness: Outage<()>,
+    damage: Outage<()>,
 
     trouble: Option<Trouble>,
 }
@@ -72,6 +73,7 @@ impl Forwarder {
             has_added: false,
             said_known: false,
             slowness: Outage::begin(),
+            damage: Outage::begin(),
 
             trouble: None,
         }
@@ -128,9 +130,9 @@ impl Forwarder {
         }
         loop {
             let batch = self.outbox.undelivered(self.sink.batch_size())?;
-            if batch.damaged > 0 {
+            if batch.damaged > 0 && self.damage.is_news(()) {
                 let damaged = rows(batch.damaged);
-                warn!("{damaged} of the journal damaged: a value is missing, or the row is");
+                warn!("{damaged} damaged in the journal: what is legible of them is delivered");
             }
             if batch.records.is_empty() {
                 break;

@@ -92,7 +92,7 @@ impl SpoolOutbox {
                         // Nothing of them can be delivered, and they shall not count as waiting.
                         source.outbox.delivered(batch.last)?;
                     }
-                    none = Batch { damaged: none.damaged + batch.damaged, ..batch };
+                    none.damaged += batch.damaged;
                 }
                 // What could be read of it is in the journal that replaced it.
                 Err(_) if is_replaced => {}
