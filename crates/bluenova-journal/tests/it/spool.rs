@@ -273,3 +273,20 @@ fn remove(path: &Path) {
         fs::remove_file(format!("{}{suffix}", path.display())).unwrap();
     }
 }
+
+/// Each of them would be the first one of the next batch, for ever.
+#[test]
+fn rows_of_which_nothing_is_legible_hold_nothing_up() {
+    let house = House::new();
+    let (mut spool, mut outbox, _) = house.open();
+    spool.append(&rows(0..3)).unwrap();
+    rusqlite::Connection::open(&house.path)
+        .unwrap()
+        .execute("UPDATE recent SET insert_time_utc = 'x' WHERE energy_in < 2500", ())
+        .unwrap();
+    let batch = outbox.undelivered(2).unwrap();
+    assert_eq!((numbers(&batch.records), batch.damaged), (vec![], 3));
+    assert_eq!(outbox.waiting(), in_file(0));
+    spool.append(&rows(3..4)).unwrap();
+    assert_eq!(deliver(&mut outbox, 2), [3]);
+}
