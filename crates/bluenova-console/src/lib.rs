@@ -66,6 +66,7 @@ mod index;
 mod line;
 mod number;
 mod splitter;
+mod usual;
 mod value;
 
 pub use assemble::{Assembler, Interval, NoOwner};

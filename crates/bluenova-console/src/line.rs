@@ -1,15 +1,18 @@
-//! The console's lines, in the order of the protocol's table. An entry holds all that there is to
-//! say about one kind of line; a new kind is one entry here, and a test.
+//! The console's lines, in the order of the protocol's table. An entry holds everything about one
+//! kind of line; a new kind is one more entry here, and a test.
 //!
 //! ```text
 //! Name(value: Type) => {
-//!     prefix: what stands at the very start of the line, to the letter,
-//!     value: the parser of what follows,
-//!     print: the value in the same form,
-//!     record: where it goes,
-//!     malformed: what happens if the value is malformed, where that isn't just nothing,
+//!     prefix:    what stands at the very start of the line, to the letter
+//!     only_if:   a check of what follows the prefix; where it fails, the line is of another kind
+//!     value:     parser of what follows; without one the prefix says it all
+//!     print:     the values in the same form, for `Display`
+//!     record:    how they go into the record
+//!     malformed: what a malformed value changes in the record
 //! }
 //! ```
+//!
+//! Entries that begin with the same byte are tried in their order.
 
 use core::fmt;
 
@@ -17,7 +20,10 @@ use crate::{
     AdcChannel, CellNumber, Decimal, Millivolts, ParseError,
     assemble::{Draft, count, keep},
     grammar, value,
-    value::{begins_with_digit, cell, converter, decimal, first_word, hexadecimal, millivolts, quoted, rest, whole},
+    value::{
+        cell, converter, decimal, digit_follows, first_word, hexadecimal, millivolts, quoted, rest,
+        whole,
+    },
 };
 
 /// Parses one line of the console, without or with its line end.
@@ -104,7 +110,7 @@ grammar::lines! {
         voltage: Millivolts,
     } => {
         prefix: "C",
-        only_if: begins_with_digit,
+        only_if: digit_follows,
         value: cell,
         print: "{cell}) T: {temperature}, V: {voltage}",
         record: |draft| {
@@ -245,6 +251,7 @@ grammar::lines! {
         voltage: Millivolts,
     } => {
         prefix: "DEBUG: ADC[",
+        only_if: digit_follows,
         value: converter,
         print: "{channel}]: {raw} = {voltage}",
         record: |draft| draft.record.adc[channel.index()] = Some(voltage.volts()),

@@ -32,11 +32,6 @@ impl Decimal {
         }
     }
 
-    /// The same for so few digits that they can't be too many.
-    pub(crate) const fn short(digits: i32, scale: u8) -> Self {
-        Self { digits: digits as i64, scale }
-    }
-
     /// The `f32` nearest to the number.
     #[inline]
     pub fn to_f32(self) -> f32 {
@@ -105,22 +100,7 @@ fn nearest_f32(digits: i64, power: u8) -> f32 {
     {
         return digits as i32 as f32 / divisor;
     }
-    nearest_f32_by_way_of_f64(digits, power)
-}
-
-/// The same for a few digits more.
-#[cold]
-fn nearest_f32_by_way_of_f64(digits: i64, power: u8) -> f32 {
-    const POWERS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
-
-    // Both sides of the division are exact in f64, so the quotient is the nearest f64. Rounding it
-    // once more to f32 goes wrong only if the number is closer to the middle between two f32 than
-    // half a unit of the f64, without being that middle. With 12 decimal places at most it can't
-    // be: 5^12 < 2^29, the difference in precision of the two formats.
-    match POWERS.get(usize::from(power)) {
-        Some(divisor) if digits.unsigned_abs() < 1 << 53 => (digits as f64 / divisor) as f32,
-        _ => nearest_f32_of_many_digits(digits, power),
-    }
+    nearest_f32_of_many_digits(digits, power)
 }
 
 /// The same in whole numbers, for what the short way can't do.
