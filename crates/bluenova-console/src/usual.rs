@@ -14,7 +14,7 @@ pub(crate) fn cell(input: &str) -> Option<(CellNumber, i16, Millivolts)> {
     let mut digit = |at: usize| {
         let digit = form[at].wrapping_sub(b'0');
         all_digits &= digit < 10;
-        i16::from(digit)
+        i64::from(digit)
     };
     let number = digit(0) * 10 + digit(1);
     let temperature = digit(7) * 10 + digit(8);
@@ -23,7 +23,7 @@ pub(crate) fn cell(input: &str) -> Option<(CellNumber, i16, Millivolts)> {
         return None;
     }
     let cell = CellNumber::new(number as u8)?;
-    Some((cell, temperature, Millivolts(Decimal::new(millivolts.into(), 0)?)))
+    Some((cell, temperature as i16, Millivolts(Decimal::new(millivolts, 0)?)))
 }
 
 #[cfg(test)]

@@ -111,7 +111,8 @@ pub(crate) fn decimal(input: &str) -> Parsed<'_, Decimal> {
 
 /// A voltage.
 pub(crate) fn millivolts(input: &str) -> Parsed<'_, Millivolts> {
-    decimal.map(Millivolts).parse(input)
+    let (rest, number) = decimal(input)?;
+    Ok((rest, Millivolts(number)))
 }
 
 /// A number of 32 bits in hexadecimal digits, with or without `0x` in front.
@@ -196,20 +197,33 @@ fn salvaging(salvage: Option<Salvage>, error: nom::Err<Fault>) -> nom::Err<Fault
 #[inline(always)]
 pub(crate) fn converter(input: &str) -> Parsed<'_, (AdcChannel, i32, Millivolts)> {
     let (end, number) = digits(input.as_bytes(), 0, 0);
-    let (values, _) = tag("]: ").parse(&input[end..])?;
+    let (values, ()) = literal("]: ").parse(&input[end..])?;
     let Some(channel) = u8::try_from(number).ok().and_then(AdcChannel::new) else {
         return malformed(ErrorKind::OutOfRange, input);
     };
     let (rest, raw) = whole(values)?;
-    let (rest, voltage) = preceded(separator(" = "), millivolts).parse(rest)?;
+    let (rest, ()) = separator(" = ").parse(rest)?;
+    let (rest, voltage) = millivolts(rest)?;
     Ok((rest, (channel, raw, voltage)))
 }
 
 /// The separator of two values, and whatever stands in front of it.
 fn separator<'a>(text: &'static str) -> impl Parser<&'a str, Output = (), Error = Fault> {
+    #[cold]
+    fn search<'a>(text: &'static str, input: &'a str) -> Parsed<'a, ()> {
+        cut((take_until(text), tag(text))).map(|_| ()).parse(input)
+    }
     move |input: &'a str| match input.strip_prefix(text) {
         Some(rest) => Ok((rest, ())),
-        None => cut((take_until(text), tag(text))).map(|_| ()).parse(input),
+        None => search(text, input),
+    }
+}
+
+/// nom's `tag`, compared in machine words instead of byte by byte.
+fn literal<'a>(text: &'static str) -> impl Parser<&'a str, Output = (), Error = Fault> {
+    move |input: &'a str| match input.strip_prefix(text) {
+        Some(rest) => Ok((rest, ())),
+        None => Err(nom::Err::Error(fault(ErrorKind::MissingSeparator, input))),
     }
 }
 
