@@ -5,7 +5,7 @@
 //! Name(value: Type) => {
 //!     prefix:    what stands at the very start of the line, to the letter
 //!     only_if:   a check of what follows the prefix; where it fails, the line is of another kind
-//!     value:     parser of what follows; without one the prefix says it all
+//!     value:     parser of what follows; without one the prefix is the whole meaning
 //!     print:     the values in the same form, for `Display`
 //!     record:    how they go into the record
 //!     malformed: what a malformed value changes in the record
@@ -18,7 +18,7 @@ use core::fmt;
 
 use crate::{
     AdcChannel, CellNumber, Decimal, Millivolts, ParseError,
-    assemble::{Draft, count, keep},
+    assemble::{Draft, count, set_text},
     grammar, value,
     value::{
         cell, converter, decimal, digit_follows, first_word, hexadecimal, millivolts, quoted, rest,
@@ -196,7 +196,7 @@ grammar::lines! {
         prefix: "Errors: ",
         value: quoted,
         print: "\"{text}\"",
-        record: |draft| keep(&mut draft.record.errors, text),
+        record: |draft| set_text(&mut draft.record.errors, text),
     }
 
     /// `System_State: NORMAL`
@@ -206,7 +206,7 @@ grammar::lines! {
         prefix: "System_State: ",
         value: rest,
         print: "{text}",
-        record: |draft| keep(&mut draft.record.system_state, text),
+        record: |draft| set_text(&mut draft.record.system_state, text),
     }
 
     /// `Breaker: CLOSED`
@@ -216,7 +216,7 @@ grammar::lines! {
         prefix: "Breaker: ",
         value: rest,
         print: "{text}",
-        record: |draft| keep(&mut draft.record.breaker, text),
+        record: |draft| set_text(&mut draft.record.breaker, text),
     }
 
     /// `Charge State: DISCHARGE (3)`
@@ -226,7 +226,7 @@ grammar::lines! {
         prefix: "Charge State: ",
         value: first_word,
         print: "{word}",
-        record: |draft| keep(&mut draft.record.charge_state, word),
+        record: |draft| set_text(&mut draft.record.charge_state, word),
     }
 
     /// `Vp_adc: 52996`

@@ -1,8 +1,8 @@
 //! Parsers of the values behind the prefixes. Each skips blanks in front of its value, and leaves
 //! what follows it, a unit say.
 //!
-//! A malformed value is `nom::Err::Failure`. `nom::Err::Error` says that the line only looked like
-//! one of its kind: it is noise.
+//! A malformed value is `nom::Err::Failure`. `nom::Err::Error` is a line that only looked like one of
+//! its kind: noise.
 
 use nom::{
     IResult, Parser,
@@ -55,7 +55,7 @@ fn malformed<'a, T>(kind: ErrorKind, input: &str) -> Parsed<'a, T> {
     Err(nom::Err::Failure(fault(kind, input)))
 }
 
-/// No value: the prefix says it all.
+/// No value: the prefix is the whole meaning.
 pub(crate) fn nothing(input: &str) -> Parsed<'_, ()> {
     Ok((input, ()))
 }
