@@ -4,10 +4,10 @@ use core::str;
 /// end included.
 ///
 /// Nothing is allocated, and a line is copied only where it came in several pieces or isn't UTF-8.
-/// Bytes that aren't become U+FFFD, as they do in `String::from_utf8_lossy`: [`parse`](crate::parse)
-/// takes no number that has it. A longer line, or one that would be longer with the replacements, is
-/// left out as a whole: cut off, it could end in a wrong number. No line that means anything has
-/// more than 60 bytes, so that an `N` of 256 is ample.
+/// Bytes that aren't become U+FFFD, as they do in `String::from_utf8_lossy`;
+/// [`parse`](crate::parse) takes no number that has it. A longer line, or one that would be longer
+/// with the replacements, is left out as a whole: cut off, it could end in a wrong number. No line
+/// that means anything has more than 60 bytes, so that an `N` of 256 is ample.
 ///
 /// ```
 /// use bluenova_console::{Line, LineSplitter, parse};

@@ -1,8 +1,8 @@
 //! Parsers of the values behind the prefixes. Each skips blanks in front of its value, and leaves
 //! what follows it, a unit say.
 //!
-//! A malformed value is `nom::Err::Failure`. `nom::Err::Error` is a line that only looked like one of
-//! its kind: noise.
+//! A malformed value is `nom::Err::Failure`. `nom::Err::Error` is a line that only looked like one
+//! of its kind: noise.
 
 use nom::{
     IResult, Parser,
@@ -197,7 +197,7 @@ fn salvaging(salvage: Option<Salvage>, error: nom::Err<Fault>) -> nom::Err<Fault
 #[inline(always)]
 pub(crate) fn converter(input: &str) -> Parsed<'_, (AdcChannel, i32, Millivolts)> {
     let (end, number) = digits(input.as_bytes(), 0, 0);
-    let (values, ()) = literal("]: ").parse(&input[end..])?;
+    let (values, _) = tag("]: ").parse(&input[end..])?;
     let Some(channel) = u8::try_from(number).ok().and_then(AdcChannel::new) else {
         return malformed(ErrorKind::OutOfRange, input);
     };
@@ -216,14 +216,6 @@ fn separator<'a>(text: &'static str) -> impl Parser<&'a str, Output = (), Error 
     move |input: &'a str| match input.strip_prefix(text) {
         Some(rest) => Ok((rest, ())),
         None => search(text, input),
-    }
-}
-
-/// nom's `tag`, compared in machine words instead of byte by byte.
-fn literal<'a>(text: &'static str) -> impl Parser<&'a str, Output = (), Error = Fault> {
-    move |input: &'a str| match input.strip_prefix(text) {
-        Some(rest) => Ok((rest, ())),
-        None => Err(nom::Err::Error(fault(ErrorKind::MissingSeparator, input))),
     }
 }
 
