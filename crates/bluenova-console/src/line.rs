@@ -81,7 +81,7 @@ grammar::lines! {
         record: |draft| draft.record.cell_count = Some(cells),
     }
 
-    /// `C07) T: 21, V: 3311`: one cell's temperature and voltage. Where one of the two is malformed,
+    /// `C07) T: 21, V: 3311`: one cell's temperature and voltage. Where one of them is malformed,
     /// the other one is salvaged.
     Cell {
         /// Which cell.
@@ -209,9 +209,9 @@ grammar::lines! {
         record: |draft| draft.announce_energy(),
     }
 
-    /// `Write EnergyOut: 812.5`: the first one behind the announcement is the energy out, the second
-    /// one the energy in; the firmware prints the same label for both. Others mean nothing. Unit as
-    /// the firmware has it.
+    /// `Write EnergyOut: 812.5`: the first one behind the announcement is the energy out, the
+    /// second one the energy in; the firmware prints the same label for both. Others mean nothing.
+    /// Unit as the firmware has it.
     EnergyWritten(energy: Decimal) => {
         prefix: "Write EnergyOut: ", value: decimal, print: "{energy}",
         record: |draft| draft.energy_written(Some(energy.to_f32())),
