@@ -1,4 +1,4 @@
-use crate::kinds::{Draft, KINDS, Kind, Shape, Values};
+use crate::kinds::{Draft, KINDS, LineKind, ValueShape, Values};
 
 /// Reads lines in the manner of the first listener, a C program: compares each line with every
 /// prefix in turn until one fits, then looks for the numbers and leaves them to `str::parse`, which
@@ -10,7 +10,7 @@ impl FirstListener {
     /// Reads a line into `draft`.
     #[inline]
     pub fn feed(self, line: &str, draft: &mut Draft) {
-        for Kind { prefix, shape, put, .. } in &KINDS {
+        for LineKind { prefix, shape, put, .. } in &KINDS {
             if let Some(rest) = line.strip_prefix(prefix)
                 && let Some(values) = values(rest, shape)
             {
@@ -21,15 +21,15 @@ impl FirstListener {
     }
 }
 
-fn values<'a>(rest: &'a str, shape: &Shape) -> Option<Values<'a>> {
+fn values<'a>(rest: &'a str, shape: &ValueShape) -> Option<Values<'a>> {
     match shape {
-        Shape::Nothing => Some([""; 3]),
-        Shape::Numbers(count) => numbers(rest, *count),
-        Shape::Cell if rest.starts_with(|c: char| c.is_ascii_digit()) => numbers(rest, 3),
-        Shape::Cell => None,
-        Shape::Word => Some([rest.split(' ').next()?, "", ""]),
-        Shape::Quoted => Some([rest.strip_prefix('"')?.split_once('"')?.0, "", ""]),
-        Shape::Rest => Some([rest.trim(), "", ""]),
+        ValueShape::Nothing => Some([""; 3]),
+        ValueShape::Numbers(count) => numbers(rest, *count),
+        ValueShape::Cell if rest.starts_with(|c: char| c.is_ascii_digit()) => numbers(rest, 3),
+        ValueShape::Cell => None,
+        ValueShape::Word => Some([rest.split(' ').next()?, "", ""]),
+        ValueShape::Quoted => Some([rest.strip_prefix('"')?.split_once('"')?.0, "", ""]),
+        ValueShape::Rest => Some([rest.trim(), "", ""]),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the benchmarks in `benches/` share: console text and records of a simulated battery, and
 //! two other ways of reading the console, to compare ours with.
 //!
-//! docs/performance.md says how to run them, and what came out.
+//! docs/performance.md has the commands and the results.
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used, reason = "a benchmark without its material is over")]
 

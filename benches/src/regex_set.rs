@@ -2,8 +2,8 @@ use regex::{CaptureLocations, Regex, RegexSet};
 
 use crate::kinds::{Draft, KINDS};
 
-/// Reads lines by regular expressions: a `RegexSet` tells which one fits, and that one finds the
-/// values. What could be made once and used again, is.
+/// Reads lines by regular expressions: a `RegexSet` finds the one that fits, and that one finds
+/// the values. What could be made once and used again, is.
 #[derive(Clone, Debug)]
 pub struct RegexListener {
     set: RegexSet,
@@ -14,8 +14,8 @@ impl Default for RegexListener {
     fn default() -> Self {
         let each = KINDS.iter().map(|kind| {
             let regex = Regex::new(kind.pattern).expect("the patterns are right");
-            let places = regex.capture_locations();
-            (regex, places)
+            let locations = regex.capture_locations();
+            (regex, locations)
         });
         let set = RegexSet::new(KINDS.iter().map(|kind| kind.pattern));
         Self { each: each.collect(), set: set.expect("the patterns are right") }
@@ -28,11 +28,11 @@ impl RegexListener {
     pub fn feed(&mut self, line: &str, draft: &mut Draft) {
         // No line is of two kinds.
         let Some(kind) = self.set.matches(line).iter().next() else { return };
-        let (regex, places) = &mut self.each[kind];
-        if regex.captures_read(places, line).is_none() {
+        let (regex, locations) = &mut self.each[kind];
+        if regex.captures_read(locations, line).is_none() {
             return;
         }
-        let value = |group| places.get(group).map_or("", |(start, end)| &line[start..end]);
+        let value = |group| locations.get(group).map_or("", |(start, end)| &line[start..end]);
         (KINDS[kind].put)(draft, [value(1), value(2), value(3)]);
     }
 }

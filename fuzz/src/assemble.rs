@@ -4,7 +4,7 @@ use bluenova_console::{Assembler, Interval, Line};
 use bluenova_record::{COLUMNS, PackRecord, SqlType, Value};
 use time::{Duration, UtcDateTime, macros::utc_datetime};
 
-/// Records that one moment can have: an earlier battery at the same address, and this one.
+/// Most records of one moment: an earlier battery at the same address, and this one.
 const AT_ONCE: usize = 2;
 
 /// A script of a battery's life, as text: console lines, and between them
@@ -17,17 +17,17 @@ const AT_ONCE: usize = 2;
 /// ```
 ///
 /// - Every record fits its columns.
-/// - It bears the end of an interval, or the moment of stopping, neither long before nor long
+/// - Its time is the end of an interval, or the moment of stopping, neither long before nor long
 ///   after what the clock has shown.
-/// - It belongs to a battery that has said its name.
+/// - It belongs to a battery whose MCU ID came.
 /// - No counter counts a line twice.
 /// - Once the battery is silent for two intervals, there are no more records.
 pub fn assemble(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut life = Life::new(Interval::from_seconds(10).expect("an interval"));
     for line in text.lines() {
-        let (word, value) = line.split_once(' ').unwrap_or((line, ""));
-        match (word, value.parse::<i64>()) {
+        let (command, value) = line.split_once(' ').unwrap_or((line, ""));
+        match (command, value.parse::<i64>()) {
             ("@every", Ok(seconds)) => {
                 let interval = u32::try_from(seconds).ok().and_then(Interval::from_seconds);
                 if let Some(interval) = interval {
@@ -38,7 +38,7 @@ pub fn assemble(data: &[u8]) {
             ("@wait", Ok(milliseconds)) => life.wait(Duration::milliseconds(milliseconds)),
             ("@lost", _) => life.assembler.disconnected(),
             ("@stop", _) => life.stop(),
-            _ => life.hear(line),
+            _ => life.feed(line),
         }
     }
     life.fall_silent();
@@ -51,7 +51,7 @@ struct Life {
     /// What the clock has shown at the earliest and at the latest.
     earliest: UtcDateTime,
     latest: UtcDateTime,
-    names: HashSet<u32>,
+    mcu_ids: HashSet<u32>,
     /// Lines of the three kinds that are counted, less those that records have counted.
     uncounted: [i64; 3],
 }
@@ -65,7 +65,7 @@ impl Life {
             now: START,
             earliest: START,
             latest: START,
-            names: HashSet::new(),
+            mcu_ids: HashSet::new(),
             uncounted: [0; 3],
         }
     }
@@ -81,10 +81,10 @@ impl Life {
         self.tick();
     }
 
-    fn hear(&mut self, line: &str) {
+    fn feed(&mut self, line: &str) {
         self.tick();
         match self.assembler.feed(line) {
-            Ok(Line::McuId(id)) => _ = self.names.insert(id),
+            Ok(Line::McuId(id)) => _ = self.mcu_ids.insert(id),
             Ok(Line::BadCrc) => self.uncounted[0] += 1,
             Ok(Line::CellFrameUnparsable) => self.uncounted[1] += 1,
             Ok(Line::CellReadingRejected) => self.uncounted[2] += 1,
@@ -138,7 +138,11 @@ impl Life {
         assert!(stamp >= self.earliest, "{stamp}, but the clock began at {}", self.earliest);
         let latest = self.latest.saturating_add(self.length());
         assert!(stamp <= latest, "{stamp}, but it was never later than {}", self.latest);
-        assert!(self.names.contains(&record.mcu_id), "nobody is {:X}", record.mcu_id);
+        assert!(
+            self.mcu_ids.contains(&record.mcu_id),
+            "no battery has the MCU ID {:X}",
+            record.mcu_id
+        );
         let counted = [record.bad_crc, record.parse_fail, record.bad_vcell];
         for (left, counted) in self.uncounted.iter_mut().zip(counted) {
             *left -= i64::from(counted);
@@ -147,7 +151,7 @@ impl Life {
     }
 }
 
-/// What doesn't fit costs the row, in PostgreSQL.
+/// A value that doesn't fit would cost the row, in PostgreSQL.
 fn check_columns(record: &PackRecord) {
     for column in &COLUMNS {
         let name = column.name;

@@ -26,7 +26,7 @@ pub fn parse_line(data: &[u8]) {
     }
 }
 
-/// A stream of bytes, cut at some line ends into messages. The first byte says at which.
+/// A stream of bytes, cut at some line ends into messages. The first byte chooses them.
 ///
 /// However it's cut, the same is read from each line, and the same records come of it. Cut anywhere
 /// at all, it gives the same lines.
@@ -44,7 +44,7 @@ pub fn split_lines(data: &[u8]) {
     let grouped = texts(&group(stream, &lines, usize::from(cut % 7) + 2));
     assert_eq!(listen(&grouped), expected, "some lines in each message");
 
-    // A battery may also leave it to the message to end a line.
+    // The end of a message ends a line, too.
     let bare: Vec<&[u8]> = lines.iter().map(|line| trim_end(line)).collect();
     assert_eq!(listen(&texts(&bare)), expected, "without line ends");
 
@@ -121,11 +121,11 @@ fn texts<'a>(messages: &[&'a [u8]]) -> Vec<Cow<'a, str>> {
     messages.iter().map(|message| String::from_utf8_lossy(message)).collect()
 }
 
-/// What was read from each line, and the records.
-type Heard<'a> = (Vec<Result<Line<'a>, ParseError>>, Vec<PackRecord>);
+/// The result of each line, and the records.
+type Listened<'a> = (Vec<Result<Line<'a>, ParseError>>, Vec<PackRecord>);
 
-/// Does with messages what the listener does, at two lines a second.
-fn listen<'a>(messages: &'a [Cow<'_, str>]) -> Heard<'a> {
+/// Reads messages as the listener does, at two lines a second.
+fn listen<'a>(messages: &'a [Cow<'_, str>]) -> Listened<'a> {
     const START: UtcDateTime = utc_datetime!(2025-01-01 00:00:00);
     const BETWEEN_LINES: Duration = Duration::milliseconds(500);
     let mut assembler = Assembler::new(Interval::from_seconds(10).expect("an interval"));

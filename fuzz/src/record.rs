@@ -9,7 +9,7 @@ const MOST: usize = 160;
 
 /// Records of any values, through a journal in memory and back.
 ///
-/// The first byte says how many are appended at once, the second one how many are read at once, the
+/// The first byte sets how many are appended at once, the second one how many are read at once, the
 /// third one how often the records that follow are repeated, a second later each time.
 ///
 /// - Each comes back as it was, in the order in which it was appended, except that NaN, which
@@ -89,9 +89,9 @@ impl Source<'_> {
 
     /// Any time that there is; often one that another record has, too.
     fn time(&mut self) -> UtcDateTime {
-        let [kind] = self.take();
-        let time = match kind % 4 {
-            0 => UtcDateTime::from_unix_timestamp(1_750_000_000 + i64::from(kind)).ok(),
+        let [choice] = self.take();
+        let time = match choice % 4 {
+            0 => UtcDateTime::from_unix_timestamp(1_750_000_000 + i64::from(choice)).ok(),
             1 => {
                 let seconds = i64::from_le_bytes(self.take());
                 let span = UtcDateTime::MAX.unix_timestamp() - UtcDateTime::MIN.unix_timestamp();
@@ -102,7 +102,7 @@ impl Source<'_> {
                 let nanoseconds = i64::from_le_bytes(self.take());
                 UtcDateTime::from_unix_timestamp_nanos(nanoseconds.into()).ok()
             }
-            _ => Some(if kind < 128 { UtcDateTime::MIN } else { UtcDateTime::MAX }),
+            _ => Some(if choice < 128 { UtcDateTime::MIN } else { UtcDateTime::MAX }),
         };
         time.expect("within the calendar")
     }
@@ -110,8 +110,8 @@ impl Source<'_> {
     /// Any float, or a number as batteries have it.
     fn real(&mut self) -> f32 {
         let bytes = self.take();
-        let [kind] = self.take();
-        match kind % 2 {
+        let [choice] = self.take();
+        match choice % 2 {
             0 => f32::from_le_bytes(bytes),
             _ => i32::from_le_bytes(bytes) as f32 / 1000.0,
         }

@@ -7,11 +7,11 @@ use std::{fs, path::Path};
 fn replay(name: &str, target: fn(&[u8])) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = 0;
-    for folder in ["seeds", "regressions"] {
-        let folder = root.join(folder).join(name);
+    for directory in ["seeds", "regressions"] {
+        let directory = root.join(directory).join(name);
         // Not every target has regressions.
-        for file in fs::read_dir(&folder).into_iter().flatten() {
-            let path = file.expect("the folder is readable").path();
+        for file in fs::read_dir(&directory).into_iter().flatten() {
+            let path = file.expect("the directory is readable").path();
             println!("{}", path.display());
             target(&fs::read(&path).expect("the file is readable"));
             files += 1;

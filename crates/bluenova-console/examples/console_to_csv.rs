@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The argument is the interval in seconds, 10 without it. A line may begin with its time in RFC
-//! 3339 and a blank. Lines without a time follow the one before at 45 a second, as a battery says
+//! 3339 and a blank. Lines without a time follow the one before at 45 a second, as a battery sends
 //! them; a log without any begins in 1970.
 
 use std::{
@@ -80,7 +80,7 @@ impl Reader {
 }
 
 fn print(record: Result<PackRecord, NoOwner>, csv: &mut impl Write) -> io::Result<()> {
-    // Nobody knows whose lines these were.
+    // These lines came before any MCU ID.
     let Ok(record) = record else { return Ok(()) };
     for (n, column) in COLUMNS.iter().enumerate() {
         if n > 0 {

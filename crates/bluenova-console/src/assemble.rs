@@ -9,7 +9,7 @@ use crate::{
     value::Fault,
 };
 
-/// How long an interval is: 1 to 86400 whole seconds.
+/// Length of an interval: 1 to 86400 whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interval(NonZeroU32);
 
@@ -42,8 +42,8 @@ impl Interval {
     }
 }
 
-/// An interval ended for which it isn't known whose it is: no MCU ID came on this connection, and
-/// a row without an owner is useless.
+/// An interval with lines but without an MCU ID: none came on this connection, and a row without
+/// an owner is useless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no MCU ID seen on this connection")]
 pub struct NoOwner;
@@ -57,8 +57,8 @@ pub struct NoOwner;
 /// - Interval ends are the multiples of the interval in UTC. An interval in which no known line
 ///   came gives no record.
 ///
-/// Time is passed in: call [`tick`](Self::tick) before every line and now and then when there is
-/// none.
+/// Time is passed in: call [`tick`](Self::tick) before every line, and once a second or so while
+/// there is none.
 ///
 /// ```
 /// use bluenova_console::{Assembler, Interval};
@@ -132,12 +132,12 @@ impl Assembler {
     /// The record of the interval that has ended by `now`, if one has. Call it again until it
     /// returns `None`: when another battery has taken over the address there are two.
     ///
-    /// The record bears the end of its interval, even where the clock has jumped. If the clock was
+    /// Its time is the end of its interval, even where the clock has jumped. If the clock was
     /// set back to more than an interval before the one under way, that one ends at once; less than
     /// that makes it longer.
     ///
     /// # Errors
-    /// An interval had lines, but it isn't known whose.
+    /// The interval had lines, but no MCU ID came on this connection.
     #[inline]
     pub fn tick(&mut self, now: UtcDateTime) -> Option<Result<PackRecord, NoOwner>> {
         match self.under_way {
@@ -157,7 +157,7 @@ impl Assembler {
     /// Take what [`tick`](Self::tick) has first, and call it again afterwards.
     ///
     /// # Errors
-    /// The interval had lines, but it isn't known whose.
+    /// The interval had lines, but no MCU ID came on this connection.
     pub fn finish(&mut self, now: UtcDateTime) -> Option<Result<PackRecord, NoOwner>> {
         let microseconds = now.microsecond();
         self.take_record(now.replace_microsecond(microseconds).unwrap_or(now))
@@ -291,14 +291,14 @@ pub(crate) fn count(field: &mut i16) {
 
 /// Sets a text field; a battery repeats the same words many times in an interval.
 #[inline(always)]
-pub(crate) fn keep<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
+pub(crate) fn set_text<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
     #[cold]
     #[inline(never)]
     fn put<const CHARS: usize>(field: &mut Option<Text<CHARS>>, text: &str) {
         *field = Some(Text::new(text));
     }
 
-    if field.as_ref().is_none_or(|kept| kept.as_str() != text) {
+    if field.as_ref().is_none_or(|latest| latest.as_str() != text) {
         put(field, text);
     }
 }
@@ -308,7 +308,7 @@ fn stamped(mut record: PackRecord, stamp: UtcDateTime) -> PackRecord {
     record
 }
 
-/// One record of what two connections to the same battery have said in the same interval.
+/// One record of two connections to the same battery in the same interval.
 fn merge(earlier: PackRecord, later: &PackRecord) -> PackRecord {
     let mut merged = later.clone();
     for column in COLUMNS.iter().filter(|column| column.get(later).is_none()) {

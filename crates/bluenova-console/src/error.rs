@@ -22,17 +22,17 @@ pub struct ParseError {
 }
 
 impl ParseError {
-    /// The prefix that told what kind of line it is.
+    /// The prefix of the line, which gives its kind.
     pub const fn prefix(&self) -> &'static str {
         self.prefix
     }
 
-    /// What is wrong.
+    /// What is wrong with the value.
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Where in the line it is wrong, in bytes.
+    /// Position of the fault in the line, in bytes.
     pub const fn offset(&self) -> usize {
         self.offset
     }

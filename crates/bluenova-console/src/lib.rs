@@ -1,12 +1,13 @@
 //! Parser for the text console that BlueNova LiFePO4 batteries stream: from lines to one record
 //! per interval.
 //!
-//! [`parse`] tells what one line says, as a [`Line`]. [`Assembler`] turns the lines of a battery
+//! [`parse`] reads one line as a [`Line`]. [`Assembler`] turns the lines of a battery
 //! into a [`PackRecord`](bluenova_record::PackRecord) per interval. Where bytes come in pieces, as
 //! from a serial port or a file, [`LineSplitter`] makes lines of them.
 //!
-//! There is no I/O here, no clock and no allocation; the crate is `no_std` and does without `alloc`.
-//! A malformed line is an error of its own and never ends the stream.
+//! There is no I/O here, no clock and no allocation; the crate is `no_std` without `alloc`.
+//! A malformed line is an error of its own and never ends the stream. `src/line.rs` is the table of
+//! all kinds of lines.
 //!
 //! # One line
 //!
@@ -17,7 +18,7 @@
 //!     Ok(Line::PackVoltage(voltage)) => assert_eq!(voltage.volts(), 53.017),
 //!     other => panic!("{other:?}"),
 //! }
-//! // A value that is none is never a wrong number: the error points at the byte.
+//! // A malformed value is never a wrong number: the error points at the byte.
 //! let error = parse("Vpack: 53?17").unwrap_err();
 //! assert_eq!(error.to_string(), "`Vpack: `: not a number at byte 7");
 //! ```
@@ -66,6 +67,7 @@ mod index;
 mod line;
 mod number;
 mod splitter;
+mod usual;
 mod value;
 
 pub use assemble::{Assembler, Interval, NoOwner};

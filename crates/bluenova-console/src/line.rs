@@ -1,25 +1,28 @@
-//! The console's lines, in the order of the protocol's table. An entry holds all that there is to
-//! say about one kind of line; a new kind is one entry here, and a test.
+//! The console's lines, in the order of the protocol's table. An entry holds everything about one
+//! kind of line; a new kind is one more entry here, and a test.
 //!
 //! ```text
 //! Name(value: Type) => {
-//!     prefix: what stands at the very start of the line, to the letter,
-//!     value: the parser of what follows,
-//!     print: the value in the same form,
-//!     record: where it goes,
-//!     malformed: what happens if the value is malformed, where that isn't just nothing,
+//!     prefix:    what stands at the very start of the line, to the letter
+//!     only_if:   a check of what follows the prefix; where it fails, the line is of another kind
+//!     value:     parser of what follows; without one the prefix is the whole meaning
+//!     print:     the values in the same form, for `Display`
+//!     record:    how they go into the record
+//!     malformed: what a malformed value changes in the record
 //! }
 //! ```
+//!
+//! Entries that begin with the same byte are tried in their order.
 
 use core::fmt;
 
 use crate::{
     AdcChannel, CellNumber, Decimal, Millivolts, ParseError,
-    assemble::{Draft, count, keep},
+    assemble::{Draft, count, set_text},
     grammar, value,
     value::{
-        begins_with_digit, cell, converter, decimal, first_word, hexadecimal, millivolts, quoted,
-        rest, whole,
+        cell, converter, decimal, digit_follows, first_word, hexadecimal, millivolts, quoted, rest,
+        whole,
     },
 };
 
@@ -54,50 +57,32 @@ pub(crate) fn without_line_end(line: &str) -> &str {
 }
 
 grammar::lines! {
-    /// `MCU ID: 9F3C07B2`
-    ///
-    /// Serial number of the controller, hexadecimal, 32 bits: who this battery is.
+    /// `MCU ID: 9F3C07B2`: serial number of the controller, 32 bits: who this battery is.
     McuId(id: u32) => {
-        prefix: "MCU ID: ",
-        value: hexadecimal,
-        print: "{id:08X}",
+        prefix: "MCU ID: ", value: hexadecimal, print: "{id:08X}",
         record: |draft| draft.identify(id),
     }
 
-    /// `--- PO PARAMS --- (i=3`
-    ///
-    /// Number of units in the bank.
+    /// `--- PO PARAMS --- (i=3`: number of units in the bank.
     UnitCount(units: i16) => {
-        prefix: "--- PO PARAMS --- (i=",
-        value: whole,
-        print: "{units}",
+        prefix: "--- PO PARAMS --- (i=", value: whole, print: "{units}",
         record: |draft| draft.record.n_units = Some(units),
     }
 
-    /// `after assignRank() --> own rank = 2`
-    ///
-    /// This unit's rank in the bank.
+    /// `after assignRank() --> own rank = 2`: this unit's rank in the bank.
     UnitRank(rank: i16) => {
-        prefix: "after assignRank() --> own rank = ",
-        value: whole,
-        print: "{rank}",
+        prefix: "after assignRank() --> own rank = ", value: whole, print: "{rank}",
         record: |draft| draft.record.unit_rank = Some(rank),
     }
 
-    /// `CellCount: 16`
-    ///
-    /// Cells in series.
+    /// `CellCount: 16`: cells in series.
     CellCount(cells: i16) => {
-        prefix: "CellCount: ",
-        value: whole,
-        print: "{cells}",
+        prefix: "CellCount: ", value: whole, print: "{cells}",
         record: |draft| draft.record.cell_count = Some(cells),
     }
 
-    /// `C07) T: 21, V: 3311`
-    ///
-    /// One cell's temperature and voltage. Where one of the two is malformed, the other one is
-    /// salvaged.
+    /// `C07) T: 21, V: 3311`: one cell's temperature and voltage. Where one of them is malformed,
+    /// the other one is salvaged.
     Cell {
         /// Which cell.
         cell: CellNumber,
@@ -106,9 +91,7 @@ grammar::lines! {
         /// Its voltage.
         voltage: Millivolts,
     } => {
-        prefix: "C",
-        only_if: begins_with_digit,
-        value: cell,
+        prefix: "C", only_if: digit_follows, value: cell,
         print: "{cell}) T: {temperature}, V: {voltage}",
         record: |draft| {
             draft.record.cell_t[cell.index()] = Some(temperature);
@@ -116,129 +99,79 @@ grammar::lines! {
         },
     }
 
-    /// `Vpack: 53017`
-    ///
-    /// Pack voltage.
+    /// `Vpack: 53017`: pack voltage.
     PackVoltage(voltage: Millivolts) => {
-        prefix: "Vpack: ",
-        value: millivolts,
-        print: "{voltage}",
+        prefix: "Vpack: ", value: millivolts, print: "{voltage}",
         record: |draft| draft.record.v_pack = Some(voltage.volts()),
     }
 
-    /// `Current: -41.75`
-    ///
-    /// Pack current in amperes; positive charges, negative discharges.
+    /// `Current: -41.75`: pack current in amperes; positive charges, negative discharges.
     PackCurrent(current: Decimal) => {
-        prefix: "Current: ",
-        value: decimal,
-        print: "{current}",
+        prefix: "Current: ", value: decimal, print: "{current}",
         record: |draft| draft.record.i_pack = Some(current.to_f32()),
     }
 
-    /// `Temp: 24`
-    ///
-    /// Pack temperature in °C.
+    /// `Temp: 24`: pack temperature in °C.
     PackTemperature(temperature: i16) => {
-        prefix: "Temp: ",
-        value: whole,
-        print: "{temperature}",
+        prefix: "Temp: ", value: whole, print: "{temperature}",
         record: |draft| draft.record.temp = Some(temperature),
     }
 
-    /// `Vc_max: 3338`
-    ///
-    /// Highest cell voltage.
+    /// `Vc_max: 3338`: highest cell voltage.
     CellVoltageMax(voltage: Millivolts) => {
-        prefix: "Vc_max: ",
-        value: millivolts,
-        print: "{voltage}",
+        prefix: "Vc_max: ", value: millivolts, print: "{voltage}",
         record: |draft| draft.record.v_cell_max = Some(voltage.volts()),
     }
 
-    /// `Vc_min: 3293`
-    ///
-    /// Lowest cell voltage.
+    /// `Vc_min: 3293`: lowest cell voltage.
     CellVoltageMin(voltage: Millivolts) => {
-        prefix: "Vc_min: ",
-        value: millivolts,
-        print: "{voltage}",
+        prefix: "Vc_min: ", value: millivolts, print: "{voltage}",
         record: |draft| draft.record.v_cell_min = Some(voltage.volts()),
     }
 
-    /// `SOC: 63`
-    ///
-    /// State of charge in percent.
+    /// `SOC: 63`: state of charge in percent.
     StateOfCharge(percent: i16) => {
-        prefix: "SOC: ",
-        value: whole,
-        print: "{percent}",
+        prefix: "SOC: ", value: whole, print: "{percent}",
         record: |draft| draft.record.soc = Some(percent),
     }
 
-    /// `SOH: 97.25`
-    ///
-    /// State of health in percent.
+    /// `SOH: 97.25`: state of health in percent.
     StateOfHealth(percent: Decimal) => {
-        prefix: "SOH: ",
-        value: decimal,
-        print: "{percent}",
+        prefix: "SOH: ", value: decimal, print: "{percent}",
         record: |draft| draft.record.health = Some(percent.to_f32()),
     }
 
-    /// `Errors: "NONE"`
-    ///
-    /// The text between the quotes.
+    /// `Errors: "NONE"`: the text between the quotes.
     Errors(text: &'a str) => {
-        prefix: "Errors: ",
-        value: quoted,
-        print: "\"{text}\"",
-        record: |draft| keep(&mut draft.record.errors, text),
+        prefix: "Errors: ", value: quoted, print: "\"{text}\"",
+        record: |draft| set_text(&mut draft.record.errors, text),
     }
 
-    /// `System_State: NORMAL`
-    ///
-    /// The rest of the line.
+    /// `System_State: NORMAL`: the rest of the line.
     SystemState(text: &'a str) => {
-        prefix: "System_State: ",
-        value: rest,
-        print: "{text}",
-        record: |draft| keep(&mut draft.record.system_state, text),
+        prefix: "System_State: ", value: rest, print: "{text}",
+        record: |draft| set_text(&mut draft.record.system_state, text),
     }
 
-    /// `Breaker: CLOSED`
-    ///
-    /// The rest of the line.
+    /// `Breaker: CLOSED`: the rest of the line.
     Breaker(text: &'a str) => {
-        prefix: "Breaker: ",
-        value: rest,
-        print: "{text}",
-        record: |draft| keep(&mut draft.record.breaker, text),
+        prefix: "Breaker: ", value: rest, print: "{text}",
+        record: |draft| set_text(&mut draft.record.breaker, text),
     }
 
-    /// `Charge State: DISCHARGE (3)`
-    ///
-    /// The first word behind the prefix.
+    /// `Charge State: DISCHARGE (3)`: the first word behind the prefix.
     ChargeState(word: &'a str) => {
-        prefix: "Charge State: ",
-        value: first_word,
-        print: "{word}",
-        record: |draft| keep(&mut draft.record.charge_state, word),
+        prefix: "Charge State: ", value: first_word, print: "{word}",
+        record: |draft| set_text(&mut draft.record.charge_state, word),
     }
 
-    /// `Vp_adc: 52996`
-    ///
-    /// Pack voltage as the analogue-digital converter sees it.
+    /// `Vp_adc: 52996`: pack voltage as the analogue-digital converter sees it.
     AdcPackVoltage(voltage: Millivolts) => {
-        prefix: "Vp_adc: ",
-        value: millivolts,
-        print: "{voltage}",
+        prefix: "Vp_adc: ", value: millivolts, print: "{voltage}",
         record: |draft| draft.record.adc_vp = Some(voltage.volts()),
     }
 
-    /// `DEBUG: ADC[2]: 2002 = 1613.5`
-    ///
-    /// One channel of the analogue-digital converter.
+    /// `DEBUG: ADC[2]: 2002 = 1613.5`: one channel of the analogue-digital converter.
     Adc {
         /// Which channel.
         channel: AdcChannel,
@@ -247,52 +180,40 @@ grammar::lines! {
         /// What that is as a voltage.
         voltage: Millivolts,
     } => {
-        prefix: "DEBUG: ADC[",
-        value: converter,
+        prefix: "DEBUG: ADC[", only_if: digit_follows, value: converter,
         print: "{channel}]: {raw} = {voltage}",
         record: |draft| draft.record.adc[channel.index()] = Some(voltage.volts()),
     }
 
-    /// `INFO: BAD CRC`
-    ///
-    /// One bad frame on the cell bus.
+    /// `INFO: BAD CRC`: one bad frame on the cell bus.
     BadCrc => {
         prefix: "INFO: BAD CRC",
         record: |draft| count(&mut draft.record.bad_crc),
     }
 
-    /// `INFO: cellcomms parse FAIL`
-    ///
-    /// One unparsable frame on the cell bus.
+    /// `INFO: cellcomms parse FAIL`: one unparsable frame on the cell bus.
     CellFrameUnparsable => {
         prefix: "INFO: cellcomms parse FAIL",
         record: |draft| count(&mut draft.record.parse_fail),
     }
 
-    /// `DEBUG: REJECT BAD `
-    ///
-    /// One cell reading that the firmware rejected.
+    /// `DEBUG: REJECT BAD `: one cell reading that the firmware rejected.
     CellReadingRejected => {
         prefix: "DEBUG: REJECT BAD ",
         record: |draft| count(&mut draft.record.bad_vcell),
     }
 
-    /// `DEBUG: CALC PACK_CHARGE, STORE IN FLASH`
-    ///
-    /// Announces the two energy lines.
+    /// `DEBUG: CALC PACK_CHARGE, STORE IN FLASH`: announces the two energy lines.
     EnergyAnnounced => {
         prefix: "DEBUG: CALC PACK_CHARGE, STORE IN FLASH",
         record: |draft| draft.announce_energy(),
     }
 
-    /// `Write EnergyOut: 812.5`
-    ///
-    /// The first one behind the announcement is the energy out, the second one the energy in: the
-    /// firmware prints the same label for both. Others mean nothing. Unit as the firmware has it.
+    /// `Write EnergyOut: 812.5`: the first one behind the announcement is the energy out, the
+    /// second one the energy in; the firmware prints the same label for both. Others mean nothing.
+    /// Unit as the firmware has it.
     EnergyWritten(energy: Decimal) => {
-        prefix: "Write EnergyOut: ",
-        value: decimal,
-        print: "{energy}",
+        prefix: "Write EnergyOut: ", value: decimal, print: "{energy}",
         record: |draft| draft.energy_written(Some(energy.to_f32())),
         malformed: |draft| draft.energy_written(None),
     }

@@ -32,11 +32,6 @@ impl Decimal {
         }
     }
 
-    /// The same for so few digits that they can't be too many.
-    pub(crate) const fn short(digits: i32, scale: u8) -> Self {
-        Self { digits: digits as i64, scale }
-    }
-
     /// The `f32` nearest to the number.
     #[inline]
     pub fn to_f32(self) -> f32 {
@@ -98,39 +93,24 @@ fn nearest_f32(digits: i64, power: u8) -> f32 {
     const EXACT: i64 = 1 << f32::MANTISSA_DIGITS;
     const SMALL_POWERS: [f32; 11] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
 
-    // Both sides of this division are exact, so that it gives the nearest f32: what a battery writes
-    // comes this way.
+    // Both sides of this division are exact, so that it gives the nearest f32: every value that a
+    // battery writes comes this way.
     if let Some(&divisor) = SMALL_POWERS.get(usize::from(power))
         && (-EXACT..=EXACT).contains(&digits)
     {
         return digits as i32 as f32 / divisor;
     }
-    nearest_f32_by_way_of_f64(digits, power)
+    nearest_f32_of_many_digits(digits, power)
 }
 
-/// The same for a few digits more.
-#[cold]
-fn nearest_f32_by_way_of_f64(digits: i64, power: u8) -> f32 {
-    const POWERS: [f64; 13] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12];
-
-    // Both sides of the division are exact in f64, so the quotient is the nearest f64. Rounding it
-    // once more to f32 goes wrong only if the number is closer to the middle between two f32 than
-    // half a unit of the f64, without being that middle. With 12 decimal places at most it can't
-    // be: 5^12 < 2^29, the difference in precision of the two formats.
-    match POWERS.get(usize::from(power)) {
-        Some(divisor) if digits.unsigned_abs() < 1 << 53 => (digits as f64 / divisor) as f32,
-        _ => nearest_f32_of_many_digits(digits, power),
-    }
-}
-
-/// The same in whole numbers, for what the short way can't do.
+/// The same in whole numbers, for more digits than an `f32` holds exactly.
 #[cold]
 fn nearest_f32_of_many_digits(digits: i64, power: u8) -> f32 {
     if digits == 0 {
         return 0.0;
     }
     // 127 bits divided by 70 leave at least 57, more than twice what an f32 keeps, and the lowest
-    // one tells whether anything was cut off behind it: rounding that to f32 is right.
+    // one shows whether anything was cut off behind it: rounding that to f32 is right.
     let dividend = u128::from(digits.unsigned_abs());
     let shift = dividend.leading_zeros() - 1;
     let dividend = dividend << shift;
@@ -170,18 +150,28 @@ mod tests {
     proptest! {
         // The standard library's parser is the oracle: it rounds right, for any number of digits.
         #[test]
-        fn floats_are_the_nearest(digits in -999_999_999_999_999_999_i64..=999_999_999_999_999_999, cut in 0_u32..18, scale in 0_u8..=18) {
+        fn floats_are_the_nearest(
+            digits in -999_999_999_999_999_999_i64..=999_999_999_999_999_999,
+            cut in 0_u32..18,
+            scale in 0_u8..=18,
+        ) {
             let digits = digits / 10_i64.pow(cut);
             let number = Decimal::new(digits, scale).unwrap();
-            prop_assert_eq!(number.to_f32(), format!("{digits}e-{scale}").parse::<f32>().unwrap());
-            prop_assert_eq!(Millivolts(number).volts(), format!("{number}e-3").parse::<f32>().unwrap());
+            let nearest: f32 = format!("{digits}e-{scale}").parse().unwrap();
+            prop_assert_eq!(number.to_f32(), nearest);
+            let nearest: f32 = format!("{number}e-3").parse().unwrap();
+            prop_assert_eq!(Millivolts(number).volts(), nearest);
             prop_assert_eq!(nearest_f32_of_many_digits(digits, scale), number.to_f32());
         }
 
         #[test]
-        fn every_plausible_voltage_is_the_nearest(millivolts in 0_i64..100_000, tenths in 0_i64..1000) {
-            let number = Decimal::new(millivolts * 1000 + tenths, 3).unwrap();
-            prop_assert_eq!(Millivolts(number).volts(), format!("{number}e-3").parse::<f32>().unwrap());
+        fn every_plausible_voltage_is_the_nearest(
+            millivolts in 0_i64..100_000,
+            thousandths in 0_i64..1000,
+        ) {
+            let number = Decimal::new(millivolts * 1000 + thousandths, 3).unwrap();
+            let nearest: f32 = format!("{number}e-3").parse().unwrap();
+            prop_assert_eq!(Millivolts(number).volts(), nearest);
         }
     }
 }

@@ -7,9 +7,9 @@ use core::panic::PanicInfo;
 use bluenova_console::{Assembler, Interval, LineSplitter};
 use time::UtcDateTime;
 
-/// All of the parser, reachable from C: what nobody calls would not be linked.
+/// All of the parser, reachable from C: a function without a caller would not be linked.
 ///
-/// Returns the state of charge that `piece` says, or -1.
+/// Returns the state of charge in `piece`, or -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn state_of_charge(piece: &[u8; 64]) -> i16 {
     let Some(interval) = Interval::from_seconds(1) else { return -1 };

@@ -9,7 +9,7 @@ fn at(seconds: f64) -> UtcDateTime {
     START + Duration::seconds_f64(seconds)
 }
 
-/// An assembler of ten-second intervals whose battery has just said who it is.
+/// An assembler of ten-second intervals whose battery has just sent its MCU ID.
 fn identified() -> Assembler {
     let mut assembler = unidentified();
     feed(&mut assembler, &["MCU ID: 9F3C07B2"]);
@@ -141,7 +141,7 @@ fn energies_are_taken_as_announced() {
     assert_eq!(energies(&[ANNOUNCED, one]), (Some(1.0), None));
     assert_eq!(energies(&[ANNOUNCED, one, "SOC: 1", two, three]), (Some(1.0), Some(2.0)));
     assert_eq!(energies(&[ANNOUNCED, one, ANNOUNCED, two, three]), (Some(2.0), Some(3.0)));
-    // The malformed one is the first one all the same: the second must not take its place.
+    // The malformed one is the first one all the same: the second must not count as it.
     assert_eq!(energies(&[ANNOUNCED, "Write EnergyOut: ?", two]), (None, Some(2.0)));
     assert_eq!(energies(&[ANNOUNCED, one, "Write EnergyOut: ?", three]), (Some(1.0), None));
 }
@@ -235,11 +235,11 @@ fn two_connections_of_one_interval_make_one_row() {
 }
 
 #[test]
-fn a_lost_connection_keeps_what_it_said() {
+fn a_lost_connection_does_not_cost_its_values() {
     let mut assembler = identified();
     feed(&mut assembler, &["SOC: 63"]);
     assembler.disconnected();
-    // Nobody knows yet whose these are.
+    // No MCU ID has come on the new connection.
     feed(&mut assembler, &["SOC: 99"]);
     assert_eq!(row(&mut assembler, 10.0), PackRecord { soc: Some(63), ..empty(10.0) });
     assert_eq!(assembler.tick(at(20.0)), None);

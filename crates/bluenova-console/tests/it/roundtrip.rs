@@ -71,7 +71,8 @@ proptest! {
     fn of_anything(pieces in prop::collection::vec(prop_oneof![
         prop::sample::select(vec!["MCU ID: ", "C0", "7) T: ", ", V: ", "DEBUG: ADC[", "]: ", " = ",
             "Errors: ", "\"", "System_State: ", "Charge State: ", "Current: ", "SOC: ", "Vpack: ",
-            "-", ".", "3", "0x", " ", "\t", "\u{FFFD}", "\0", "Write EnergyOut: "]).prop_map(String::from),
+            "-", ".", "3", "0x", " ", "\t", "\u{FFFD}", "\0", "Write EnergyOut: ",
+        ]).prop_map(String::from),
         "[0-9]{1,20}",
         "\\PC{0,5}",
     ], 0..8)) {
