@@ -61,6 +61,7 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod draft;
 mod error;
 mod grammar;
 mod index;

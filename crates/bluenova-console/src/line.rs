@@ -18,7 +18,7 @@ use core::fmt;
 
 use crate::{
     AdcChannel, CellNumber, Decimal, Millivolts, ParseError,
-    assemble::{Draft, count, set_text},
+    draft::{Draft, count, set_text},
     grammar, value,
     value::{
         cell, converter, decimal, digit_follows, first_word, hexadecimal, millivolts, quoted, rest,

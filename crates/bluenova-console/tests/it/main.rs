@@ -7,6 +7,7 @@
     reason = "that is how a test fails"
 )]
 
+mod api;
 mod assemble;
 mod console_to_csv;
 mod parse;
