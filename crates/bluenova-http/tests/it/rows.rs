@@ -1,7 +1,8 @@
 //! Rows in a journal, to ask for.
 
 use bluenova_journal::{Journal, Reader, Retention};
-use bluenova_record::{PackRecord, Text};
+use bluenova_record::PackRecord;
+use bluenova_test_support::sample_row;
 use time::macros::utc_datetime;
 use time::{Duration, UtcDateTime};
 
@@ -14,25 +15,13 @@ pub(crate) fn row(seconds_ago: i64) -> PackRecord {
     PackRecord {
         n_units: Some(2),
         unit_rank: Some(1),
-        cell_count: Some(16),
-        cell_v: std::array::from_fn(|i| Some((3300 + 2 * i as u16) as f32 / 1000.0)),
-        cell_t: std::array::from_fn(|i| Some(20 + i as i16 % 3)),
-        v_pack: Some(53.017),
-        i_pack: Some(-41.75),
-        temp: Some(24),
-        v_cell_min: Some(3.3),
-        v_cell_max: Some(3.33),
-        soc: Some(63),
-        health: Some(97.25),
-        errors: Some(Text::new("NONE")),
-        system_state: Some(Text::new("NORMAL")),
-        breaker: Some(Text::new("CLOSED")),
-        charge_state: Some(Text::new("DISCHARGE")),
         energy_in: Some(812.5),
         energy_out: Some(790.5),
-        adc_vp: Some(52.996),
         adc: [Some(1.6135); 5],
-        ..PackRecord::new(time, BATTERY)
+        bad_crc: 0,
+        parse_fail: 0,
+        bad_vcell: 0,
+        ..sample_row(time, BATTERY)
     }
 }
 

@@ -32,7 +32,8 @@ use std::thread;
 use std::time::Instant;
 
 use bluenova_journal::{Error, Journal, Retention};
-use bluenova_record::{PackRecord, Text};
+use bluenova_record::PackRecord;
+use bluenova_test_support::sample_row;
 use time::macros::utc_datetime;
 use time::{Duration, UtcDateTime};
 
@@ -50,31 +51,19 @@ fn nth(mcu_id: u32, n: u16) -> PackRecord {
 fn typical(n: u16) -> PackRecord {
     let millivolts =
         |least: u16, i: u16| Some(f32::from(least + (7 * (n % 1000) + 13 * i) % 60) / 1000.0);
+    let row = nth(BATTERY, n);
     PackRecord {
-        n_units: Some(3),
-        unit_rank: Some(2),
-        cell_count: Some(16),
         cell_v: std::array::from_fn(|i| millivolts(3280, i as u16)),
         cell_t: std::array::from_fn(|i| Some(18 + ((i as i16 + (n % 9) as i16) % 9))),
         v_pack: Some(53_017.0_f32 / 1000.0 + f32::from(n % 100) / 100.0),
         i_pack: Some(-41.75 + f32::from(n % 50)),
-        temp: Some(24),
         v_cell_min: millivolts(3280, 3),
         v_cell_max: millivolts(3290, 5),
-        soc: Some(63),
-        health: Some(97.25),
-        errors: Some(Text::new("NONE")),
-        system_state: Some(Text::new("NORMAL")),
-        breaker: Some(Text::new("CLOSED")),
-        charge_state: Some(Text::new("DISCHARGE")),
         energy_in: Some(812.5 + f32::from(n)),
         energy_out: Some(790.5 + f32::from(n)),
         adc_vp: millivolts(52_996, 1),
-        adc: std::array::from_fn(|i| Some((1613.5 + i as f32) / 1000.0)),
-        bad_crc: 1,
-        parse_fail: 2,
         bad_vcell: 0,
-        ..nth(BATTERY, n)
+        ..sample_row(row.insert_time_utc, row.mcu_id)
     }
 }
 
