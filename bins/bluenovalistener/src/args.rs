@@ -1,4 +1,4 @@
-//! The command line as it was typed. What it means is settled in [`crate::settings`].
+//! The command line as it was typed. [`crate::settings`] resolves what it means.
 
 use std::ffi::OsString;
 
@@ -41,7 +41,8 @@ pub(crate) struct Args {
     #[argh(option, short = 'n', arg_name = "files")]
     pub(crate) log_keep: Option<String>,
 
-    /// size at which a log file is rotated: bytes, or with suffix K, M or G; 0 never (default 50M)
+    /// size at which the log file is rotated, in bytes or with suffix K, M or G; 0 for never
+    /// (default 50M)
     #[argh(option, short = 'm', arg_name = "size")]
     pub(crate) log_size: Option<String>,
 
@@ -53,7 +54,7 @@ pub(crate) struct Args {
     #[argh(switch, short = 'r')]
     pub(crate) raw: bool,
 
-    /// file of the local journal (default: one of its own in the state folder)
+    /// file of the local journal (default: a file in the state directory)
     #[argh(option, arg_name = "path")]
     pub(crate) journal: Option<String>,
 
@@ -65,9 +66,9 @@ pub(crate) struct Args {
     #[argh(
         option,
         arg_name = "addr:port",
-        description = "show it all to browsers and to Prometheus at this address of this machine, \
-                       127.0.0.1:9080 say; IPv6 in brackets, port 0 is a free one (default: \
-                       nowhere)"
+        description = "serve the page to browsers and metrics to Prometheus at this address of \
+                       this machine, such as 127.0.0.1:9080; IPv6 in brackets, port 0 for a free \
+                       port (default: no page)"
     )]
     pub(crate) http: Option<String>,
 
@@ -79,7 +80,7 @@ pub(crate) struct Args {
     pub(crate) mode: Option<Mode>,
 }
 
-/// What to do instead of listening.
+/// Subcommand, for something other than listening.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand)]
 pub(crate) enum Mode {
@@ -89,28 +90,28 @@ pub(crate) enum Mode {
     SetAside(SetAside),
 }
 
-/// Try everything once (batteries, journal, database, clock) and say what is fine and what to do
-/// about what is not. Takes the options of listening before it.
+/// Try everything once (batteries, journal, database, clock) and report what is fine, and what to
+/// do about what is not. The listener's options go before this word.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "check")]
 pub(crate) struct Check {}
 
-/// List the rows that PostgreSQL refused for what is in them, with its reasons. Takes the options of
-/// listening before it.
+/// List the rows that PostgreSQL rejected because of their content, with its reasons. The
+/// listener's options go before this word.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "set-aside")]
 pub(crate) struct SetAside {
-    /// deliver them again; those that pass now are off the list
+    /// deliver them again, and take those off the list that PostgreSQL accepts now
     #[argh(switch)]
     pub(crate) retry: bool,
 }
 
-/// Watch two simulated batteries being recorded, without battery or server: here, and in a browser
-/// at 127.0.0.1:9080, or where --http before this word says.
+/// Record two simulated batteries, without a battery or a server, and show them here and in a
+/// browser at 127.0.0.1:9080, or at the address of --http, which goes before this word.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "demo")]
 pub(crate) struct Demo {
-    /// end by itself after so many seconds (default: at Ctrl-C)
+    /// number of seconds after which it ends (default: at Ctrl-C)
     #[argh(option, arg_name = "n")]
     pub(crate) seconds: Option<String>,
 }

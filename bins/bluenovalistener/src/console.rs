@@ -7,7 +7,7 @@ use std::{
 
 use bluenova_http::duration;
 
-/// Prints to standard output. Unlike `print!` this doesn't panic where nobody reads it.
+/// Prints to standard output. Unlike `print!` this doesn't panic if standard output is closed.
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

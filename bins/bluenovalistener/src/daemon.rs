@@ -14,16 +14,16 @@ use nix::{
     unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid},
 };
 
-/// The way back to the terminal, as long as the program is starting.
+/// Connection of a daemon that is starting to its parent, which still has the terminal.
 pub(crate) struct Starting(PipeWriter);
 
-/// Goes on in a child process with a session of its own, directory `/` and umask 027.
+/// Continues in a child process with a session of its own, directory `/` and umask 027.
 ///
 /// The parent waits until the child has started, so that errors at the start are still seen on the
 /// terminal and in the exit code; it never returns from here.
 ///
 /// # Errors
-/// There is no further process or pipe to be had.
+/// The system gives no process or pipe.
 pub(crate) fn detach() -> io::Result<Starting> {
     let (mut from_child, to_parent) = io::pipe()?;
     // SAFETY: no other thread has been started yet, so the child may do everything.
@@ -44,7 +44,7 @@ pub(crate) fn detach() -> io::Result<Starting> {
 }
 
 impl Starting {
-    /// The program has started: the parent ends, and the terminal is left.
+    /// Ends the parent and leaves the terminal, now that the program has started.
     ///
     /// # Errors
     /// /dev/null can't be opened.
@@ -53,7 +53,7 @@ impl Starting {
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
-        // Nobody may be waiting any more.
+        // The parent may have been killed meanwhile.
         let _ = self.0.write_all(b"+");
         Ok(())
     }

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(why: &str) -> ExitCode {
-    // Where nobody reads standard error any more, the exit code still says it.
+    // If standard error is closed, the exit code still reports the failure.
     let _ = writeln!(io::stderr(), "bluenovalistener: {why}");
     ExitCode::FAILURE
 }

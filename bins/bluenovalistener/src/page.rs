@@ -1,4 +1,4 @@
-//! The page that shows the status to browsers: its address, and its start.
+//! The page that shows the status to browsers: binds its address and starts its server.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use bluenova_http::{HttpServer, LiveStatus};
 use log::{info, warn};
 use time::UtcDateTime;
 
-/// The page's address can't be listened on.
+/// The address of the page can't be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("--http {address} can't be listened on")]
 pub(crate) struct BindError {
@@ -21,7 +21,7 @@ pub(crate) struct BindError {
 /// Listens on the address of the page.
 ///
 /// # Errors
-/// It is in use, or none of this machine.
+/// The address is in use, or isn't one of this machine.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).map_err(|source| BindError { address, source })
 }
@@ -36,7 +36,7 @@ pub(crate) fn start(listener: TcpListener, status: LiveStatus) -> io::Result<Htt
     let (address, url) = (server.local_addr(), url(&server));
     info!("page at {url}");
     if is_exposed(address.ip()) {
-        warn!("anyone in this network can read the page at {url}; there is no password");
+        warn!("anyone in this network can read the page at {url}: it has no password");
     }
     Ok(server)
 }

@@ -25,8 +25,8 @@ use crate::{
     threads::{Assembled, BatteryThread, Forwarder, Recorder},
 };
 
-/// How long all threads together may take for their last work when the program ends; most of it is
-/// PostgreSQL's.
+/// Deadline for the last work of all threads together when the program ends. PostgreSQL takes most
+/// of it.
 const LAST_WORK: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub(crate) enum StartError {
     Thread { name: String, source: io::Error },
 }
 
-/// A thread has ended with an error, which is in the log, or could not be waited for.
+/// A thread has ended with an error, which is in the log, or not in time.
 #[derive(Debug, thiserror::Error)]
 #[error("a thread failed; see the log")]
 pub(crate) struct ThreadFailed;
@@ -59,7 +59,7 @@ pub(crate) struct Pipeline {
 /// sees every record that was stored.
 ///
 /// # Errors
-/// Another process has the journal, or a thread can't be started.
+/// The journal is in use by another process, or a thread can't be started.
 pub(crate) fn start(
     settings: &Settings,
     page: Option<TcpListener>,
@@ -97,7 +97,7 @@ pub(crate) fn start(
     Ok(Pipeline { stop, batteries, recorder, forwarder, page })
 }
 
-/// The spool, and what works on it.
+/// The spool, and the forwarder and the status that go with it.
 struct Opened {
     spool: Spool,
     notices: Vec<Notice>,
@@ -124,7 +124,7 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
     }
 }
 
-/// A status in which nothing has happened yet.
+/// The status at the start.
 fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> LiveStatus {
     let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = &settings.store;
     let batteries = settings.batteries.iter();
@@ -151,13 +151,13 @@ impl Pipeline {
             || self.forwarder.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
-    /// Where the page is, if there is one.
+    /// URL of the page, if there is one.
     pub(crate) fn page(&self) -> Option<String> {
         self.page.as_ref().map(page::url)
     }
 
-    /// Ends the threads in the order of the way of a record, so that each gets what the one before
-    /// it still had.
+    /// Ends the threads in the order in which they handle a record, so that each receives the last
+    /// records of the one before it.
     ///
     /// # Errors
     /// A thread has failed, or takes too long to end.
@@ -167,7 +167,7 @@ impl Pipeline {
         let mut result = Ok(());
         for thread in self.batteries.into_iter().chain([self.recorder]) {
             let ended = join(thread, deadline).unwrap_or_else(|| {
-                error!("a thread doesn't end; its last row may be lost");
+                error!("a thread doesn't end in time; the row of the last interval may be lost");
                 Err(ThreadFailed)
             });
             result = result.and(ended);
@@ -175,14 +175,14 @@ impl Pipeline {
         if let Some(forwarder) = self.forwarder {
             let ended = join(forwarder, deadline).unwrap_or_else(|| {
                 warn!(
-                    "PostgreSQL doesn't answer; the rows it has not acknowledged wait in the \
-                     journal"
+                    "PostgreSQL doesn't answer. The rows that it has not acknowledged wait in the \
+                     journal and are delivered at the next start"
                 );
                 Ok(())
             });
             result = result.and(ended);
         }
-        // Whoever is connected can see the rest until here; nobody waits for them.
+        // Last, so that a browser sees the status until here. The stop doesn't wait for browsers.
         if let Some(page) = self.page {
             page.stop();
         }

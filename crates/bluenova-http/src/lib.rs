@@ -18,7 +18,10 @@
 //! let status = LiveStatus {
 //!     interval: Duration::from_secs(10),
 //!     batteries: vec![attic.clone()],
-//!     storage: Shared::new(StorageStatus { journal: "journal.sqlite".into(), ..StorageStatus::default() }),
+//!     storage: Shared::new(StorageStatus {
+//!         journal: "journal.sqlite".into(),
+//!         ..StorageStatus::default()
+//!     }),
 //!     delivery: None,
 //! };
 //! let snapshot = move || status.snapshot(UtcDateTime::now(), Instant::now());

@@ -18,7 +18,7 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     /// The database and the host, for messages.
     pub(crate) target: String,
-    /// What people should know, although the session has begun.
+    /// Warnings for people, although the session has begun.
     pub(crate) warnings: Vec<String>,
 }
 

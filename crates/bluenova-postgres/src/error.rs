@@ -7,8 +7,8 @@ use crate::tls::{self, TlsError};
 /// An operation on the database that failed, with the database and the server's answer.
 ///
 /// `Display` is one line. Where the server answered, that line holds its whole answer and there is
-/// no `source`; otherwise the line says what was being done, and the chain of sources why it
-/// failed. Neither ever holds the password.
+/// no `source`; otherwise the line says what failed, and the chain of sources why. Neither ever
+/// holds the password.
 #[derive(Debug)]
 pub struct Error {
     doing: &'static str,
@@ -19,12 +19,12 @@ pub struct Error {
     cause: Cause,
 }
 
-// What was being done; it stands before the target in a message.
-pub(crate) const CONNECTING: &str = "connecting to";
-pub(crate) const LOOKING_FOR_TABLE: &str = "looking for battery_pack in";
-pub(crate) const PREPARING: &str = "preparing to insert into battery_pack of";
-pub(crate) const INSERTING: &str = "inserting into battery_pack of";
-pub(crate) const PROBING: &str = "trying to insert into battery_pack of";
+// What failed; it stands before the target in a message.
+pub(crate) const CONNECTING: &str = "can't connect to";
+pub(crate) const LOOKING_FOR_TABLE: &str = "can't look for battery_pack in";
+pub(crate) const PREPARING: &str = "can't prepare to insert into battery_pack of";
+pub(crate) const INSERTING: &str = "can't insert into battery_pack of";
+pub(crate) const PROBING: &str = "can't insert a test row into battery_pack of";
 
 /// Why the operation failed.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub enum Retry {
 }
 
 impl Error {
-    /// `doing` stands before `target`: "connecting to", "inserting into battery_pack of".
+    /// `doing` stands before `target`: "can't connect to", "can't insert into battery_pack of".
     pub(crate) fn new(doing: &'static str, target: &str, cause: impl Into<Cause>) -> Self {
         let target = target.to_owned();
         Self { doing, target, others: vec![], remedy: None, cause: cause.into() }
@@ -171,10 +171,13 @@ impl fmt::Display for Error {
             }
             Cause::NoAnswer(limit) => write!(f, ": no answer within {limit:?}")?,
             Cause::Stuck(count) => {
-                write!(f, ": {count} connections were given up and still hang; waiting for them")?;
+                write!(
+                    f,
+                    ": the server has left {count} connections hanging; waiting for one to end"
+                )?;
             }
             Cause::Tls(_) | Cause::NoThread(_) => {}
-            Cause::ThreadDied => write!(f, ": the thread of the connection died")?,
+            Cause::ThreadDied => write!(f, ": the thread of the connection has ended")?,
             Cause::Cancelled => write!(f, ": given up")?,
         }
         if let Some(remedy) = &self.remedy {
@@ -189,7 +192,11 @@ impl error::Error for Error {
         match &self.cause {
             // For an answer of the server the source would be "db error", and then the answer
             // again.
-            Cause::Postgres(e) if e.as_db_error().is_none() => Some(e),
+            Cause::Postgres(e) if e.as_db_error().is_none() => match error::Error::source(e) {
+                // The line says that already.
+                Some(source) if e.to_string() == "error connecting to server" => Some(source),
+                _ => Some(e),
+            },
             Cause::Tls(e) => Some(&**e),
             Cause::NoThread(e) => Some(e),
             _ => None,

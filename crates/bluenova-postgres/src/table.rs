@@ -33,7 +33,7 @@ pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Ve
         if look(client, "").map_err(looking)? == TableState::Missing
             && let Err(e) = created
         {
-            let error = Error::new("creating battery_pack in", target, e);
+            let error = Error::new("can't create battery_pack in", target, e);
             return Err(error.with_remedy(Some(format!(
                 "have the owner of the database run `bluenovalistener schema | psql` on it, and \
                  then {}",
@@ -45,9 +45,9 @@ pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Ve
         && let Err(e) = create(client, &create_index())
     {
         if client.is_closed() {
-            return Err(Error::new("creating battery_pack_time in", target, e));
+            return Err(Error::new("can't create battery_pack_time in", target, e));
         }
-        let error = Error::new("creating battery_pack_time in", target, e);
+        let error = Error::new("can't create battery_pack_time in", target, e);
         return Ok(vec![format!(
             "battery_pack has no index on insert_time_utc, so that every batch reads all of it; \
              let its owner run {}; ({error})",

@@ -20,7 +20,7 @@ pub struct Column {
     /// Unit of its values: `V`, `A`, `°C`, `%`, `UTC`, `1` for counts, `as reported` where the
     /// firmware doesn't say, empty for words, names and numbers of things.
     pub unit: &'static str,
-    /// What it tells.
+    /// Meaning of its values, in English.
     pub meaning: &'static str,
     get: fn(&PackRecord) -> Option<Value<'_>>,
     set: fn(&mut PackRecord, Option<Value<'_>>) -> Result<(), WrongType>,
@@ -303,6 +303,6 @@ pub static COLUMNS: [Column; 59] = columns! {
     adc_3           = adc[3]         , "V"          , "channel 3 of the ADC";
     adc_4           = adc[4]         , "V"          , "channel 4 of the ADC";
     bad_crc         = bad_crc        , "1"          , "bad frames on the cell bus in the interval";
-    parse_fail      = parse_fail     , "1"          , "unparsable frames on the cell bus in the interval";
-    bad_vcell       = bad_vcell      , "1"          , "cell readings rejected by the firmware in the interval";
+    parse_fail      = parse_fail     , "1"          , "unparsable cell bus frames in the interval";
+    bad_vcell       = bad_vcell      , "1"          , "cell values that the firmware rejected";
 };

@@ -8,7 +8,7 @@
 //! [`Timestamp`], [`Rfc3339`], [`ErrorChain`] and [`Escaped`] are how all crates put times, errors
 //! and foreign text for people and programs to read.
 //!
-//! There is no I/O here, no clock and no allocation; the crate is `no_std`. With the feature `serde`
+//! There is no I/O here, no clock and no allocation; the crate is `no_std`. With feature `serde`
 //! a record can be serialized and read back; its time then is RFC 3339 text.
 //!
 //! ```

@@ -21,7 +21,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// The system gave no thread to connect on.
-    #[error("no thread to connect on")]
+    #[error("can't start a thread to connect")]
     Thread(#[source] io::Error),
     /// The name has no address, or the name service failed.
     #[error("cannot find the address of {host}")]
@@ -80,7 +80,7 @@ pub enum Error {
         location: String,
     },
     /// The answer to the handshake was not one of a WebSocket server.
-    #[error("no WebSocket there")]
+    #[error("there is no WebSocket server at that address")]
     NotWebSocket(#[source] Source),
     /// The battery closed the connection with a Close frame.
     #[error("the battery closed the connection{}", CloseReason(*.code, .reason))]
@@ -91,7 +91,7 @@ pub enum Error {
         reason: String,
     },
     /// The connection ended without a Close frame.
-    #[error("the battery hung up")]
+    #[error("the battery ended the connection without a Close frame")]
     HungUp,
     /// No complete frame came in time, not even in answer to a ping.
     #[error("the battery was silent for {limit:?}")]
@@ -100,7 +100,7 @@ pub enum Error {
         limit: Duration,
     },
     /// The battery reads nothing, so that the send buffer is full.
-    #[error("the battery does not read what it is sent")]
+    #[error("the battery doesn't read what is sent to it")]
     NotReading,
     /// A message is longer than [`MESSAGE_LIMIT`].
     #[error("a message is longer than {MESSAGE_LIMIT} bytes")]
@@ -112,7 +112,7 @@ pub enum Error {
     #[error("the connection broke")]
     Io(#[source] io::Error),
     /// There was an error before, or [`close`](crate::Connection::close).
-    #[error("the connection is over already")]
+    #[error("the connection has ended already")]
     Over,
 }
 

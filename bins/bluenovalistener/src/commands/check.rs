@@ -1,4 +1,4 @@
-//! `bluenovalistener check`: tries everything once, and says what is fine and what to do about
+//! `bluenovalistener check`: tries everything once, and reports what is fine, and what to do about
 //! what is not.
 
 use std::{
@@ -23,13 +23,13 @@ use crate::{
     args::Args,
     console, page,
     settings::{Battery, Settings, Store},
-    threads::clock_is_set,
+    threads::{clock_is_set, is_unreachable},
 };
 
-/// How long a battery may take to say its MCU ID. It says all it has about once a second.
+/// Deadline for a battery to send its MCU ID. It sends all its values about once a second.
 const BATTERY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long a page on this machine may take to answer.
+/// Deadline for a page on this machine to answer.
 const PAGE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Runs all checks.
@@ -52,10 +52,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     if let Some(address) = settings.http {
         fine &= report("page", page_address(address));
     }
-    if fine { Ok(()) } else { Err("not everything is fine".into()) }
+    if fine {
+        Ok(())
+    } else {
+        Err("not everything is fine: see the lines that begin with NOT OK".into())
+    }
 }
 
-/// What is fine, or what isn't and what to do about it.
+/// What is fine, or what isn't and what to do about it: the rest of a line of output.
 type Finding = Result<String, String>;
 
 fn report(what: &str, finding: Finding) -> bool {
@@ -99,33 +103,38 @@ fn listen_to(battery: &Battery) -> Finding {
         }
     }
     Err(match lines {
-        0 => format!("connected to ws://{address}, but it says nothing"),
+        0 => format!("connected to ws://{address}, but it sends nothing"),
         _ => format!(
             "connected to ws://{address}, but none of its {lines} lines ({known} of known kinds) \
-             is an MCU ID; without it no row is stored"
+             has an MCU ID; without it no row is stored"
         ),
     })
 }
 
-/// Whether the journal can be written. One that isn't there yet is not made.
+/// Checks whether the journal can be written. One that isn't there yet is not made.
 fn open(path: &Path) -> Finding {
     let shown = path.display();
     if !path.exists() {
-        return directory_can_be_written(path).map(|()| format!("{shown} will be made"));
+        return directory_can_be_written(path)
+            .map(|()| format!("the listener will create {shown}"));
     }
     match Journal::open(path, Retention::FOREVER).and_then(|mut journal| journal.try_write()) {
         Ok(()) => Ok(format!("{shown} can be written")),
         Err(error @ bluenova_journal::Error::InUse { .. }) => {
-            Ok(format!("{error}; it is a listener that is running"))
+            Ok(format!("{error}: a listener is running"))
         }
-        Err(error) if error.is_damage() => {
-            Ok(format!("{}; the listener will save what can be read", ErrorChain(&error)))
-        }
-        Err(error) => Err(format!("{}; see to the file and its directory", ErrorChain(&error))),
+        Err(error) if error.is_damage() => Ok(format!(
+            "{}; the listener saves what can be read when it starts",
+            ErrorChain(&error)
+        )),
+        Err(error) => Err(format!(
+            "{}; see to the file and its directory: owner, permissions, free space",
+            ErrorChain(&error)
+        )),
     }
 }
 
-/// The directory, or the first above it that is there.
+/// Checks the file's directory, or the first one above it that exists.
 fn directory_can_be_written(path: &Path) -> Result<(), String> {
     let directory = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
     nix::unistd::access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
@@ -134,11 +143,15 @@ fn directory_can_be_written(path: &Path) -> Result<(), String> {
 
 fn database(server: &bluenova_postgres::Settings) -> Finding {
     let mut sink = Sink::new(server.clone(), Deadlines::default());
-    sink.connect().map_err(|error| match error.sqlstate() {
-        Some(_) => ErrorChain(&error).to_string(),
-        None => format!("{}; is the server running, and listening there?", ErrorChain(&error)),
+    sink.connect().map_err(|error| {
+        let why = ErrorChain(&error);
+        if is_unreachable(&error) {
+            format!("{why}; is the server running, and reachable from here?")
+        } else {
+            why.to_string()
+        }
     })?;
-    // Inserted for real, but rolled back.
+    // The row is inserted and rolled back.
     let row = PackRecord::new(UtcDateTime::now(), 0);
     sink.probe(&row).map_err(|error| ErrorChain(&error).to_string())?;
     let warnings = sink.take_warnings();
@@ -148,14 +161,14 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
 
 fn page_address(address: SocketAddr) -> Finding {
     let error = match page::bind(address) {
-        Ok(_) => return Ok(format!("browsers can be listened to at {address}")),
+        Ok(_) => return Ok(format!("{address} is free")),
         Err(error) => error,
     };
     if is_served_at(address, PAGE_DEADLINE).unwrap_or(false) {
-        return Ok(format!("{address} has a page already, of a listener that is running"));
+        return Ok(format!("{address} has the page of a listener that is running"));
     }
     let advice = match error.source.kind() {
-        ErrorKind::AddrInUse => "another program has that port; choose another one",
+        ErrorKind::AddrInUse => "another program has that port; choose another port",
         ErrorKind::AddrNotAvailable => "choose an address of this machine",
         ErrorKind::PermissionDenied => "choose a port from 1024 on",
         _ => "choose another address",

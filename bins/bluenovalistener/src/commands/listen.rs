@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let log_settings = LogSettings::resolve(args)?;
     if args.daemon && log_settings.file.is_none() {
-        let _ = writeln!(io::stderr(), "bluenovalistener: without -l a daemon has no log");
+        let _ = writeln!(io::stderr(), "bluenovalistener: a daemon without -l has no log");
     }
     let starting = if args.daemon { Some(daemon::detach()?) } else { None };
 
@@ -52,7 +52,7 @@ fn record(
     signals: &Receiver<i32>,
     log: &LoggerHandle,
 ) -> Result<(), Box<dyn Error>> {
-    // Before anything begins, so that a daemon's parent can say that the address is taken.
+    // First, so that a daemon's parent can report that the address is in use.
     let page = settings.http.map(page::bind).transpose()?;
     let pipeline = pipeline::start(settings, page, None)?;
     if let Some(starting) = starting {
@@ -63,17 +63,17 @@ fn record(
     Ok(())
 }
 
-/// Waits until a signal ends the program, or a thread has ended that should go on.
+/// Waits for a signal that ends the program, or until a thread has ended unexpectedly.
 fn wait(signals: &Receiver<i32>, pipeline: &Pipeline, log: &LoggerHandle) {
     while !pipeline.is_broken() {
         match signals.recv_timeout(Duration::from_secs(1)) {
-            // The log's thread does it; where it can't, there is nowhere to say so.
+            // The log's thread reopens the file; if that fails, there is no log to say so.
             Ok(SIGHUP) => drop(log.reopen_output()),
             Ok(_) => return,
-            // What is in the log's buffer is seen within a second.
+            // So that a logged line is in the file within a second.
             Err(RecvTimeoutError::Timeout) => log.flush(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
-    error!("a thread has ended that should go on");
+    error!("a thread has ended unexpectedly; ending, so that the program can be started again");
 }

@@ -1,4 +1,4 @@
-//! One file per subcommand; none of them means to listen.
+//! The subcommands, one per file. Without a subcommand the program listens.
 
 use std::error::Error;
 
@@ -12,10 +12,10 @@ mod demo;
 mod listen;
 mod set_aside;
 
-/// Does what the command line says.
+/// Runs the subcommand of the command line.
 ///
 /// # Errors
-/// It failed; the error says why, for the terminal.
+/// The subcommand failed; the error is worded for the terminal.
 pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     if args.version {
         console::print(concat!("bluenovalistener ", env!("CARGO_PKG_VERSION"), "\n"));

@@ -13,7 +13,7 @@ use crate::{
     settings::{Settings, Store},
 };
 
-/// Lists them, or delivers them again.
+/// Lists the rows that are set aside, or delivers them again.
 ///
 /// # Errors
 /// There is no such journal, or the database can't be reached; or, delivering again, some rows were
@@ -21,8 +21,18 @@ use crate::{
 pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let Store::Postgres { server, journal, .. } = settings.store else {
-        return Err("with -d sqlite:PATH no row is ever set aside".into());
+        return Err(
+            "with -d sqlite:PATH no row is ever set aside: only PostgreSQL rejects rows".into()
+        );
     };
+    if !journal.exists() {
+        let journal = journal.display();
+        return Err(format!(
+            "there is no journal {journal}; give the listener's options before set-aside, and \
+             --journal with the path in the first line of its log if it runs as another user"
+        )
+        .into());
+    }
     let mut set_aside = SetAside::open(&journal)?;
     let rows = set_aside.rows()?;
     if rows.is_empty() {
@@ -40,7 +50,7 @@ pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn E
     for row in &rows {
         let again = match sink.deliver(&Arc::from([row.record.clone()]), 0) {
             Ok(delivered) => delivered.rejected.map(|rejected| rejected.reason),
-            // That it alone is at fault can't be told of the first one.
+            // Without another row to probe the sink can't say whether this one alone is at fault.
             Err(error) if error.retry() == Retry::Row => Some(ErrorChain(&error).to_string()),
             Err(error) => return Err(error.into()),
         };
@@ -53,7 +63,8 @@ pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn E
         }
     }
     if rejected > 0 {
-        return Err(format!("{rejected} of {} rows are still rejected", rows.len()).into());
+        let total = rows.len();
+        return Err(format!("PostgreSQL still rejects {rejected} of {total} rows").into());
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The log: on the console, or in a file that is rotated by size.
 //!
 //! What is logged goes through a queue to a thread of its own. A terminal that was stopped with
-//! Ctrl-S, or a pipe that nobody reads, must not stop the recorder.
+//! Ctrl-S, or a pipe whose reader hangs, must not stop the recorder.
 
 use std::{
     io::{self, Stdout, Write},
@@ -25,10 +25,10 @@ use crate::settings::LogSettings;
 
 mod rotating_file;
 
-/// Lines that may wait to be written.
+/// Maximum number of lines that wait to be written.
 const QUEUE: usize = 4096;
 
-/// How long a line may wait to enter the queue, and a flush for the lines in it.
+/// Time-outs: for a line to enter the queue, and for a flush of the lines in it.
 const LINE_DEADLINE: Duration = Duration::from_millis(100);
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -58,7 +58,7 @@ pub(crate) fn start(settings: &LogSettings) -> Result<LoggerHandle, LogError> {
         .map_err(LogError::Thread)?;
     let queue = Queue { lines, lost: AtomicU64::new(0) };
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
-    // What our dependencies have to say is said by us, in our words.
+    // The binary words the errors of its dependencies itself.
     let ours = LogSpecification::builder().module("bluenova", LevelFilter::Info).build();
     Ok(Logger::with(ours)
         .log_to_writer(Box::new(queue))
@@ -77,10 +77,10 @@ enum Message {
     Reopen,
 }
 
-/// The near end of the log's queue.
+/// The log's queue, seen from the threads that log.
 struct Queue {
     lines: SyncSender<Message>,
-    /// Lines that did not enter it.
+    /// Number of lines that did not enter it.
     lost: AtomicU64,
 }
 
@@ -92,7 +92,7 @@ impl LogWriter for Queue {
         if lost > 0 {
             writeln!(
                 text,
-                "{time} WARN  {lost} lines of the log are lost: whoever reads it was too slow"
+                "{time} WARN  {lost} lines of the log are lost: its file or terminal was too slow"
             )?;
         }
         writeln!(text, "{time} {:<5} {}", record.level(), record.args())?;
@@ -105,7 +105,7 @@ impl LogWriter for Queue {
     fn flush(&self) -> io::Result<()> {
         let (done, flushed) = mpsc::sync_channel(1);
         if self.send(Message::Flush(done), false) {
-            // If it takes longer there is nothing to be done about it.
+            // The log's thread finishes a flush that takes longer.
             let _ = flushed.recv_timeout(FLUSH_DEADLINE);
         }
         Ok(())
@@ -118,8 +118,8 @@ impl LogWriter for Queue {
 }
 
 impl Queue {
-    /// Whether the message has entered the queue. `hurry` is for when the last one has not: a thread
-    /// that has waited for the log once doesn't wait again.
+    /// Whether the message has entered the queue. With `hurry` it isn't waited for: the message
+    /// before it has waited in vain already.
     fn send(&self, mut message: Message, hurry: bool) -> bool {
         for _ in 0..10 {
             match self.lines.try_send(message) {
@@ -134,7 +134,7 @@ impl Queue {
     }
 }
 
-/// The far end of the log's queue. Where writing fails there is nowhere left to say so.
+/// The log's thread: writes what the queue holds. If writing fails, there is no log to say so.
 fn write_lines(mut output: Output, queue: &Receiver<Message>) {
     for message in queue {
         let _ = match message {

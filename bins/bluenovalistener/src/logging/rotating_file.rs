@@ -7,10 +7,10 @@ use std::{
 
 use crate::settings::LogSettings;
 
-/// A log file with exactly the name that was given, whose older parts are FILE.1, FILE.2, …
+/// A log file with exactly the given name, rotated to FILE.1, FILE.2, …
 ///
 /// flexi_logger's own file writer can't rotate by size without another name for the current file,
-/// and the crate file-rotate panics when the directory has gone.
+/// and the crate file-rotate panics if the directory is deleted.
 pub(super) struct RotatingFile {
     path: PathBuf,
     keep: u32,
@@ -24,7 +24,7 @@ pub(super) struct RotatingFile {
 impl RotatingFile {
     pub(super) fn open(path: &Path, settings: &LogSettings) -> io::Result<Self> {
         let file = append_to(path)?;
-        // What a link leads to is rotated, not the link.
+        // The target of a symbolic link is rotated, not the link.
         let (path, metadata) = (fs::canonicalize(path)?, file.metadata()?);
         Ok(Self {
             path,
@@ -41,7 +41,7 @@ impl RotatingFile {
         let length = line.len() as u64;
         let full = self.size.is_some_and(|size| self.written + length > size);
         if full && self.written > 0 {
-            // Where that fails, a long file is better than no log.
+            // If that fails, a long file is better than no log.
             if self.rotate().is_err() {
                 self.written = 0;
             }
@@ -58,7 +58,7 @@ impl RotatingFile {
     /// FILE becomes FILE.1, FILE.1 becomes FILE.2, and so on; the oldest one is removed.
     fn rotate(&mut self) -> io::Result<()> {
         self.file.flush()?;
-        // Somebody may have moved or removed the file: then there is nothing to rotate.
+        // If another program has moved or removed the file, there is nothing to rotate.
         if self.is_in_place() {
             for n in (1..self.keep).rev() {
                 if self.older(n).exists() {

@@ -6,13 +6,13 @@ use super::SettingsError;
 
 const DEFAULT_BATTERY: &str = "10.0.0.2";
 
-/// Characters of a name at most.
+/// Maximum number of characters of a name.
 const NAME_CHARS: usize = 32;
 
 /// A battery to listen to.
 #[derive(Clone, Debug)]
 pub(crate) struct Battery {
-    /// What people read in the log.
+    /// Name for people, in the log and on the page.
     pub(crate) name: String,
     pub(crate) address: Address,
 }

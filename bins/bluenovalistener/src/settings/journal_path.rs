@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::Battery;
 
-/// The directory in which programs of this user keep what must outlive them.
+/// Directory for data that outlives the program, such as the journal.
 pub(crate) fn state_directory(env: impl Fn(&str) -> Option<String>) -> PathBuf {
     let absolute = |name: &str| {
         env(name).map(PathBuf::from).filter(|path| path.is_absolute() && path != Path::new("/"))
@@ -20,8 +20,8 @@ pub(crate) fn state_directory(env: impl Fn(&str) -> Option<String>) -> PathBuf {
         })
 }
 
-/// A name of its own for each set of batteries and database, so that several listeners run side by
-/// side.
+/// File name of the journal, different for each set of batteries and database, so that several
+/// listeners run side by side.
 pub(super) fn journal_name(batteries: &[Battery], database: &str) -> String {
     let mut parts: Vec<String> =
         batteries.iter().map(|battery| battery.address.to_string()).collect();

@@ -9,11 +9,11 @@ const DEFAULT_SIZE: &str = "50M";
 /// Where and how to log.
 #[derive(Debug)]
 pub(crate) struct LogSettings {
-    /// `None` is the console.
+    /// Path of the log file; `None`: standard output.
     pub(crate) file: Option<PathBuf>,
-    /// Old files to keep.
+    /// Number of old files to keep.
     pub(crate) keep: u32,
-    /// Bytes at which the file is rotated; `None` is never.
+    /// Size in bytes at which the file is rotated; `None`: never.
     pub(crate) size: Option<u64>,
     pub(crate) flush_each_line: bool,
 }

@@ -26,14 +26,14 @@ const DEFAULT_DATABASE: &str = "homeauto";
 const DEFAULT_INTERVAL: &str = "10";
 const DEFAULT_KEEP_DAYS: &str = "7";
 
-/// Everything that listening needs to know.
+/// Settings of the listener.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) batteries: Vec<Battery>,
     pub(crate) store: Store,
     pub(crate) interval: Interval,
     pub(crate) raw: bool,
-    /// Where the page is; `None` is nowhere.
+    /// Address of the page; `None`: there is no page.
     pub(crate) http: Option<SocketAddr>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) enum SettingsError {
     NoSqlitePath,
     #[error("{option} can't be given together with {other}")]
     NotTogether { option: &'static str, other: &'static str },
-    #[error("{option} {path:?}: not to be resolved")]
+    #[error("{option} {path:?}: the path can't be resolved")]
     Path { option: &'static str, path: String, source: std::io::Error },
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for Settings {
     }
 }
 
-/// Reads a whole number within `range`, which `allowed` says in words.
+/// Reads a whole number within `range`, which `allowed` describes.
 pub(crate) fn whole_number(
     option: &'static str,
     given: &str,
@@ -118,7 +118,7 @@ pub(crate) fn whole_number(
         .ok_or_else(|| SettingsError::NotAllowed { option, given: given.to_owned(), allowed })
 }
 
-/// Where the page is, if that is given. Names of other machines would have to be looked up.
+/// Address of the page, if one is given. Names of other machines would have to be looked up.
 pub(crate) fn http(args: &Args) -> Result<Option<SocketAddr>, SettingsError> {
     let Some(given) = args.http.as_deref() else { return Ok(None) };
     let address = match given.strip_prefix("localhost:") {
@@ -162,14 +162,15 @@ fn store(
         Some(path) => absolute("--journal", path)?,
         None => state_directory(env).join(journal_name(batteries, &server.identity())),
     };
-    // The journal must remember a day's stamps, for when the clock is set back.
+    // At least a day, so that no stamp is used twice if the clock is set back.
     let days = args.keep.as_deref().unwrap_or(DEFAULT_KEEP_DAYS);
     let days = whole_number("--keep", days, 1..=3650, "1 to 3650 days")?;
     let keep = Duration::from_secs(u64::from(days) * 86_400);
     Ok(Store::Postgres { server: Box::new(server), journal, keep })
 }
 
-/// A URL or conninfo that can't be read may hold a password all the same.
+/// The name of the database, or `…` for a URL or conninfo, which may hold a password even if it
+/// can't be parsed.
 fn without_password(database: &str) -> String {
     if database.contains(['=', '@', ':']) { "…".to_owned() } else { database.to_owned() }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use bluenova_console::{Assembler, Interval, Line, NoOwner, ParseError};
 use bluenova_http::{BatteryStatus, RateLimit, Shared};
-use bluenova_record::{Escaped, PackRecord, first_chars};
+use bluenova_record::{Escaped, PackRecord, Timestamp, first_chars};
 use bluenova_websocket::{Connection, Deadlines, Dial, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
@@ -22,29 +22,29 @@ use crate::settings::Battery;
 /// Back-off between two dials in seconds; the last one stays.
 const BACK_OFF: [u64; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 10, 10, 30, 60];
 
-/// A battery that says nothing for so long is redialled, even if it answers pings: it says about 45
-/// lines a second.
+/// Time after which a battery that sends no text is redialled, even if it answers pings: it sends
+/// about 45 lines a second.
 const SILENCE: Duration = Duration::from_secs(40);
 
-/// How often malformed lines are logged: they may come thousands a second.
+/// Least time between two messages about malformed lines: thousands may come in a second.
 const MALFORMED_EVERY: Duration = Duration::from_secs(60);
 
-/// Characters of a malformed line in the log.
+/// Number of characters of a malformed line that are logged.
 const MALFORMED_CHARS: usize = 100;
 
 /// 2021-01-01T00:00:00Z: a clock before that has not been set.
 const CLOCK_IS_SET: i64 = 1_609_459_200;
 
-/// A record, and which of the batteries it is of.
+/// A record, and the index of its battery on the command line.
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) battery: usize,
     pub(crate) record: PackRecord,
 }
 
-/// What receives the records has gone.
+/// The recorder thread, which receives the records, has ended.
 #[derive(Debug, thiserror::Error)]
-#[error("the recorder has gone")]
+#[error("the recorder thread has ended")]
 pub(crate) struct RecorderGone;
 
 /// Listens to one battery until the program stops: dials, reads, parses, assembles, and sends one
@@ -64,12 +64,12 @@ pub(crate) struct BatteryThread {
     owner_log: OwnerLog,
 }
 
-/// Why a connection is over.
+/// Why a connection has ended.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
     #[error(transparent)]
     Connection(#[from] bluenova_websocket::Error),
-    #[error("it has said nothing for {} s", SILENCE.as_secs())]
+    #[error("the battery has sent no text for {} s", SILENCE.as_secs())]
     Silence,
 }
 
@@ -100,7 +100,7 @@ impl BatteryThread {
     }
 
     /// # Errors
-    /// Nobody receives the records any more.
+    /// The recorder thread has ended.
     pub(crate) fn run(mut self) -> Result<(), RecorderGone> {
         let mut attempt = 0;
         while !self.stopping() {
@@ -119,7 +119,7 @@ impl BatteryThread {
         self.finish()
     }
 
-    /// `None`: the program is to stop.
+    /// Dials once; `None` if the program is to stop.
     fn dial(
         &mut self,
     ) -> Result<Option<Result<Connection, bluenova_websocket::Error>>, RecorderGone> {
@@ -137,14 +137,14 @@ impl BatteryThread {
         Ok(None)
     }
 
-    /// Reads until the connection is over; returns whether it has delivered a line.
+    /// Reads until the connection ends; returns whether it has delivered a line.
     fn read_lines(&mut self, mut connection: Connection) -> Result<bool, RecorderGone> {
         self.connection_log.connected();
         self.owner_log = OwnerLog::begin();
         let mut delivered = false;
         let mut clock_is_set = self.tick()?;
         // Reading the clock for every message would cost more than parsing it.
-        let (mut spoke, mut last_spoke) = (true, Instant::now());
+        let (mut got_text, mut last_text) = (true, Instant::now());
         let lost = loop {
             if self.stopping() {
                 connection.close();
@@ -154,8 +154,8 @@ impl BatteryThread {
                 Ok(came) => came,
                 Err(error) => break Some(Lost::Connection(error)),
             };
-            // Messages that came together are of one moment. Working them off takes milliseconds at
-            // most: there are 8 KiB of them.
+            // All messages of one read have the same time: they are 8 KiB at most, which takes
+            // milliseconds to work off.
             if connection.waited() {
                 clock_is_set = self.tick()?;
                 self.connection_log.lasts();
@@ -164,10 +164,10 @@ impl BatteryThread {
                 for line in connection.text().lines() {
                     self.line(line, clock_is_set);
                 }
-                (delivered, spoke) = (true, true);
-            } else if mem::take(&mut spoke) {
-                last_spoke = Instant::now();
-            } else if last_spoke.elapsed() >= SILENCE {
+                (delivered, got_text) = (true, true);
+            } else if mem::take(&mut got_text) {
+                last_text = Instant::now();
+            } else if last_text.elapsed() >= SILENCE {
                 break Some(Lost::Silence);
             }
         };
@@ -188,7 +188,7 @@ impl BatteryThread {
         }
         match self.assembler.feed(line) {
             Ok(Line::McuId(id)) => {
-                self.owner_log.said(&self.battery.name, id, self.assembler.owner());
+                self.owner_log.check_owner(&self.battery.name, id, self.assembler.owner());
             }
             Ok(_) => {}
             Err(error) => self.log_malformed(line, error),
@@ -205,7 +205,9 @@ impl BatteryThread {
         let line = Escaped(first_chars(line, MALFORMED_CHARS));
         match mem::take(&mut self.malformed_unlogged) {
             0 => warn!("{name}: malformed line \"{line}\": {error}"),
-            more => warn!("{name}: malformed line \"{line}\": {error}; {more} more before it"),
+            more => {
+                warn!("{name}: malformed line \"{line}\": {error}; {more} more since the last one");
+            }
         }
     }
 
@@ -215,7 +217,8 @@ impl BatteryThread {
         if !clock_is_set(now) {
             if !mem::replace(&mut self.waits_for_clock, true) {
                 let name = &self.battery.name;
-                warn!("{name}: the clock says {now}; nothing is recorded until it is set");
+                let now = Timestamp(now.truncate_to_second());
+                warn!("{name}: the clock says {now} UTC; nothing is recorded until it is set");
             }
             return Ok(false);
         }

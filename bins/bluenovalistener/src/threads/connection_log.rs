@@ -11,26 +11,26 @@ use log::{info, warn};
 use super::outage::Outage;
 use crate::{console::lasting, settings::Battery};
 
-/// A connection that lasted less is one of a battery that comes and goes.
+/// Length below which a connection is short: many short ones in a row are logged once an hour.
 const SHORT: Duration = Duration::from_secs(60);
 
-/// Short connections in a row that are logged one by one.
+/// Number of short connections in a row that are logged one by one.
 const SHORT_ONES: u32 = 10;
 
-/// What is wrong with a connection: each kind is logged once.
+/// Kind of a trouble with a connection: each is logged once an hour.
 #[derive(Clone, Copy, PartialEq)]
 enum Trouble {
     NotReachable(Discriminant<bluenova_websocket::Error>),
-    ComesAndGoes,
+    KeepsBreaking,
 }
 
-/// The connection to one battery, in the log and the status: each change of it once.
+/// Logger of the changes of one battery's connection, which also puts them into the status.
 pub(super) struct ConnectionLog {
     battery: Battery,
     status: Shared<BatteryStatus>,
     up_since: Option<Instant>,
     outage: Option<Outage<Trouble>>,
-    /// Connections in a row that didn't last.
+    /// Number of short connections in a row.
     short: u32,
 }
 
@@ -55,11 +55,11 @@ impl ConnectionLog {
         }
     }
 
-    /// The connection is up; called now and then.
+    /// Ends a series of short connections, if this one has lasted; called with every tick.
     pub(super) fn lasts(&mut self) {
         if self.short > 0 && self.up_since.is_some_and(|since| since.elapsed() >= SHORT) {
             if self.short >= SHORT_ONES {
-                info!("{}: the connection holds again", self.battery.name);
+                info!("{}: the connection is stable again", self.battery.name);
             }
             self.short = 0;
             self.outage = None;
@@ -75,17 +75,18 @@ impl ConnectionLog {
         let name = &self.battery.name;
         if self.short < SHORT_ONES {
             warn!("{name}: connection lost: {why}; redialling");
-        } else if outage.is_news(Trouble::ComesAndGoes) {
-            warn!("{name}: comes and goes, {} times so far: {why}; redialling", self.short);
+        } else if outage.is_due(Trouble::KeepsBreaking) {
+            let times = self.short;
+            warn!("{name}: connection lost {times} times in a row, at last: {why}; redialling");
         }
     }
 
     pub(super) fn failed(&mut self, error: &bluenova_websocket::Error) {
         let why = self.disconnected(error);
         let outage = self.outage.get_or_insert_with(Outage::begin);
-        if outage.is_news(Trouble::NotReachable(mem::discriminant(error))) {
+        if outage.is_due(Trouble::NotReachable(mem::discriminant(error))) {
             let (name, lasting) = (&self.battery.name, lasting(outage.lasted()));
-            warn!("{name}: not reachable: {why}{lasting}; trying again");
+            warn!("{name}: not reachable: {why}{lasting}; redialling");
         }
     }
 

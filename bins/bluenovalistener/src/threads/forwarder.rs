@@ -26,32 +26,32 @@ enum ForwardError {
     Server(#[from] bluenova_postgres::Error),
 }
 
-/// Takes what the spool holds to PostgreSQL, oldest first, and acknowledges what has arrived.
+/// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {
     server: String,
     outbox: SpoolOutbox,
     sink: Sink,
     status: Shared<DeliveryStatus>,
     has_connected: bool,
-    /// Rows that are known to the server already are no surprise until it has taken new ones.
+    /// Rows that the table has already are no surprise until it has taken new ones.
     has_added: bool,
-    said_known: bool,
+    logged_known: bool,
     slowness: Outage<()>,
     damage: Outage<()>,
 
     trouble: Option<Trouble>,
 }
 
-/// What hinders delivery at present.
+/// The present trouble with delivery.
 struct Trouble {
     outage: Outage<TroubleKind>,
-    /// Of the server, not of a journal.
+    /// Whether the server, not a journal, is at fault.
     of_server: bool,
     back_off: Duration,
     retry_at: Instant,
 }
 
-/// Each kind is logged once.
+/// Kind of a trouble: each is logged once an hour.
 #[derive(PartialEq)]
 enum TroubleKind {
     Journal,
@@ -71,7 +71,7 @@ impl Forwarder {
             status,
             has_connected: false,
             has_added: false,
-            said_known: false,
+            logged_known: false,
             slowness: Outage::begin(),
             damage: Outage::begin(),
 
@@ -79,7 +79,7 @@ impl Forwarder {
         }
     }
 
-    /// Delivers until the spool has ended, and then what is left, if the server takes it.
+    /// Delivers until the spool is closed, and then what is left, if the server takes it.
     pub(crate) fn run(mut self) {
         let mut ended = false;
         loop {
@@ -98,21 +98,25 @@ impl Forwarder {
         match self.outbox.waiting() {
             Waiting { in_memory: 0, in_file: 0 } => {}
             Waiting { in_memory: 0, in_file } => {
-                warn!("{} in the journal for {}", rows_wait(in_file), self.server);
+                let (waiting, server) = (rows_wait(in_file), &self.server);
+                warn!("{waiting} in the journal for {server}, to be delivered at the next start");
             }
             Waiting { in_memory, .. } => {
-                error!("{} lost: they were in memory only", rows(in_memory));
+                error!(
+                    "{} lost: in memory only, and PostgreSQL did not take them before the end",
+                    rows(in_memory)
+                );
             }
         }
     }
 
-    /// Waits until there is something to do; returns whether this is the end.
+    /// Waits until there is something to do; returns whether the spool is closed.
     fn wait(&self) -> bool {
         let Some(trouble) = &self.trouble else { return self.outbox.wait(None) == Wake::Ended };
         loop {
             let back_off = trouble.retry_at.saturating_duration_since(Instant::now());
             match self.outbox.wait(Some(back_off)) {
-                // Those rows wait as well.
+                // The new rows wait for the end of the back-off too.
                 Wake::Rows => {}
                 Wake::TimeOut => return false,
                 Wake::Ended => return true,
@@ -130,9 +134,11 @@ impl Forwarder {
         }
         loop {
             let batch = self.outbox.undelivered(self.sink.batch_size())?;
-            if batch.damaged > 0 && self.damage.is_news(()) {
+            if batch.damaged > 0 && self.damage.is_due(()) {
                 let damaged = rows(batch.damaged);
-                warn!("{damaged} damaged in the journal: what is legible of them is delivered");
+                warn!(
+                    "{damaged} damaged in the journal; the values that can be read are delivered"
+                );
             }
             if batch.records.is_empty() {
                 break;
@@ -155,8 +161,9 @@ impl Forwarder {
             }
             done += delivered.rows;
             if let Err(error) = self.outbox.delivered(batch.through(done)) {
-                // It holds as long as the process lasts: the rows may be sent once more after that.
-                warn!("{}", ErrorChain(&error));
+                // The outbox keeps the position in memory, so that this process sends no row twice.
+                let why = ErrorChain(&error);
+                warn!("{why}. The rows are delivered; they may be sent again after a restart");
             }
             self.delivered(&delivered);
         }
@@ -169,16 +176,20 @@ impl Forwarder {
         Rejected { sqlstate, reason }: &Rejected,
     ) -> Result<(), ForwardError> {
         let (time, id) = (Timestamp(record.insert_time_utc), record.mcu_id);
-        error!("the row of {id:08X} at {time} is set aside: {reason}");
+        error!(
+            "PostgreSQL rejected the row of {id:08X} at {time}. It is set aside in the journal \
+             (`bluenovalistener set-aside` lists and retries such rows): {reason}"
+        );
         Ok(self.outbox.set_aside(record, sqlstate, reason, UtcDateTime::now())?)
     }
 
     /// A step has succeeded.
     fn delivered(&mut self, delivered: &Delivered) {
         if let Some(why) = &delivered.too_slow
-            && self.slowness.is_news(())
+            && self.slowness.is_due(())
         {
-            warn!("{why}; going on with {} at a time", rows(self.sink.batch_size() as u64));
+            let batch = rows(self.sink.batch_size() as u64);
+            warn!("{why}. The server is slow: delivering {batch} at a time for now");
         }
         let taken = delivered.added + delivered.known;
         let waiting = self.outbox.waiting().total();
@@ -187,11 +198,13 @@ impl Forwarder {
             self.end_trouble();
         }
         // Before, there may be rows whose acknowledgement was lost.
-        if delivered.known > 0 && self.has_added && !self.said_known {
-            self.said_known = true;
+        if delivered.known > 0 && self.has_added && !self.logged_known {
+            self.logged_known = true;
             warn!(
-                "{}: {} rows were there already; a second listener, or a clock that was set back?",
-                self.server, delivered.known
+                "{}: the table had {} already. None is lost or doubled. Does another listener \
+                 record this battery, or was the clock set back?",
+                self.server,
+                rows(delivered.known)
             );
         }
         self.has_added |= delivered.added > 0;
@@ -233,26 +246,34 @@ impl Forwarder {
         });
         trouble.of_server = kind != TroubleKind::Journal;
         trouble.back_off = match kind {
-            // A new journal may come at any moment.
+            // A new journal may replace it at any moment.
             TroubleKind::Journal => FIRST_BACK_OFF,
             _ if slow => MENDING_BACK_OFF,
             _ => (trouble.back_off * 2).min(LONGEST_BACK_OFF),
         };
         // Listeners that lost the server together should not come back together.
         trouble.retry_at = now + trouble.back_off.mul_f64(0.5 + fastrand::f64() / 2.0);
-        if trouble.outage.is_news(kind) {
+        if trouble.outage.is_due(kind) {
             let lasting = lasting(trouble.outage.lasted());
-            warn!("{why}. {}{lasting}", what_is_safe(error, self.outbox.waiting()));
+            warn!("{why}. {}{lasting}", what_to_expect(error, self.outbox.waiting()));
         }
     }
 }
 
-/// What becomes of the rows meanwhile.
-fn what_is_safe(error: &ForwardError, waiting: Waiting) -> String {
-    let then = match error {
-        ForwardError::Server(error) if error.retry() == Retry::Soon => "when it is back",
-        ForwardError::Server(_) => "once that is mended",
-        ForwardError::Journal(_) => "once it can be read",
+/// Whether the server didn't answer at all.
+pub(crate) fn is_unreachable(error: &bluenova_postgres::Error) -> bool {
+    error.sqlstate().is_none() && error.retry() == Retry::Soon
+}
+
+/// What to look at, what is safe, and when the rows are delivered.
+fn what_to_expect(error: &ForwardError, waiting: Waiting) -> String {
+    let (look_at, then) = match error {
+        ForwardError::Server(error) if is_unreachable(error) => {
+            ("Is the server running, and reachable from here? ", "when it is back")
+        }
+        ForwardError::Server(error) if error.retry() == Retry::Soon => ("", "when it is back"),
+        ForwardError::Server(_) => ("", "once that is mended"),
+        ForwardError::Journal(_) => ("", "once the journal can be read"),
     };
     let kept = match waiting.in_memory {
         0 => "Rows are safe in the journal".to_owned(),
@@ -262,7 +283,7 @@ fn what_is_safe(error: &ForwardError, waiting: Waiting) -> String {
         0 => String::new(),
         count => format!("; {}", rows_wait(count)),
     };
-    format!("{kept} and are delivered {then}{so_far}")
+    format!("{look_at}{kept} and are delivered {then}{so_far}")
 }
 
 fn rows_wait(count: u64) -> String {

@@ -1,4 +1,4 @@
-//! What each thread does, from a battery's console to PostgreSQL.
+//! The bodies of the threads, from a battery's console to PostgreSQL, and their loggers.
 
 mod battery;
 mod connection_log;
@@ -9,5 +9,5 @@ mod recorder;
 mod spool_log;
 
 pub(crate) use battery::{Assembled, BatteryThread, clock_is_set};
-pub(crate) use forwarder::Forwarder;
+pub(crate) use forwarder::{Forwarder, is_unreachable};
 pub(crate) use recorder::Recorder;

@@ -5,8 +5,8 @@ use bluenova_http::RateLimit;
 /// How often the same message is logged while an outage lasts.
 const REMINDER: Duration = Duration::from_secs(3600);
 
-/// Something that doesn't work, and which of its errors were logged. `K` is the kind of an error:
-/// each is logged once, and then once an hour.
+/// Rate limit for the messages of one outage. `K` is the kind of an error: each kind is logged
+/// once, and then once an hour.
 pub(crate) struct Outage<K> {
     since: Instant,
     limit: RateLimit<K>,
@@ -21,8 +21,8 @@ impl<K: PartialEq> Outage<K> {
         self.since.elapsed()
     }
 
-    /// Whether to log an error of this kind; if so, it counts as logged.
-    pub(crate) fn is_news(&mut self, kind: K) -> bool {
+    /// Whether to log an error of this kind now; if so, it counts as logged.
+    pub(crate) fn is_due(&mut self, kind: K) -> bool {
         self.limit.is_due(kind, Instant::now())
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Recorder {
     spool_log: SpoolLog,
     /// The latest row of each MCU ID, and which battery of the command line it came from.
     latest: HashMap<u32, (UtcDateTime, usize)>,
-    /// Pairs of batteries that are the same one.
+    /// Pairs of addresses that lead to the same battery.
     twins: HashSet<(usize, usize)>,
 }
 
@@ -47,13 +47,13 @@ impl Recorder {
         if let Some(delivery) = &recorder.status.delivery
             && let waiting @ 1.. = recorder.spool.waiting()
         {
-            // Those of an earlier run.
+            // Rows of an earlier run.
             delivery.update(|delivery| delivery.rows_arrived(waiting, Instant::now()));
         }
         recorder
     }
 
-    /// Records until nobody sends any more.
+    /// Records until all senders of records are gone.
     ///
     /// # Errors
     /// Neither file nor memory takes a record.
@@ -73,7 +73,12 @@ impl Recorder {
         self.maintain()?;
         match self.spool.only_in_memory() {
             0 => {}
-            count => warn!("{} in memory only: lost unless PostgreSQL takes them now", rows(count)),
+            count => {
+                let rows = rows(count);
+                warn!(
+                    "{rows} in memory only, and lost unless PostgreSQL takes them within seconds"
+                );
+            }
         }
         Ok(())
     }
@@ -102,11 +107,11 @@ impl Recorder {
             self.battery(battery).update(|status| status.row_stored(&record, now));
             info!("{}: stored {}", self.name(battery), summary(&record));
             if let Some(observer) = &self.observer {
-                // Who has stopped watching is no reason to stop recording.
+                // Recording goes on without the observer.
                 let _ = observer.send(Assembled { battery, record });
             }
         }
-        // It is stored by way of the other address: this one is no less fresh.
+        // The row of the other address is stored; this address isn't stale either.
         for Assembled { battery, record } in doubles {
             self.battery(battery).update(|status| status.row_known(&record, now));
         }
@@ -135,7 +140,9 @@ impl Recorder {
         if time == record.insert_time_utc && other != battery {
             if self.twins.insert((other.min(battery), other.max(battery))) {
                 let (one, two, id) = (self.name(other), self.name(battery), record.mcu_id);
-                warn!("{one} and {two} are the same battery, {id:08X}; one row of it is stored");
+                warn!(
+                    "{one} and {two} are the same battery, {id:08X}: one row per interval is stored"
+                );
             }
             return false;
         }
@@ -152,7 +159,7 @@ impl Recorder {
     }
 }
 
-/// What a person looks for in a row.
+/// The values of a row that the log shows.
 fn summary(record: &PackRecord) -> String {
     let mut summary = Timestamp(record.insert_time_utc).to_string();
     let mut add = |value: Option<String>, unit| {

@@ -10,21 +10,21 @@ use log::{error, info, warn};
 
 use super::outage::Outage;
 
-/// What happens to the spool, in the log and the status.
+/// Logger of the spool's notices, which also puts them into the status.
 pub(super) struct SpoolLog {
     path: PathBuf,
     file: Outage<Discriminant<Error>>,
-    /// It was logged that rows are in memory, so that their return is, too.
-    said_in_memory: bool,
+    /// Whether it was logged that rows are in memory, so that their return is logged too.
+    logged_in_memory: bool,
     full: Outage<()>,
-    /// Rows evicted since that was logged.
+    /// Rows evicted since the last message about evictions.
     evicted: u64,
 }
 
 impl SpoolLog {
     pub(super) fn new(path: PathBuf) -> Self {
         let (file, full) = (Outage::begin(), Outage::begin());
-        Self { path, file, said_in_memory: false, full, evicted: 0 }
+        Self { path, file, logged_in_memory: false, full, evicted: 0 }
     }
 
     pub(super) fn report(&mut self, notice: &Notice, status: &Shared<StorageStatus>) {
@@ -32,14 +32,17 @@ impl SpoolLog {
         match notice {
             Notice::InMemory(error) => {
                 let why = ErrorChain(error).to_string();
-                if self.file.is_news(mem::discriminant(error)) {
-                    self.said_in_memory = true;
-                    error!("{why}; rows are kept in memory only, and lost if the program ends");
+                if self.file.is_due(mem::discriminant(error)) {
+                    self.logged_in_memory = true;
+                    error!(
+                        "{why}. Rows are kept in memory only, and are lost if the program ends \
+                         before the journal can be written; trying again every minute"
+                    );
                 }
                 status.update(|storage| storage.trouble = Some(why));
             }
             Notice::InFile { rows } => {
-                if mem::take(&mut self.said_in_memory) {
+                if mem::take(&mut self.logged_in_memory) {
                     info!("journal {path}: written again, with {rows} rows from memory");
                 }
                 status.update(|storage| storage.trouble = None);
@@ -47,24 +50,28 @@ impl SpoolLog {
             Notice::Recovered(Recovery { aside, rows, lost }) => {
                 let lost = match lost {
                     Some(lost) => format!("{lost} that were not delivered yet are lost"),
-                    None => "how many are lost isn't known".to_owned(),
+                    None => "the number of lost rows isn't known".to_owned(),
                 };
                 let saved = format!("{rows} rows are saved, {lost}");
-                error!("journal {path} was damaged: {saved}; it is kept as {}", aside.display());
+                let aside = aside.display();
+                error!("journal {path} was damaged: {saved}; the damaged file is kept as {aside}");
             }
             Notice::Evicted { rows } => {
                 self.evicted += rows;
-                if self.full.is_news(()) {
+                if self.full.is_due(()) {
                     let lost = mem::take(&mut self.evicted);
                     error!(
-                        "the journal is full: its {lost} oldest rows, not delivered yet, are lost"
+                        "the journal is full: its {lost} oldest rows, not delivered yet, are lost. \
+                         More will be lost until PostgreSQL takes rows again"
                     );
                 }
             }
             Notice::OrphansLost(error) => {
                 error!("rows of the deleted journal are lost: {}", ErrorChain(error));
             }
-            Notice::Postponed(error) => warn!("{}", ErrorChain(error)),
+            Notice::Postponed(error) => {
+                warn!("{}. No row is lost; trying again later", ErrorChain(error));
+            }
         }
     }
 }

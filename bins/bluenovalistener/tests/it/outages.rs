@@ -301,12 +301,12 @@ fn what_a_person_can_mend_holds_the_rows_and_is_said_once() {
     let args = ["-b", &at, "-d", &url, "-i", "1"];
     let mut listener = home.listen(&args);
     // The table is missing, and creating it isn't allowed.
-    let told = listener.wait_for("creating battery_pack");
+    let told = listener.wait_for("can't create battery_pack");
     assert!(told.contains("bluenovalistener schema"), "{told}");
     listener.wait_for("attic: stored");
     listener.wait_for("attic: stored");
     let first = listener.stop();
-    assert_eq!(count(&first.log, "creating battery_pack"), 1, "{}", first.log.join("\n"));
+    assert_eq!(count(&first.log, "can't create battery_pack"), 1, "{}", first.log.join("\n"));
 
     let mut client = cluster.client("mend");
     client.batch_execute("GRANT CREATE ON SCHEMA public TO eve").unwrap();

@@ -66,8 +66,8 @@ impl Connections {
     /// client.
     ///
     /// A connection has the time of grace before it is closed, and this waits for that long.
-    /// Without it, many clients that connect again at once would close the connection of another client
-    /// before its request could be read.
+    /// Without it, many clients that connect again at once would close the connection of another
+    /// client before its request could be read.
     pub(crate) fn admit(self: &Arc<Self>, stream: TcpStream) -> Admission {
         let latest = Instant::now() + self.limits.grace;
         let mut state = self.lock();

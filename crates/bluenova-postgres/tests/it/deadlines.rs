@@ -155,7 +155,7 @@ fn no_more_than_a_few_may_hang() {
         let error = deliver(&mut sink, &[record(0, 1)]).unwrap_err();
         assert_eq!(error.retry(), Retry::Soon, "{error}");
         let text = error.to_string();
-        assert!(text.contains(": 3 connections were given up and still hang"), "{text}");
+        assert!(text.contains(": the server has left 3 connections hanging"), "{text}");
         assert!(!error.is_too_slow());
     }
     assert_eq!((sink.stuck(), proxied.proxy.hits()), (3, hits));

@@ -31,7 +31,7 @@ fn a_missing_right_holds_until_it_is_granted() {
     database.admin("ALTER TABLE battery_pack OWNER TO postgres");
     let error = deliver(&mut sink, &[record(0, 1)]).unwrap_err();
     let grant = "GRANT SELECT, INSERT ON battery_pack TO homeauto";
-    check(&error, Retry::Hold, "42501", &["inserting into battery_pack of revoked on /", grant]);
+    check(&error, Retry::Hold, "42501", &["can't insert into battery_pack of revoked on /", grant]);
     database.admin(grant);
     assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }
@@ -74,7 +74,8 @@ fn a_row_at_fault_is_rejected_with_the_reason() {
     let rejected = deliver_and_reject(&mut sink, &[record(0, 1), record(0, 13)]);
     let [(1, rejected)] = &rejected[..] else { panic!("{rejected:?}") };
     assert_eq!(rejected.sqlstate, "23514");
-    for words in ["inserting into battery_pack of row_at_fault on /", "\"sane\"", "Failing row"] {
+    for words in ["can't insert into battery_pack of row_at_fault on /", "\"sane\"", "Failing row"]
+    {
         assert!(rejected.reason.contains(words), "{words:?} in {rejected:?}");
     }
     assert_eq!(database.count(), 1);
@@ -152,7 +153,7 @@ fn a_server_that_stops_is_tried_again_soon() {
         assert_eq!(deliver(&mut sink, &[record(n, 2)]).unwrap_err().retry(), Retry::Soon);
         let error = refused(settings.clone());
         assert_eq!((error.retry(), error.sqlstate()), (Retry::Soon, None), "{error}");
-        assert!(error.to_string().starts_with("connecting to postgres on /tmp/"), "{error}");
+        assert!(error.to_string().starts_with("can't connect to postgres on /tmp/"), "{error}");
         assert!(error.source().is_some(), "the reason is the system's");
         cluster.start_again();
         let mut sink = connect(settings.clone()).unwrap();
@@ -164,7 +165,7 @@ fn a_server_that_stops_is_tried_again_soon() {
 fn a_missing_database_or_user_holds() {
     let url = cluster().url("nowhere");
     let settings = Settings::resolve(&url, None, |_| None).unwrap();
-    check(&refused(settings), Retry::Hold, "3D000", &["connecting to nowhere on /", "createdb"]);
+    check(&refused(settings), Retry::Hold, "3D000", &["can't connect to nowhere on /", "createdb"]);
     let url = cluster().url("postgres");
     let settings = Settings::resolve(&url, Some("nobody"), |_| None).unwrap();
     check(&refused(settings), Retry::Hold, "28000", &["\"nobody\""]);

@@ -50,7 +50,7 @@ fn a_lock_on_the_table_is_an_error_and_not_a_hang() {
     check(&error, Retry::Soon, "55P03", &["lock timeout"]);
     assert!(!error.is_too_slow(), "fewer rows would wait as well");
     let error = refused(database.settings());
-    check(&error, Retry::Soon, "55P03", &["preparing to insert into battery_pack of locked on"]);
+    check(&error, Retry::Soon, "55P03", &["prepare to insert into battery_pack of locked on"]);
     other.batch_execute("COMMIT").unwrap();
     assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }

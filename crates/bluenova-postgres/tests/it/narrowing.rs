@@ -58,7 +58,7 @@ fn check_rejected(name: &str, bad: &[usize]) {
     assert_eq!(rejected.iter().map(|(index, _)| *index).collect::<Vec<_>>(), bad, "{name}");
     for (_, Rejected { sqlstate, reason }) in &rejected {
         assert_eq!(sqlstate, "23514");
-        let start = format!("inserting into battery_pack of {name} on /");
+        let start = format!("can't insert into battery_pack of {name} on /");
         assert!(reason.starts_with(&start) && reason.contains("\"sane\""), "{reason}");
     }
     let mut good = batch.clone();
@@ -208,7 +208,7 @@ fn a_connect_that_is_too_slow_is_not_because_of_the_rows() {
     sink = database.unconnected_sink();
     let batch: Arc<[_]> = rows(BATCH, &[]).into();
     let error = sink.deliver(&batch, 0).unwrap_err();
-    check(&error, Retry::Soon, "57014", &["preparing to insert", "statement timeout"]);
+    check(&error, Retry::Soon, "57014", &["prepare to insert", "statement timeout"]);
     assert!(!error.is_too_slow() && sink.batch_size() == BATCH, "{error}");
     other.batch_execute("COMMIT").unwrap();
     assert_eq!(sink.deliver(&batch, 0).unwrap(), delivered(999, 1));

@@ -34,7 +34,7 @@ fn what_is_wrong_with_a_row_shows() {
     deliver(&mut sink, &[record(0, 1)]).unwrap();
     database.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
     let error = sink.probe(&record(0, 13)).unwrap_err();
-    check(&error, Retry::Row, "23514", &["trying to insert into battery_pack of", "\"sane\""]);
+    check(&error, Retry::Row, "23514", &["a test row into battery_pack of", "\"sane\""]);
     sink.probe(&record(0, 1)).unwrap();
 
     // What refuses everything refuses the row that is there already.

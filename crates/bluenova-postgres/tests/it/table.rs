@@ -41,7 +41,7 @@ fn the_error_says_what_to_run_where_it_may_not_be_created() {
     assert_eq!(error.retry(), Retry::Hold);
     let text = error.to_string();
     let grant = "GRANT SELECT, INSERT ON battery_pack TO homeauto";
-    assert!(text.starts_with("creating battery_pack in not_created on /tmp/"), "{text}");
+    assert!(text.starts_with("can't create battery_pack in not_created on /tmp/"), "{text}");
     assert!(text.contains("permission denied for schema public (42501)"), "{text}");
     assert!(text.contains("`bluenovalistener schema | psql`"), "{text}");
     assert!(text.ends_with(grant), "{text}");

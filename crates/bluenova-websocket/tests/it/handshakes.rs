@@ -46,7 +46,7 @@ fn other_answers_than_101() {
             "the handshake was refused with HTTP 404 Not Found",
         ),
         ("HTTP/1.1 200 Fine\r\n\r\n<html>", "the handshake was refused with HTTP 200 OK"),
-        ("HTTP/1.1 599 \x1b[2J\r\n\r\n", "no WebSocket there"),
+        ("HTTP/1.1 599 \x1b[2J\r\n\r\n", "there is no WebSocket server at that address"),
         ("HTTP/1.1 599 Odd\r\n\r\n", "the handshake was refused with HTTP 599"),
         ("HTTP/1.1 304 Same\r\n\r\n", "the handshake was refused with HTTP 304 Not Modified"),
         (
@@ -54,16 +54,25 @@ fn other_answers_than_101() {
             "the handshake was redirected with HTTP 301 Moved Permanently to \
              \"http://10.0.0.3/\\\"\\tws\"",
         ),
-        ("HTTP/1.0 101 Old\r\nUpgrade: websocket\r\n\r\n", "no WebSocket there"),
-        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "no WebSocket there"),
-        ("HTTP/1.1 101 OK\r\nUpgrade: websocket\r\n\r\n", "no WebSocket there"),
+        (
+            "HTTP/1.0 101 Old\r\nUpgrade: websocket\r\n\r\n",
+            "there is no WebSocket server at that address",
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "there is no WebSocket server at that address",
+        ),
+        (
+            "HTTP/1.1 101 OK\r\nUpgrade: websocket\r\n\r\n",
+            "there is no WebSocket server at that address",
+        ),
         (
             "HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-            "no WebSocket there",
+            "there is no WebSocket server at that address",
         ),
-        ("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "no WebSocket there"),
-        ("\0\x01\x02", "no WebSocket there"),
+        ("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "there is no WebSocket server at that address"),
+        ("\0\x01\x02", "there is no WebSocket server at that address"),
     ] {
         let error = answer(text).unwrap_err();
         assert_eq!(error.to_string(), expected, "{text:?}: {error:?}");

@@ -98,7 +98,7 @@ fn a_quiet_moment_after_a_long_message_loses_nothing() {
         accept(&mut stream);
         for round in 0..3 {
             stream.write_all(&frame(0x81, &[b'x'; MESSAGE_LIMIT])).unwrap();
-            // The ping tells that the long one was read. Its pong, that the buffer may be empty.
+            // The ping shows that the long one was read; its pong, that the buffer may be empty.
             stream.write_all(&frame(0x89, b"?")).unwrap();
             assert_eq!(client_frame(&mut stream).unwrap(), (0x8A, b"?".to_vec()));
             // The reader's quiet moment comes with a message half there, or with none.

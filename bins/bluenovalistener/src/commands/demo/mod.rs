@@ -1,4 +1,4 @@
-//! Two simulated batteries, listened to and recorded by the very code that listens to real ones.
+//! `bluenovalistener demo`: records two simulated batteries by the same code as real ones.
 
 use std::{
     env,
@@ -31,7 +31,7 @@ mod view;
 
 const NAMES: [&str; 2] = ["north", "south"];
 
-/// Where browsers find the demonstration, unless another address is given or this one is in use.
+/// Address of the page, unless another one is given or this one is in use.
 const USUAL_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9080);
 
 /// Runs the demonstration until Ctrl-C, or for the seconds given.
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     let directory = state_directory(|name| env::var(name).ok());
     fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut log_settings = LogSettings::resolve(args)?;
-    // The view has the terminal.
+    // Standard output belongs to the view.
     log_settings.file.get_or_insert_with(|| directory.join("demo.log"));
     let log = logging::start(&log_settings)?;
 
@@ -134,7 +134,7 @@ fn listen_for_browsers(given: Option<SocketAddr>) -> Result<TcpListener, BindErr
         None => page::bind(USUAL_ADDRESS),
     };
     usual.or_else(|error| {
-        console::print(&format!("{}; taking a free port\n", ErrorChain(&error)));
+        console::print(&format!("{}; using a free port instead\n", ErrorChain(&error)));
         page::bind(SocketAddr::new(USUAL_ADDRESS.ip(), 0))
     })
 }

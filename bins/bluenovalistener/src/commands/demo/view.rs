@@ -9,7 +9,7 @@ use bluenova_record::PackRecord;
 use super::NAMES;
 use crate::threads::Assembled;
 
-/// A value older than this is no longer shown; a row comes every second.
+/// Age beyond which a value is stale and no longer shown; a row comes every second.
 const STALE: Duration = stale_after(Duration::from_secs(1));
 
 /// The batteries on standard output: redrawn in place on a terminal, else printed line by line.
@@ -68,14 +68,14 @@ impl View {
 }
 
 const HEADING: &str =
-    "battery  charge    volts       amps    temp  cells, lowest to highest    rows";
+    "battery     SOC    volts       amps    temp  cells, lowest to highest    rows";
 
 fn line(name: &str, shown: &Shown, started: Instant) -> String {
     let record = match &shown.latest {
         None => {
             return format!("{name:<7}  waiting for data ({})", duration(started.elapsed()));
         }
-        // An old value must never look fresh.
+        // A stale value is never shown as a current one.
         Some((at, _)) if at.elapsed() > STALE => {
             return format!(
                 "{name:<7}  no data for {:<42} {:>7}",
