@@ -12,10 +12,10 @@ pub enum HistoryError {
         problem: String,
     },
     /// The journal can't be read.
-    #[error("cannot read the history")]
+    #[error("can't read the history")]
     Journal(#[from] bluenova_journal::Error),
     /// A plot can't be drawn, which no request and no row causes.
-    #[error("cannot draw the plots")]
+    #[error("can't draw the plots")]
     Drawing(#[source] Box<dyn StdError + Send + Sync>),
 }
 

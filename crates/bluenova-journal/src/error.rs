@@ -77,7 +77,7 @@ pub enum Error {
         limit: Duration,
     },
     /// A call to the operating system failed.
-    #[error("cannot {action} {}", path.display())]
+    #[error("can't {action} {}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
@@ -87,7 +87,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A call to SQLite failed.
-    #[error("cannot {action} journal {}", path.display())]
+    #[error("can't {action} journal {}", path.display())]
     Sqlite {
         /// What was tried.
         action: &'static str,

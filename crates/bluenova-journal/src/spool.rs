@@ -227,7 +227,7 @@ impl Spool {
         {
             self.leave_file(error, &mut notices)?;
         }
-        // In the same go: a file that was deleted is replaced even when the program is about to end.
+        // At once: a file that was deleted is replaced even when the program is about to end.
         if self.is_in_memory()
             && let Err(error) = self.return_to_file(now, &mut notices)
         {
@@ -279,7 +279,7 @@ impl Spool {
     /// Makes a new file of what can be read of the damaged one. Rows go to memory meanwhile, and
     /// come back with [`return_to_file`](Self::return_to_file).
     fn recover(&mut self, now: UtcDateTime, notices: &mut Vec<Notice>) -> Result<(), Error> {
-        // The file must be closed for that. Its source in the outbox ends when the new one is there.
+        // The file must be closed for that. Its source in the outbox goes when the new one comes.
         if let Some(file) = self.turn_to_memory()? {
             *file = None;
         }

@@ -118,7 +118,7 @@ fn connect(
         match TcpStream::connect_timeout(&address, share.max(Duration::from_millis(1))) {
             Ok(stream) => return Ok((stream, address)),
             Err(source) => {
-                log::debug!("cannot connect to {address}: {source}");
+                log::debug!("can't connect to {address}: {source}");
                 result = Err(match source.kind() {
                     io::ErrorKind::TimedOut => Error::ConnectTimedOut { address, tried, limit },
                     _ => Error::Connect { address, tried, source },
@@ -211,7 +211,7 @@ mod tests {
         let lookup = |_: &Address| Err(io::Error::other("no such host"));
         let mut dial = Dial::start_with(&address(), Deadlines::default(), lookup).unwrap();
         let error = dial.wait(Duration::MAX).unwrap().unwrap_err();
-        assert_eq!(error.to_string(), "cannot find the address of battery");
+        assert_eq!(error.to_string(), "can't find the address of battery");
         let again = dial.wait(Duration::MAX).unwrap().unwrap_err();
         assert!(matches!(again, Error::Over), "{again:?}");
     }

@@ -24,7 +24,7 @@ pub enum Error {
     #[error("can't start a thread to connect")]
     Thread(#[source] io::Error),
     /// The name has no address, or the name service failed.
-    #[error("cannot find the address of {host}")]
+    #[error("can't find the address of {host}")]
     Lookup {
         /// Name that was looked up.
         host: String,
@@ -40,7 +40,7 @@ pub enum Error {
         limit: Duration,
     },
     /// None of the addresses could be connected to.
-    #[error("cannot connect to {address}{}", OfSeveral(*.tried))]
+    #[error("can't connect to {address}{}", OfSeveral(*.tried))]
     Connect {
         /// The address tried last.
         address: SocketAddr,

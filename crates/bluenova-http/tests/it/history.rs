@@ -177,5 +177,5 @@ fn a_journal_that_can_not_be_read_in_time_may_be_asked_later() {
     let (_journal, mut reader) = journal(&(0..5000).map(|n| row(10 * n)).collect::<Vec<_>>());
     reader.time_limit = Duration::ZERO.unsigned_abs();
     let error = history(&reader, BATTERY, &[], NOW).unwrap_err();
-    assert_eq!((error.http_status(), error.to_string().as_str()), (503, "cannot read the history"));
+    assert_eq!((error.http_status(), error.to_string().as_str()), (503, "can't read the history"));
 }

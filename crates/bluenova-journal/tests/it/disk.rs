@@ -154,7 +154,7 @@ fn a_disk_that_is_read_only_is_no_damage() {
     disk.remount("ro");
     let error = open(&disk.path()).unwrap_err();
     assert!(!error.is_damage() && !error.is_full(), "{error:?}");
-    assert!(error.to_string().starts_with("cannot lock"), "{error}");
+    assert!(error.to_string().starts_with("can't lock"), "{error}");
     disk.remount("rw");
     assert_eq!(undelivered(&open(&disk.path()).unwrap()), records);
 }

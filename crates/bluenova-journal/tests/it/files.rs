@@ -40,12 +40,12 @@ fn a_name_that_looks_like_a_uri_is_a_name() {
 fn what_is_not_a_directory_or_not_a_file_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let error = refusal(directory.path());
-    assert_eq!(error.to_string(), format!("cannot open {}", directory.path().display()));
+    assert_eq!(error.to_string(), format!("can't open {}", directory.path().display()));
     assert!(matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::IsADirectory));
     assert!(!error.is_damage() && !error.is_full());
 
     let error = refusal(Path::new("/dev/null/directory/journal"));
-    assert_eq!(error.to_string(), "cannot create directory /dev/null/directory");
+    assert_eq!(error.to_string(), "can't create directory /dev/null/directory");
     assert!(error.source().is_some());
 }
 
@@ -55,7 +55,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     // Nobody creates files there, root neither.
     let directory = Path::new("/proc/self/fdinfo");
     let error = refusal(&directory.join("journal"));
-    assert_eq!(error.to_string(), "cannot lock /proc/self/fdinfo/journal.lock");
+    assert_eq!(error.to_string(), "can't lock /proc/self/fdinfo/journal.lock");
 }
 
 #[test]

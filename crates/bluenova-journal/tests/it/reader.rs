@@ -88,7 +88,7 @@ fn only_a_journal_is_opened_and_nothing_is_made_or_changed() {
     let path = directory.path().join("a/journal");
     let error = refusal(&path);
     assert!(matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound));
-    assert_eq!(error.to_string(), format!("cannot open {}", path.display()));
+    assert_eq!(error.to_string(), format!("can't open {}", path.display()));
     let error = refusal(directory.path());
     assert!(matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::IsADirectory));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
