@@ -14,7 +14,7 @@ use std::{
 };
 
 use bluenova_http::{BatteryStatus, DeliveryStatus, HttpServer, LiveStatus, Shared, StorageStatus};
-use bluenova_journal::{Notice, Retention, Spool};
+use bluenova_journal::{Retention, Spool};
 use bluenova_record::ErrorChain;
 use log::{error, warn};
 use time::UtcDateTime;
@@ -44,7 +44,7 @@ pub(crate) enum StartError {
 #[error("a thread failed; see the log")]
 pub(crate) struct ThreadFailed;
 
-type Thread = JoinHandle<Result<(), Box<dyn Error + Send + Sync>>>;
+type Thread = JoinHandle<Result<(), ThreadFailed>>;
 
 /// All threads of a listening program.
 pub(crate) struct Pipeline {
@@ -65,7 +65,10 @@ pub(crate) fn start(
     page: Option<TcpListener>,
     observer: Option<Sender<Assembled>>,
 ) -> Result<Pipeline, StartError> {
-    let Opened { spool, notices, status, forwarder } = open(settings)?;
+    let Opened { spool, status, forwarder } = open(settings)?;
+    let (to_recorder, records) = mpsc::channel();
+    // Before the others, so that status and log have what happened to the spool from the start.
+    let recorder = Recorder::new(records, spool, status.clone(), observer);
     let page = page.map(|listener| page::start(listener, status.clone())).transpose();
     let page = page.map_err(StartError::Page)?;
     let forwarder = forwarder.map(|forwarder| {
@@ -75,9 +78,6 @@ pub(crate) fn start(
         })
     });
     let forwarder = forwarder.transpose()?;
-
-    let (to_recorder, records) = mpsc::channel();
-    let recorder = Recorder::new(records, spool, notices, status.clone(), observer);
     let recorder = spawn("recorder", move || Ok(recorder.run()?))?;
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -100,7 +100,6 @@ pub(crate) fn start(
 /// The spool, and the forwarder and the status that go with it.
 struct Opened {
     spool: Spool,
-    notices: Vec<Notice>,
     status: LiveStatus,
     forwarder: Option<Forwarder>,
 }
@@ -109,17 +108,17 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
     let now = UtcDateTime::now();
     match &settings.store {
         Store::Sqlite { path } => {
-            let (spool, notices) = Spool::open_database(path, now)?;
+            let spool = Spool::open_database(path, now)?;
             let status = status(settings, None);
-            Ok(Opened { spool, notices, status, forwarder: None })
+            Ok(Opened { spool, status, forwarder: None })
         }
         Store::Postgres { server, journal, keep } => {
             let retention = Retention { keep: Some(*keep), ..Retention::default() };
-            let (spool, outbox, notices) = Spool::open(journal, retention, now)?;
+            let (spool, outbox) = Spool::open(journal, retention, now)?;
             let delivery = Shared::new(DeliveryStatus::new(server.to_string()));
             let status = status(settings, Some(delivery.clone()));
             let forwarder = Some(Forwarder::new(server.as_ref().clone(), outbox, delivery));
-            Ok(Opened { spool, notices, status, forwarder })
+            Ok(Opened { spool, status, forwarder })
         }
     }
 }
@@ -176,7 +175,7 @@ impl Pipeline {
             let ended = join(forwarder, deadline).unwrap_or_else(|| {
                 warn!(
                     "PostgreSQL doesn't answer. The rows that it has not acknowledged wait in the \
-                     journal and are delivered at the next start"
+                     journal, and are delivered at the next start"
                 );
                 Ok(())
             });
@@ -190,10 +189,17 @@ impl Pipeline {
     }
 }
 
+/// Starts a thread, which logs its error at once.
 fn spawn(
     name: &str,
-    run: impl FnOnce() -> Result<(), Box<dyn Error + Send + Sync>> + Send + 'static,
+    run: impl FnOnce() -> Result<(), Box<dyn Error>> + Send + 'static,
 ) -> Result<Thread, StartError> {
+    let run = move || {
+        run().map_err(|error| {
+            error!("{}", ErrorChain(error.as_ref()));
+            ThreadFailed
+        })
+    };
     thread::Builder::new()
         // A name with a NUL byte would panic.
         .name(name.replace('\0', ""))
@@ -201,18 +207,11 @@ fn spawn(
         .map_err(|source| StartError::Thread { name: name.to_owned(), source })
 }
 
-/// Waits for a thread, and logs its error; `None` if it has not ended by the deadline.
+/// Waits for a thread; `None` if it has not ended by the deadline.
 fn join(thread: Thread, deadline: Instant) -> Option<Result<(), ThreadFailed>> {
     while !thread.is_finished() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(5));
     }
-    thread.is_finished().then(|| match thread.join() {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            error!("{}", ErrorChain(error.as_ref()));
-            Err(ThreadFailed)
-        }
-        // A panic is in the log already.
-        Err(_) => Err(ThreadFailed),
-    })
+    // A panic is in the log already.
+    thread.is_finished().then(|| thread.join().unwrap_or(Err(ThreadFailed)))
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bluenova_record::Timestamp;
 use nix::sys::statvfs::statvfs;
+use nix::unistd::geteuid;
 use time::UtcDateTime;
 
 use crate::Error;
@@ -112,12 +113,16 @@ impl Lock {
     }
 }
 
-/// Bytes that are free on the disk of a journal; `None` where the file system does not say.
+/// Bytes that this process may use on the disk of a journal; `None` where the file system does not say.
 pub(crate) fn free_space(journal: &Path) -> Option<u64> {
     let status = statvfs(directory_of(journal)).ok()?;
     // The types of these numbers differ from system to system.
-    let free = (status.blocks_available() as u64).saturating_mul(status.fragment_size() as u64);
-    (status.blocks() > 0).then_some(free)
+    let blocks = match geteuid().is_root() {
+        // Some are kept for root.
+        true => status.blocks_free() as u64,
+        false => status.blocks_available() as u64,
+    };
+    (status.blocks() > 0).then_some(blocks.saturating_mul(status.fragment_size() as u64))
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {

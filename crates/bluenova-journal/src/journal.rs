@@ -298,7 +298,7 @@ impl Journal {
             && let Some(free) = files::free_space(path)
         {
             let size = bytes_in_use(&connection).map_err(error)?;
-            migrations::check_space(path, version, size, free)?;
+            migrations::check_free_space(path, version, size, free)?;
         }
         migrations::migrate(&mut connection, version).map_err(error)?;
         let head = load(&mut connection, &state).map_err(error)?;

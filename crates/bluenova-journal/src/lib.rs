@@ -94,6 +94,10 @@ pub use recover::Recovery;
 pub use set_aside::{SetAside, SetAsideRow};
 pub use spool::{Notice, Spool, SpoolOutbox, Waiting, Wake};
 
+/// Rows that are moved or handed on in one transaction: enough to make it worth its price, few
+/// enough to take well under a second.
+pub const BATCH: usize = 1000;
+
 /// How much a [`Journal`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {

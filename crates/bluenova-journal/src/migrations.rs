@@ -19,7 +19,8 @@ pub(crate) const APPLICATION_ID: i32 = 0x424E_6F4A;
 /// Makes a database of the version before one of this version.
 struct Migration {
     sql: fn() -> String,
-    /// Free disk space that it needs, given the size of the database, all in bytes.
+    /// Free disk space that it needs, given the size of the database, all in bytes; 0 for a few
+    /// pages. Those may just fail on a full disk, since all of it or nothing is done.
     space: fn(u64) -> u64,
 }
 
@@ -29,10 +30,8 @@ struct Migration {
 /// released stay as they are to the letter: [`content_of`] goes by the tables that they make.
 /// Each must add or change a table, index or view, so that a program that does not have it yet can
 /// see a newer version from a damaged number.
-const MIGRATIONS: [Migration; 2] = [
-    Migration { sql: version_1, space: |_| 64 << 10 },
-    Migration { sql: version_2, space: |_| 64 << 10 },
-];
+const MIGRATIONS: [Migration; 2] =
+    [Migration { sql: version_1, space: |_| 0 }, Migration { sql: version_2, space: |_| 0 }];
 
 /// Version of the tables that this program writes.
 pub(crate) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -68,17 +67,22 @@ fn version_1() -> String {
     )
 }
 
-/// The rows that another database rejected, in the order in which it did, each with the reason.
+/// The rows that another database rejected, in the order in which it did, each with the reason; and
+/// a view of them for people, with numbers as they are in `battery_pack`.
 ///
-/// Programs of version 1 made this table already, in journals that did not have it yet.
+/// Programs of version 1 made the table already, in journals that did not have it yet.
 fn version_2() -> String {
     let columns = column_definitions();
+    let names = column_names();
+    let values = column_values();
     format!(
         "CREATE TABLE IF NOT EXISTS set_aside (
              number INTEGER PRIMARY KEY, {columns},
              sqlstate TEXT NOT NULL, message TEXT NOT NULL, since TEXT NOT NULL,
              UNIQUE (insert_time_utc, mcu_id)
-         )"
+         );
+         CREATE VIEW {TABLE}_set_aside (number, {names}, sqlstate, message, since) AS
+             SELECT number, {values}, sqlstate, message, since FROM set_aside"
     )
 }
 
@@ -91,8 +95,8 @@ pub(crate) enum Content {
     Journal(i32),
     /// A journal once, whose header or list of tables isn't what was written there.
     Damaged,
-    /// A journal of a version that this program does not have.
-    Newer(i32),
+    /// A journal of a version that this program does not have: a newer one, most likely.
+    Other(i32),
     /// A database of something else.
     Foreign,
 }
@@ -105,7 +109,7 @@ impl Content {
             Self::Empty => Ok(0),
             Self::Journal(version) => Ok(version),
             Self::Damaged => Err(Error::Damaged { path }),
-            Self::Newer(found) => Err(Error::Version { path, found, known: VERSION }),
+            Self::Other(found) => Err(Error::Version { path, found, known: VERSION }),
             Self::Foreign => Err(Error::Foreign { path }),
         }
     }
@@ -127,9 +131,7 @@ pub(crate) fn content_of(connection: &Connection) -> rusqlite::Result<Content> {
         (APPLICATION_ID, Some(expected)) if found.is_superset(expected) => {
             Content::Journal(version)
         }
-        (APPLICATION_ID, None) if version > VERSION && !only_ours && !found.is_empty() => {
-            Content::Newer(version)
-        }
+        (APPLICATION_ID, None) if !only_ours && !found.is_empty() => Content::Other(version),
         (APPLICATION_ID, _) => Content::Damaged,
         _ if only_ours => Content::Damaged,
         _ => Content::Foreign,
@@ -168,11 +170,16 @@ pub(crate) fn migrate(connection: &mut Connection, from: i32) -> rusqlite::Resul
     if from == VERSION { Ok(()) } else { run(connection, pending(from)) }
 }
 
-/// Fails if the disk has less `free` space than the migrations need that are to be run.
+/// Fails if the disk has less `free` space than the migrations from that version on need. `size` is
+/// that of the database.
 ///
 /// SQLite would fail, too, but perhaps in the middle of an hour's work.
-pub(crate) fn check_space(path: &Path, from: i32, size: u64, free: u64) -> Result<(), Error> {
-    let needed = pending(from).iter().map(|migration| (migration.space)(size)).sum();
+pub(crate) fn check_free_space(path: &Path, from: i32, size: u64, free: u64) -> Result<(), Error> {
+    check_space(path, pending(from), size, free)
+}
+
+fn check_space(path: &Path, migrations: &[Migration], size: u64, free: u64) -> Result<(), Error> {
+    let needed = migrations.iter().map(|migration| (migration.space)(size)).sum();
     if needed > free {
         return Err(Error::NoSpace { path: path.to_owned(), needed, free });
     }
@@ -228,7 +235,7 @@ mod tests {
                 .bytes()
                 .fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
         });
-        assert_eq!(sums, [3_509_562_676, 1_337_711_746], "other tables need another version");
+        assert_eq!(sums, [3_509_562_676, 1_400_214_047], "other tables need another version");
     }
 
     #[test]
@@ -240,7 +247,11 @@ mod tests {
                 "CREATE TABLE mine (x); CREATE VIEW of_mine AS SELECT x FROM mine".into(),
                 Content::Journal(2),
             ),
-            ("PRAGMA user_version = 1; DROP TABLE set_aside".into(), Content::Journal(1)),
+            (
+                "PRAGMA user_version = 1; DROP VIEW battery_pack_set_aside; DROP TABLE set_aside"
+                    .into(),
+                Content::Journal(1),
+            ),
             // As programs of version 1 left it.
             ("PRAGMA user_version = 1".into(), Content::Journal(1)),
             ("DROP TABLE set_aside".into(), Content::Damaged),
@@ -248,10 +259,11 @@ mod tests {
             ("ALTER TABLE history RENAME COLUMN soc TO sod".into(), Content::Damaged),
             ("PRAGMA user_version = 3".into(), Content::Damaged),
             ("PRAGMA user_version = 3; DROP TABLE set_aside".into(), Content::Damaged),
-            ("PRAGMA user_version = -1; CREATE TABLE mine (x)".into(), Content::Damaged),
+            ("PRAGMA user_version = -1; CREATE TABLE mine (x)".into(), Content::Other(-1)),
+            ("PRAGMA user_version = 0; CREATE TABLE mine (x)".into(), Content::Other(0)),
             (id(42), Content::Damaged),
             (id(0), Content::Damaged),
-            ("PRAGMA user_version = 3; CREATE TABLE later (x)".into(), Content::Newer(3)),
+            ("PRAGMA user_version = 3; CREATE TABLE later (x)".into(), Content::Other(3)),
             (format!("{}; DROP VIEW battery_pack", id(42)), Content::Foreign),
         ] {
             let mut connection = Connection::open_in_memory().unwrap();
@@ -265,18 +277,20 @@ mod tests {
     #[test]
     fn a_migration_without_space_is_refused() {
         let path = Path::new("/journal");
+        let grows = |sql: fn() -> String| Migration { sql, space: |size| 2 * size };
+        let migrations = [grows(version_1), Migration { sql: version_2, space: |_| 64 << 10 }];
         let needed = 64 << 10;
-        for (from, size, free, enough) in [
-            (0, 0, 2 * needed, true),
-            (0, 0, 2 * needed - 1, false),
-            (1, 1 << 30, needed, true),
-            (1, 1 << 30, needed - 1, false),
-            (VERSION, 1 << 30, 0, true),
+        for (migrations, size, free, enough) in [
+            (&migrations[..], 1000, needed + 2000, true),
+            (&migrations[..], 1000, needed + 1999, false),
+            (&migrations[1..], 1 << 30, needed, true),
+            (&migrations[1..], 1 << 30, needed - 1, false),
+            (pending(VERSION), 1 << 30, 0, true),
         ] {
-            let checked = check_space(path, from, size, free);
-            assert_eq!(checked.is_ok(), enough, "{from}, {free}");
+            let checked = check_space(path, migrations, size, free);
+            assert_eq!(checked.is_ok(), enough, "{size}, {free}");
         }
-        let error = check_space(path, 1, 1 << 30, 5).unwrap_err();
+        let error = check_space(path, &migrations[1..], 1 << 30, 5).unwrap_err();
         assert!(error.is_full() && !error.is_damage());
         let text = "journal /journal needs 65536 bytes of free disk space to be opened, \
                     and there are 5: make space; nothing was changed";

@@ -7,7 +7,7 @@ use time::UtcDateTime;
 use crate::address::Access;
 use crate::connection::JournalConnection;
 use crate::schema;
-use crate::{Error, Sequence, set_aside};
+use crate::{Error, Sequence, SetAsideRow, set_aside};
 
 /// Delivered rows after which the outbox writes its cursor itself, while a backlog drains. In
 /// quiet times the journal does that along with its own writes, every hundred rows or so.
@@ -111,6 +111,11 @@ impl Outbox {
     ) -> Result<(), Error> {
         set_aside::put(&self.connection, record, sqlstate, message, now)
             .map_err(|source| self.connection.error("set a row aside in", source))
+    }
+
+    /// The rows that are set aside, even if the file has been deleted.
+    pub(crate) fn rows_set_aside(&self) -> Result<Vec<SetAsideRow>, Error> {
+        set_aside::rows(&self.connection).map_err(|source| self.connection.error("read", source))
     }
 
     /// How many rows are set aside.

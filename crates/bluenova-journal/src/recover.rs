@@ -10,13 +10,10 @@ use time::UtcDateTime;
 
 use crate::files::{Lock, WriteAheadLog, beside, keep_damaged};
 use crate::salvage::{DamagedJournal, RowLocation, SalvagedContents};
-use crate::{Error, Journal, Retention};
+use crate::{BATCH, Error, Journal, Retention};
 
 /// What a new journal is called until it takes the place of the damaged one.
 const COMPLETE: &str = ".recovered";
-
-/// Rows that are copied in one transaction.
-const BATCH: usize = 1000;
 
 /// Outcome of the recovery of a damaged journal.
 #[derive(Clone, Debug, PartialEq, Eq)]

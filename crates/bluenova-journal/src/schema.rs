@@ -81,8 +81,8 @@ impl Statements {
                  SET sqlstate = excluded.sqlstate, message = excluded.message"
             ),
             select_set_aside: format!(
-                "SELECT number, {}, sqlstate, message, since FROM set_aside ORDER BY number",
-                column_values()
+                "SELECT number, {names}, sqlstate, message, since FROM {TABLE}_set_aside
+                 ORDER BY number"
             ),
         }
     }

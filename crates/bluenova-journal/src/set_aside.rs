@@ -66,7 +66,7 @@ impl SetAside {
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn rows(&self) -> Result<Vec<SetAsideRow>, Error> {
-        self.try_rows().map_err(|source| self.connection.error("read", source))
+        rows(&self.connection).map_err(|source| self.connection.error("read", source))
     }
 
     /// Removes a row, since it was delivered after all.
@@ -83,17 +83,16 @@ impl SetAside {
             .map(drop)
             .map_err(|source| self.connection.error("take a row out of", source))
     }
+}
 
-    fn try_rows(&self) -> rusqlite::Result<Vec<SetAsideRow>> {
-        let mut select =
-            self.connection.sqlite.prepare_cached(&self.connection.sql.select_set_aside)?;
-        let mut rows = select.query(())?;
-        let mut set_aside = vec![];
-        while let Some(row) = rows.next()? {
-            set_aside.extend(read(row)?);
-        }
-        Ok(set_aside)
+pub(crate) fn rows(connection: &JournalConnection) -> rusqlite::Result<Vec<SetAsideRow>> {
+    let mut select = connection.sqlite.prepare_cached(&connection.sql.select_set_aside)?;
+    let mut rows = select.query(())?;
+    let mut set_aside = vec![];
+    while let Some(row) = rows.next()? {
+        set_aside.extend(read(row)?);
     }
+    Ok(set_aside)
 }
 
 pub(crate) fn put(

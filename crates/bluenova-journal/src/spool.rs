@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Sender, SyncSender, TrySendError};
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime};
 
-use crate::{Batch, Error, Journal, Outbox, Recovery, Retention};
+use crate::{BATCH, Error, Journal, Outbox, Recovery, Retention};
 use outbox::Source;
 pub use outbox::{SpoolOutbox, Waiting, Wake};
 
@@ -22,9 +22,6 @@ const IN_MEMORY: Retention =
 /// Calls of [`Journal::trim`] in one go. Each does a bounded amount of work; all of them together
 /// are more than any fleet brings in a minute.
 const TRIMS: u32 = 64;
-
-/// Rows that move from one journal to another in one transaction.
-const BATCH: usize = 1000;
 
 /// How soon after a recovery that failed the next one may be tried: it reads the whole file.
 const RECOVERY_RETRY: Duration = Duration::HOUR;
@@ -40,6 +37,7 @@ pub struct Spool {
     /// What is still to be read of files that were deleted or replaced while in use.
     orphans: Vec<Outbox>,
     recovery_failed: Option<UtcDateTime>,
+    notices: Vec<Notice>,
     /// `None`: the file is the database, and its rows go nowhere else.
     to_outbox: Option<ToOutbox>,
 }
@@ -88,6 +86,8 @@ pub enum Notice {
     Evicted {
         /// How many rows.
         rows: u64,
+        /// Whether they were in the memory that stands in for the file.
+        from_memory: bool,
     },
     /// The rows of a deleted file that could not be read.
     OrphansLost(Error),
@@ -106,30 +106,26 @@ impl Spool {
         path: &Path,
         retention: Retention,
         now: UtcDateTime,
-    ) -> Result<(Self, SpoolOutbox, Vec<Notice>), Error> {
+    ) -> Result<(Self, SpoolOutbox), Error> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (sources, new_sources) = mpsc::channel();
-        let to_outbox = ToOutbox { wake, sources };
+        let to_outbox = Some(ToOutbox { wake, sources });
         let mut notices = vec![];
-        let (state, recovery_failed) = match open_file(path, retention, now, &mut notices) {
-            Ok(journal) => (State::File(Writer::new(journal, Some(&to_outbox))?), None),
+        let mut recovery_failed = None;
+        let opened = open_file(path, retention, now, to_outbox.as_ref(), &mut notices);
+        let state = match opened {
+            Ok(file) => State::File(file),
             Err(error) if is_final(&error) || path.is_dir() => return Err(error),
             Err(error) => {
-                let recovery_failed = error.is_damage().then_some(now);
+                recovery_failed = error.is_damage().then_some(now);
                 notices.push(Notice::InMemory(error));
-                let memory = Writer::new(Journal::in_memory(IN_MEMORY)?, Some(&to_outbox))?;
-                (State::Memory { memory, file: None }, recovery_failed)
+                let memory = Writer::new(Journal::in_memory(IN_MEMORY)?, to_outbox.as_ref())?;
+                State::Memory { memory, file: None }
             }
         };
-        let spool = Self {
-            path: path.to_owned(),
-            retention,
-            state,
-            orphans: vec![],
-            recovery_failed,
-            to_outbox: Some(to_outbox),
-        };
-        Ok((spool, SpoolOutbox::new(woken, new_sources), notices))
+        let (path, orphans) = (path.to_owned(), vec![]);
+        let spool = Self { path, retention, state, orphans, recovery_failed, notices, to_outbox };
+        Ok((spool, SpoolOutbox::new(woken, new_sources)))
     }
 
     /// Opens the journal at `path` as the database itself: nothing is trimmed, and nothing goes
@@ -137,42 +133,44 @@ impl Spool {
     ///
     /// # Errors
     /// The file can't be opened or made.
-    pub fn open_database(path: &Path, now: UtcDateTime) -> Result<(Self, Vec<Notice>), Error> {
+    pub fn open_database(path: &Path, now: UtcDateTime) -> Result<Self, Error> {
         let mut notices = vec![];
-        let journal = open_file(path, Retention::FOREVER, now, &mut notices)?;
-        let spool = Self {
+        let file = open_file(path, Retention::FOREVER, now, None, &mut notices)?;
+        Ok(Self {
             path: path.to_owned(),
             retention: Retention::FOREVER,
-            state: State::File(Writer::new(journal, None)?),
+            state: State::File(file),
             orphans: vec![],
             recovery_failed: None,
+            notices,
             to_outbox: None,
-        };
-        Ok((spool, notices))
+        })
     }
 
     /// Stores records: in the file, where a killed process loses none of them, or else in memory.
-    /// The outbox has them after [`wake_outbox`](Self::wake_outbox) at the latest.
     ///
     /// # Errors
     /// Neither file nor memory takes them.
-    pub fn append(&mut self, records: &[PackRecord]) -> Result<Vec<Notice>, Error> {
-        let mut notices = vec![];
+    pub fn append(&mut self, records: &[PackRecord]) -> Result<(), Error> {
         if records.is_empty() {
-            return Ok(notices);
+            return Ok(());
         }
-        if let Err(error) = self.journal().append(records) {
-            if self.is_in_memory() {
-                return Err(error);
+        match self.journal().append(records) {
+            Err(error) if !self.is_in_memory() => {
+                self.leave_file(error)?;
+                self.journal().append(records).map(drop)
             }
-            self.leave_file(error, &mut notices)?;
-            self.journal().append(records)?;
+            appended => appended.map(drop),
         }
-        Ok(notices)
     }
 
-    /// Ends the outbox's [`wait`](SpoolOutbox::wait). It is apart from [`append`](Self::append), so
-    /// that a status can have the rows before they are delivered.
+    /// What has happened since the last call, for people.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        mem::take(&mut self.notices)
+    }
+
+    /// Ends the outbox's [`wait`](SpoolOutbox::wait). Call it after rows were appended or moved, once
+    /// the status has them: rows that are delivered before would count as waiting.
     pub fn wake_outbox(&self) {
         let Some(ToOutbox { wake, .. }) = &self.to_outbox else { return };
         match wake.try_send(()) {
@@ -195,13 +193,16 @@ impl Spool {
         matches!(self.state, State::Memory { .. })
     }
 
-    /// Rows that are not delivered and end with the process.
+    /// Rows that are not delivered and end with the process, those set aside in memory included.
     pub fn only_in_memory(&self) -> u64 {
+        let rows = |outbox: &Outbox| outbox.waiting().unwrap_or(0);
         let memory = match &self.state {
             State::File(_) => 0,
-            State::Memory { memory, .. } => memory.outbox.waiting().unwrap_or(0),
+            State::Memory { memory, .. } => {
+                rows(&memory.outbox) + memory.outbox.count_set_aside().unwrap_or(0)
+            }
         };
-        memory + self.orphans.iter().filter_map(|orphan| orphan.waiting().ok()).sum::<u64>()
+        memory + self.orphans.iter().map(rows).sum::<u64>()
     }
 
     /// Rows that are not delivered, as far as they can be counted.
@@ -217,28 +218,36 @@ impl Spool {
     ///
     /// # Errors
     /// The file can't be written, and there is no memory either.
-    pub fn maintain(&mut self, now: UtcDateTime) -> Result<Vec<Notice>, Error> {
-        let mut notices = vec![];
+    pub fn maintain(&mut self, now: UtcDateTime) -> Result<(), Error> {
         if self.is_damaged(now) {
-            self.recover(now, &mut notices)?;
+            self.recover(now)?;
         }
         if let State::File(file) = &mut self.state
-            && let Err(error) = checkpoint_and_trim(&mut file.journal, now, &mut notices)
+            && let Err(error) = checkpoint_and_trim(&mut file.journal, now, &mut self.notices)
         {
-            self.leave_file(error, &mut notices)?;
+            self.leave_file(error)?;
         }
-        // At once: a file that was deleted is replaced even when the program is about to end.
-        if self.is_in_memory()
-            && let Err(error) = self.return_to_file(now, &mut notices)
-        {
-            self.leave_file(error, &mut notices)?;
+        // Twice, since a file that is open may turn out to be deleted: the next one is made at once,
+        // for the program may be about to end.
+        for _ in 0..2 {
+            if !self.is_in_memory() {
+                break;
+            }
+            match self.return_to_file(now) {
+                Err(error @ Error::Gone { .. }) => self.leave_file(error)?,
+                Err(error) => {
+                    self.leave_file(error)?;
+                    break;
+                }
+                Ok(()) => {}
+            }
         }
         if let State::Memory { memory, .. } = &mut self.state
-            && let Err(error) = checkpoint_and_trim(&mut memory.journal, now, &mut notices)
+            && let Err(error) = checkpoint_and_trim(&mut memory.journal, now, &mut self.notices)
         {
-            notices.push(Notice::Postponed(error));
+            self.notices.push(Notice::Postponed(error));
         }
-        Ok(notices)
+        Ok(())
     }
 
     /// The journal that rows go into at present.
@@ -250,51 +259,58 @@ impl Spool {
     }
 
     /// From now on rows go to memory, because of `error`.
-    fn leave_file(&mut self, error: Error, notices: &mut Vec<Notice>) -> Result<(), Error> {
+    fn leave_file(&mut self, error: Error) -> Result<(), Error> {
         let is_gone = matches!(error, Error::Gone { .. });
-        notices.push(Notice::InMemory(error));
-        let file = self.turn_to_memory()?;
-        if is_gone && let Some(file) = file.and_then(Option::take) {
+        self.notices.push(Notice::InMemory(error));
+        self.turn_to_memory()?;
+        if is_gone && let Some(file) = self.close_file() {
             // The rows can still be read, and go into the file that is made in its place.
             self.orphans.push(file.outbox);
         }
         Ok(())
     }
 
-    /// Has rows go to memory, if they don't yet; returns the file, which may be open still.
-    fn turn_to_memory(&mut self) -> Result<Option<&mut Option<Box<Writer>>>, Error> {
-        if !self.is_in_memory() {
-            let memory = Writer::new(Journal::in_memory(IN_MEMORY)?, self.to_outbox.as_ref())?;
-            let before = mem::replace(&mut self.state, State::Memory { memory, file: None });
-            if let (State::Memory { file, .. }, State::File(writer)) = (&mut self.state, before) {
-                *file = Some(writer);
-            }
+    /// Has rows go to memory, if they don't yet. The file stays open.
+    fn turn_to_memory(&mut self) -> Result<(), Error> {
+        if self.is_in_memory() {
+            return Ok(());
         }
-        Ok(match &mut self.state {
-            State::Memory { file, .. } => Some(file),
-            State::File(_) => None,
-        })
+        let memory = Writer::new(Journal::in_memory(IN_MEMORY)?, self.to_outbox.as_ref())?;
+        let before = mem::replace(&mut self.state, State::Memory { memory, file: None });
+        if let (State::Memory { file, .. }, State::File(writer)) = (&mut self.state, before) {
+            *file = Some(writer);
+        }
+        Ok(())
     }
 
-    /// Makes a new file of what can be read of the damaged one. Rows go to memory meanwhile, and
-    /// come back with [`return_to_file`](Self::return_to_file).
-    fn recover(&mut self, now: UtcDateTime, notices: &mut Vec<Notice>) -> Result<(), Error> {
-        // The file must be closed for that. Its source in the outbox goes when the new one comes.
-        if let Some(file) = self.turn_to_memory()? {
-            *file = None;
+    /// Takes away the file, if rows go to memory and it is open nevertheless.
+    fn close_file(&mut self) -> Option<Box<Writer>> {
+        match &mut self.state {
+            State::Memory { file, .. } => file.take(),
+            State::File(_) => None,
         }
-        match Journal::recover(&self.path, self.retention, now) {
-            Ok((journal, recovery)) => {
-                self.recovery_failed = None;
-                notices.push(Notice::Recovered(recovery));
-                self.put_file(journal)
-            }
+    }
+
+    /// Makes a new file of what can be read of the damaged one. It goes into use with
+    /// [`return_to_file`](Self::return_to_file).
+    fn recover(&mut self, now: UtcDateTime) -> Result<(), Error> {
+        self.turn_to_memory()?;
+        // The file must be closed. Its source in the outbox ends when the new one is there.
+        drop(self.close_file());
+        let recovered = Journal::recover(&self.path, self.retention, now);
+        let file = recovered.and_then(|(journal, recovery)| {
+            self.recovery_failed = None;
+            self.notices.push(Notice::Recovered(recovery));
+            Writer::new(journal, self.to_outbox.as_ref())
+        });
+        match file {
+            Ok(writer) => self.put_file(writer),
             Err(error) => {
                 self.recovery_failed = Some(now);
-                notices.push(Notice::InMemory(error));
-                Ok(())
+                self.notices.push(Notice::InMemory(error));
             }
         }
+        Ok(())
     }
 
     fn has_recovery_failed_lately(&self, now: UtcDateTime) -> bool {
@@ -302,66 +318,52 @@ impl Spool {
         self.recovery_failed.is_some_and(|failed| (now - failed).abs() < RECOVERY_RETRY)
     }
 
-    /// Takes the rows in memory into the file, which is opened or made if need be.
-    fn return_to_file(&mut self, now: UtcDateTime, notices: &mut Vec<Notice>) -> Result<(), Error> {
+    /// Moves the rows in memory into the file, which is opened or made if need be.
+    fn return_to_file(&mut self, now: UtcDateTime) -> Result<(), Error> {
         if let State::Memory { file: None, .. } = self.state {
-            let journal = self.reopen(now, notices)?;
-            self.put_file(journal)?;
+            let writer = self.reopen(now)?;
+            self.put_file(writer);
         }
         let State::Memory { memory, file: Some(file) } = &mut self.state else { return Ok(()) };
+        // Before anything goes into it, so that nothing does if it was deleted.
+        file.journal.checkpoint()?;
         let mut rows = 0;
         while let Some(orphan) = self.orphans.last_mut() {
-            match orphan.undelivered(BATCH) {
-                Ok(batch) if !batch.records.is_empty() => {
-                    rows += take_over(orphan, &batch, &mut file.journal)?;
-                    continue;
-                }
-                Ok(_) => {}
-                Err(error) => notices.push(Notice::OrphansLost(error)),
+            match move_rows(orphan, file) {
+                Ok(moved) => rows += moved,
+                Err(MoveError::Write(error)) => return Err(error),
+                Err(MoveError::Read(error)) => self.notices.push(Notice::OrphansLost(error)),
             }
             self.orphans.pop();
         }
-        loop {
-            let batch = memory.outbox.undelivered(BATCH)?;
-            if batch.records.is_empty() {
-                break;
-            }
-            rows += take_over(&mut memory.outbox, &batch, &mut file.journal)?;
-        }
-        let mut set_aside = memory.journal.set_aside()?;
-        for row in set_aside.rows()? {
-            file.outbox.set_aside(&row.record, &row.sqlstate, &row.message, row.since)?;
-            set_aside.remove(&row.record)?;
-        }
+        rows += move_rows(&mut memory.outbox, file).map_err(MoveError::into_error)?;
         file.journal.try_write()?;
-        checkpoint_and_trim(&mut file.journal, now, notices)?;
-        notices.push(Notice::InFile { rows });
-        if let State::Memory { file, .. } = &mut self.state
-            && let Some(file) = file.take()
-        {
+        checkpoint_and_trim(&mut file.journal, now, &mut self.notices)?;
+        self.notices.push(Notice::InFile { rows });
+        if let Some(file) = self.close_file() {
             self.state = State::File(file);
         }
-        self.wake_outbox();
         Ok(())
     }
 
-    fn reopen(&mut self, now: UtcDateTime, notices: &mut Vec<Notice>) -> Result<Journal, Error> {
+    fn reopen(&mut self, now: UtcDateTime) -> Result<Box<Writer>, Error> {
+        let to_outbox = self.to_outbox.as_ref();
         if self.has_recovery_failed_lately(now) {
-            return Journal::open(&self.path, self.retention);
+            return Writer::new(Journal::open(&self.path, self.retention)?, to_outbox);
         }
-        open_file(&self.path, self.retention, now, notices).inspect_err(|error| {
-            if error.is_damage() {
-                self.recovery_failed = Some(now);
-            }
-        })
+        open_file(&self.path, self.retention, now, to_outbox, &mut self.notices).inspect_err(
+            |error| {
+                if error.is_damage() {
+                    self.recovery_failed = Some(now);
+                }
+            },
+        )
     }
 
-    fn put_file(&mut self, journal: Journal) -> Result<(), Error> {
-        let writer = Writer::new(journal, self.to_outbox.as_ref())?;
+    fn put_file(&mut self, writer: Box<Writer>) {
         if let State::Memory { file, .. } = &mut self.state {
             *file = Some(writer);
         }
-        Ok(())
     }
 }
 
@@ -388,19 +390,48 @@ fn open_file(
     path: &Path,
     retention: Retention,
     now: UtcDateTime,
+    to_outbox: Option<&ToOutbox>,
     notices: &mut Vec<Notice>,
-) -> Result<Journal, Error> {
+) -> Result<Box<Writer>, Error> {
     let (journal, recovery) = Journal::open_or_recover(path, retention, now)?;
     notices.extend(recovery.map(Notice::Recovered));
-    Ok(journal)
+    Writer::new(journal, to_outbox)
 }
 
-/// Moves a batch of `from` into `to`; returns how many rows that is.
-fn take_over(from: &mut Outbox, batch: &Batch, to: &mut Journal) -> Result<usize, Error> {
-    to.append(&batch.records)?;
-    // Where that can't be written down, it holds nevertheless as long as the process lasts.
-    let _ = from.delivered(batch.last);
-    Ok(batch.records.len())
+/// Which journal failed while rows moved from one to another.
+enum MoveError {
+    Read(Error),
+    Write(Error),
+}
+
+impl MoveError {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Read(error) | Self::Write(error) => error,
+        }
+    }
+}
+
+/// Moves what `from` has not delivered, and what was set aside there, into `to`; returns the number
+/// of rows.
+fn move_rows(from: &mut Outbox, to: &mut Writer) -> Result<usize, MoveError> {
+    let mut rows = 0;
+    loop {
+        let batch = from.undelivered(BATCH).map_err(MoveError::Read)?;
+        if batch.records.is_empty() {
+            break;
+        }
+        to.journal.append(&batch.records).map_err(MoveError::Write)?;
+        // Where that can't be written down, it holds nevertheless as long as the process lasts.
+        let _ = from.delivered(batch.last);
+        rows += batch.records.len();
+    }
+    for row in from.rows_set_aside().map_err(MoveError::Read)? {
+        to.outbox
+            .set_aside(&row.record, &row.sqlstate, &row.message, row.since)
+            .map_err(MoveError::Write)?;
+    }
+    Ok(rows)
 }
 
 fn checkpoint_and_trim(
@@ -418,7 +449,7 @@ fn checkpoint_and_trim(
         }
     }
     if evicted > 0 {
-        notices.push(Notice::Evicted { rows: evicted });
+        notices.push(Notice::Evicted { rows: evicted, from_memory: journal.is_in_memory() });
     }
     Ok(())
 }

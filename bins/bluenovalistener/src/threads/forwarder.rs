@@ -1,13 +1,16 @@
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
-use bluenova_http::{DeliveryStatus, Shared, duration};
+use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
 use bluenova_journal::{Batch, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{Deadlines, Delivered, Rejected, Retry, Settings, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use log::{error, info, warn};
 use time::UtcDateTime;
 
-use super::outage::Outage;
+use super::outage::{Outage, REMINDER};
 use crate::console::{lasting, rows};
 
 /// First and longest back-off between two attempts; each is twice as long as the one before. An
@@ -33,13 +36,22 @@ pub(crate) struct Forwarder {
     sink: Sink,
     status: Shared<DeliveryStatus>,
     has_connected: bool,
-    /// Rows that the table has already are no surprise until it has taken new ones.
-    has_added: bool,
+    /// Whether all rows that may have lost their acknowledgement have been delivered again. Until
+    /// then, rows that the table has already are no surprise.
+    is_caught_up: bool,
     logged_known: bool,
-    slowness: Outage<()>,
-    damage: Outage<()>,
-
+    warnings: RateLimit<Warning>,
+    /// Damaged rows since the last message about them.
+    damaged: u64,
     trouble: Option<Trouble>,
+}
+
+/// What is logged once an hour at most.
+#[derive(PartialEq)]
+enum Warning {
+    SlowServer,
+    DamagedRows,
+    CursorNotWritten,
 }
 
 /// The present trouble with delivery.
@@ -70,11 +82,10 @@ impl Forwarder {
             sink: Sink::new(server, Deadlines::default()),
             status,
             has_connected: false,
-            has_added: false,
+            is_caught_up: false,
             logged_known: false,
-            slowness: Outage::begin(),
-            damage: Outage::begin(),
-
+            warnings: RateLimit::new(REMINDER),
+            damaged: 0,
             trouble: None,
         }
     }
@@ -111,10 +122,12 @@ impl Forwarder {
     }
 
     /// Waits until there is something to do; returns whether the spool is closed.
-    fn wait(&self) -> bool {
-        let Some(trouble) = &self.trouble else { return self.outbox.wait(None) == Wake::Ended };
+    fn wait(&mut self) -> bool {
+        let Some(Trouble { retry_at, .. }) = self.trouble else {
+            return self.outbox.wait(None) == Wake::Ended;
+        };
         loop {
-            let back_off = trouble.retry_at.saturating_duration_since(Instant::now());
+            let back_off = retry_at.saturating_duration_since(Instant::now());
             match self.outbox.wait(Some(back_off)) {
                 // The new rows wait for the end of the back-off too.
                 Wake::Rows => {}
@@ -134,8 +147,9 @@ impl Forwarder {
         }
         loop {
             let batch = self.outbox.undelivered(self.sink.batch_size())?;
-            if batch.damaged > 0 && self.damage.is_due(()) {
-                let damaged = rows(batch.damaged);
+            self.damaged += batch.damaged;
+            if self.damaged > 0 && self.is_due(Warning::DamagedRows) {
+                let damaged = rows(mem::take(&mut self.damaged));
                 warn!(
                     "{damaged} damaged in the journal; the values that can be read are delivered"
                 );
@@ -145,6 +159,7 @@ impl Forwarder {
             }
             self.deliver(&batch)?;
         }
+        self.is_caught_up = true;
         self.end_trouble();
         Ok(())
     }
@@ -155,12 +170,18 @@ impl Forwarder {
         while done < batch.records.len() {
             let delivered = self.sink.deliver(&batch.records, done);
             self.log_warnings();
-            let delivered = delivered?;
+            let delivered = delivered.inspect_err(|error| {
+                if error.is_too_slow() {
+                    self.log_slow_server(&ErrorChain(error).to_string(), self.sink.batch_size());
+                }
+            })?;
             if let Some(rejected) = &delivered.rejected {
                 self.set_aside(&batch.records[done], rejected)?;
             }
             done += delivered.rows;
-            if let Err(error) = self.outbox.delivered(batch.through(done)) {
+            if let Err(error) = self.outbox.delivered(batch.through(done))
+                && self.is_due(Warning::CursorNotWritten)
+            {
                 // The outbox keeps the position in memory, so that this process sends no row twice.
                 let why = ErrorChain(&error);
                 warn!("{why}. The rows are delivered; they may be sent again after a restart");
@@ -175,21 +196,19 @@ impl Forwarder {
         record: &PackRecord,
         Rejected { sqlstate, reason }: &Rejected,
     ) -> Result<(), ForwardError> {
+        self.outbox.set_aside(record, sqlstate, reason, UtcDateTime::now())?;
         let (time, id) = (Timestamp(record.insert_time_utc), record.mcu_id);
         error!(
             "PostgreSQL rejected the row of {id:08X} at {time}. It is set aside in the journal \
              (`bluenovalistener set-aside` lists and retries such rows): {reason}"
         );
-        Ok(self.outbox.set_aside(record, sqlstate, reason, UtcDateTime::now())?)
+        Ok(())
     }
 
     /// A step has succeeded.
     fn delivered(&mut self, delivered: &Delivered) {
-        if let Some(why) = &delivered.too_slow
-            && self.slowness.is_due(())
-        {
-            let batch = rows(self.sink.batch_size() as u64);
-            warn!("{why}. The server is slow: delivering {batch} at a time for now");
+        if let Some(why) = &delivered.too_slow {
+            self.log_slow_server(why, delivered.rows);
         }
         let taken = delivered.added + delivered.known;
         let waiting = self.outbox.waiting().total();
@@ -197,8 +216,7 @@ impl Forwarder {
         if self.trouble.as_ref().is_some_and(|trouble| trouble.of_server) {
             self.end_trouble();
         }
-        // Before, there may be rows whose acknowledgement was lost.
-        if delivered.known > 0 && self.has_added && !self.logged_known {
+        if delivered.known > 0 && self.is_caught_up && !self.logged_known {
             self.logged_known = true;
             warn!(
                 "{}: the table had {} already. None is lost or doubled. Does another listener \
@@ -207,7 +225,17 @@ impl Forwarder {
                 rows(delivered.known)
             );
         }
-        self.has_added |= delivered.added > 0;
+    }
+
+    fn log_slow_server(&mut self, why: &str, batch_size: usize) {
+        if self.is_due(Warning::SlowServer) {
+            let batch = rows(batch_size as u64);
+            warn!("{why}. The server is slow: delivering {batch} at a time for now");
+        }
+    }
+
+    fn is_due(&mut self, warning: Warning) -> bool {
+        self.warnings.is_due(warning, Instant::now())
     }
 
     fn log_warnings(&mut self) {
@@ -226,7 +254,7 @@ impl Forwarder {
     }
 
     fn failed(&mut self, error: &ForwardError) {
-        self.has_added = false;
+        self.is_caught_up = false;
         let why = ErrorChain(error).to_string();
         self.status.update(|delivery| delivery.trouble = Some(why.clone()));
         let (kind, slow) = match error {
@@ -255,7 +283,9 @@ impl Forwarder {
         trouble.retry_at = now + trouble.back_off.mul_f64(0.5 + fastrand::f64() / 2.0);
         if trouble.outage.is_due(kind) {
             let lasting = lasting(trouble.outage.lasted());
-            warn!("{why}. {}{lasting}", what_to_expect(error, self.outbox.waiting()));
+            let is_in_memory = self.outbox.is_in_memory();
+            let expect = what_to_expect(error, self.outbox.waiting(), is_in_memory);
+            warn!("{why}. {expect}{lasting}");
         }
     }
 }
@@ -266,18 +296,20 @@ pub(crate) fn is_unreachable(error: &bluenova_postgres::Error) -> bool {
 }
 
 /// What to look at, what is safe, and when the rows are delivered.
-fn what_to_expect(error: &ForwardError, waiting: Waiting) -> String {
+fn what_to_expect(error: &ForwardError, waiting: Waiting, is_in_memory: bool) -> String {
     let (look_at, then) = match error {
         ForwardError::Server(error) if is_unreachable(error) => {
             ("Is the server running, and reachable from here? ", "when it is back")
         }
         ForwardError::Server(error) if error.retry() == Retry::Soon => ("", "when it is back"),
         ForwardError::Server(_) => ("", "once that is mended"),
-        ForwardError::Journal(_) => ("", "once the journal can be read"),
+        ForwardError::Journal(_) => ("", "as far as the journal can be read"),
     };
-    let kept = match waiting.in_memory {
-        0 => "Rows are safe in the journal".to_owned(),
-        count => format!("Rows are kept, {count} of them in memory only,"),
+    let kept = match (error, waiting.in_memory) {
+        // How many of them can be read shows when it is recovered.
+        (ForwardError::Journal(_), _) => "Rows wait in the journal".to_owned(),
+        (_, 0) if !is_in_memory => "Rows are safe in the journal".to_owned(),
+        (_, count) => format!("Rows are kept, {count} of them in memory only,"),
     };
     let so_far = match waiting.total() {
         0 => String::new(),

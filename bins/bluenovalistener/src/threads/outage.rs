@@ -2,8 +2,8 @@ use std::time::{Duration, Instant};
 
 use bluenova_http::RateLimit;
 
-/// How often the same message is logged while an outage lasts.
-const REMINDER: Duration = Duration::from_secs(3600);
+/// How often the same message is logged while its cause lasts.
+pub(super) const REMINDER: Duration = Duration::from_secs(3600);
 
 /// Rate limit for the messages of one outage. `K` is the kind of an error: each kind is logged
 /// once, and then once an hour.

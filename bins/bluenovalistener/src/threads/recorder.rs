@@ -6,8 +6,7 @@ use std::{
 };
 
 use bluenova_http::{BatteryStatus, LiveStatus, Shared};
-use bluenova_journal::{Error, Notice, Spool};
-use bluenova_postgres::BATCH;
+use bluenova_journal::{BATCH, Error, Notice, Spool};
 use bluenova_record::{PackRecord, Timestamp};
 use log::{info, warn};
 use time::UtcDateTime;
@@ -36,19 +35,16 @@ impl Recorder {
     pub(crate) fn new(
         records: Receiver<Assembled>,
         spool: Spool,
-        notices: Vec<Notice>,
         status: LiveStatus,
         observer: Option<Sender<Assembled>>,
     ) -> Self {
         let spool_log = SpoolLog::new(status.storage.get().journal);
         let (latest, twins) = (HashMap::new(), HashSet::new());
         let mut recorder = Self { records, spool, status, observer, spool_log, latest, twins };
-        recorder.report(notices);
-        if let Some(delivery) = &recorder.status.delivery
-            && let waiting @ 1.. = recorder.spool.waiting()
-        {
-            // Rows of an earlier run.
-            delivery.update(|delivery| delivery.rows_arrived(waiting, Instant::now()));
+        recorder.report();
+        // Rows of an earlier run.
+        if recorder.spool.waiting() > 0 {
+            recorder.announce_rows();
         }
         recorder
     }
@@ -94,15 +90,13 @@ impl Recorder {
                 doubles.push(Assembled { battery, record });
             }
         }
-        let notices = self.spool.append(&records)?;
-        self.report(notices);
-        let now = Instant::now();
-        if let Some(delivery) = self.status.delivery.as_ref().filter(|_| !records.is_empty()) {
-            let waiting = self.spool.waiting();
-            delivery.update(|delivery| delivery.rows_arrived(waiting, now));
+        let appended = self.spool.append(&records);
+        self.report();
+        appended?;
+        if !records.is_empty() {
+            self.announce_rows();
         }
-        // After the status, or rows that are delivered at once would count as waiting.
-        self.spool.wake_outbox();
+        let now = Instant::now();
         for (battery, record) in batteries.into_iter().zip(records) {
             self.battery(battery).update(|status| status.row_stored(&record, now));
             info!("{}: stored {}", self.name(battery), summary(&record));
@@ -119,17 +113,33 @@ impl Recorder {
     }
 
     fn maintain(&mut self) -> Result<(), Error> {
-        let notices = self.spool.maintain(UtcDateTime::now())?;
-        self.report(notices);
-        Ok(())
+        let maintained = self.spool.maintain(UtcDateTime::now());
+        if self.report() {
+            self.announce_rows();
+        }
+        maintained
     }
 
-    fn report(&mut self, notices: Vec<Notice>) {
+    /// Puts what happened to the spool into log and status; returns whether rows have moved.
+    fn report(&mut self) -> bool {
         let only_in_memory = self.spool.only_in_memory();
         self.status.storage.update(|storage| storage.only_in_memory = only_in_memory);
-        for notice in notices {
+        let mut have_moved = false;
+        for notice in self.spool.take_notices() {
+            have_moved |= matches!(notice, Notice::InFile { .. } | Notice::Recovered(_));
             self.spool_log.report(&notice, &self.status.storage);
         }
+        have_moved
+    }
+
+    /// Has the forwarder look for rows. The status comes first, or rows that are delivered at once
+    /// would count as waiting.
+    fn announce_rows(&self) {
+        if let Some(delivery) = &self.status.delivery {
+            let waiting = self.spool.waiting();
+            delivery.update(|delivery| delivery.rows_arrived(waiting, Instant::now()));
+        }
+        self.spool.wake_outbox();
     }
 
     /// One battery may be listened to under two addresses: by cable and by wireless, or by mistake.

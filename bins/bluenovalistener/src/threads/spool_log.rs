@@ -1,29 +1,30 @@
 use std::{
     mem::{self, Discriminant},
     path::PathBuf,
+    time::Instant,
 };
 
-use bluenova_http::{Shared, StorageStatus};
+use bluenova_http::{RateLimit, Shared, StorageStatus};
 use bluenova_journal::{Error, Notice, Recovery};
 use bluenova_record::ErrorChain;
 use log::{error, info, warn};
 
-use super::outage::Outage;
+use super::outage::REMINDER;
 
 /// Logger of the spool's notices, which also puts them into the status.
 pub(super) struct SpoolLog {
     path: PathBuf,
-    file: Outage<Discriminant<Error>>,
+    file: RateLimit<Discriminant<Error>>,
     /// Whether it was logged that rows are in memory, so that their return is logged too.
     logged_in_memory: bool,
-    full: Outage<()>,
+    full: RateLimit<()>,
     /// Rows evicted since the last message about evictions.
     evicted: u64,
 }
 
 impl SpoolLog {
     pub(super) fn new(path: PathBuf) -> Self {
-        let (file, full) = (Outage::begin(), Outage::begin());
+        let (file, full) = (RateLimit::new(REMINDER), RateLimit::new(REMINDER));
         Self { path, file, logged_in_memory: false, full, evicted: 0 }
     }
 
@@ -32,7 +33,7 @@ impl SpoolLog {
         match notice {
             Notice::InMemory(error) => {
                 let why = ErrorChain(error).to_string();
-                if self.file.is_due(mem::discriminant(error)) {
+                if self.file.is_due(mem::discriminant(error), Instant::now()) {
                     self.logged_in_memory = true;
                     error!(
                         "{why}. Rows are kept in memory only, and are lost if the program ends \
@@ -56,13 +57,17 @@ impl SpoolLog {
                 let aside = aside.display();
                 error!("journal {path} was damaged: {saved}; the damaged file is kept as {aside}");
             }
-            Notice::Evicted { rows } => {
+            Notice::Evicted { rows, from_memory } => {
                 self.evicted += rows;
-                if self.full.is_due(()) {
+                if self.full.is_due((), Instant::now()) {
                     let lost = mem::take(&mut self.evicted);
+                    let (what, until) = match from_memory {
+                        true => ("the memory for rows", "the journal can be written"),
+                        false => ("the journal", "PostgreSQL takes rows"),
+                    };
                     error!(
-                        "the journal is full: its {lost} oldest rows, not delivered yet, are lost. \
-                         More will be lost until PostgreSQL takes rows again"
+                        "{what} is full: its {lost} oldest rows, not delivered yet, are lost. \
+                         More will be lost until {until} again"
                     );
                 }
             }

@@ -55,8 +55,11 @@ impl SpoolOutbox {
         Self { woken, new_sources, sources: vec![], current: 0 }
     }
 
-    /// Waits until rows were appended since the last call, or until `time_out` has passed.
-    pub fn wait(&self, time_out: Option<Duration>) -> Wake {
+    /// Waits until [`Spool::wake_outbox`](crate::Spool::wake_outbox) was called since the last call,
+    /// or until `time_out` has passed.
+    pub fn wait(&mut self, time_out: Option<Duration>) -> Wake {
+        // Memory that came and went meanwhile shall not pile up while the other database is away.
+        self.take_new_sources();
         let woken = match time_out {
             Some(time_out) => self.woken.recv_timeout(time_out),
             None => self.woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -72,15 +75,15 @@ impl SpoolOutbox {
     /// none if all are delivered.
     ///
     /// # Errors
-    /// A journal can't be read or is damaged, and the others have no rows. Damage is known to the
-    /// [`Spool`](crate::Spool) then.
+    /// A journal can't be read or is damaged, and the others have no rows. After damage,
+    /// [`Spool::is_damaged`](crate::Spool::is_damaged) is true.
     pub fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
         self.take_new_sources();
         let mut unreadable = None;
         let mut at = 0;
         let mut none = Batch::default();
         while let Some((source, later)) = self.sources[at..].split_first_mut() {
-            let is_replaced = source.writer.strong_count() == 0
+            let is_replaced = !source.has_writer()
                 && (source.is_in_memory || later.iter().any(|later| !later.is_in_memory));
             match source.outbox.undelivered(limit) {
                 Ok(batch) if !batch.records.is_empty() => {
@@ -147,8 +150,20 @@ impl SpoolOutbox {
         waiting
     }
 
+    /// Whether rows go to memory at present.
+    pub fn is_in_memory(&mut self) -> bool {
+        self.take_new_sources();
+        self.sources.iter().any(|source| source.is_in_memory && source.has_writer())
+    }
+
+    /// Takes what the spool has opened, and lets go of memory that it has emptied.
     fn take_new_sources(&mut self) {
         self.sources.extend(self.new_sources.try_iter());
+        self.sources.retain(|source| {
+            !source.is_in_memory
+                || source.has_writer()
+                || source.outbox.waiting().is_ok_and(|n| n > 0)
+        });
     }
 }
 
@@ -162,5 +177,9 @@ impl Waiting {
 impl Source {
     pub(super) fn new(journal: &Journal, writer: Weak<()>) -> Result<Self, Error> {
         Ok(Self { outbox: journal.outbox()?, is_in_memory: journal.is_in_memory(), writer })
+    }
+
+    fn has_writer(&self) -> bool {
+        self.writer.strong_count() > 0
     }
 }

@@ -28,7 +28,7 @@ impl House {
         Self { directory, path }
     }
 
-    fn open(&self) -> (Spool, SpoolOutbox, Vec<Notice>) {
+    fn open(&self) -> (Spool, SpoolOutbox) {
         patiently(|| Spool::open(&self.path, Retention::default(), NOW)).unwrap()
     }
 
@@ -85,13 +85,13 @@ fn in_file(rows: u64) -> Waiting {
 #[test]
 fn rows_go_through_the_file() {
     let house = House::new();
-    let (mut spool, mut outbox, notices) = house.open();
-    assert!(notices.is_empty() && !spool.is_in_memory());
+    let (mut spool, mut outbox) = house.open();
+    assert!(spool.take_notices().is_empty() && !spool.is_in_memory());
     assert!(deliver(&mut outbox, 10).is_empty());
-    assert!(spool.append(&[]).unwrap().is_empty());
+    spool.append(&[]).unwrap();
     assert_eq!(outbox.wait(Some(std::time::Duration::ZERO)), Wake::TimeOut);
 
-    assert!(spool.append(&rows(0..7)).unwrap().is_empty());
+    spool.append(&rows(0..7)).unwrap();
     spool.wake_outbox();
     spool.wake_outbox();
     assert_eq!(outbox.wait(None), Wake::Rows);
@@ -100,7 +100,8 @@ fn rows_go_through_the_file() {
     let batch = outbox.undelivered(5).unwrap();
     outbox.delivered(batch.through(3)).unwrap();
     assert_eq!(outbox.waiting(), in_file(4));
-    assert!(spool.maintain(NOW).unwrap().is_empty());
+    spool.maintain(NOW).unwrap();
+    assert!(spool.take_notices().is_empty());
 
     // The end: what the spool held can be delivered still.
     drop(spool);
@@ -115,10 +116,12 @@ fn rows_go_through_the_file() {
 fn memory_stands_in_for_a_file_that_cannot_be_made() {
     let house = House::new();
     house.obstruct();
-    let (mut spool, mut outbox, notices) = house.open();
+    let (mut spool, mut outbox) = house.open();
+    let notices = spool.take_notices();
     assert!(matches!(notices[..], [Notice::InMemory(Error::Io { .. })]), "{notices:?}");
-    assert!(spool.append(&rows(0..6)).unwrap().is_empty());
-    assert!(spool.is_in_memory());
+    spool.append(&rows(0..6)).unwrap();
+    assert!(spool.take_notices().is_empty());
+    assert!(spool.is_in_memory() && outbox.is_in_memory());
     assert_eq!((spool.waiting(), spool.only_in_memory()), (6, 6));
 
     // Rows that have left memory don't come back with the file.
@@ -127,14 +130,17 @@ fn memory_stands_in_for_a_file_that_cannot_be_made() {
     outbox.set_aside(&batch.records[2], "22003", "too much", NOW).unwrap();
     outbox.delivered(batch.through(3)).unwrap();
     assert_eq!(outbox.waiting(), Waiting { in_file: 0, in_memory: 3 });
+    assert_eq!(spool.only_in_memory(), 4, "with the one that is set aside");
 
     // It is tried again, and said each time.
-    let notices = spool.maintain(NOW).unwrap();
+    spool.maintain(NOW).unwrap();
+    let notices = spool.take_notices();
     assert!(matches!(notices[..], [Notice::InMemory(_)]), "{notices:?}");
     house.clear();
-    let notices = spool.maintain(NOW).unwrap();
+    spool.maintain(NOW).unwrap();
+    let notices = spool.take_notices();
     assert!(matches!(notices[..], [Notice::InFile { rows: 3 }]), "{notices:?}");
-    assert!(!spool.is_in_memory() && spool.only_in_memory() == 0);
+    assert!(!spool.is_in_memory() && !outbox.is_in_memory() && spool.only_in_memory() == 0);
 
     spool.append(&rows(6..8)).unwrap();
     assert_eq!(deliver(&mut outbox, 2), [3, 4, 5, 6, 7]);
@@ -147,13 +153,14 @@ fn memory_stands_in_for_a_file_that_cannot_be_made() {
 #[test]
 fn a_deleted_file_is_replaced_with_all_its_rows() {
     let house = House::new();
-    let (mut spool, mut outbox, _) = house.open();
+    let (mut spool, mut outbox) = house.open();
     spool.append(&rows(0..4)).unwrap();
     let batch = outbox.undelivered(1).unwrap();
     outbox.delivered(batch.last).unwrap();
     remove(&house.path);
     spool.append(&rows(4..6)).unwrap();
-    let notices = spool.maintain(NOW).unwrap();
+    spool.maintain(NOW).unwrap();
+    let notices = spool.take_notices();
     assert!(
         matches!(notices[..], [Notice::InMemory(Error::Gone { .. }), Notice::InFile { rows: 5 }]),
         "{notices:?}"
@@ -171,7 +178,7 @@ fn a_deleted_file_is_replaced_with_all_its_rows() {
 #[test]
 fn damage_that_the_outbox_finds_is_mended_by_the_spool() {
     let house = House::new();
-    let (mut spool, outbox, _) = house.open();
+    let (mut spool, outbox) = house.open();
     for n in 0..300 {
         spool.append(&rows(n..n + 1)).unwrap();
     }
@@ -181,8 +188,8 @@ fn damage_that_the_outbox_finds_is_mended_by_the_spool() {
     bytes[middle..middle + 4 * 512].fill(0);
     fs::write(&house.path, bytes).unwrap();
 
-    let (mut spool, mut outbox, notices) = house.open();
-    assert!(notices.is_empty(), "nothing shows at first: {notices:?}");
+    let (mut spool, mut outbox) = house.open();
+    assert!(spool.take_notices().is_empty(), "nothing shows at first");
     assert!(!spool.is_damaged(NOW));
     let mut delivered = vec![];
     let error = loop {
@@ -196,7 +203,8 @@ fn damage_that_the_outbox_finds_is_mended_by_the_spool() {
     };
     assert!(error.is_damage() && spool.is_damaged(NOW), "{error:?}");
 
-    let notices = spool.maintain(NOW).unwrap();
+    spool.maintain(NOW).unwrap();
+    let notices = spool.take_notices();
     let [Notice::Recovered(Recovery { rows: saved, .. }), Notice::InFile { rows: 0 }] = notices[..]
     else {
         panic!("{notices:?}");
@@ -214,13 +222,15 @@ fn damage_that_the_outbox_finds_is_mended_by_the_spool() {
 fn rows_beyond_the_bound_are_evicted_and_counted() {
     let house = House::new();
     let retention = Retention { keep: None, bound: Some(256 << 10) };
-    let (mut spool, mut outbox, _) =
-        patiently(|| Spool::open(&house.path, retention, NOW)).unwrap();
+    let (mut spool, mut outbox) = patiently(|| Spool::open(&house.path, retention, NOW)).unwrap();
     for n in 0..40 {
         spool.append(&rows(n * 100..(n + 1) * 100)).unwrap();
     }
-    let notices = spool.maintain(NOW).unwrap();
-    let [Notice::Evicted { rows: evicted }] = notices[..] else { panic!("{notices:?}") };
+    spool.maintain(NOW).unwrap();
+    let notices = spool.take_notices();
+    let [Notice::Evicted { rows: evicted, from_memory: false }] = notices[..] else {
+        panic!("{notices:?}")
+    };
     assert_eq!(evicted + outbox.waiting().total(), 4000);
     let first = numbers(&outbox.undelivered(1).unwrap().records)[0];
     assert_eq!(u64::from(first), evicted, "the oldest ones");
@@ -229,7 +239,7 @@ fn rows_beyond_the_bound_are_evicted_and_counted() {
 #[test]
 fn memory_is_no_way_out_of_a_wrong_path() {
     let house = House::new();
-    let (spool, ..) = house.open();
+    let (spool, _outbox) = house.open();
     let error = Spool::open(&house.path, Retention::default(), NOW).unwrap_err();
     assert!(matches!(error, Error::InUse { .. }), "{error:?}");
     drop(spool);
@@ -250,15 +260,16 @@ fn a_database_keeps_everything_and_starts_in_its_file_only() {
     house.obstruct();
     Spool::open_database(&house.path, NOW).unwrap_err();
     house.clear();
-    let (mut spool, notices) = Spool::open_database(&house.path, NOW).unwrap();
-    assert!(notices.is_empty());
+    let mut spool = Spool::open_database(&house.path, NOW).unwrap();
     spool.append(&rows(0..3)).unwrap();
     // However old they are.
     let years_later = NOW + Duration::days(10_000);
-    assert!(spool.maintain(years_later).unwrap().is_empty());
+    spool.maintain(years_later).unwrap();
+    assert!(spool.take_notices().is_empty());
     remove(&house.path);
     spool.append(&rows(3..4)).unwrap();
-    let notices = spool.maintain(years_later).unwrap();
+    spool.maintain(years_later).unwrap();
+    let notices = spool.take_notices();
     assert!(
         matches!(notices[..], [Notice::InMemory(_), Notice::InFile { rows: 4 }]),
         "{notices:?}"
@@ -278,7 +289,7 @@ fn remove(path: &Path) {
 #[test]
 fn rows_of_which_nothing_is_legible_hold_nothing_up() {
     let house = House::new();
-    let (mut spool, mut outbox, _) = house.open();
+    let (mut spool, mut outbox) = house.open();
     spool.append(&rows(0..3)).unwrap();
     rusqlite::Connection::open(&house.path)
         .unwrap()
@@ -289,4 +300,57 @@ fn rows_of_which_nothing_is_legible_hold_nothing_up() {
     assert_eq!(outbox.waiting(), in_file(0));
     spool.append(&rows(3..4)).unwrap();
     assert_eq!(deliver(&mut outbox, 2), [3]);
+}
+
+/// It is deleted while the disk is full, so that nobody has noticed it yet.
+#[test]
+fn rows_of_memory_never_go_into_a_deleted_file() {
+    let house = House::new();
+    let (mut spool, mut outbox) = house.open();
+    spool.append(&rows(0..2)).unwrap();
+    let row = outbox.undelivered(1).unwrap();
+    outbox.set_aside(&row.records[0], "22003", "too much", NOW).unwrap();
+    outbox.delivered(row.last).unwrap();
+    // Another connection has the lock on the database: then it can't be written, as on a full disk.
+    let other = rusqlite::Connection::open(&house.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    spool.append(&rows(2..4)).unwrap();
+    assert!(spool.is_in_memory());
+    drop(other);
+    remove(&house.path);
+    spool.maintain(NOW).unwrap();
+    let notices = spool.take_notices();
+    assert!(
+        matches!(
+            notices[..],
+            [
+                Notice::InMemory(Error::Sqlite { .. }),
+                Notice::InMemory(Error::Gone { .. }),
+                Notice::InFile { rows: 3 }
+            ]
+        ),
+        "{notices:?}"
+    );
+    drop((spool, outbox));
+    assert_eq!(house.in_file(), [1, 2, 3]);
+    assert_eq!(Reader::open(&house.path).unwrap().set_aside().unwrap(), 1);
+}
+
+/// The outbox isn't asked for rows while the other database is away.
+#[test]
+fn memory_that_comes_and_goes_does_not_pile_up() {
+    let house = House::new();
+    let (mut spool, mut outbox) = house.open();
+    for n in 0..20 {
+        remove(&house.path);
+        spool.maintain(NOW).unwrap();
+        spool.append(&rows(n..n + 1)).unwrap();
+        spool.wake_outbox();
+        assert_eq!(outbox.wait(None), Wake::Rows);
+        let sources = format!("{outbox:?}").matches("is_in_memory: true").count();
+        assert!(sources <= 1, "{sources}");
+    }
+    let mut delivered = deliver(&mut outbox, 7);
+    delivered.dedup();
+    assert!(delivered.len() >= 20);
 }
