@@ -1,33 +1,17 @@
-use std::{
-    mem,
-    time::{Duration, Instant},
-};
+use std::{mem, time::Instant};
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
 use bluenova_journal::{Batch, SpoolOutbox, Waiting, Wake};
-use bluenova_postgres::{Deadlines, Delivered, Rejected, Retry, Settings, Sink};
+use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use log::{error, info, warn};
 use time::UtcDateTime;
 
-use super::outage::{Outage, REMINDER};
+use super::{
+    delivery_trouble::{ForwardError, Trouble, rows_wait, what_to_expect},
+    outage::REMINDER,
+};
 use crate::console::{lasting, rows};
-
-/// First and longest back-off between two attempts; each is twice as long as the one before. An
-/// attempt itself may take 40 s to fail.
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(45);
-
-/// The back-off where a person has to mend something first.
-const MENDING_BACK_OFF: Duration = Duration::from_secs(60);
-
-#[derive(Debug, thiserror::Error)]
-enum ForwardError {
-    #[error(transparent)]
-    Journal(#[from] bluenova_journal::Error),
-    #[error(transparent)]
-    Server(#[from] bluenova_postgres::Error),
-}
 
 /// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {
@@ -52,22 +36,6 @@ enum Warning {
     SlowServer,
     DamagedRows,
     CursorNotWritten,
-}
-
-/// The present trouble with delivery.
-struct Trouble {
-    outage: Outage<TroubleKind>,
-    /// Whether the server, not a journal, is at fault.
-    of_server: bool,
-    back_off: Duration,
-    retry_at: Instant,
-}
-
-/// Kind of a trouble: each is logged once an hour.
-#[derive(PartialEq)]
-enum TroubleKind {
-    Journal,
-    Server { sqlstate: Option<String>, slow: bool },
 }
 
 impl Forwarder {
@@ -123,7 +91,7 @@ impl Forwarder {
 
     /// Waits until there is something to do; returns whether the spool is closed.
     fn wait(&mut self) -> bool {
-        let Some(Trouble { retry_at, .. }) = self.trouble else {
+        let Some(retry_at) = self.trouble.as_ref().map(Trouble::retry_at) else {
             return self.outbox.wait(None) == Wake::Ended;
         };
         loop {
@@ -213,7 +181,7 @@ impl Forwarder {
         let taken = delivered.added + delivered.known;
         let waiting = self.outbox.waiting().total();
         self.status.update(|delivery| delivery.rows_delivered(taken, waiting, Instant::now()));
-        if self.trouble.as_ref().is_some_and(|trouble| trouble.of_server) {
+        if self.trouble.as_ref().is_some_and(Trouble::is_of_server) {
             self.end_trouble();
         }
         if delivered.known > 0 && self.is_caught_up && !self.logged_known {
@@ -247,7 +215,7 @@ impl Forwarder {
     fn end_trouble(&mut self) {
         if let Some(trouble) = self.trouble.take() {
             self.status.update(|delivery| delivery.trouble = None);
-            let away = duration(trouble.outage.lasted());
+            let away = duration(trouble.lasted());
             let waiting = rows(self.outbox.waiting().total());
             info!("{}: delivering after {away}, {waiting} to go", self.server);
         }
@@ -257,68 +225,12 @@ impl Forwarder {
         self.is_caught_up = false;
         let why = ErrorChain(error).to_string();
         self.status.update(|delivery| delivery.trouble = Some(why.clone()));
-        let (kind, slow) = match error {
-            ForwardError::Journal(_) => (TroubleKind::Journal, false),
-            ForwardError::Server(error) => {
-                let slow = error.retry() != Retry::Soon;
-                let sqlstate = error.sqlstate().map(str::to_owned);
-                (TroubleKind::Server { sqlstate, slow }, slow)
-            }
-        };
-        let now = Instant::now();
-        let trouble = self.trouble.get_or_insert_with(|| Trouble {
-            outage: Outage::begin(),
-            of_server: true,
-            back_off: FIRST_BACK_OFF / 2,
-            retry_at: now,
-        });
-        trouble.of_server = kind != TroubleKind::Journal;
-        trouble.back_off = match kind {
-            // A new journal may replace it at any moment.
-            TroubleKind::Journal => FIRST_BACK_OFF,
-            _ if slow => MENDING_BACK_OFF,
-            _ => (trouble.back_off * 2).min(LONGEST_BACK_OFF),
-        };
-        // Listeners that lost the server together should not come back together.
-        trouble.retry_at = now + trouble.back_off.mul_f64(0.5 + fastrand::f64() / 2.0);
-        if trouble.outage.is_due(kind) {
-            let lasting = lasting(trouble.outage.lasted());
+        let trouble = self.trouble.get_or_insert_with(Trouble::begin);
+        if trouble.goes_on(error, Instant::now()) {
+            let lasting = lasting(trouble.lasted());
             let is_in_memory = self.outbox.is_in_memory();
             let expect = what_to_expect(error, self.outbox.waiting(), is_in_memory);
             warn!("{why}. {expect}{lasting}");
         }
     }
-}
-
-/// Whether the server didn't answer at all.
-pub(crate) fn is_unreachable(error: &bluenova_postgres::Error) -> bool {
-    error.sqlstate().is_none() && error.retry() == Retry::Soon
-}
-
-/// What to look at, what is safe, and when the rows are delivered.
-fn what_to_expect(error: &ForwardError, waiting: Waiting, is_in_memory: bool) -> String {
-    let (look_at, then) = match error {
-        ForwardError::Server(error) if is_unreachable(error) => {
-            ("Is the server running, and reachable from here? ", "when it is back")
-        }
-        ForwardError::Server(error) if error.retry() == Retry::Soon => ("", "when it is back"),
-        ForwardError::Server(_) => ("", "once that is mended"),
-        ForwardError::Journal(_) => ("", "as far as the journal can be read"),
-    };
-    let kept = match (error, waiting.in_memory) {
-        // How many of them can be read shows when it is recovered.
-        (ForwardError::Journal(_), _) => "Rows wait in the journal".to_owned(),
-        (_, 0) if !is_in_memory => "Rows are safe in the journal".to_owned(),
-        (_, count) => format!("Rows are kept, {count} of them in memory only,"),
-    };
-    let so_far = match waiting.total() {
-        0 => String::new(),
-        count => format!("; {}", rows_wait(count)),
-    };
-    format!("{look_at}{kept} and are delivered {then}{so_far}")
-}
-
-fn rows_wait(count: u64) -> String {
-    let verb = if count == 1 { "waits" } else { "wait" };
-    format!("{} {verb}", rows(count))
 }

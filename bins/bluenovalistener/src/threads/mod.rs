@@ -2,6 +2,7 @@
 
 mod battery;
 mod connection_log;
+mod delivery_trouble;
 mod forwarder;
 mod outage;
 mod owner_log;
@@ -9,5 +10,6 @@ mod recorder;
 mod spool_log;
 
 pub(crate) use battery::{Assembled, BatteryThread, clock_is_set};
-pub(crate) use forwarder::{Forwarder, is_unreachable};
+pub(crate) use delivery_trouble::is_unreachable;
+pub(crate) use forwarder::Forwarder;
 pub(crate) use recorder::Recorder;
