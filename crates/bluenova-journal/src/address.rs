@@ -60,6 +60,9 @@ impl Address {
         if files::is_stub(&path) || recover::is_to_be_finished(&path) {
             return Err(Error::Damaged { path });
         }
+        if files::has_foreign_files(&path) {
+            return Err(Error::Gone { path });
+        }
         Ok(Self::File(path))
     }
 
