@@ -51,7 +51,7 @@ impl Address {
     /// descriptor of it is closed, and they may be those of a journal in use.
     pub(crate) fn of_existing(path: &Path) -> Result<Self, Error> {
         let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
-        let path = std::path::absolute(path).map_err(error)?;
+        let path = files::resolve(path).map_err(error)?;
         // SQLite says no more than that it can't.
         if fs::metadata(&path).map_err(error)?.is_dir() {
             return Err(error(io::ErrorKind::IsADirectory.into()));

@@ -48,6 +48,21 @@ fn free_name(path: &Path, now: UtcDateTime) -> PathBuf {
     aside
 }
 
+/// The absolute path of the file to which `path` leads: SQLite has the log and its index beside
+/// that, and not beside a symbolic link to it.
+pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut path = std::path::absolute(path)?;
+    for _ in 0..MAX_LINKS {
+        // The file that a link leads to need not be there yet.
+        let Ok(target) = fs::read_link(&path) else { return Ok(path) };
+        path = directory_of(&path).join(target);
+    }
+    Err(io::Error::other("there are too many symbolic links"))
+}
+
+/// Symbolic links that lead to each other, as many as Linux follows.
+const MAX_LINKS: u32 = 40;
+
 /// Whether the file is too short for a database, but it or its log holds something. SQLite would
 /// take it for a new one, write over it and remove the log.
 pub(crate) fn is_stub(path: &Path) -> bool {
@@ -266,6 +281,7 @@ fn read_lock(file: &mut File) -> (Option<u32>, Option<Identities>) {
 /// No lock of SQLite is on the log itself, so that a descriptor of our own does no harm.
 #[derive(Debug)]
 pub(crate) struct WriteAheadLog {
+    /// The path by which the journal was opened, which may be a symbolic link to it.
     journal: PathBuf,
     identity: Identity,
     file: File,
@@ -287,6 +303,11 @@ impl WriteAheadLog {
         // directory, and keep the names without.
         let _ = File::open(directory).and_then(|directory| directory.sync_all());
         Ok(Self { journal: journal.to_owned(), identity, file })
+    }
+
+    /// The same log, of a journal that was opened by another path.
+    pub(crate) fn opened_by(self, journal: &Path) -> Self {
+        Self { journal: journal.to_owned(), ..self }
     }
 
     /// Whether another file is at the path, or none. It is not, while the directory is away:

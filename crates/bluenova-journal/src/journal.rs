@@ -89,9 +89,9 @@ impl Journal {
     /// can't be read and written. A journal that is damaged may open nevertheless, and show it
     /// later: see [`Error::is_damage`].
     pub fn open(path: &Path, retention: Retention) -> Result<Self, Error> {
-        let (path, lock) = take(path)?;
+        let (given, path, lock) = take(path)?;
         match Self::in_file(&path, retention) {
-            Ok((journal, log)) => journal.with_files(log, lock),
+            Ok((journal, log)) => journal.with_files(log.opened_by(&given), lock),
             Err(error) => {
                 if matches!(error, Error::Foreign { .. }) || error.is_damage() {
                     lock.withdraw();
@@ -124,9 +124,11 @@ impl Journal {
         retention: Retention,
         now: UtcDateTime,
     ) -> Result<(Self, Option<Recovery>), Error> {
-        let (path, lock) = take(path)?;
+        let (given, path, lock) = take(path)?;
         match recover::open(&path, &lock, retention, now) {
-            Ok((journal, log, recovery)) => Ok((journal.with_files(log, lock)?, recovery)),
+            Ok((journal, log, recovery)) => {
+                Ok((journal.with_files(log.opened_by(&given), lock)?, recovery))
+            }
             Err(error) => {
                 if matches!(error, Error::Foreign { .. }) {
                     lock.withdraw();
@@ -151,10 +153,10 @@ impl Journal {
         retention: Retention,
         now: UtcDateTime,
     ) -> Result<(Self, Recovery), Error> {
-        let (path, lock) = take(path)?;
+        let (given, path, lock) = take(path)?;
         let recovery = recover::replace(&path, &lock, now)?;
         let (journal, log) = Self::in_file(&path, retention)?;
-        Ok((journal.with_files(log, lock)?, recovery))
+        Ok((journal.with_files(log.opened_by(&given), lock)?, recovery))
     }
 
     /// A journal that lasts as long as it and its outboxes and readers do.
@@ -256,7 +258,7 @@ impl Journal {
         SetAside::new(&self.connection)
     }
 
-    /// The absolute path of the file; `None` in memory.
+    /// The absolute path of the file, to which a symbolic link may have led; `None` in memory.
     pub fn path(&self) -> Option<&Path> {
         self.connection.address.path()
     }
@@ -510,17 +512,19 @@ impl Trimmed {
     }
 }
 
-/// The absolute form of `path`, and the lock on the journal there.
-fn take(path: &Path) -> Result<(PathBuf, Lock), Error> {
+/// The absolute form of `path`, the path of the file to which it leads, and the lock on the journal
+/// there.
+fn take(path: &Path) -> Result<(PathBuf, PathBuf, Lock), Error> {
     let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
-    let path = std::path::absolute(path).map_err(error)?;
+    let given = std::path::absolute(path).map_err(error)?;
+    let path = files::resolve(&given).map_err(error)?;
     files::create_directory_of(&path)?;
     if path.is_dir() {
         return Err(error(io::ErrorKind::IsADirectory.into()));
     }
     let lock = Lock::take(&path)?;
     lock.set_foreign_log_aside()?;
-    Ok((path, lock))
+    Ok((given, path, lock))
 }
 
 /// A transaction that may write from its start: one that began reading could be refused later.

@@ -275,3 +275,37 @@ fn a_log_that_was_left_by_another_file_is_read_for_itself() {
         assert_eq!(left.len(), 2, "{left:?}");
     }
 }
+
+#[test]
+fn a_journal_that_is_a_symbolic_link() {
+    let directory = tempfile::tempdir().unwrap();
+    let [state, disk] = ["state", "disk"].map(|name| directory.path().join(name));
+    fs::create_dir(&state).unwrap();
+    let path = state.join("journal");
+    // The file need not be there yet, nor its directory.
+    symlink("../disk/link", &path).unwrap();
+    let (mut spool, _outbox) = patiently(|| Spool::open(&path, Retention::default(), NOW)).unwrap();
+    spool.append(&[nth(BATTERY, 0)]).unwrap();
+    assert!(spool.take_notices().is_empty() && disk.join("link-wal").exists());
+    assert_eq!(Reader::open(&path).unwrap().count(BATTERY).unwrap(), 1);
+    let second = Journal::open(&disk.join("link"), Retention::default()).unwrap_err();
+    assert!(matches!(second, Error::InUse { .. }), "{second:?}");
+    spool.maintain(NOW).unwrap();
+    assert!(!spool.is_damaged(NOW) && spool.take_notices().is_empty());
+
+    // It leads elsewhere by now, and so do links that lead to links.
+    fs::remove_file(&path).unwrap();
+    symlink(state.join("other"), &path).unwrap();
+    symlink("file", state.join("other")).unwrap();
+    assert!(spool.is_damaged(NOW));
+    spool.maintain(NOW).unwrap();
+    let notices = spool.take_notices();
+    let [Notice::InMemory(Error::Gone { .. }), Notice::InFile { rows: 1 }] = notices[..] else {
+        panic!("{notices:?}");
+    };
+    drop(spool);
+    check_rows(&all_rows(&state.join("file")), 1);
+
+    symlink("loop", state.join("loop")).unwrap();
+    Journal::open(&state.join("loop"), Retention::default()).unwrap_err();
+}
