@@ -51,7 +51,7 @@ impl Address {
     /// descriptor of it is closed, and they may be those of a journal in use.
     pub(crate) fn of_existing(path: &Path) -> Result<Self, Error> {
         let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
-        let path = std::path::absolute(path).map_err(error)?;
+        let path = files::resolve(path).map_err(error)?;
         // SQLite says no more than that it can't.
         if fs::metadata(&path).map_err(error)?.is_dir() {
             return Err(error(io::ErrorKind::IsADirectory.into()));
@@ -59,6 +59,9 @@ impl Address {
         // While a recovery renames files, SQLite would make the log of one file that of the other.
         if files::is_stub(&path) || recover::is_to_be_finished(&path) {
             return Err(Error::Damaged { path });
+        }
+        if files::has_foreign_files(&path) {
+            return Err(Error::Gone { path });
         }
         Ok(Self::File(path))
     }

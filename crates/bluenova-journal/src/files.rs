@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bluenova_record::Timestamp;
@@ -32,7 +32,8 @@ pub(crate) fn keep_damaged(path: &Path, now: UtcDateTime) -> Result<PathBuf, Err
             _ => {}
         }
     }
-    Ok(aside)
+    let names = [aside.clone(), beside(&aside, "-wal")];
+    Ok(names.into_iter().find(|name| name.exists()).unwrap_or(aside))
 }
 
 fn free_name(path: &Path, now: UtcDateTime) -> PathBuf {
@@ -46,6 +47,21 @@ fn free_name(path: &Path, now: UtcDateTime) -> PathBuf {
     }
     aside
 }
+
+/// The absolute path of the file to which `path` leads: SQLite has the log and its index beside
+/// that, and not beside a symbolic link to it.
+pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut path = std::path::absolute(path)?;
+    for _ in 0..MAX_LINKS {
+        // The file that a link leads to need not be there yet.
+        let Ok(target) = fs::read_link(&path) else { return Ok(path) };
+        path = directory_of(&path).join(target);
+    }
+    Err(io::Error::other("there are too many symbolic links"))
+}
+
+/// Symbolic links that lead to each other, as many as Linux follows.
+const MAX_LINKS: u32 = 40;
 
 /// Whether the file is too short for a database, but it or its log holds something. SQLite would
 /// take it for a new one, write over it and remove the log.
@@ -65,21 +81,87 @@ pub(crate) fn create_directory_of(path: &Path) -> Result<(), Error> {
     })
 }
 
+/// The logs that were set aside since their file was replaced, oldest first, by the names that
+/// their files would have.
+pub(crate) fn left_logs(path: &Path) -> Vec<PathBuf> {
+    let names = (1..=LEFT_LOGS).map(|n| left_log(path, n));
+    names.filter(|name| beside(name, "-wal").exists()).collect()
+}
+
+fn left_log(path: &Path, n: u32) -> PathBuf {
+    beside(path, &format!(".left-{n}"))
+}
+
+/// How many logs may be set aside at a time: each is read, and removed, by the next program that
+/// has the journal open.
+const LEFT_LOGS: u32 = 99;
+
 /// Lock of the one writer of a journal, held until dropped.
 ///
 /// It is on a file of its own, which stays as long as the journal: SQLite's own locks are for the
 /// length of a transaction, and POSIX drops them when any descriptor of the file is closed.
+///
+/// The lock file holds the process ID of the writer, and which files the journal, its log and the
+/// index of that are. SQLite goes by names: it would read the log of a file that was deleted, or
+/// replaced by an older copy, as that of the file that has its name now.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
     path: PathBuf,
+    journal: PathBuf,
     is_new: bool,
+    /// Of the last time that the journal was open.
+    identities: Option<Identities>,
 }
+
+/// Which file the journal is, and which its log and the index of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identities {
+    journal: Identity,
+    log: Identity,
+    index: Identity,
+}
+
+impl Identities {
+    fn of(journal: &Path) -> io::Result<Self> {
+        Ok(Self {
+            journal: identity(journal)?,
+            log: identity(&beside(journal, "-wal"))?,
+            index: identity(&beside(journal, "-shm"))?,
+        })
+    }
+
+    /// Whether the log beside the journal is the one that another file had there.
+    fn has_foreign_log(self, journal: &Path) -> bool {
+        self.is_foreign(journal, "-wal", self.log)
+    }
+
+    fn has_foreign_index(self, journal: &Path) -> bool {
+        self.is_foreign(journal, "-shm", self.index)
+    }
+
+    fn is_foreign(self, journal: &Path, suffix: &str, before: Identity) -> bool {
+        identity(&beside(journal, suffix)).is_ok_and(|now| now == before)
+            && identity(journal).ok() != Some(self.journal)
+    }
+}
+
+/// Whether what lies beside the journal is of another file, which was replaced.
+pub(crate) fn has_foreign_files(journal: &Path) -> bool {
+    let lock = File::open(beside(journal, ".lock"));
+    let identities = lock.ok().and_then(|mut file| read_lock(&mut file).1);
+    identities.is_some_and(|identities| {
+        identities.has_foreign_log(journal) || identities.has_foreign_index(journal)
+    })
+}
+
+/// Device and number of a file.
+type Identity = (u64, u64);
 
 impl Lock {
     pub(crate) fn take(journal: &Path) -> Result<Self, Error> {
         let path = beside(journal, ".lock");
-        let is_new = !path.exists();
+        let is_new = path.symlink_metadata().is_err();
         let error = |source| Error::Io { action: "lock", path: path.clone(), source };
         let mut file = File::options()
             .read(true)
@@ -91,12 +173,60 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::InUse { path: journal.to_owned(), holder: holder(&mut file) });
+                let (holder, _) = read_lock(&mut file);
+                return Err(Error::InUse { path: journal.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(error(source)),
         }
-        write_pid(&mut file).map_err(error)?;
-        Ok(Self { _file: file, path, is_new })
+        let (_, identities) = read_lock(&mut file);
+        let mut lock = Self { file, path, journal: journal.to_owned(), is_new, identities };
+        lock.write()?;
+        Ok(lock)
+    }
+
+    /// Renames the log beside the journal if it is the one of another file, which was at this path
+    /// when the journal was open last. Its rows are still to be read: see [`left_logs`]. Its index
+    /// is removed; who has them open keeps them.
+    ///
+    /// A log that came along with its file, as in a copy of the directory, is another one, too.
+    pub(crate) fn set_foreign_log_aside(&self) -> Result<(), Error> {
+        let Some(before) = self.identities else { return Ok(()) };
+        if before.has_foreign_index(&self.journal) {
+            let index = beside(&self.journal, "-shm");
+            fs::remove_file(&index).map_err(|source| Error::Io {
+                action: "remove",
+                path: index,
+                source,
+            })?;
+        }
+        if !before.has_foreign_log(&self.journal) {
+            return Ok(());
+        }
+        let log = beside(&self.journal, "-wal");
+        let free = (1..LEFT_LOGS).find(|&n| !beside(&left_log(&self.journal, n), "-wal").exists());
+        let left = beside(&left_log(&self.journal, free.unwrap_or(LEFT_LOGS)), "-wal");
+        fs::rename(&log, &left).map_err(|source| Error::Io { action: "rename", path: log, source })
+    }
+
+    /// Writes down which files the journal is in, once it is open.
+    pub(crate) fn write_identities(&mut self) -> Result<(), Error> {
+        self.identities = Identities::of(&self.journal).ok();
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let mut text = format!("{}\n", std::process::id());
+        if let Some(Identities { journal, log, index }) = self.identities {
+            for (device, number) in [journal, log, index] {
+                text.push_str(&format!("{device} {number}\n"));
+            }
+        }
+        // At once, and cut afterwards: whatever interrupts this, the identities are there.
+        let written = self
+            .file
+            .write_all_at(text.as_bytes(), 0)
+            .and_then(|()| self.file.set_len(text.len() as u64));
+        written.map_err(|source| Error::Io { action: "lock", path: self.path.clone(), source })
     }
 
     /// Whether there was no lock file before: then there was no journal here.
@@ -113,7 +243,8 @@ impl Lock {
     }
 }
 
-/// Bytes that this process may use on the disk of a journal; `None` where the file system does not say.
+/// Bytes that this process may use on the disk of a journal; `None` where the file system does not
+/// say.
 pub(crate) fn free_space(journal: &Path) -> Option<u64> {
     let status = statvfs(directory_of(journal)).ok()?;
     // The types of these numbers differ from system to system.
@@ -125,17 +256,23 @@ pub(crate) fn free_space(journal: &Path) -> Option<u64> {
     (status.blocks() > 0).then_some(blocks.saturating_mul(status.fragment_size() as u64))
 }
 
-fn write_pid(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    writeln!(file, "{}", std::process::id())
-}
-
-/// `None` if the holder has not come to writing it yet.
-fn holder(file: &mut File) -> Option<u32> {
+/// Process ID and identities in a lock file, as far as they were written.
+fn read_lock(file: &mut File) -> (Option<u32>, Option<Identities>) {
     let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.trim_end().parse().ok()
+    if file.take(256).read_to_string(&mut text).is_err() {
+        return (None, None);
+    }
+    let mut lines = text.lines();
+    let process = lines.next().and_then(|line| line.parse().ok());
+    let mut identity = || {
+        let (device, number) = lines.next()?.split_once(' ')?;
+        Some((device.parse().ok()?, number.parse().ok()?))
+    };
+    let identities = match (identity(), identity(), identity()) {
+        (Some(journal), Some(log), Some(index)) => Some(Identities { journal, log, index }),
+        _ => None,
+    };
+    (process, identities)
 }
 
 /// Write-ahead log of an open journal. It also checks that the journal's file is still the one at
@@ -144,8 +281,9 @@ fn holder(file: &mut File) -> Option<u32> {
 /// No lock of SQLite is on the log itself, so that a descriptor of our own does no harm.
 #[derive(Debug)]
 pub(crate) struct WriteAheadLog {
+    /// The path by which the journal was opened, which may be a symbolic link to it.
     journal: PathBuf,
-    identity: (u64, u64),
+    identity: Identity,
     file: File,
 }
 
@@ -167,6 +305,22 @@ impl WriteAheadLog {
         Ok(Self { journal: journal.to_owned(), identity, file })
     }
 
+    /// The same log, of a journal that was opened by another path.
+    pub(crate) fn opened_by(self, journal: &Path) -> Self {
+        Self { journal: journal.to_owned(), ..self }
+    }
+
+    /// Whether another file is at the path, or none. It is not, while the directory is away:
+    /// somebody may be about to put it elsewhere.
+    pub(crate) fn is_replaced(&self) -> bool {
+        match identity(&self.journal) {
+            Ok(identity) => identity != self.identity,
+            Err(error) => {
+                error.kind() == io::ErrorKind::NotFound && directory_of(&self.journal).is_dir()
+            }
+        }
+    }
+
     pub(crate) fn sync(&self) -> Result<(), Error> {
         let io = |source| Error::Io { action: "sync", path: self.journal.clone(), source };
         match identity(&self.journal) {
@@ -178,7 +332,7 @@ impl WriteAheadLog {
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 

@@ -14,7 +14,7 @@ use crate::files::{self, Lock, WriteAheadLog};
 use crate::migrations::{self, VERSION};
 use crate::recover::{self, Recovery};
 use crate::salvage;
-use crate::schema::{self, SLOTS};
+use crate::schema::{self, SLOTS, Statements};
 use crate::{Error, Outbox, Reader, Retention, Sequence, SetAside};
 
 /// Rows that one call of [`Journal::trim`] deletes at most, so that it takes well under a second
@@ -59,6 +59,15 @@ pub struct Trimmed {
     pub undelivered: u64,
 }
 
+/// Where a record comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It is new: where its time is in use, the clock was set back.
+    Assembler,
+    /// It was stored in another journal, and may be here already.
+    Journal,
+}
+
 /// Sequences of the last rows; the database has the same at the end of each transaction.
 #[derive(Clone, Copy, Debug)]
 struct WritePosition {
@@ -80,9 +89,9 @@ impl Journal {
     /// can't be read and written. A journal that is damaged may open nevertheless, and show it
     /// later: see [`Error::is_damage`].
     pub fn open(path: &Path, retention: Retention) -> Result<Self, Error> {
-        let (path, lock) = take(path)?;
+        let (given, path, lock) = take(path)?;
         match Self::in_file(&path, retention) {
-            Ok((journal, log)) => Ok(Self { files: Some((log, lock)), ..journal }),
+            Ok((journal, log)) => journal.with_files(log.opened_by(&given), lock),
             Err(error) => {
                 if matches!(error, Error::Foreign { .. }) || error.is_damage() {
                     lock.withdraw();
@@ -115,10 +124,10 @@ impl Journal {
         retention: Retention,
         now: UtcDateTime,
     ) -> Result<(Self, Option<Recovery>), Error> {
-        let (path, lock) = take(path)?;
+        let (given, path, lock) = take(path)?;
         match recover::open(&path, &lock, retention, now) {
             Ok((journal, log, recovery)) => {
-                Ok((Self { files: Some((log, lock)), ..journal }, recovery))
+                Ok((journal.with_files(log.opened_by(&given), lock)?, recovery))
             }
             Err(error) => {
                 if matches!(error, Error::Foreign { .. }) {
@@ -144,10 +153,10 @@ impl Journal {
         retention: Retention,
         now: UtcDateTime,
     ) -> Result<(Self, Recovery), Error> {
-        let (path, lock) = take(path)?;
+        let (given, path, lock) = take(path)?;
         let recovery = recover::replace(&path, &lock, now)?;
         let (journal, log) = Self::in_file(&path, retention)?;
-        Ok((Self { files: Some((log, lock)), ..journal }, recovery))
+        Ok((journal.with_files(log.opened_by(&given), lock)?, recovery))
     }
 
     /// A journal that lasts as long as it and its outboxes and readers do.
@@ -172,7 +181,23 @@ impl Journal {
     /// # Errors
     /// If the file can't be written ([`Error::is_full`]) or is damaged.
     pub fn append(&mut self, records: &[PackRecord]) -> Result<Appended, Error> {
-        self.try_append(records).map_err(|source| self.connection.error("append to", source))
+        self.try_append(records, Origin::Assembler)
+            .map_err(|source| self.connection.error("append to", source))
+    }
+
+    /// Stores rows of another journal, all of them or none, except those that are here already: one
+    /// of the same battery, time and values is the same row. Returns how many it stored.
+    ///
+    /// Where its battery has a row of that time with other values, a row takes the next microsecond
+    /// that is free. Giving the same rows again changes nothing.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn adopt(&mut self, rows: &[PackRecord]) -> Result<u64, Error> {
+        let before = self.head.last;
+        self.try_append(rows, Origin::Journal)
+            .map_err(|source| self.connection.error("append to", source))?;
+        Ok(u64::try_from(self.head.last - before).unwrap_or(0))
     }
 
     /// Writes something that changes nothing, to find out whether the file can be written.
@@ -233,7 +258,7 @@ impl Journal {
         SetAside::new(&self.connection)
     }
 
-    /// The absolute path of the file; `None` in memory.
+    /// The absolute path of the file, to which a symbolic link may have led; `None` in memory.
     pub fn path(&self) -> Option<&Path> {
         self.connection.address.path()
     }
@@ -270,6 +295,11 @@ impl Journal {
             .map_err(|source| self.connection.error("read", source))
     }
 
+    /// Whether another file, or none, is at the path. [`checkpoint`](Self::checkpoint) fails then.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.files.as_ref().is_some_and(|(log, _)| log.is_replaced())
+    }
+
     /// Brings everything from the log to the file, and does without a log until it is opened again.
     pub(crate) fn merge_log(self) -> Result<(), Error> {
         self.connection
@@ -286,6 +316,15 @@ impl Journal {
     /// How many rows were ever stored.
     pub(crate) fn rows(&self) -> u64 {
         u64::try_from(self.head.last).unwrap_or(0)
+    }
+
+    /// The journal with its files, and with the rows of logs that were left behind by files that
+    /// another one has replaced.
+    fn with_files(mut self, log: WriteAheadLog, mut lock: Lock) -> Result<Self, Error> {
+        lock.write_identities()?;
+        self.files = Some((log, lock));
+        recover::adopt_left_logs(&mut self)?;
+        Ok(self)
     }
 
     fn at(address: Address, retention: Retention, state: Arc<JournalState>) -> Result<Self, Error> {
@@ -306,17 +345,21 @@ impl Journal {
         Ok(Self { connection, retention, head, files: None })
     }
 
-    fn try_append(&mut self, records: &[PackRecord]) -> rusqlite::Result<Appended> {
+    fn try_append(&mut self, records: &[PackRecord], origin: Origin) -> rusqlite::Result<Appended> {
         let mut head = self.head;
         let free = SLOTS - (head.last - head.settled);
         if i64::try_from(records.len()).unwrap_or(i64::MAX) > free {
-            return self.append_to_history(records);
+            return self.append_to_history(records, origin);
         }
         let mut moved = 0;
         let transaction = immediate(&mut self.connection.sqlite)?;
         for record in records {
-            head.last += 1;
-            let record = with_free_time(&transaction, record, head)?;
+            let next = WritePosition { last: head.last + 1, ..head };
+            let sql = &self.connection.sql;
+            let Some(record) = with_free_time(&transaction, sql, record, next, origin)? else {
+                continue;
+            };
+            head = next;
             moved += u64::from(matches!(record, Cow::Owned(_)));
             let mut put = transaction.prepare_cached(&self.connection.sql.put_recent)?;
             schema::put(&mut put, &[head.last % SLOTS, head.last], &record)?;
@@ -327,17 +370,24 @@ impl Journal {
     }
 
     /// Moves the recent rows on and puts `records` behind them.
-    fn append_to_history(&mut self, records: &[PackRecord]) -> rusqlite::Result<Appended> {
+    fn append_to_history(
+        &mut self,
+        records: &[PackRecord],
+        origin: Origin,
+    ) -> rusqlite::Result<Appended> {
         let WritePosition { settled, mut last } = self.head;
         let mut moved = 0;
         let delivered = self.connection.state.delivered();
         let transaction = immediate(&mut self.connection.sqlite)?;
         transaction.prepare_cached(&self.connection.sql.move_recent)?.execute([settled])?;
         for record in records {
-            last += 1;
             // All rows are in `history` now, and looked for there.
-            let record =
-                with_free_time(&transaction, record, WritePosition { settled: last, last })?;
+            let next = WritePosition { settled: last + 1, last: last + 1 };
+            let sql = &self.connection.sql;
+            let Some(record) = with_free_time(&transaction, sql, record, next, origin)? else {
+                continue;
+            };
+            last = next.last;
             moved += u64::from(matches!(record, Cow::Owned(_)));
             let mut put = transaction.prepare_cached(&self.connection.sql.put_history)?;
             schema::put(&mut put, &[last], &record)?;
@@ -393,7 +443,7 @@ impl Journal {
         let overdue = Timestamp(overdue).to_string();
         // Rows are deleted from `history` only.
         if self.recent_has_older(&overdue)? {
-            self.append_to_history(&[])?;
+            self.append_to_history(&[], Origin::Assembler)?;
         }
         let mut statement = self.connection.sqlite.prepare_cached(
             "SELECT sequence, insert_time_utc FROM history
@@ -462,16 +512,19 @@ impl Trimmed {
     }
 }
 
-/// The absolute form of `path`, and the lock on the journal there.
-fn take(path: &Path) -> Result<(PathBuf, Lock), Error> {
+/// The absolute form of `path`, the path of the file to which it leads, and the lock on the journal
+/// there.
+fn take(path: &Path) -> Result<(PathBuf, PathBuf, Lock), Error> {
     let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
-    let path = std::path::absolute(path).map_err(error)?;
+    let given = std::path::absolute(path).map_err(error)?;
+    let path = files::resolve(&given).map_err(error)?;
     files::create_directory_of(&path)?;
     if path.is_dir() {
         return Err(error(io::ErrorKind::IsADirectory.into()));
     }
     let lock = Lock::take(&path)?;
-    Ok((path, lock))
+    lock.set_foreign_log_aside()?;
+    Ok((given, path, lock))
 }
 
 /// A transaction that may write from its start: one that began reading could be refused later.
@@ -507,22 +560,29 @@ fn load(connection: &mut Connection, state: &JournalState) -> rusqlite::Result<W
 }
 
 /// `record`, which is to be the last row; or a copy of it at another time within the next second,
-/// where its battery has a row of that time, or may have had one that was trimmed.
+/// where its battery has a row of that time, or may have had one that was trimmed. `None` if it is
+/// a row of another journal that is here already.
 fn with_free_time<'a>(
     transaction: &Transaction<'_>,
+    sql: &Statements,
     record: &'a PackRecord,
     head: WritePosition,
-) -> rusqlite::Result<Cow<'a, PackRecord>> {
+    origin: Origin,
+) -> rusqlite::Result<Option<Cow<'a, PackRecord>>> {
     let mut record = Cow::Borrowed(record);
-    if is_trimmed(transaction, &record)? {
+    // A row of another journal may have been delivered from there, at its own time.
+    if origin == Origin::Assembler && is_trimmed(transaction, &record)? {
         // No two rows that lie near to each other get the same.
         let micros = time::Duration::microseconds(head.last % 999_983 + 1);
         move_by(&mut record, micros);
     }
     while is_taken(transaction, &record, head.settled)? {
+        if origin == Origin::Journal && is_stored(transaction, sql, &record)? {
+            return Ok(None);
+        }
         move_by(&mut record, time::Duration::MICROSECOND);
     }
-    Ok(record)
+    Ok(Some(record))
 }
 
 fn move_by(record: &mut Cow<'_, PackRecord>, by: time::Duration) {
@@ -550,6 +610,28 @@ fn is_taken(connection: &Connection, record: &PackRecord, settled: i64) -> rusql
         .query_row((Timestamp(record.insert_time_utc).to_string(), record.mcu_id, settled), |row| {
             row.get(0)
         })
+}
+
+/// Whether there is a row of that battery, time and values.
+fn is_stored(
+    connection: &Connection,
+    sql: &Statements,
+    record: &PackRecord,
+) -> rusqlite::Result<bool> {
+    let mut select = connection.prepare_cached(&sql.select_at)?;
+    let time = Timestamp(record.insert_time_utc).to_string();
+    let mut rows = select.query((time, record.mcu_id))?;
+    while let Some(row) = rows.next()? {
+        let stored = schema::read_row(row)?.record;
+        // What the journal does not keep of a time does not count.
+        let is_same = |stored: PackRecord| {
+            PackRecord { insert_time_utc: record.insert_time_utc, ..stored } == *record
+        };
+        if stored.is_some_and(is_same) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {

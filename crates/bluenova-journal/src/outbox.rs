@@ -47,7 +47,11 @@ impl Batch {
 
 impl Outbox {
     pub(crate) fn new(journal: &JournalConnection) -> Result<Self, Error> {
-        Ok(Self { connection: journal.again(Access::Write)? })
+        let connection = journal.again(Access::Write)?;
+        // The first query opens the log, by its name: it must be the one that is there now, though
+        // the file is deleted before its rows are asked for. An error will come again then.
+        let _ = connection.sqlite.query_row("SELECT settled FROM progress", (), |_| Ok(()));
+        Ok(Self { connection })
     }
 
     /// The oldest rows that are not delivered, `limit` at most.
@@ -55,7 +59,17 @@ impl Outbox {
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
-        self.try_undelivered(limit).map_err(|source| self.connection.error("read", source))
+        self.rows_after(self.cursor(), limit)
+    }
+
+    /// The oldest rows after a sequence, delivered ones too, even if the file has been deleted.
+    pub(crate) fn rows_after(&self, after: Sequence, limit: usize) -> Result<Batch, Error> {
+        self.try_rows_after(after, limit).map_err(|source| self.connection.error("read", source))
+    }
+
+    /// The last row that is delivered.
+    pub(crate) fn cursor(&self) -> Sequence {
+        Sequence(self.connection.state.delivered())
     }
 
     /// Moves the cursor to `last`: the rows up to there are delivered. It never moves back.
@@ -127,10 +141,10 @@ impl Outbox {
             .map_err(|source| self.connection.error("read", source))
     }
 
-    fn try_undelivered(&mut self, limit: usize) -> rusqlite::Result<Batch> {
+    fn try_rows_after(&self, after: Sequence, limit: usize) -> rusqlite::Result<Batch> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (mut records, mut sequences, mut damaged) = (vec![], vec![], 0);
-        let mut last = self.connection.state.delivered();
+        let Sequence(mut last) = after;
         // One transaction, so that no row comes or goes between the questions.
         let transaction = self.connection.sqlite.unchecked_transaction()?;
         let mut select = transaction.prepare_cached(&self.connection.sql.select_after)?;

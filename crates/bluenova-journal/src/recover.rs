@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::files::{Lock, WriteAheadLog, beside, keep_damaged};
+use crate::files::{self, Lock, WriteAheadLog, beside, keep_damaged};
 use crate::salvage::{DamagedJournal, RowLocation, SalvagedContents};
 use crate::{BATCH, Error, Journal, Retention};
 
@@ -72,6 +72,29 @@ pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Reco
     let aside = install_complete(path, now)?;
     let lost = copied.lost.filter(|&lost| lost <= image.pages().into());
     Ok(Recovery { aside, rows: copied.rows, lost })
+}
+
+/// Stores the rows of the logs that [`Lock::set_foreign_log_aside`] has set aside, as far as they
+/// are not in the journal already, and removes these logs.
+pub(crate) fn adopt_left_logs(journal: &mut Journal) -> Result<(), Error> {
+    let Some(path) = journal.path() else { return Ok(()) };
+    for left in files::left_logs(path) {
+        // What can't be read must not keep the journal from being written.
+        let Ok(image) = DamagedJournal::open(&left) else { continue };
+        let contents = image.contents();
+        let versions = contents.rows.chunk_by(|a, b| a.sequence == b.sequence);
+        let rows: Vec<_> = versions.flat_map(|versions| image.newest(versions)).collect();
+        for batch in rows.chunks(BATCH) {
+            journal.adopt(batch)?;
+        }
+        let mut outbox = journal.outbox()?;
+        for row in &contents.set_aside {
+            outbox.set_aside(&row.record, &row.sqlstate, &row.message, row.since)?;
+        }
+        journal.checkpoint()?;
+        remove(&left)?;
+    }
+    Ok(())
 }
 
 /// Whether a recovery was interrupted when it had but to rename files.

@@ -55,6 +55,8 @@ pub(crate) struct Statements {
     pub(crate) select_after: String,
     /// Parameter: sequence. Yields sequence, columns.
     pub(crate) select_one: String,
+    /// Parameters: time, `mcu_id`. Yields a number, columns.
+    pub(crate) select_at: String,
     /// Parameters: columns, SQLSTATE, message, since when.
     pub(crate) set_aside: String,
     /// Yields number, columns, SQLSTATE, message, since when.
@@ -75,6 +77,12 @@ impl Statements {
             ),
             select_after: format!("{select} WHERE sequence > ? ORDER BY sequence LIMIT ?"),
             select_one: format!("{select} WHERE sequence = ?"),
+            select_at: format!(
+                "{select} WHERE insert_time_utc = ?1 AND mcu_id = ?2
+                 UNION ALL
+                 SELECT number, {names} FROM {TABLE}_set_aside
+                 WHERE insert_time_utc = ?1 AND mcu_id = ?2"
+            ),
             set_aside: format!(
                 "INSERT INTO set_aside VALUES (NULL, {marks}, ?, ?, ?)
                  ON CONFLICT (insert_time_utc, mcu_id) DO UPDATE

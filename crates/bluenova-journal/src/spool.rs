@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Sender, SyncSender, TrySendError};
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime};
 
-use crate::{BATCH, Error, Journal, Outbox, Recovery, Retention};
+use crate::{BATCH, Error, Journal, Outbox, Recovery, Retention, Sequence};
 use outbox::Source;
 pub use outbox::{SpoolOutbox, Waiting, Wake};
 
@@ -34,8 +34,8 @@ pub struct Spool {
     path: PathBuf,
     retention: Retention,
     state: State,
-    /// What is still to be read of files that were deleted or replaced while in use.
-    orphans: Vec<Outbox>,
+    /// Files that were deleted or replaced while in use, and whose rows are still to be moved.
+    orphans: Vec<Orphan>,
     recovery_failed: Option<UtcDateTime>,
     notices: Vec<Notice>,
     /// `None`: the file is the database, and its rows go nowhere else.
@@ -58,6 +58,14 @@ struct Writer {
     journal: Journal,
     /// To count and move its rows, even if the file has been deleted.
     outbox: Outbox,
+    _alive: Arc<()>,
+}
+
+/// A file that has another one in its place, and is read through the connection that has it open.
+#[derive(Debug)]
+struct Orphan {
+    outbox: Outbox,
+    /// Until the rows have moved, the [`SpoolOutbox`] has them from here.
     _alive: Arc<()>,
 }
 
@@ -169,8 +177,8 @@ impl Spool {
         mem::take(&mut self.notices)
     }
 
-    /// Ends the outbox's [`wait`](SpoolOutbox::wait). Call it after rows were appended or moved, once
-    /// the status has them: rows that are delivered before would count as waiting.
+    /// Ends the outbox's [`wait`](SpoolOutbox::wait). Call it after rows were appended or moved,
+    /// once the status has them: rows that are delivered before would count as waiting.
     pub fn wake_outbox(&self) {
         let Some(ToOutbox { wake, .. }) = &self.to_outbox else { return };
         match wake.try_send(()) {
@@ -179,13 +187,21 @@ impl Spool {
         }
     }
 
-    /// Whether the file was found to be damaged, by whoever read or wrote it, so that
-    /// [`maintain`](Self::maintain) should not wait for its time.
+    /// Whether the file was found to be damaged, by whoever read or wrote it, or another file or
+    /// none is at its path, so that [`maintain`](Self::maintain) should not wait for its time.
     pub fn is_damaged(&self, now: UtcDateTime) -> bool {
+        self.is_to_be_recovered(now)
+            || matches!(&self.state, State::File(file) if file.journal.is_replaced())
+    }
+
+    fn is_to_be_recovered(&self, now: UtcDateTime) -> bool {
         let (State::File(file) | State::Memory { file: Some(file), .. }) = &self.state else {
             return false;
         };
-        file.journal.is_damaged() && !self.has_recovery_failed_lately(now)
+        // What replaced the file is no worse for its damage.
+        file.journal.is_damaged()
+            && !file.journal.is_replaced()
+            && !self.has_recovery_failed_lately(now)
     }
 
     /// Whether rows go to memory at present.
@@ -202,7 +218,7 @@ impl Spool {
                 rows(&memory.outbox) + memory.outbox.count_set_aside().unwrap_or(0)
             }
         };
-        memory + self.orphans.iter().map(rows).sum::<u64>()
+        memory + self.orphans.iter().map(|orphan| rows(&orphan.outbox)).sum::<u64>()
     }
 
     /// Rows that are not delivered, as far as they can be counted.
@@ -219,7 +235,7 @@ impl Spool {
     /// # Errors
     /// The file can't be written, and there is no memory either.
     pub fn maintain(&mut self, now: UtcDateTime) -> Result<(), Error> {
-        if self.is_damaged(now) {
+        if self.is_to_be_recovered(now) {
             self.recover(now)?;
         }
         if let State::File(file) = &mut self.state
@@ -227,8 +243,8 @@ impl Spool {
         {
             self.leave_file(error)?;
         }
-        // Twice, since a file that is open may turn out to be deleted: the next one is made at once,
-        // for the program may be about to end.
+        // Twice, since a file that is open may turn out to be deleted: the next one is made at
+        // once, for the program may be about to end.
         for _ in 0..2 {
             if !self.is_in_memory() {
                 break;
@@ -265,7 +281,8 @@ impl Spool {
         self.turn_to_memory()?;
         if is_gone && let Some(file) = self.close_file() {
             // The rows can still be read, and go into the file that is made in its place.
-            self.orphans.push(file.outbox);
+            let Writer { outbox, _alive, .. } = *file;
+            self.orphans.push(Orphan { outbox, _alive });
         }
         Ok(())
     }
@@ -328,15 +345,17 @@ impl Spool {
         // Before anything goes into it, so that nothing does if it was deleted.
         file.journal.checkpoint()?;
         let mut rows = 0;
-        while let Some(orphan) = self.orphans.last_mut() {
-            match move_rows(orphan, file) {
+        // In the database itself there is nothing that is delivered.
+        let all = self.to_outbox.is_none();
+        while let Some(orphan) = self.orphans.first_mut() {
+            match move_rows(&mut orphan.outbox, file, all) {
                 Ok(moved) => rows += moved,
                 Err(MoveError::Write(error)) => return Err(error),
                 Err(MoveError::Read(error)) => self.notices.push(Notice::OrphansLost(error)),
             }
-            self.orphans.pop();
+            self.orphans.remove(0);
         }
-        rows += move_rows(&mut memory.outbox, file).map_err(MoveError::into_error)?;
+        rows += move_rows(&mut memory.outbox, file, all).map_err(MoveError::into_error)?;
         file.journal.try_write()?;
         checkpoint_and_trim(&mut file.journal, now, &mut self.notices)?;
         self.notices.push(Notice::InFile { rows });
@@ -412,26 +431,27 @@ impl MoveError {
     }
 }
 
-/// Moves what `from` has not delivered, and what was set aside there, into `to`; returns the number
-/// of rows.
-fn move_rows(from: &mut Outbox, to: &mut Writer) -> Result<usize, MoveError> {
+/// Moves what `from` has not delivered (or all that it has), and what was set aside there, into
+/// `to`; returns the number of rows that were not there yet.
+fn move_rows(from: &mut Outbox, to: &mut Writer, all: bool) -> Result<usize, MoveError> {
     let mut rows = 0;
+    let mut last = if all { Sequence::default() } else { from.cursor() };
     loop {
-        let batch = from.undelivered(BATCH).map_err(MoveError::Read)?;
+        let batch = from.rows_after(last, BATCH).map_err(MoveError::Read)?;
         if batch.records.is_empty() {
             break;
         }
-        to.journal.append(&batch.records).map_err(MoveError::Write)?;
+        rows += to.journal.adopt(&batch.records).map_err(MoveError::Write)?;
+        last = batch.last;
         // Where that can't be written down, it holds nevertheless as long as the process lasts.
-        let _ = from.delivered(batch.last);
-        rows += batch.records.len();
+        let _ = from.delivered(last);
     }
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
         to.outbox
             .set_aside(&row.record, &row.sqlstate, &row.message, row.since)
             .map_err(MoveError::Write)?;
     }
-    Ok(rows)
+    Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 fn checkpoint_and_trim(

@@ -17,6 +17,8 @@ pub(super) struct SpoolLog {
     file: RateLimit<Discriminant<Error>>,
     /// Whether it was logged that rows are in memory, so that their return is logged too.
     logged_in_memory: bool,
+    /// Whether the file was deleted or replaced, and the rows are not in another one yet.
+    was_replaced: bool,
     full: RateLimit<()>,
     /// Rows evicted since the last message about evictions.
     evicted: u64,
@@ -25,12 +27,15 @@ pub(super) struct SpoolLog {
 impl SpoolLog {
     pub(super) fn new(path: PathBuf) -> Self {
         let (file, full) = (RateLimit::new(REMINDER), RateLimit::new(REMINDER));
-        Self { path, file, logged_in_memory: false, full, evicted: 0 }
+        let (logged_in_memory, was_replaced) = (false, false);
+        Self { path, file, logged_in_memory, was_replaced, full, evicted: 0 }
     }
 
     pub(super) fn report(&mut self, notice: &Notice, status: &Shared<StorageStatus>) {
         let path = self.path.display();
         match notice {
+            // The next notice says whether the rows have moved, which they do at once.
+            Notice::InMemory(Error::Gone { .. }) => self.was_replaced = true,
             Notice::InMemory(error) => {
                 let why = ErrorChain(error).to_string();
                 if self.file.is_due(mem::discriminant(error), Instant::now()) {
@@ -43,7 +48,13 @@ impl SpoolLog {
                 status.update(|storage| storage.trouble = Some(why));
             }
             Notice::InFile { rows } => {
-                if mem::take(&mut self.logged_in_memory) {
+                let logged_in_memory = mem::take(&mut self.logged_in_memory);
+                if mem::take(&mut self.was_replaced) {
+                    warn!(
+                        "journal {path} was deleted or replaced while in use: written again, with \
+                         {rows} rows that the file there did not have"
+                    );
+                } else if logged_in_memory {
                     info!("journal {path}: written again, with {rows} rows from memory");
                 }
                 status.update(|storage| storage.trouble = None);
@@ -55,7 +66,7 @@ impl SpoolLog {
                 };
                 let saved = format!("{rows} rows are saved, {lost}");
                 let aside = aside.display();
-                error!("journal {path} was damaged: {saved}; the damaged file is kept as {aside}");
+                error!("journal {path} was damaged: {saved}; what was there is kept as {aside}");
             }
             Notice::Evicted { rows, from_memory } => {
                 self.evicted += rows;

@@ -1,10 +1,12 @@
 //! Scenarios 8 and 15: the journal's disk is full, can't be written or loses the file; the file is
-//! damaged.
+//! replaced or damaged.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::Write,
-    path::PathBuf,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::Duration,
@@ -14,6 +16,7 @@ use bluenova_journal::{Journal, Retention};
 use bluenova_record::{COLUMNS, PackRecord, Value};
 use bluenova_test_support::{Cluster, Point, Proxy, as_root, wait_until};
 use fastrand::Rng;
+use nix::sys::signal::Signal;
 use postgres::Client;
 use time::UtcDateTime;
 
@@ -24,8 +27,8 @@ use crate::{
         Batteries, Program, check_without_journal, fresh_row, mcu_id, prepare, undoubled_rows,
     },
     rounds,
-    rows::{Cell, Row, Rows, stamp},
-    support::{Home, TIME_LIMIT, count, shared_cluster},
+    rows::{Cell, Row, Rows, sqlite_rows, stamp},
+    support::{Home, TIME_LIMIT, count, named, shared_cluster, stored, talking_battery},
 };
 
 /// How long it may take until a file that failed is tried again.
@@ -216,6 +219,81 @@ fn delete_journal(program: &Program) {
     for suffix in ["", "-wal", "-shm"] {
         fs::remove_file(program.home().path(&format!("journal.sqlite{suffix}"))).unwrap();
     }
+}
+
+/// What people, and their tools, do to a file of which they don't think that it is in use.
+type Change = (&'static str, fn(&Path));
+
+const CHANGES: [Change; 5] = [
+    ("deleted, and its log left", |path| fs::remove_file(path).unwrap()),
+    ("renamed", |path| fs::rename(path, path.with_extension("renamed")).unwrap()),
+    ("replaced by a copy of itself", |path| {
+        let copy = path.with_extension("copy");
+        fs::copy(path, &copy).unwrap();
+        fs::rename(copy, path).unwrap();
+    }),
+    ("put back", |path| fs::rename(path.with_extension("renamed"), path).unwrap()),
+    // SQLite makes an empty file then, and removes the log.
+    ("deleted, and asked for", |path| {
+        fs::remove_file(path).unwrap();
+        let somebody = rusqlite::Connection::open(path).unwrap();
+        somebody.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(())).unwrap();
+    }),
+];
+
+const REPLACED: &str = "was deleted or replaced while in use";
+
+#[test]
+fn s08_a_file_that_is_replaced_costs_no_row_and_doubles_none() {
+    let mut setup = Setup::new(shared_cluster(), "journal_replaced");
+    setup.starts();
+    setup.program.records(2);
+    setup.server_goes();
+    for (what, change) in CHANGES {
+        println!("journal: {what}");
+        setup.program.records(2);
+        change(&setup.program.home().path("journal.sqlite"));
+        // It is noticed at the next row, so that this process may be killed.
+        setup.program.listener().wait_for(REPLACED);
+        setup.program.records(2);
+    }
+    setup.program.kill();
+    setup.checks_in_the_next_run();
+    setup.checks();
+}
+
+#[test]
+fn s08_a_database_that_is_replaced_has_every_row_once() {
+    let battery = talking_battery(1);
+    let home = Home::new();
+    let (state, database) = (home.path("state"), home.path("state/database"));
+    let (address, url) = (named("no0", battery.local_addr()), home.sqlite("state/database"));
+    let mut listener = home.listen(&["-i", "1", "-b", &address, "-d", &url]);
+    let move_to_another_disk: fn(&Path) = |path| {
+        let state = path.parent().unwrap();
+        let disk = state.with_extension("disk");
+        fs::create_dir(&disk).unwrap();
+        for file in fs::read_dir(state).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), disk.join(file.file_name())).unwrap();
+        }
+        fs::rename(state, state.with_extension("before")).unwrap();
+        symlink(disk, state).unwrap();
+    };
+    for (what, change) in CHANGES.into_iter().chain([("moved", move_to_another_disk)]) {
+        println!("database: {what}");
+        listener.wait_for(": stored ");
+        listener.wait_for(": stored ");
+        change(&database);
+        listener.wait_for(REPLACED);
+        listener.wait_for(": stored ");
+    }
+    let log = listener.end(Signal::SIGKILL).log;
+    let stored: BTreeSet<_> = stored(&log, "no0").into_iter().collect();
+    let found: BTreeSet<_> = sqlite_rows(&database).into_keys().map(|(stamp, _)| stamp).collect();
+    // A row may have been stored before it could be said.
+    assert!(stored.is_subset(&found), "{stored:?}\n{found:?}\n{}", log.join("\n"));
+    assert!(found.len() <= stored.len() + 1, "{stored:?}\n{found:?}\n{}", log.join("\n"));
+    assert!(state.is_symlink());
 }
 
 const ROWS: u32 = 300;

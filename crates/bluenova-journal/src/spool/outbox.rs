@@ -17,8 +17,8 @@ pub struct SpoolOutbox {
     new_sources: Receiver<Source>,
     /// In the order in which they were opened.
     sources: Vec<Source>,
-    /// The source of the last batch.
-    current: usize,
+    /// The source of the last batch, by its writer: others come and go meanwhile.
+    current: Weak<()>,
 }
 
 /// Why [`SpoolOutbox::wait`] returned.
@@ -52,11 +52,11 @@ pub(super) struct Source {
 
 impl SpoolOutbox {
     pub(super) fn new(woken: Receiver<()>, new_sources: Receiver<Source>) -> Self {
-        Self { woken, new_sources, sources: vec![], current: 0 }
+        Self { woken, new_sources, sources: vec![], current: Weak::new() }
     }
 
-    /// Waits until [`Spool::wake_outbox`](crate::Spool::wake_outbox) was called since the last call,
-    /// or until `time_out` has passed.
+    /// Waits until [`Spool::wake_outbox`](crate::Spool::wake_outbox) was called since the last
+    /// call, or until `time_out` has passed.
     pub fn wait(&mut self, time_out: Option<Duration>) -> Wake {
         // Memory that came and went meanwhile shall not pile up while the other database is away.
         self.take_new_sources();
@@ -87,7 +87,7 @@ impl SpoolOutbox {
                 && (source.is_in_memory || later.iter().any(|later| !later.is_in_memory));
             match source.outbox.undelivered(limit) {
                 Ok(batch) if !batch.records.is_empty() => {
-                    self.current = at;
+                    self.current = Weak::clone(&source.writer);
                     return Ok(batch);
                 }
                 Ok(batch) => {
@@ -116,7 +116,7 @@ impl SpoolOutbox {
     /// That could not be written down; the rows count as delivered all the same, as long as the
     /// process lasts.
     pub fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
-        self.sources.get_mut(self.current).map_or(Ok(()), |source| source.outbox.delivered(last))
+        self.current().map_or(Ok(()), |source| source.outbox.delivered(last))
     }
 
     /// Puts a row of the last batch aside, which the other database rejects: see
@@ -131,7 +131,7 @@ impl SpoolOutbox {
         reason: &str,
         since: UtcDateTime,
     ) -> Result<(), Error> {
-        let Some(source) = self.sources.get_mut(self.current) else { return Ok(()) };
+        let Some(source) = self.current() else { return Ok(()) };
         source.outbox.set_aside(record, sqlstate, reason, since)
     }
 
@@ -156,9 +156,23 @@ impl SpoolOutbox {
         self.sources.iter().any(|source| source.is_in_memory && source.has_writer())
     }
 
-    /// Takes what the spool has opened, and lets go of memory that it has emptied.
+    /// `None` if the rows are in another source by now, which will have them delivered again.
+    fn current(&mut self) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|source| source.writer.ptr_eq(&self.current))
+    }
+
+    /// Takes what the spool has opened, and closes what it has emptied.
     fn take_new_sources(&mut self) {
         self.sources.extend(self.new_sources.try_iter());
+        // A file that comes back to its path must not be open from before: SQLite would go on with
+        // the index of the log that it had.
+        let newest = self.sources.iter().rposition(|source| !source.is_in_memory);
+        let mut at = 0;
+        self.sources.retain(|source| {
+            let is_replaced = !source.is_in_memory && newest.is_some_and(|newest| at < newest);
+            at += 1;
+            !is_replaced || source.has_writer()
+        });
         self.sources.retain(|source| {
             !source.is_in_memory
                 || source.has_writer()

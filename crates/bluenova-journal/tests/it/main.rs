@@ -18,6 +18,7 @@ mod outbox;
 mod processes;
 mod reader;
 mod recover;
+mod replaced;
 mod set_aside;
 mod spool;
 mod threads;
