@@ -11,7 +11,10 @@ use std::{
 };
 
 use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE, Value};
-use postgres::{Client, Statement, types::ToSql};
+use postgres::{
+    Client,
+    types::{ToSql, Type},
+};
 use time::{PrimitiveDateTime, UtcDateTime};
 
 use crate::{
@@ -26,7 +29,9 @@ use crate::{
 /// An open connection to the table, ready to insert.
 pub(crate) struct Inserter {
     client: Client,
-    insert: Statement,
+    /// The insert. It is sent with its parameters as an unnamed statement: a named one would stay
+    /// behind in the session, which a pooler gives to the next client.
+    insert: String,
     target: String,
     user: String,
     /// Cancel flag: the connection was given up, so nothing more may be committed.
@@ -36,8 +41,8 @@ pub(crate) struct Inserter {
 }
 
 impl Inserter {
-    /// Connects to one of `hosts`, creates table and index where they are missing, and prepares the
-    /// insert. With it come warnings for people.
+    /// Connects to one of `hosts`, creates table and index where they are missing, and checks that
+    /// the insert can be planned. With it come warnings for people.
     ///
     /// A table that is there is used as it is: it may have more columns, in any order.
     pub(crate) fn connect(
@@ -46,7 +51,7 @@ impl Inserter {
         cancelled: Arc<AtomicBool>,
         is_trying: impl Fn(&Host) -> bool,
     ) -> Result<(Self, Vec<String>), Error> {
-        let session = connect::connect(settings, hosts, is_trying)?;
+        let session = connect::connect(settings, hosts, &is_trying)?;
         let Session { mut client, target, mut warnings } = session;
         let user = settings.user().to_owned();
         let name = target.as_str();
@@ -55,14 +60,24 @@ impl Inserter {
             return Err(Error::new(LOOKING_FOR_TABLE, name, Cause::Cancelled));
         }
         // In one message, for lines with a long round trip; and in a transaction, under its limits,
-        // for preparing waits for any lock on the table.
-        if !table::is_complete(&mut client, &begin(&[])).map_err(failed(LOOKING_FOR_TABLE))? {
+        // for planning waits for any lock on the table.
+        let is_complete = table::is_complete(&mut client, &begin(&[])).map_err(|e| {
+            let refuses = client.is_closed() && refuses_transactions(settings, hosts, &is_trying);
+            let cause = if refuses { Cause::NoTransactions } else { Cause::Postgres(e) };
+            Error::new(LOOKING_FOR_TABLE, name, cause)
+        })?;
+        if !is_complete {
             client.batch_execute("ROLLBACK").map_err(failed(LOOKING_FOR_TABLE))?;
             warnings.extend(table::ensure(&mut client, name, &user)?);
             client.batch_execute(&begin(&[])).map_err(failed(PREPARING))?;
         }
-        let insert = client.prepare(&insert_sql()).map_err(failed(PREPARING))?;
-        client.batch_execute("COMMIT").map_err(failed(PREPARING))?;
+        let plan = format!("EXPLAIN {}; COMMIT", insert_sql(|_| "NULL".to_owned()));
+        if let Err(cause) = client.batch_execute(&plan) {
+            let error = Error::new(PREPARING, name, cause);
+            let remedy = remedy(&error, &user);
+            return Err(error.with_remedy(remedy));
+        }
+        let insert = insert_sql(|i| format!("${}", i + 1));
         Ok((Self { client, insert, target, user, cancelled, is_stuck: false }, warnings))
     }
 
@@ -87,7 +102,7 @@ impl Inserter {
     }
 
     fn commit(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
-        self.client.batch_execute(&begin(records))?;
+        self.begin(records)?;
         let added = self.add(records)?;
         self.check_cancelled()?;
         self.client.batch_execute("COMMIT")?;
@@ -95,7 +110,7 @@ impl Inserter {
     }
 
     fn try_insert(&mut self, record: &PackRecord) -> Result<(), Cause> {
-        self.client.batch_execute(&begin(&[record]))?;
+        self.begin(&[record])?;
         // A row that is in the table already would not be inserted, and prove nothing.
         for distance in 1..=3 {
             let mut near = record.clone();
@@ -109,12 +124,26 @@ impl Inserter {
         Ok(())
     }
 
+    fn begin(&mut self, records: &[&PackRecord]) -> Result<(), Cause> {
+        self.client.batch_execute(&begin(records)).map_err(|e| match e.code() {
+            // The code is that of the server, or of a pooler, which ends the session.
+            None => Cause::Ended(e),
+            Some(code) if matches!(code.code().get(..4), Some("57P0" | "08P0" | "0800")) => {
+                Cause::Ended(e)
+            }
+            Some(_) => Cause::Postgres(e),
+        })
+    }
+
     fn add(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
         self.check_cancelled()?;
         let arrays: Vec<_> = COLUMNS.iter().map(|column| array(column, records)).collect();
-        let parameters: Vec<&(dyn ToSql + Sync)> =
-            arrays.iter().map(|array| -> &(dyn ToSql + Sync) { &**array }).collect();
-        Ok(self.client.execute(&self.insert, &parameters)?)
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
+            .iter()
+            .zip(&COLUMNS)
+            .map(|(array, column)| (&**array as &(dyn ToSql + Sync), array_type(column)))
+            .collect();
+        Ok(self.client.execute_typed(&self.insert, &parameters)?)
     }
 
     fn check_cancelled(&self) -> Result<(), Cause> {
@@ -130,13 +159,33 @@ impl Inserter {
         // The end of the connection ends the transaction too.
         self.is_stuck = self.is_cancelled() || self.client.batch_execute("ROLLBACK").is_err();
         let error = Error::new(doing, &self.target, cause);
-        let remedy = if error.is_about_partitions() {
-            Some("a partition is missing; create it, or one that is the DEFAULT".to_owned())
-        } else {
-            let forbidden = error.sqlstate() == Some("42501");
-            forbidden.then(|| format!("let its owner run {}", table::grant(&self.user)))
-        };
+        let remedy = remedy(&error, &self.user);
         error.with_remedy(remedy)
+    }
+}
+
+/// Whether sessions end as soon as a transaction begins, although they do other work: that is how a
+/// pooler of statements refuses. Its message is lost in the `postgres` crate.
+fn refuses_transactions(
+    settings: &Settings,
+    hosts: &[Host],
+    is_trying: impl Fn(&Host) -> bool,
+) -> bool {
+    let Ok(Session { mut client, .. }) = connect::connect(settings, hosts, is_trying) else {
+        return false;
+    };
+    client.batch_execute("SELECT 1").is_ok()
+        && client.batch_execute("BEGIN").is_err_and(|e| e.code().is_none())
+}
+
+/// What a person should do about an error of the insert.
+fn remedy(error: &Error, user: &str) -> Option<String> {
+    if error.is_about_partitions() {
+        return Some("a partition is missing; create it, or one that is the DEFAULT".to_owned());
+    }
+    match error.sqlstate()? {
+        "42501" => Some(format!("let its owner run {}", table::grant(user))),
+        _ => None,
     }
 }
 
@@ -196,7 +245,7 @@ const BEGIN: [&str; 5] = [
 /// row into a join with the table, which it may execute by reading all of it. `BETWEEN` makes an
 /// index on the time look better than one on the battery, which looks as good to a planner without
 /// statistics (after `pg_upgrade`, say) and leads to all rows that the battery ever had.
-fn insert_sql() -> String {
+fn insert_sql(parameter: impl Fn(usize) -> String) -> String {
     let list = |f: &dyn Fn(usize, &Column) -> String| {
         let items: Vec<_> = COLUMNS.iter().enumerate().map(|(i, column)| f(i, column)).collect();
         items.join(", ")
@@ -205,8 +254,8 @@ fn insert_sql() -> String {
     let values = list(&|_, column| format!("new.{}", column.name));
     let arrays = list(&|i, column| match column.sql {
         // A cast to VARCHAR(n) would cut the text without an error.
-        SqlType::Varchar(_) => format!("unnest(${}::TEXT[]) AS {}", i + 1, column.name),
-        sql => format!("unnest(${}::{sql}[]) AS {}", i + 1, column.name),
+        SqlType::Varchar(_) => format!("unnest({}::TEXT[]) AS {}", parameter(i), column.name),
+        sql => format!("unnest({}::{sql}[]) AS {}", parameter(i), column.name),
     });
     format!(
         "INSERT INTO {TABLE} ({names}) SELECT {values} FROM (SELECT {arrays}) AS new \
@@ -237,6 +286,17 @@ fn array<'a>(column: &Column, records: &[&'a PackRecord]) -> Box<dyn ToSql + Syn
         SqlType::SmallInt => values!(SmallInt, |n| n),
         SqlType::Real => values!(Real, |n| n),
         SqlType::Varchar(_) => values!(Text, |text| text),
+    }
+}
+
+/// The type of the array that [`array`] makes.
+fn array_type(column: &Column) -> Type {
+    match column.sql {
+        SqlType::Timestamp => Type::TIMESTAMP_ARRAY,
+        SqlType::BigInt => Type::INT8_ARRAY,
+        SqlType::SmallInt => Type::INT2_ARRAY,
+        SqlType::Real => Type::FLOAT4_ARRAY,
+        SqlType::Varchar(_) => Type::TEXT_ARRAY,
     }
 }
 

@@ -32,6 +32,7 @@ fn a_missing_right_holds_until_it_is_granted() {
     let error = deliver(&mut sink, &[record(0, 1)]).unwrap_err();
     let grant = "GRANT SELECT, INSERT ON battery_pack TO homeauto";
     check(&error, Retry::Hold, "42501", &["can't insert into battery_pack of revoked on /", grant]);
+    check(&refused(database.settings()), Retry::Hold, "42501", &["can't prepare to", grant]);
     database.admin(grant);
     assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }
@@ -128,18 +129,23 @@ fn a_constraint_that_is_checked_at_commit_is_an_error_too() {
 }
 
 #[test]
-fn a_session_that_is_ended_is_tried_again_soon() {
-    let database = Database::new("terminated");
-    let mut sink = database.sink();
-    deliver(&mut sink, &[record(0, 1)]).unwrap();
-    database.admin(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    );
-    let error = deliver(&mut sink, &[record(1, 1)]).unwrap_err();
-    assert_eq!(error.retry(), Retry::Soon, "{error}");
-    assert!(!sink.is_connected());
-    assert_eq!(deliver(&mut sink, &[record(0, 1), record(1, 1)]).unwrap(), delivered(1, 1));
+fn a_session_that_is_ended_while_idle_is_replaced_silently() {
+    let database = Database::of_another_user("ended");
+    database.admin(&bluenova_postgres::schema());
+    database.admin("DROP INDEX battery_pack_time; GRANT ALL ON battery_pack TO homeauto");
+    let mut sink = database.unconnected_sink();
+    sink.connect().unwrap();
+    for n in 0..3 {
+        // As a pooler, a proxy or `idle_session_timeout` ends it.
+        database.admin(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        assert_eq!(deliver(&mut sink, &[record(n, 1)]).unwrap(), delivered(1, 0));
+        // The one about the index comes once.
+        assert_eq!(sink.take_warnings().len(), usize::from(n == 0));
+    }
+    assert_eq!(database.count(), 3);
 }
 
 #[test]

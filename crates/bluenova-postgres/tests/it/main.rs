@@ -17,6 +17,7 @@ mod limits;
 mod narrowing;
 mod once;
 mod passwords;
+mod poolers;
 mod probe;
 mod rows;
 mod table;

@@ -128,6 +128,8 @@ fn a_password_file_that_others_may_read_is_ignored_with_a_warning() {
     // Where no password is needed it is a warning.
     let warnings = connect(server.settings("user=postgres", "")).unwrap().take_warnings();
     assert!(warnings[0].contains(&advice), "{warnings:?}");
+    let grant = "GRANT ALL ON battery_pack TO homeauto";
+    server.cluster.client("postgres").batch_execute(grant).unwrap();
     restrict(&file, 0o400);
     assert!(connect(server.settings("", "")).is_ok());
 
