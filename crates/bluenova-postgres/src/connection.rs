@@ -25,7 +25,7 @@ use crate::{
     Error, Retry, Settings,
     error::{CONNECTING, Cause, INSERTING, PROBING},
     host::Host,
-    insert::Inserter,
+    insert::{Inserted, Inserter},
 };
 
 /// How long a [`Sink`](crate::Sink) waits before it gives a connection up.
@@ -75,16 +75,16 @@ struct Worker {
 }
 
 /// The result is a number of rows.
-type Job = Arc<dyn Fn(&mut Inserter) -> Result<u64, Error> + Send + Sync>;
+type Job = Arc<dyn Fn(&mut Inserter) -> Result<Inserted, Error> + Send + Sync>;
 
 enum Answer {
     /// The thread is about to connect to that host, and may hang there.
     Trying(Host),
     Warning(String),
     /// The thread is connected, or has done its job, and is ready for the next one.
-    Ready(Result<u64, Error>),
+    Ready(Result<Inserted, Error>),
     /// The same, but the connection is closed and the thread ends.
-    Closed(Result<u64, Error>),
+    Closed(Result<Inserted, Error>),
 }
 
 /// What is left of a worker that did not answer in time.
@@ -127,7 +127,7 @@ impl Connection {
         &mut self,
         rows: &Arc<[PackRecord]>,
         range: Range<usize>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Inserted, Error> {
         let rows = Arc::clone(rows);
         let insert = move |inserter: &mut Inserter| {
             inserter.insert(rows.get(range.clone()).unwrap_or_default())
@@ -138,12 +138,13 @@ impl Connection {
     /// Probes a row, as [`Inserter::probe`] does.
     pub(crate) fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
         let record = record.clone();
-        let probe = move |inserter: &mut Inserter| inserter.probe(&record).map(|()| 0_u64);
+        let probe =
+            move |inserter: &mut Inserter| inserter.probe(&record).map(|()| Inserted::default());
         self.run(PROBING, &(Arc::new(probe) as Job)).map(|_| ())
     }
 
     /// Adds a warning for people, unless the same one waits already.
-    fn warn(&mut self, warning: String) {
+    pub(crate) fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
@@ -166,7 +167,7 @@ impl Connection {
 
     /// Does a job. Where a pooler, a proxy or the server has ended the session since the last one,
     /// it connects again, once, and repeats no warning: that is how they treat idle sessions.
-    fn run(&mut self, doing: &'static str, job: &Job) -> Result<u64, Error> {
+    fn run(&mut self, doing: &'static str, job: &Job) -> Result<Inserted, Error> {
         match self.run_once(doing, job) {
             Err(error) if error.is_ended_session() => {
                 let result = self.run_once(doing, job);
@@ -177,7 +178,7 @@ impl Connection {
         }
     }
 
-    fn run_once(&mut self, doing: &'static str, job: &Job) -> Result<u64, Error> {
+    fn run_once(&mut self, doing: &'static str, job: &Job) -> Result<Inserted, Error> {
         self.connect()?;
         let Some(worker) = self.worker.take() else {
             return Err(self.error(doing, Cause::ThreadDied));
@@ -193,7 +194,7 @@ impl Connection {
         mut worker: Worker,
         doing: &'static str,
         limit: Duration,
-    ) -> Result<u64, Error> {
+    ) -> Result<Inserted, Error> {
         let start = Instant::now();
         loop {
             match worker.answers.recv_timeout(limit.saturating_sub(start.elapsed())) {
@@ -287,7 +288,7 @@ fn work(
             return;
         }
     };
-    let mut result = Ok(0);
+    let mut result = Ok(Inserted::default());
     loop {
         if inserter.is_closed() || result.as_ref().is_err_and(|e: &Error| e.retry() != Retry::Row) {
             // Before the answer: closing the connection may hang too, and the deadline covers it.

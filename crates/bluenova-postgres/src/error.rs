@@ -105,6 +105,12 @@ impl Error {
             .is_some_and(|answer| answer.code().code() == "23514" && answer.constraint().is_none())
     }
 
+    /// Whether a policy of the table would hide rows.
+    pub(crate) fn is_about_row_security(&self) -> bool {
+        // The message is in the server's language; its place in the server's source isn't.
+        self.answer().is_some_and(|answer| answer.routine() == Some("check_enable_rls"))
+    }
+
     /// The server's code for what is wrong; `None` where the error isn't an answer of the server.
     pub fn sqlstate(&self) -> Option<&str> {
         self.answer().map(|answer| answer.code().code())

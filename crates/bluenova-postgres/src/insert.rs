@@ -20,6 +20,7 @@ use time::{PrimitiveDateTime, UtcDateTime};
 use crate::{
     Error, LOCK_CLASS, Settings,
     connect::{self, Session},
+    encoding::Encoding,
     error::{Cause, INSERTING, LOOKING_FOR_TABLE, PREPARING, PROBING},
     host::Host,
     limits::LIMITS,
@@ -34,10 +35,22 @@ pub(crate) struct Inserter {
     insert: String,
     target: String,
     user: String,
+    encoding: Encoding,
+    /// Whether the rows that are in the table already are counted before the insert: so it is while
+    /// some aren't added.
+    counts_first: bool,
     /// Cancel flag: the connection was given up, so nothing more may be committed.
     cancelled: Arc<AtomicBool>,
     /// A transaction could not be ended.
     is_stuck: bool,
+}
+
+/// What became of the rows of a transaction; the others are in the table already.
+#[derive(Default)]
+pub(crate) struct Inserted {
+    pub(crate) added: u64,
+    /// Rows that the table didn't have, and that were not added: a trigger or a rule did that.
+    pub(crate) swallowed: u64,
 }
 
 impl Inserter {
@@ -61,12 +74,12 @@ impl Inserter {
         }
         // In one message, for lines with a long round trip; and in a transaction, under its limits,
         // for planning waits for any lock on the table.
-        let is_complete = table::is_complete(&mut client, &begin(&[])).map_err(|e| {
+        let found = table::find(&mut client, &begin(&[])).map_err(|e| {
             let refuses = client.is_closed() && refuses_transactions(settings, hosts, &is_trying);
             let cause = if refuses { Cause::NoTransactions } else { Cause::Postgres(e) };
             Error::new(LOOKING_FOR_TABLE, name, cause)
         })?;
-        if !is_complete {
+        if !found.is_complete {
             client.batch_execute("ROLLBACK").map_err(failed(LOOKING_FOR_TABLE))?;
             warnings.extend(table::ensure(&mut client, name, &user)?);
             client.batch_execute(&begin(&[])).map_err(failed(PREPARING))?;
@@ -78,19 +91,32 @@ impl Inserter {
             return Err(error.with_remedy(remedy));
         }
         let insert = insert_sql(|i| format!("${}", i + 1));
-        Ok((Self { client, insert, target, user, cancelled, is_stuck: false }, warnings))
+        let inserter = Self {
+            client,
+            insert,
+            target,
+            user,
+            encoding: found.encoding,
+            counts_first: false,
+            cancelled,
+            is_stuck: false,
+        };
+        Ok((inserter, warnings))
     }
 
-    /// Adds those of `records` that are not in the table yet, in one transaction, and returns their
-    /// number. On an error it adds none, unless the server's answer to the commit was lost.
-    pub(crate) fn insert(&mut self, records: &[PackRecord]) -> Result<u64, Error> {
-        self.commit(&distinct(records)).map_err(|cause| self.failed(INSERTING, cause))
+    /// Adds those of `records` that are not in the table yet, in one transaction. On an error it
+    /// adds none, unless the server's answer to the commit was lost.
+    pub(crate) fn insert(&mut self, records: &[PackRecord]) -> Result<Inserted, Error> {
+        let distinct = distinct(records);
+        let inserted = self.in_the_encoding(|inserter| inserter.commit(&distinct));
+        inserted.map_err(|cause| self.failed(INSERTING, cause))
     }
 
     /// Inserts a row like `record` at a time close by, at which there is none yet, and rolls the
     /// transaction back.
     pub(crate) fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
-        self.try_insert(record).map_err(|cause| self.failed(PROBING, cause))?;
+        let tried = self.in_the_encoding(|inserter| inserter.try_insert(record));
+        tried.map_err(|cause| self.failed(PROBING, cause))?;
         // Where that fails the connection is gone, and the row with it.
         self.is_stuck = self.client.batch_execute("ROLLBACK").is_err();
         Ok(())
@@ -101,12 +127,50 @@ impl Inserter {
         self.is_stuck || self.client.is_closed()
     }
 
-    fn commit(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
+    /// Tries again as long as the server's answer shows that its encoding lacks a character.
+    fn in_the_encoding<T>(
+        &mut self,
+        work: impl Fn(&mut Self) -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        loop {
+            match work(self) {
+                Err(Cause::Postgres(e))
+                    if e.as_db_error().is_some_and(|answer| self.encoding.learn(answer)) =>
+                {
+                    self.client.batch_execute("ROLLBACK")?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn commit(&mut self, records: &[&PackRecord]) -> Result<Inserted, Cause> {
         self.begin(records)?;
-        let added = self.add(records)?;
+        let known = if self.counts_first { Some(self.count_known(records)?) } else { None };
+        let added = if known == Some(records.len()) { 0 } else { self.add(records)? };
+        let Some(known) = known.or((added == records.len() as u64).then_some(0)) else {
+            // A trigger may have swallowed the others, or stored them elsewhere.
+            self.client.batch_execute("ROLLBACK")?;
+            self.counts_first = true;
+            return self.commit(records);
+        };
         self.check_cancelled()?;
         self.client.batch_execute("COMMIT")?;
-        Ok(added)
+        self.counts_first = added < records.len() as u64;
+        Ok(Inserted {
+            added,
+            swallowed: (records.len().saturating_sub(known) as u64).saturating_sub(added),
+        })
+    }
+
+    /// The number of `records` that are in the table.
+    fn count_known(&mut self, records: &[&PackRecord]) -> Result<usize, Cause> {
+        self.check_cancelled()?;
+        let times: Vec<_> = records.iter().map(|r| timestamp(r.insert_time_utc)).collect();
+        let ids: Vec<_> = records.iter().map(|record| i64::from(record.mcu_id)).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&times, Type::TIMESTAMP_ARRAY), (&ids, Type::INT8_ARRAY)];
+        Ok(self.client.query_typed(&known_sql(), &parameters)?.len())
     }
 
     fn try_insert(&mut self, record: &PackRecord) -> Result<(), Cause> {
@@ -137,7 +201,8 @@ impl Inserter {
 
     fn add(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
         self.check_cancelled()?;
-        let arrays: Vec<_> = COLUMNS.iter().map(|column| array(column, records)).collect();
+        let arrays: Vec<_> =
+            COLUMNS.iter().map(|column| array(column, records, &self.encoding)).collect();
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
             .iter()
             .zip(&COLUMNS)
@@ -184,6 +249,15 @@ fn remedy(error: &Error, user: &str) -> Option<String> {
         return Some("a partition is missing; create it, or one that is the DEFAULT".to_owned());
     }
     match error.sqlstate()? {
+        "42501" if error.is_about_row_security() => Some(format!(
+            "a policy hides rows of {TABLE}, so that they would be added again; have a superuser \
+             run {}, or its owner ALTER TABLE {TABLE} DISABLE ROW LEVEL SECURITY",
+            table::bypass_row_security(user)
+        )),
+        "42703" => {
+            let add = table::add_column(&error.reason())?;
+            Some(format!("let its owner run {add}"))
+        }
         "42501" => Some(format!("let its owner run {}", table::grant(user))),
         _ => None,
     }
@@ -223,8 +297,10 @@ fn begin(records: &[&PackRecord]) -> String {
 
 /// All settings are local to the transaction, so that nothing depends on the session, which a
 /// pooler may share among clients.
-const BEGIN: [&str; 5] = [
+const BEGIN: [&str; 6] = [
     "BEGIN ISOLATION LEVEL READ COMMITTED",
+    // Rows that a policy hides would be added again: an error instead.
+    "SET LOCAL row_security = off",
     // For tables whose time stamps are WITH TIME ZONE.
     "SET LOCAL TimeZone = 'UTC'",
     // With old statistics the planner may prefer to read the whole table.
@@ -259,14 +335,35 @@ fn insert_sql(parameter: impl Fn(usize) -> String) -> String {
     });
     format!(
         "INSERT INTO {TABLE} ({names}) SELECT {values} FROM (SELECT {arrays}) AS new \
-         WHERE NOT EXISTS (SELECT 1 FROM {TABLE} AS old \
+         WHERE NOT {}",
+        is_known()
+    )
+}
+
+/// The condition that the table has the row `new`.
+fn is_known() -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM {TABLE} AS old \
          WHERE old.insert_time_utc = new.insert_time_utc AND old.mcu_id = new.mcu_id \
          AND old.insert_time_utc BETWEEN new.insert_time_utc AND new.insert_time_utc OFFSET 0)"
     )
 }
 
+/// A row for each time and battery that is in the table.
+fn known_sql() -> String {
+    format!(
+        "SELECT 1 FROM (SELECT unnest($1::TIMESTAMP[]) AS insert_time_utc, \
+         unnest($2::BIGINT[]) AS mcu_id) AS new WHERE {}",
+        is_known()
+    )
+}
+
 /// The values of `column`, in the type that the server expects in its array.
-fn array<'a>(column: &Column, records: &[&'a PackRecord]) -> Box<dyn ToSql + Sync + 'a> {
+fn array<'a>(
+    column: &Column,
+    records: &[&'a PackRecord],
+    encoding: &Encoding,
+) -> Box<dyn ToSql + Sync + 'a> {
     macro_rules! values {
         ($variant:ident, $convert:expr) => {
             Box::new(
@@ -285,7 +382,7 @@ fn array<'a>(column: &Column, records: &[&'a PackRecord]) -> Box<dyn ToSql + Syn
         SqlType::BigInt => values!(BigInt, |n| n),
         SqlType::SmallInt => values!(SmallInt, |n| n),
         SqlType::Real => values!(Real, |n| n),
-        SqlType::Varchar(_) => values!(Text, |text| text),
+        SqlType::Varchar(limit) => values!(Text, |text| encoding.fit(text, limit)),
     }
 }
 

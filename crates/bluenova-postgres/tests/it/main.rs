@@ -9,6 +9,7 @@
 
 mod cost;
 mod deadlines;
+mod encodings;
 mod encryption;
 mod errors;
 mod flat;
@@ -21,6 +22,7 @@ mod poolers;
 mod probe;
 mod rows;
 mod table;
+mod triggers;
 
 use std::{
     sync::{Arc, OnceLock},
