@@ -23,6 +23,8 @@ pub struct Settings {
     config: Config,
     hosts: Vec<Host>,
     encryption: Encryption,
+    /// Where the password was given, unless it is in a file.
+    password_source: Option<String>,
     password_file: Option<PathBuf>,
 }
 
@@ -58,7 +60,7 @@ impl Settings {
             .take_value("passfile")
             .map(PathBuf::from)
             .or_else(|| home.map(|home| Path::new(&home).join(".pgpass")));
-        let password = parameters.take_value("password");
+        let (password_source, password) = parameters.take("password").unzip();
         let options = SessionOptions::resolve(&mut parameters, hosts.len())?;
 
         let mut config = parameters.rest()?;
@@ -67,7 +69,7 @@ impl Settings {
             config.password(password);
         }
         options.write(&mut config);
-        Ok(Self { config, hosts, encryption, password_file })
+        Ok(Self { config, hosts, encryption, password_source, password_file })
     }
 
     /// Identifies database, hosts, ports and user, without a password: a file can be named after
@@ -90,6 +92,14 @@ impl Settings {
 
     pub(crate) fn encryption(&self) -> &Encryption {
         &self.encryption
+    }
+
+    /// Where the password was given, for people; `None` where it may be in the password file.
+    pub(crate) fn password_source(&self) -> Option<&str> {
+        self.password_source.as_deref().map(|name| match name {
+            "password" => "the database's address (-d)",
+            variable => variable,
+        })
     }
 
     /// The password file; `None` where the password is given, or there is no home directory.

@@ -86,7 +86,7 @@ pub(crate) fn bypass_row_security(user: &str) -> String {
 }
 
 /// The name as it stands in a statement.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c == '_';
     match name.strip_prefix(plain) {
         Some(rest) if rest.chars().all(|c| plain(c) || c.is_ascii_digit()) => name.to_owned(),

@@ -173,8 +173,42 @@ fn a_server_that_stops_is_tried_again_soon() {
 fn a_missing_database_or_user_holds() {
     let url = cluster().url("nowhere");
     let settings = Settings::resolve(&url, None, |_| None).unwrap();
-    check(&refused(settings), Retry::Hold, "3D000", &["can't connect to nowhere on /", "createdb"]);
+    check(
+        &refused(settings),
+        Retry::Hold,
+        "3D000",
+        &["can't connect to nowhere on /", "sudo -u postgres createdb -O 'postgres' 'nowhere'"],
+    );
     let url = cluster().url("postgres");
     let settings = Settings::resolve(&url, Some("nobody"), |_| None).unwrap();
-    check(&refused(settings), Retry::Hold, "28000", &["\"nobody\""]);
+    let words = ["\"nobody\"", "`sudo -u postgres createuser 'nobody'`"];
+    check(&refused(settings), Retry::Hold, "28000", &words);
+}
+
+#[test]
+fn a_user_that_the_rules_keep_out_gets_advice() {
+    let cluster = Cluster::start_with(&[("listen_addresses", "127.0.0.1")]);
+    cluster.create_role("homeauto");
+    let rules = "local all postgres trust\nlocal all all peer\n";
+    std::fs::write(cluster.data_dir().join("pg_hba.conf"), rules).unwrap();
+    cluster.client("postgres").batch_execute("SELECT pg_reload_conf()").unwrap();
+    let settings = Settings::resolve(&cluster.url("postgres"), Some("homeauto"), |_| None).unwrap();
+    bluenova_test_support::wait_until("the rules count", crate::MINUTE, || {
+        connect(settings.clone()).is_err()
+    });
+    let words = ["`sudo -u 'homeauto' bluenovalistener …`", "-d postgresql://homeauto@localhost/"];
+    check(&refused(settings), Retry::Hold, "28000", &words);
+
+    let url = format!("postgresql://127.0.0.1:{}/postgres", cluster.port());
+    let settings = Settings::resolve(&url, None, |_| None).unwrap();
+    let words = ["pg_hba.conf", "`host postgres homeauto samenet scram-sha-256`"];
+    check(&refused(settings), Retry::Hold, "28000", &words);
+}
+
+#[test]
+fn a_socket_that_is_not_there_is_named() {
+    let settings = Settings::resolve("host=/nowhere port=7 dbname=x", None, |_| None).unwrap();
+    let error = refused(settings);
+    assert_eq!(error.retry(), Retry::Soon, "{error}");
+    assert!(error.to_string().contains("no socket /nowhere/.s.PGSQL.7: start the"), "{error}");
 }
