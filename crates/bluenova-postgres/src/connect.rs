@@ -1,8 +1,8 @@
 //! From settings to a session: one host after the other, encrypted or not.
 
-use std::error::Error as _;
+use std::{error::Error as _, io};
 
-use postgres::{Client, Config};
+use postgres::{Client, Config, error::DbError};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     error::{CONNECTING, Cause},
     host::Host,
     password::{self, FileLookup},
+    table,
     tls::{self, Encryption},
 };
 
@@ -100,16 +101,16 @@ fn remedy(
     host: &Host,
     settings: &Settings,
 ) -> Option<String> {
-    let file = settings.password_file();
-    if let Some(code) = error.code() {
-        return match code.code() {
-            "3D000" => Some("create it, for example with `createdb`".to_owned()),
-            "28P01" if lookup.password.is_some() => {
-                file.map(|file| format!("the password is the one in {}", file.display()))
-            }
-            _ => None,
-        };
+    if let Some(answer) = error.as_db_error() {
+        return refusal_remedy(answer, lookup, host, settings);
     }
+    if let Some(socket) = host.socket().filter(|_| is_missing(error)) {
+        return Some(format!(
+            "there is no socket {}: start the server, or name its host and port (PGHOST, PGPORT)",
+            socket.display()
+        ));
+    }
+    let file = settings.password_file();
     // In the crate these errors differ by nothing but their text.
     match error.source()?.to_string().as_str() {
         "password missing" => {
@@ -121,6 +122,55 @@ fn remedy(
         }
         _ => objection(error).and_then(tls::advice),
     }
+}
+
+/// What a person should do where the server refuses the session.
+fn refusal_remedy(
+    answer: &DbError,
+    lookup: &FileLookup,
+    host: &Host,
+    settings: &Settings,
+) -> Option<String> {
+    let (user, database) = (settings.user(), settings.database());
+    // Messages are in the server's language; the routine of its source is not.
+    match (answer.code().code(), answer.routine()) {
+        ("3D000", _) => {
+            Some(format!("create it: `sudo -u postgres createdb -O '{user}' '{database}'`"))
+        }
+        ("28P01", _) => {
+            let source = match (settings.password_source(), settings.password_file()) {
+                (Some(source), _) => format!("the password is that of {source}"),
+                (None, Some(file)) if lookup.password.is_some() => {
+                    format!("the password is the one in {}, line {}", file.display(), lookup.line)
+                }
+                _ => return None,
+            };
+            let role = table::quoted(user);
+            Some(format!(
+                "{source}; correct it there, or set another on the server: \
+                 `sudo -u postgres psql -c '\\password {role}'`"
+            ))
+        }
+        ("28000", Some("auth_failed")) if host.is_socket() => Some(format!(
+            "over the socket the server lets in the system user of that name alone: run as that \
+             user (`sudo -u '{user}' bluenovalistener …`), name yours by --user, or give {user} a \
+             password and connect by TCP (-d postgresql://{user}@localhost/{database})"
+        )),
+        ("28000", Some("InitializeSessionUserId")) => {
+            Some(format!("create that user: `sudo -u postgres createuser '{user}'`"))
+        }
+        ("28000", Some("ClientAuthentication")) => Some(format!(
+            "add a line to the server's pg_hba.conf, `host {database} {user} samenet \
+             scram-sha-256` say, and run `sudo -u postgres psql -c 'SELECT pg_reload_conf()'`"
+        )),
+        _ => None,
+    }
+}
+
+/// Whether there is nothing at the address.
+fn is_missing(error: &postgres::Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 fn objection(error: &postgres::Error) -> Option<&rustls::Error> {

@@ -7,6 +7,7 @@
 //! where the server is what hangs.
 
 use std::{
+    collections::HashSet,
     io, mem,
     ops::Range,
     sync::{
@@ -24,7 +25,7 @@ use crate::{
     Error, Retry, Settings,
     error::{CONNECTING, Cause, INSERTING, PROBING},
     host::Host,
-    insert::Inserter,
+    insert::{Inserted, Inserter},
 };
 
 /// How long a [`Sink`](crate::Sink) waits before it gives a connection up.
@@ -58,6 +59,8 @@ pub(crate) struct Connection {
     worker: Option<Worker>,
     given_up: Vec<GivenUp>,
     warnings: Vec<String>,
+    /// All warnings that were ever taken.
+    handed_out: HashSet<String>,
 }
 
 /// The thread of a connection, which does one job at a time.
@@ -72,16 +75,16 @@ struct Worker {
 }
 
 /// The result is a number of rows.
-type Job = Box<dyn FnOnce(&mut Inserter) -> Result<u64, Error> + Send>;
+type Job = Arc<dyn Fn(&mut Inserter) -> Result<Inserted, Error> + Send + Sync>;
 
 enum Answer {
     /// The thread is about to connect to that host, and may hang there.
     Trying(Host),
     Warning(String),
     /// The thread is connected, or has done its job, and is ready for the next one.
-    Ready(Result<u64, Error>),
+    Ready(Result<Inserted, Error>),
     /// The same, but the connection is closed and the thread ends.
-    Closed(Result<u64, Error>),
+    Closed(Result<Inserted, Error>),
 }
 
 /// What is left of a worker that did not answer in time.
@@ -94,7 +97,14 @@ struct GivenUp {
 
 impl Connection {
     pub(crate) fn new(settings: Settings, deadlines: Deadlines) -> Self {
-        Self { settings, deadlines, worker: None, given_up: vec![], warnings: vec![] }
+        Self {
+            settings,
+            deadlines,
+            worker: None,
+            given_up: vec![],
+            warnings: vec![],
+            handed_out: HashSet::new(),
+        }
     }
 
     /// Connects, if it isn't connected.
@@ -117,29 +127,33 @@ impl Connection {
         &mut self,
         rows: &Arc<[PackRecord]>,
         range: Range<usize>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Inserted, Error> {
         let rows = Arc::clone(rows);
-        let insert =
-            move |inserter: &mut Inserter| inserter.insert(rows.get(range).unwrap_or_default());
-        self.run(INSERTING, Box::new(insert))
+        let insert = move |inserter: &mut Inserter| {
+            inserter.insert(rows.get(range.clone()).unwrap_or_default())
+        };
+        self.run(INSERTING, &(Arc::new(insert) as Job))
     }
 
     /// Probes a row, as [`Inserter::probe`] does.
     pub(crate) fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
         let record = record.clone();
-        let probe = move |inserter: &mut Inserter| inserter.probe(&record).map(|()| 0);
-        self.run(PROBING, Box::new(probe)).map(|_| ())
+        let probe =
+            move |inserter: &mut Inserter| inserter.probe(&record).map(|()| Inserted::default());
+        self.run(PROBING, &(Arc::new(probe) as Job)).map(|_| ())
     }
 
     /// Adds a warning for people, unless the same one waits already.
-    fn warn(&mut self, warning: String) {
+    pub(crate) fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }
 
     pub(crate) fn take_warnings(&mut self) -> Vec<String> {
-        mem::take(&mut self.warnings)
+        let warnings = mem::take(&mut self.warnings);
+        self.handed_out.extend(warnings.iter().cloned());
+        warnings
     }
 
     /// Number of connections that were given up and still hang.
@@ -151,13 +165,26 @@ impl Connection {
         self.worker.is_some()
     }
 
-    fn run(&mut self, doing: &'static str, job: Job) -> Result<u64, Error> {
+    /// Does a job. Where a pooler, a proxy or the server has ended the session since the last one,
+    /// it connects again, once, and repeats no warning: that is how they treat idle sessions.
+    fn run(&mut self, doing: &'static str, job: &Job) -> Result<Inserted, Error> {
+        match self.run_once(doing, job) {
+            Err(error) if error.is_ended_session() => {
+                let result = self.run_once(doing, job);
+                self.warnings.retain(|warning| !self.handed_out.contains(warning));
+                result
+            }
+            result => result,
+        }
+    }
+
+    fn run_once(&mut self, doing: &'static str, job: &Job) -> Result<Inserted, Error> {
         self.connect()?;
         let Some(worker) = self.worker.take() else {
             return Err(self.error(doing, Cause::ThreadDied));
         };
         // A thread that has died doesn't answer either.
-        let _ = worker.jobs.send(job);
+        let _ = worker.jobs.send(Arc::clone(job));
         self.wait(worker, doing, self.deadlines.deliver)
     }
 
@@ -167,7 +194,7 @@ impl Connection {
         mut worker: Worker,
         doing: &'static str,
         limit: Duration,
-    ) -> Result<u64, Error> {
+    ) -> Result<Inserted, Error> {
         let start = Instant::now();
         loop {
             match worker.answers.recv_timeout(limit.saturating_sub(start.elapsed())) {
@@ -261,7 +288,7 @@ fn work(
             return;
         }
     };
-    let mut result = Ok(0);
+    let mut result = Ok(Inserted::default());
     loop {
         if inserter.is_closed() || result.as_ref().is_err_and(|e: &Error| e.retry() != Retry::Row) {
             // Before the answer: closing the connection may hang too, and the deadline covers it.

@@ -21,10 +21,18 @@ pub(crate) fn pairs(text: &str) -> Result<Pairs, SettingsError> {
         Err(SettingsError::Empty)
     } else if text.contains('@') || text.contains("//") {
         // A name is shown in messages; a mistyped URL may contain a password.
-        Err(SettingsError::Address("a URL begins with postgresql://"))
+        Err(SettingsError::address("a URL begins with postgresql://"))
+    } else if looks_like_file(text) {
+        Err(SettingsError::File(text.to_owned()))
     } else {
         Ok(vec![("dbname".to_owned(), text.to_owned())])
     }
+}
+
+/// Whether the name is rather that of an SQLite file.
+fn looks_like_file(name: &str) -> bool {
+    let endings = [".sqlite", ".sqlite3", ".db", ".db3"];
+    name.contains('/') || endings.iter().any(|ending| name.to_ascii_lowercase().ends_with(ending))
 }
 
 /// Writes pairs so that the parser of the `postgres` crate reads them.
@@ -53,14 +61,14 @@ fn conninfo(text: &str) -> Result<Pairs, SettingsError> {
         }
         skip_spaces(&mut rest);
         if rest.next_if_eq(&'=').is_none() {
-            return Err(SettingsError::Address("there is a keyword without a ="));
+            return Err(SettingsError::address("there is a keyword without a ="));
         }
         skip_spaces(&mut rest);
         let is_quoted = rest.peek() == Some(&'\'');
         let value = value(&mut rest)?;
         let may_hide_more = SHOWN.contains(&key.as_str()) && !is_quoted;
         if may_hide_more && value.contains(',') && value.contains('=') {
-            return Err(SettingsError::Address("its pairs are separated by spaces, not commas"));
+            return Err(SettingsError::address("its pairs are separated by spaces, not commas"));
         }
         pairs.push((key, value));
     }
@@ -79,7 +87,7 @@ fn value(rest: &mut Peekable<Chars<'_>>) -> Result<String, SettingsError> {
             Some('\'') if is_quoted => return Ok(value),
             Some(c) if !is_quoted && c.is_ascii_whitespace() => return Ok(value),
             Some(c) => value.push(c),
-            None if is_quoted => return Err(SettingsError::Address("a quote isn't closed")),
+            None if is_quoted => return Err(SettingsError::address("a quote isn't closed")),
             None => return Ok(value),
         }
     }
@@ -101,26 +109,40 @@ fn url(rest: &str) -> Result<Pairs, SettingsError> {
     let ports = list(hosts.iter().map(|(_, port)| *port));
 
     let mut pairs = vec![];
-    let mut push = |key: &str, value: &str| -> Result<(), SettingsError> {
-        if !value.is_empty() {
-            pairs.push((decode(key)?, decode(value)?));
-        }
-        Ok(())
-    };
-    push("user", user)?;
-    push("password", password)?;
-    push("dbname", name)?;
-    push("host", &names)?;
-    push("port", &ports)?;
+    let parts = [
+        ("user", user),
+        ("password", password),
+        ("dbname", name),
+        ("host", &*names),
+        ("port", &*ports),
+    ];
+    for (key, value) in parts.into_iter().filter(|(_, value)| !value.is_empty()) {
+        pairs.push((key.to_owned(), decode(key, value)?));
+    }
     for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-        match parameter.split_once('=') {
-            // JDBC's spelling, which libpq accepts too.
-            Some(("ssl", "true")) => push("sslmode", "require")?,
-            Some((key, value)) => push(key, value)?,
-            None => return Err(SettingsError::Address("there is a keyword without a =")),
-        }
+        pairs.push(url_parameter(parameter)?);
     }
     Ok(pairs)
+}
+
+/// `key=value`
+fn url_parameter(parameter: &str) -> Result<(String, String), SettingsError> {
+    let Some((key, value)) = parameter.split_once('=') else {
+        return Err(SettingsError::address("there is a keyword without a ="));
+    };
+    let key = decode("keyword", key)?;
+    if value.contains('=') {
+        let name = SettingsError::shown_keyword(&key);
+        return Err(SettingsError::address(format!(
+            "there is a second = after {name}; in a value, write %3D for it"
+        )));
+    }
+    let value = decode(&key, value)?;
+    // JDBC's spelling, which libpq accepts too.
+    if key == "ssl" && value == "true" {
+        return Ok(("sslmode".to_owned(), "require".to_owned()));
+    }
+    Ok((key, value))
 }
 
 fn host_and_port(text: &str) -> Result<(&str, &str), SettingsError> {
@@ -128,10 +150,11 @@ fn host_and_port(text: &str) -> Result<(&str, &str), SettingsError> {
         return Ok(text.split_once(':').unwrap_or((text, "")));
     };
     match bracketed.split_once(']') {
+        Some(("", _)) => Err(SettingsError::address("there is nothing between [ and ]")),
         Some((host, "")) => Ok((host, "")),
         Some((host, rest)) if rest.starts_with(':') => Ok((host, &rest[1..])),
         _ => {
-            Err(SettingsError::Address("a [ isn't closed, or something other than a port follows"))
+            Err(SettingsError::address("a [ isn't closed, or something other than a port follows"))
         }
     }
 }
@@ -144,9 +167,24 @@ fn list<'a>(items: impl Iterator<Item = &'a str> + Clone) -> String {
     items.collect::<Vec<_>>().join(",")
 }
 
-fn decode(text: &str) -> Result<String, SettingsError> {
-    let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(Into::into).map_err(|_| SettingsError::Address("a % stands for no UTF-8"))
+/// Decodes the part of a URL that has that keyword.
+fn decode(key: &str, text: &str) -> Result<String, SettingsError> {
+    let wrong = |what| {
+        let name = SettingsError::shown_keyword(key);
+        SettingsError::address(format!("{what} in the {name} of the URL"))
+    };
+    let digit = |digit: Option<&u8>| digit.is_some_and(u8::is_ascii_hexdigit);
+    let mut percents = text.bytes().enumerate().filter(|(_, byte)| *byte == b'%');
+    let bytes = text.as_bytes();
+    if percents.any(|(at, _)| !digit(bytes.get(at + 1)) || !digit(bytes.get(at + 2))) {
+        let what = "a % isn't followed by two hexadecimal digits (write %25 for a % itself)";
+        return Err(wrong(what));
+    }
+    match percent_decode_str(text).decode_utf8() {
+        Ok(decoded) if decoded.contains('\0') => Err(wrong("there is a %00")),
+        Ok(decoded) => Ok(decoded.into()),
+        Err(_) => Err(wrong("a % stands for no UTF-8")),
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +234,42 @@ mod tests {
             "dbname=d|host=h|application_name=me@home/x",
         );
         check("postgresql://h?ssl=true", "host=h|sslmode=require");
+    }
+
+    /// From libpq's own tests, src/interfaces/libpq/t/001_uri.pl.
+    #[test]
+    fn urls_that_libpq_refuses_are_refused_with_the_place() {
+        for (url, words) in [
+            ("postgre://", "a URL begins with"),
+            ("postgres://[::1", "a [ isn't closed"),
+            ("postgres://[]", "nothing between [ and ]"),
+            ("postgres://[::1]z", "something other than a port follows"),
+            ("postgresql://host?zzz", "keyword without a ="),
+            ("postgresql://host?value1&value2", "keyword without a ="),
+            ("postgresql://host?key=key=value", "a second = after `key`"),
+            ("postgres://host?dbname=%XXfoo", "two hexadecimal digits"),
+            ("postgres://host?dbname=%XXfoo", "in the `dbname` of the URL"),
+            ("postgresql://a%00b", "there is a %00 in the `host`"),
+            ("postgresql://%zz", "in the `host` of the URL"),
+            ("postgresql://%1", "two hexadecimal digits"),
+            ("postgresql://%", "two hexadecimal digits"),
+            ("postgresql://u:%@h", "in the `password` of the URL"),
+            ("postgresql://h?%=1", "in the `keyword` of the URL"),
+        ] {
+            let error = pairs(url).expect_err(url).to_string();
+            assert!(error.contains(words), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_no_name_of_a_database() {
+        for name in ["/var/lib/rows", "rows.sqlite", "Rows.DB", "./rows", "rows.sqlite3"] {
+            let error = pairs(name).expect_err(name).to_string();
+            assert!(error.contains(&format!("sqlite:{name}")), "{error}");
+        }
+        check("dbname=rows.db", "dbname=rows.db");
+        check("postgresql:///rows.db", "dbname=rows.db");
+        check("db", "dbname=db");
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(crate) const PROBING: &str = "can't insert a test row into battery_pack of";
 #[derive(Debug)]
 pub(crate) enum Cause {
     Postgres(postgres::Error),
+    /// The same, where the session was found to have ended before the transaction began.
+    Ended(postgres::Error),
+    /// Sessions end as soon as a transaction begins.
+    NoTransactions,
     // Boxed for its size.
     Tls(Box<TlsError>),
     /// No answer within that time.
@@ -89,11 +93,22 @@ impl Error {
         error.to_string()
     }
 
+    /// Whether the session had ended before the transaction began.
+    pub(crate) fn is_ended_session(&self) -> bool {
+        matches!(self.cause, Cause::Ended(_)) && self.retry() == Retry::Soon
+    }
+
     /// Whether no partition fits the row.
     pub(crate) fn is_about_partitions(&self) -> bool {
         // Any other violated check has a constraint's name.
         self.answer()
             .is_some_and(|answer| answer.code().code() == "23514" && answer.constraint().is_none())
+    }
+
+    /// Whether a policy of the table would hide rows.
+    pub(crate) fn is_about_row_security(&self) -> bool {
+        // The message is in the server's language; its place in the server's source isn't.
+        self.answer().is_some_and(|answer| answer.routine() == Some("check_enable_rls"))
     }
 
     /// The server's code for what is wrong; `None` where the error isn't an answer of the server.
@@ -105,7 +120,7 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match &self.cause {
             Cause::Postgres(_) if self.is_about_partitions() => Retry::Hold,
-            Cause::Postgres(e) => match e.code() {
+            Cause::Postgres(e) | Cause::Ended(e) => match e.code() {
                 Some(code) => classify(code.code()),
                 // Without a code it's the connection, unless the client itself ended it: without
                 // a password, say, or because of a certificate.
@@ -115,7 +130,7 @@ impl Error {
                     _ => Retry::Soon,
                 },
             },
-            Cause::Tls(_) => Retry::Hold,
+            Cause::Tls(_) | Cause::NoTransactions => Retry::Hold,
             Cause::NoAnswer(_) | Cause::Stuck(_) => Retry::Soon,
             Cause::NoThread(_) | Cause::ThreadDied | Cause::Cancelled => Retry::Soon,
         }
@@ -138,7 +153,7 @@ impl Error {
 
     fn answer(&self) -> Option<&DbError> {
         match &self.cause {
-            Cause::Postgres(e) => e.as_db_error(),
+            Cause::Postgres(e) | Cause::Ended(e) => e.as_db_error(),
             _ => None,
         }
     }
@@ -163,7 +178,7 @@ impl fmt::Display for Error {
             write!(f, " ({})", self.others.join("; "))?;
         }
         match &self.cause {
-            Cause::Postgres(_) => {
+            Cause::Postgres(_) | Cause::Ended(_) => {
                 if let Some(answer) = self.answer() {
                     write!(f, ": ")?;
                     write_answer(f, answer)?;
@@ -176,6 +191,11 @@ impl fmt::Display for Error {
                     ": the server has left {count} connections hanging; waiting for one to end"
                 )?;
             }
+            Cause::NoTransactions => write!(
+                f,
+                ": the session ends as soon as a transaction begins, as with a pooler of \
+                 statements; set pool_mode = transaction in pgbouncer.ini (or session)"
+            )?,
             Cause::Tls(_) | Cause::NoThread(_) => {}
             Cause::ThreadDied => write!(f, ": the thread of the connection has ended")?,
             Cause::Cancelled => write!(f, ": given up")?,
@@ -192,11 +212,13 @@ impl error::Error for Error {
         match &self.cause {
             // For an answer of the server the source would be "db error", and then the answer
             // again.
-            Cause::Postgres(e) if e.as_db_error().is_none() => match error::Error::source(e) {
-                // The line says that already.
-                Some(source) if e.to_string() == "error connecting to server" => Some(source),
-                _ => Some(e),
-            },
+            Cause::Postgres(e) | Cause::Ended(e) if e.as_db_error().is_none() => {
+                match error::Error::source(e) {
+                    // The line says that already.
+                    Some(source) if e.to_string() == "error connecting to server" => Some(source),
+                    _ => Some(e),
+                }
+            }
             Cause::Tls(e) => Some(&**e),
             Cause::NoThread(e) => Some(e),
             _ => None,

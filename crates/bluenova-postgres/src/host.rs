@@ -73,9 +73,17 @@ impl Host {
         host
     }
 
+    /// The socket's file, where the connection is over a Unix socket.
+    pub(crate) fn socket(&self) -> Option<PathBuf> {
+        match (&self.name, self.address) {
+            (Some(HostName::Unix(directory)), None) => Some(socket_file(directory, self.port)),
+            _ => None,
+        }
+    }
+
     /// Whether the connection never leaves the machine, and is never encrypted.
     pub(crate) fn is_socket(&self) -> bool {
-        self.address.is_none() && matches!(self.name, Some(HostName::Unix(_)))
+        self.socket().is_some()
     }
 
     /// The name, or the address where there is none.
@@ -136,9 +144,13 @@ fn parse_port(name: &str, port: &str) -> Result<u16, SettingsError> {
     parsed.ok_or_else(|| SettingsError::value(name, port, "a port, 1 to 65535"))
 }
 
+fn socket_file(directory: &Path, port: u16) -> PathBuf {
+    directory.join(format!(".s.PGSQL.{port}"))
+}
+
 /// The first one of `directories` that has a server's Unix socket.
 fn socket_directory(directories: &[impl AsRef<Path>], port: u16) -> Option<PathBuf> {
-    let has_socket = |directory: &&Path| directory.join(format!(".s.PGSQL.{port}")).exists();
+    let has_socket = |directory: &&Path| socket_file(directory, port).exists();
     directories.iter().map(AsRef::as_ref).find(has_socket).map(Path::to_owned)
 }
 

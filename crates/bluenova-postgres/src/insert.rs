@@ -11,12 +11,16 @@ use std::{
 };
 
 use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE, Value};
-use postgres::{Client, Statement, types::ToSql};
+use postgres::{
+    Client,
+    types::{ToSql, Type},
+};
 use time::{PrimitiveDateTime, UtcDateTime};
 
 use crate::{
     Error, LOCK_CLASS, Settings,
     connect::{self, Session},
+    encoding::Encoding,
     error::{Cause, INSERTING, LOOKING_FOR_TABLE, PREPARING, PROBING},
     host::Host,
     limits::LIMITS,
@@ -26,18 +30,32 @@ use crate::{
 /// An open connection to the table, ready to insert.
 pub(crate) struct Inserter {
     client: Client,
-    insert: Statement,
+    /// The insert. It is sent with its parameters as an unnamed statement: a named one would stay
+    /// behind in the session, which a pooler gives to the next client.
+    insert: String,
     target: String,
     user: String,
+    encoding: Encoding,
+    /// Whether the rows that are in the table already are counted before the insert: so it is while
+    /// some aren't added.
+    counts_first: bool,
     /// Cancel flag: the connection was given up, so nothing more may be committed.
     cancelled: Arc<AtomicBool>,
     /// A transaction could not be ended.
     is_stuck: bool,
 }
 
+/// What became of the rows of a transaction; the others are in the table already.
+#[derive(Default)]
+pub(crate) struct Inserted {
+    pub(crate) added: u64,
+    /// Rows that the table didn't have, and that were not added: a trigger or a rule did that.
+    pub(crate) swallowed: u64,
+}
+
 impl Inserter {
-    /// Connects to one of `hosts`, creates table and index where they are missing, and prepares the
-    /// insert. With it come warnings for people.
+    /// Connects to one of `hosts`, creates table and index where they are missing, and checks that
+    /// the insert can be planned. With it come warnings for people.
     ///
     /// A table that is there is used as it is: it may have more columns, in any order.
     pub(crate) fn connect(
@@ -46,7 +64,7 @@ impl Inserter {
         cancelled: Arc<AtomicBool>,
         is_trying: impl Fn(&Host) -> bool,
     ) -> Result<(Self, Vec<String>), Error> {
-        let session = connect::connect(settings, hosts, is_trying)?;
+        let session = connect::connect(settings, hosts, &is_trying)?;
         let Session { mut client, target, mut warnings } = session;
         let user = settings.user().to_owned();
         let name = target.as_str();
@@ -55,27 +73,50 @@ impl Inserter {
             return Err(Error::new(LOOKING_FOR_TABLE, name, Cause::Cancelled));
         }
         // In one message, for lines with a long round trip; and in a transaction, under its limits,
-        // for preparing waits for any lock on the table.
-        if !table::is_complete(&mut client, &begin(&[])).map_err(failed(LOOKING_FOR_TABLE))? {
+        // for planning waits for any lock on the table.
+        let found = table::find(&mut client, &begin(&[])).map_err(|e| {
+            let refuses = client.is_closed() && refuses_transactions(settings, hosts, &is_trying);
+            let cause = if refuses { Cause::NoTransactions } else { Cause::Postgres(e) };
+            Error::new(LOOKING_FOR_TABLE, name, cause)
+        })?;
+        if !found.is_complete {
             client.batch_execute("ROLLBACK").map_err(failed(LOOKING_FOR_TABLE))?;
             warnings.extend(table::ensure(&mut client, name, &user)?);
             client.batch_execute(&begin(&[])).map_err(failed(PREPARING))?;
         }
-        let insert = client.prepare(&insert_sql()).map_err(failed(PREPARING))?;
-        client.batch_execute("COMMIT").map_err(failed(PREPARING))?;
-        Ok((Self { client, insert, target, user, cancelled, is_stuck: false }, warnings))
+        let plan = format!("EXPLAIN {}; COMMIT", insert_sql(|_| "NULL".to_owned()));
+        if let Err(cause) = client.batch_execute(&plan) {
+            let error = Error::new(PREPARING, name, cause);
+            let remedy = remedy(&error, &user);
+            return Err(error.with_remedy(remedy));
+        }
+        let insert = insert_sql(|i| format!("${}", i + 1));
+        let inserter = Self {
+            client,
+            insert,
+            target,
+            user,
+            encoding: found.encoding,
+            counts_first: false,
+            cancelled,
+            is_stuck: false,
+        };
+        Ok((inserter, warnings))
     }
 
-    /// Adds those of `records` that are not in the table yet, in one transaction, and returns their
-    /// number. On an error it adds none, unless the server's answer to the commit was lost.
-    pub(crate) fn insert(&mut self, records: &[PackRecord]) -> Result<u64, Error> {
-        self.commit(&distinct(records)).map_err(|cause| self.failed(INSERTING, cause))
+    /// Adds those of `records` that are not in the table yet, in one transaction. On an error it
+    /// adds none, unless the server's answer to the commit was lost.
+    pub(crate) fn insert(&mut self, records: &[PackRecord]) -> Result<Inserted, Error> {
+        let distinct = distinct(records);
+        let inserted = self.in_the_encoding(|inserter| inserter.commit(&distinct));
+        inserted.map_err(|cause| self.failed(INSERTING, cause))
     }
 
     /// Inserts a row like `record` at a time close by, at which there is none yet, and rolls the
     /// transaction back.
     pub(crate) fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
-        self.try_insert(record).map_err(|cause| self.failed(PROBING, cause))?;
+        let tried = self.in_the_encoding(|inserter| inserter.try_insert(record));
+        tried.map_err(|cause| self.failed(PROBING, cause))?;
         // Where that fails the connection is gone, and the row with it.
         self.is_stuck = self.client.batch_execute("ROLLBACK").is_err();
         Ok(())
@@ -86,16 +127,54 @@ impl Inserter {
         self.is_stuck || self.client.is_closed()
     }
 
-    fn commit(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
-        self.client.batch_execute(&begin(records))?;
-        let added = self.add(records)?;
+    /// Tries again as long as the server's answer shows that its encoding lacks a character.
+    fn in_the_encoding<T>(
+        &mut self,
+        work: impl Fn(&mut Self) -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        loop {
+            match work(self) {
+                Err(Cause::Postgres(e))
+                    if e.as_db_error().is_some_and(|answer| self.encoding.learn(answer)) =>
+                {
+                    self.client.batch_execute("ROLLBACK")?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn commit(&mut self, records: &[&PackRecord]) -> Result<Inserted, Cause> {
+        self.begin(records)?;
+        let known = if self.counts_first { Some(self.count_known(records)?) } else { None };
+        let added = if known == Some(records.len()) { 0 } else { self.add(records)? };
+        let Some(known) = known.or((added == records.len() as u64).then_some(0)) else {
+            // A trigger may have swallowed the others, or stored them elsewhere.
+            self.client.batch_execute("ROLLBACK")?;
+            self.counts_first = true;
+            return self.commit(records);
+        };
         self.check_cancelled()?;
         self.client.batch_execute("COMMIT")?;
-        Ok(added)
+        self.counts_first = added < records.len() as u64;
+        Ok(Inserted {
+            added,
+            swallowed: (records.len().saturating_sub(known) as u64).saturating_sub(added),
+        })
+    }
+
+    /// The number of `records` that are in the table.
+    fn count_known(&mut self, records: &[&PackRecord]) -> Result<usize, Cause> {
+        self.check_cancelled()?;
+        let times: Vec<_> = records.iter().map(|r| timestamp(r.insert_time_utc)).collect();
+        let ids: Vec<_> = records.iter().map(|record| i64::from(record.mcu_id)).collect();
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&times, Type::TIMESTAMP_ARRAY), (&ids, Type::INT8_ARRAY)];
+        Ok(self.client.query_typed(&known_sql(), &parameters)?.len())
     }
 
     fn try_insert(&mut self, record: &PackRecord) -> Result<(), Cause> {
-        self.client.batch_execute(&begin(&[record]))?;
+        self.begin(&[record])?;
         // A row that is in the table already would not be inserted, and prove nothing.
         for distance in 1..=3 {
             let mut near = record.clone();
@@ -109,12 +188,27 @@ impl Inserter {
         Ok(())
     }
 
+    fn begin(&mut self, records: &[&PackRecord]) -> Result<(), Cause> {
+        self.client.batch_execute(&begin(records)).map_err(|e| match e.code() {
+            // The code is that of the server, or of a pooler, which ends the session.
+            None => Cause::Ended(e),
+            Some(code) if matches!(code.code().get(..4), Some("57P0" | "08P0" | "0800")) => {
+                Cause::Ended(e)
+            }
+            Some(_) => Cause::Postgres(e),
+        })
+    }
+
     fn add(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
         self.check_cancelled()?;
-        let arrays: Vec<_> = COLUMNS.iter().map(|column| array(column, records)).collect();
-        let parameters: Vec<&(dyn ToSql + Sync)> =
-            arrays.iter().map(|array| -> &(dyn ToSql + Sync) { &**array }).collect();
-        Ok(self.client.execute(&self.insert, &parameters)?)
+        let arrays: Vec<_> =
+            COLUMNS.iter().map(|column| array(column, records, &self.encoding)).collect();
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
+            .iter()
+            .zip(&COLUMNS)
+            .map(|(array, column)| (&**array as &(dyn ToSql + Sync), array_type(column)))
+            .collect();
+        Ok(self.client.execute_typed(&self.insert, &parameters)?)
     }
 
     fn check_cancelled(&self) -> Result<(), Cause> {
@@ -130,13 +224,42 @@ impl Inserter {
         // The end of the connection ends the transaction too.
         self.is_stuck = self.is_cancelled() || self.client.batch_execute("ROLLBACK").is_err();
         let error = Error::new(doing, &self.target, cause);
-        let remedy = if error.is_about_partitions() {
-            Some("a partition is missing; create it, or one that is the DEFAULT".to_owned())
-        } else {
-            let forbidden = error.sqlstate() == Some("42501");
-            forbidden.then(|| format!("let its owner run {}", table::grant(&self.user)))
-        };
+        let remedy = remedy(&error, &self.user);
         error.with_remedy(remedy)
+    }
+}
+
+/// Whether sessions end as soon as a transaction begins, although they do other work: that is how a
+/// pooler of statements refuses. Its message is lost in the `postgres` crate.
+fn refuses_transactions(
+    settings: &Settings,
+    hosts: &[Host],
+    is_trying: impl Fn(&Host) -> bool,
+) -> bool {
+    let Ok(Session { mut client, .. }) = connect::connect(settings, hosts, is_trying) else {
+        return false;
+    };
+    client.batch_execute("SELECT 1").is_ok()
+        && client.batch_execute("BEGIN").is_err_and(|e| e.code().is_none())
+}
+
+/// What a person should do about an error of the insert.
+fn remedy(error: &Error, user: &str) -> Option<String> {
+    if error.is_about_partitions() {
+        return Some("a partition is missing; create it, or one that is the DEFAULT".to_owned());
+    }
+    match error.sqlstate()? {
+        "42501" if error.is_about_row_security() => Some(format!(
+            "a policy hides rows of {TABLE}, so that they would be added again; have a superuser \
+             run {}, or its owner ALTER TABLE {TABLE} DISABLE ROW LEVEL SECURITY",
+            table::bypass_row_security(user)
+        )),
+        "42703" => {
+            let add = table::add_column(&error.reason())?;
+            Some(format!("let its owner run {add}"))
+        }
+        "42501" => Some(format!("let its owner run {}", table::grant(user))),
+        _ => None,
     }
 }
 
@@ -174,8 +297,10 @@ fn begin(records: &[&PackRecord]) -> String {
 
 /// All settings are local to the transaction, so that nothing depends on the session, which a
 /// pooler may share among clients.
-const BEGIN: [&str; 5] = [
+const BEGIN: [&str; 6] = [
     "BEGIN ISOLATION LEVEL READ COMMITTED",
+    // Rows that a policy hides would be added again: an error instead.
+    "SET LOCAL row_security = off",
     // For tables whose time stamps are WITH TIME ZONE.
     "SET LOCAL TimeZone = 'UTC'",
     // With old statistics the planner may prefer to read the whole table.
@@ -196,7 +321,7 @@ const BEGIN: [&str; 5] = [
 /// row into a join with the table, which it may execute by reading all of it. `BETWEEN` makes an
 /// index on the time look better than one on the battery, which looks as good to a planner without
 /// statistics (after `pg_upgrade`, say) and leads to all rows that the battery ever had.
-fn insert_sql() -> String {
+fn insert_sql(parameter: impl Fn(usize) -> String) -> String {
     let list = |f: &dyn Fn(usize, &Column) -> String| {
         let items: Vec<_> = COLUMNS.iter().enumerate().map(|(i, column)| f(i, column)).collect();
         items.join(", ")
@@ -205,19 +330,40 @@ fn insert_sql() -> String {
     let values = list(&|_, column| format!("new.{}", column.name));
     let arrays = list(&|i, column| match column.sql {
         // A cast to VARCHAR(n) would cut the text without an error.
-        SqlType::Varchar(_) => format!("unnest(${}::TEXT[]) AS {}", i + 1, column.name),
-        sql => format!("unnest(${}::{sql}[]) AS {}", i + 1, column.name),
+        SqlType::Varchar(_) => format!("unnest({}::TEXT[]) AS {}", parameter(i), column.name),
+        sql => format!("unnest({}::{sql}[]) AS {}", parameter(i), column.name),
     });
     format!(
         "INSERT INTO {TABLE} ({names}) SELECT {values} FROM (SELECT {arrays}) AS new \
-         WHERE NOT EXISTS (SELECT 1 FROM {TABLE} AS old \
+         WHERE NOT {}",
+        is_known()
+    )
+}
+
+/// The condition that the table has the row `new`.
+fn is_known() -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM {TABLE} AS old \
          WHERE old.insert_time_utc = new.insert_time_utc AND old.mcu_id = new.mcu_id \
          AND old.insert_time_utc BETWEEN new.insert_time_utc AND new.insert_time_utc OFFSET 0)"
     )
 }
 
+/// A row for each time and battery that is in the table.
+fn known_sql() -> String {
+    format!(
+        "SELECT 1 FROM (SELECT unnest($1::TIMESTAMP[]) AS insert_time_utc, \
+         unnest($2::BIGINT[]) AS mcu_id) AS new WHERE {}",
+        is_known()
+    )
+}
+
 /// The values of `column`, in the type that the server expects in its array.
-fn array<'a>(column: &Column, records: &[&'a PackRecord]) -> Box<dyn ToSql + Sync + 'a> {
+fn array<'a>(
+    column: &Column,
+    records: &[&'a PackRecord],
+    encoding: &Encoding,
+) -> Box<dyn ToSql + Sync + 'a> {
     macro_rules! values {
         ($variant:ident, $convert:expr) => {
             Box::new(
@@ -236,7 +382,18 @@ fn array<'a>(column: &Column, records: &[&'a PackRecord]) -> Box<dyn ToSql + Syn
         SqlType::BigInt => values!(BigInt, |n| n),
         SqlType::SmallInt => values!(SmallInt, |n| n),
         SqlType::Real => values!(Real, |n| n),
-        SqlType::Varchar(_) => values!(Text, |text| text),
+        SqlType::Varchar(limit) => values!(Text, |text| encoding.fit(text, limit)),
+    }
+}
+
+/// The type of the array that [`array`] makes.
+fn array_type(column: &Column) -> Type {
+    match column.sql {
+        SqlType::Timestamp => Type::TIMESTAMP_ARRAY,
+        SqlType::BigInt => Type::INT8_ARRAY,
+        SqlType::SmallInt => Type::INT2_ARRAY,
+        SqlType::Real => Type::FLOAT4_ARRAY,
+        SqlType::Varchar(_) => Type::TEXT_ARRAY,
     }
 }
 

@@ -38,6 +38,7 @@
 mod connect;
 mod connection;
 mod conninfo;
+mod encoding;
 mod error;
 mod host;
 mod insert;

@@ -8,6 +8,8 @@ use crate::{Settings, host::Host};
 #[derive(Default)]
 pub(crate) struct FileLookup {
     pub(crate) password: Option<Vec<u8>>,
+    /// Number of the line that has the password, from 1 on.
+    pub(crate) line: usize,
     /// Why the file can't be used.
     pub(crate) warning: Option<String>,
 }
@@ -19,10 +21,12 @@ pub(crate) fn look_up(file: &Path, host: &Host, settings: &Settings) -> FileLook
         Ok(text) => {
             let names = host.names();
             let key = LineKey { hosts: &names, port: host.port, settings };
-            let password = text.split(|&byte| byte == b'\n').find_map(|line| key.password(line));
-            FileLookup { password, warning: None }
+            let mut lines = (1..).zip(text.split(|&byte| byte == b'\n'));
+            let found = lines.find_map(|(number, line)| Some((number, key.password(line)?)));
+            let (line, password) = found.unzip();
+            FileLookup { password, line: line.unwrap_or_default(), warning: None }
         }
-        Err(warning) => FileLookup { password: None, warning },
+        Err(warning) => FileLookup { warning, ..FileLookup::default() },
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -22,6 +23,8 @@ pub struct Settings {
     config: Config,
     hosts: Vec<Host>,
     encryption: Encryption,
+    /// Where the password was given, unless it is in a file.
+    password_source: Option<String>,
     password_file: Option<PathBuf>,
 }
 
@@ -57,7 +60,7 @@ impl Settings {
             .take_value("passfile")
             .map(PathBuf::from)
             .or_else(|| home.map(|home| Path::new(&home).join(".pgpass")));
-        let password = parameters.take_value("password");
+        let (password_source, password) = parameters.take("password").unzip();
         let options = SessionOptions::resolve(&mut parameters, hosts.len())?;
 
         let mut config = parameters.rest()?;
@@ -66,7 +69,7 @@ impl Settings {
             config.password(password);
         }
         options.write(&mut config);
-        Ok(Self { config, hosts, encryption, password_file })
+        Ok(Self { config, hosts, encryption, password_source, password_file })
     }
 
     /// Identifies database, hosts, ports and user, without a password: a file can be named after
@@ -89,6 +92,14 @@ impl Settings {
 
     pub(crate) fn encryption(&self) -> &Encryption {
         &self.encryption
+    }
+
+    /// Where the password was given, for people; `None` where it may be in the password file.
+    pub(crate) fn password_source(&self) -> Option<&str> {
+        self.password_source.as_deref().map(|name| match name {
+            "password" => "the database's address (-d)",
+            variable => variable,
+        })
     }
 
     /// The password file; `None` where the password is given, or there is no home directory.
@@ -136,7 +147,13 @@ pub enum SettingsError {
     Empty,
     /// The address is neither a name nor a valid URL or conninfo string.
     #[error("can't read the address of the database (a name, a URL or key=value pairs): {0}")]
-    Address(&'static str),
+    Address(Cow<'static, str>),
+    /// The name is rather that of a file.
+    #[error(
+        "{0:?} looks like a file: write sqlite:{0} to store the rows in it, or dbname={0} if a \
+         database has that name"
+    )]
+    File(String),
     /// A URL has two `@`: the first one, or a slash, ends the password.
     #[error(
         "there is an @ too many in the database's URL; in a password, write %40 for it, and %2F \
@@ -188,10 +205,19 @@ impl SettingsError {
         Self::Value { name: name.to_owned(), value, allowed }
     }
 
+    pub(crate) fn address(why: impl Into<Cow<'static, str>>) -> Self {
+        Self::Address(why.into())
+    }
+
     pub(crate) fn unknown(key: &str) -> Self {
-        // Anything that doesn't look like a keyword may be part of a password.
+        Self::Unknown(Self::shown_keyword(key))
+    }
+
+    /// The keyword as it may be shown: anything that doesn't look like one may be part of a
+    /// password.
+    pub(crate) fn shown_keyword(key: &str) -> String {
         let is_keyword = key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        Self::Unknown(if is_keyword { format!("`{key}`") } else { "a key".to_owned() })
+        if is_keyword { format!("`{key}`") } else { "a key".to_owned() }
     }
 }
 
@@ -319,6 +345,46 @@ mod tests {
         ] {
             let settings = resolve(database, user, environment).expect(database);
             assert_eq!(settings.identity(), expected, "{database:?} {user:?} {environment:?}");
+        }
+    }
+
+    /// From libpq's own tests, src/interfaces/libpq/t/001_uri.pl.
+    #[test]
+    fn urls_that_libpq_takes_are_taken() {
+        for (url, expected) in [
+            ("postgresql://uri-user:secret@host:12345/db", "uri-user@host:12345/db"),
+            ("postgresql://uri-user@host/db", "uri-user@host:5432/db"),
+            ("postgresql://uri-user@host:12345/", "uri-user@host:12345/uri-user"),
+            ("postgresql://uri-user@", "uri-user@this machine:5432/uri-user"),
+            ("postgresql://host:12345/", "homeauto@host:12345/homeauto"),
+            ("postgresql://?hostaddr=127.0.0.1", "homeauto@127.0.0.1:5432/homeauto"),
+            ("postgresql://example.com?hostaddr=63.1.2.4", "homeauto@example.com:5432/homeauto"),
+            ("postgresql://%68ost/", "homeauto@host:5432/homeauto"),
+            ("postgresql://host/db?u%73er=someotheruser&port=12345", "someotheruser@host:12345/db"),
+            ("postgresql://host:12345?user=uri-user", "uri-user@host:12345/uri-user"),
+            ("postgresql://host?", "homeauto@host:5432/homeauto"),
+            ("postgresql://[::1]:12345/db", "homeauto@[::1]:12345/db"),
+            ("postgresql://[200z:db8::1234]/", "homeauto@[200z:db8::1234]:5432/homeauto"),
+            ("postgres:///", "homeauto@this machine:5432/homeauto"),
+            ("postgres://uri-user@/db", "uri-user@this machine:5432/db"),
+            ("postgres://?host=/path/to/socket", "homeauto@/path/to/socket:5432/homeauto"),
+            ("postgres://@host", "homeauto@host:5432/homeauto"),
+            ("postgres://host:/", "homeauto@host:5432/homeauto"),
+            ("postgres://:12345/", "homeauto@this machine:12345/homeauto"),
+            ("postgres://otheruser@/?host=/no/such", "otheruser@/no/such:5432/otheruser"),
+            ("postgres://otheruser@:12345/db?host=/no", "otheruser@/no:12345/db"),
+            ("postgres://:12345?host=/no", "homeauto@/no:12345/homeauto"),
+            (
+                "postgres://%2Fvar%2Flib%2Fpostgresql/dbname",
+                "homeauto@/var/lib/postgresql:5432/dbname",
+            ),
+            ("postgresql://host?sslmode=prefer", "homeauto@host:5432/homeauto"),
+        ] {
+            assert_eq!(resolve(url, None, "").expect(url).identity(), expected, "{url}");
+        }
+        for url in ["postgresql://host?uzer=", "postgresql://host/db?u%7aer=x&port=1"] {
+            let error = resolve(url, None, "").expect_err(url).to_string();
+            assert!(error.contains("`uzer` isn't among its settings"), "{error}");
         }
     }
 

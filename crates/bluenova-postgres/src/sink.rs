@@ -7,6 +7,7 @@ use bluenova_record::{ErrorChain, PackRecord};
 use crate::{
     Deadlines, Error, Retry, Settings,
     connection::{self, Connection},
+    insert::Inserted,
 };
 
 /// Rows in one transaction at most.
@@ -14,6 +15,10 @@ pub const BATCH: usize = 1000;
 
 /// Divisor of the size of a batch that the server was too slow for.
 const SLOW_DIVISOR: usize = 8;
+
+const SWALLOWED: &str = "a trigger or a rule of battery_pack swallows rows: they are neither added \
+                         nor refused (a trigger that returns NULL does that). They count as \
+                         delivered; mend the trigger if that is not on purpose";
 
 /// Other rows of the batch that are probed at most before a row is rejected or held.
 const MAX_PROBES: usize = 8;
@@ -34,17 +39,22 @@ pub struct Sink {
     step: usize,
     /// The last row that the server has accepted, to be probed.
     accepted: Option<PackRecord>,
+    /// Whether rows were swallowed.
+    has_swallowed: bool,
 }
 
 /// Outcome of one step of a delivery.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivered {
-    /// Rows that are dealt with: those added, those known and the one rejected.
+    /// Rows that are dealt with: those added, known or swallowed, and the one rejected.
     pub rows: usize,
     /// Rows that are new in the table.
     pub added: u64,
     /// Rows that were in the table already, or came earlier in the same transaction.
     pub known: u64,
+    /// Rows that the table didn't have, and that were not added all the same, nor rejected: a
+    /// trigger or a rule of the table swallowed them. It comes with a warning, once.
+    pub swallowed: u64,
     /// Why the first row was rejected, which then is the only one dealt with. It is alone at fault,
     /// and should be set aside.
     pub rejected: Option<Rejected>,
@@ -70,7 +80,7 @@ impl Sink {
     /// A sink that isn't connected yet.
     pub fn new(settings: Settings, deadlines: Deadlines) -> Self {
         let connection = Connection::new(settings, deadlines);
-        Self { connection, batch_size: BATCH, step: BATCH, accepted: None }
+        Self { connection, batch_size: BATCH, step: BATCH, accepted: None, has_swallowed: false }
     }
 
     /// Connects, if it isn't connected, and creates the table and its index where they are missing.
@@ -98,6 +108,7 @@ impl Sink {
     /// same where its answer was lost: deliver the same rows again, which adds nothing twice.
     pub fn deliver(&mut self, rows: &Arc<[PackRecord]>, from: usize) -> Result<Delivered, Error> {
         let mut too_slow = None;
+        let mut has_looked_again = false;
         loop {
             let count = rows.len().saturating_sub(from).min(self.step);
             if count == 0 {
@@ -106,13 +117,30 @@ impl Sink {
             // On its own, for an error of the connect is never about the rows, whatever its code.
             self.connection.connect()?;
             let error = match self.connection.insert(rows, from..from + count) {
-                Ok(added) => {
+                Ok(Inserted { added, swallowed }) => {
                     self.record_success(&rows[from..from + count]);
-                    let known = (count as u64).saturating_sub(added);
-                    return Ok(Delivered { rows: count, added, known, rejected: None, too_slow });
+                    if swallowed > 0 && !self.has_swallowed {
+                        self.has_swallowed = true;
+                        self.connection.warn(SWALLOWED.to_owned());
+                    }
+                    let known = (count as u64).saturating_sub(added + swallowed);
+                    let rejected = None;
+                    return Ok(Delivered {
+                        rows: count,
+                        added,
+                        known,
+                        swallowed,
+                        rejected,
+                        too_slow,
+                    });
                 }
                 Err(error) => error,
             };
+            if error.sqlstate() == Some("23505") && count == 1 && !has_looked_again {
+                // Another program may have added the row meanwhile; now that is visible.
+                has_looked_again = true;
+                continue;
+            }
             if error.is_too_slow() && count > 1 {
                 self.batch_size = count.div_ceil(SLOW_DIVISOR);
                 self.step = self.batch_size;

@@ -1,7 +1,7 @@
-use bluenova_record::{CreateTable, TABLE, TIME_INDEX};
+use bluenova_record::{COLUMNS, CreateTable, TABLE, TIME_INDEX};
 use postgres::{Client, SimpleQueryMessage};
 
-use crate::{Error, LOCK_CLASS, error::LOOKING_FOR_TABLE, limits::LOCK_LIMIT};
+use crate::{Error, LOCK_CLASS, encoding::Encoding, error::LOOKING_FOR_TABLE, limits::LOCK_LIMIT};
 
 /// The statements that create the table and its index, ready for `psql`.
 ///
@@ -18,19 +18,29 @@ pub fn schema() -> String {
 /// on, are buckets of batteries.
 const LOCK: i32 = -1;
 
-/// Whether table and index are there; executes `before` first, in the same message.
-pub(crate) fn is_complete(client: &mut Client, before: &str) -> Result<bool, postgres::Error> {
-    Ok(look(client, before)? == TableState::Complete)
+/// The database as it is found.
+pub(crate) struct Found {
+    /// Whether table and index are there.
+    pub(crate) is_complete: bool,
+    pub(crate) encoding: Encoding,
+}
+
+/// Looks at the database; executes `before` first, in the same message.
+pub(crate) fn find(client: &mut Client, before: &str) -> Result<Found, postgres::Error> {
+    let before = format!("{before}; SHOW server_encoding");
+    let messages = look_up(client, &before)?;
+    let encoding = Encoding::new(value(&messages, "server_encoding").unwrap_or_default());
+    Ok(Found { is_complete: state(&messages) == TableState::Complete, encoding })
 }
 
 /// Creates the table and its index where they are missing. A missing index that can't be created
 /// is a warning, for it does no harm to the rows.
 pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Vec<String>, Error> {
     let looking = |e| Error::new(LOOKING_FOR_TABLE, target, e);
-    if look(client, "").map_err(looking)? == TableState::Missing {
+    if look(client).map_err(looking)? == TableState::Missing {
         let created = create(client, &schema());
         // Another program may have created it meanwhile.
-        if look(client, "").map_err(looking)? == TableState::Missing
+        if look(client).map_err(looking)? == TableState::Missing
             && let Err(e) = created
         {
             let error = Error::new("can't create battery_pack in", target, e);
@@ -41,7 +51,7 @@ pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Ve
             ))));
         }
     }
-    if look(client, "").map_err(looking)? == TableState::WithoutIndex
+    if look(client).map_err(looking)? == TableState::WithoutIndex
         && let Err(e) = create(client, &create_index())
     {
         if client.is_closed() {
@@ -57,14 +67,31 @@ pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Ve
     Ok(vec![])
 }
 
+/// The statement that adds the column which the server's message says is missing.
+pub(crate) fn add_column(message: &str) -> Option<String> {
+    // The message is in the server's language, its quotes too.
+    let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let column = words.find_map(|word| COLUMNS.iter().find(|column| column.name == word))?;
+    Some(format!("ALTER TABLE {TABLE} ADD COLUMN {} {}", column.name, column.sql))
+}
+
 /// The statement that grants `user` all privileges that the sink needs.
 pub(crate) fn grant(user: &str) -> String {
+    format!("GRANT SELECT, INSERT ON {TABLE} TO {}", quoted(user))
+}
+
+/// The statement that exempts `user` from row-level security.
+pub(crate) fn bypass_row_security(user: &str) -> String {
+    format!("ALTER ROLE {} BYPASSRLS", quoted(user))
+}
+
+/// The name as it stands in a statement.
+pub(crate) fn quoted(name: &str) -> String {
     let plain = |c: char| c.is_ascii_lowercase() || c == '_';
-    let user = match user.strip_prefix(plain) {
-        Some(rest) if rest.chars().all(|c| plain(c) || c.is_ascii_digit()) => user.to_owned(),
-        _ => format!("\"{}\"", user.replace('"', "\"\"")),
-    };
-    format!("GRANT SELECT, INSERT ON {TABLE} TO {user}")
+    match name.strip_prefix(plain) {
+        Some(rest) if rest.chars().all(|c| plain(c) || c.is_ascii_digit()) => name.to_owned(),
+        _ => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
 }
 
 #[derive(PartialEq)]
@@ -76,28 +103,39 @@ enum TableState {
     Complete,
 }
 
-/// Looks the table up in the search path, as the insert does.
-fn look(client: &mut Client, before: &str) -> Result<TableState, postgres::Error> {
-    // An index on mcu_id and insert_time_utc, in this order, serves the insert as well.
-    let sql = format!(
+fn look(client: &mut Client) -> Result<TableState, postgres::Error> {
+    Ok(state(&look_up(client, "SELECT")?))
+}
+
+/// Looks the table up in the search path, as the insert does. `before` may return rows too.
+fn look_up(client: &mut Client, before: &str) -> Result<Vec<SimpleQueryMessage>, postgres::Error> {
+    // An index on mcu_id and insert_time_utc, in this order, serves the insert as well. Only a
+    // btree finds a time and a battery.
+    client.simple_query(&format!(
         "{before}; SELECT c.relkind NOT IN ('r', 'p') OR EXISTS (
             SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+            JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
             WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL
+              AND am.amname = 'btree'
               AND a.attname = 'insert_time_utc' AND a.attnum IN (i.indkey[0], i.indkey[1]))
          AS is_complete FROM pg_class c WHERE c.oid = to_regclass('{TABLE}')"
-    );
-    // `before` may return rows too.
-    let is_complete = client.simple_query(&sql)?.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => {
-            row.try_get("is_complete").ok().flatten().map(str::to_owned)
-        }
+    ))
+}
+
+/// The value of the column in the first row that has it.
+fn value<'a>(messages: &'a [SimpleQueryMessage], column: &str) -> Option<&'a str> {
+    messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.try_get(column).ok().flatten(),
         _ => None,
-    });
-    Ok(match is_complete.as_deref() {
+    })
+}
+
+fn state(messages: &[SimpleQueryMessage]) -> TableState {
+    match value(messages, "is_complete") {
         None => TableState::Missing,
         Some("t") => TableState::Complete,
         Some(_) => TableState::WithoutIndex,
-    })
+    }
 }
 
 /// Runs the statements of [`schema`], or some of them.

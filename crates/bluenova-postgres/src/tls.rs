@@ -182,7 +182,16 @@ pub(crate) fn objection<'a>(
 
 /// Advice on what to do about an objection.
 pub(crate) fn advice(objection: &rustls::Error) -> Option<String> {
-    let rustls::Error::InvalidCertificate(reason) = objection else { return None };
+    let reason = match objection {
+        rustls::Error::InvalidCertificate(reason) => reason,
+        rustls::Error::General(why) if why.ends_with("isn't supported") => {
+            return Some(
+                "give the server a certificate with a key for RSA, ECDSA P-256 or P-384, or Ed25519"
+                    .to_owned(),
+            );
+        }
+        _ => return None,
+    };
     let advice = match reason {
         CertificateError::UnknownIssuer => {
             "name the certificate of the authority that signed the server's by sslrootcert"
@@ -261,14 +270,42 @@ impl Verifier {
     fn check_signature(
         &self,
         certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
         check: impl Fn() -> Result<HandshakeSignatureValid, rustls::Error>,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         // Certificates of version 1, as `openssl x509` makes them, have no key for the library.
         if self.check == Check::Nothing && ParsedCertificate::try_from(certificate).is_err() {
             return Ok(HandshakeSignatureValid::assertion());
         }
-        check()
+        match unsupported(signed.scheme) {
+            Some(algorithm) => Err(rustls::Error::General(format!(
+                "the server's certificate has a key for {algorithm}, which isn't supported"
+            ))),
+            None => check(),
+        }
     }
+}
+
+/// Algorithms of keys that the TLS library can't verify. They are offered all the same, so that the
+/// server shows its certificate instead of ending the handshake without a reason.
+const UNSUPPORTED: [(SignatureScheme, &str); 2] =
+    [(SignatureScheme::ECDSA_NISTP521_SHA512, "ECDSA P-521"), (SignatureScheme::ED448, "Ed448")];
+
+fn unsupported(scheme: SignatureScheme) -> Option<&'static str> {
+    UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == scheme).map(|(_, name)| *name)
+}
+
+/// Whether the certificate has expired, or isn't valid yet.
+fn is_about_time(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        )
+    )
 }
 
 impl ServerCertVerifier for Verifier {
@@ -283,15 +320,18 @@ impl ServerCertVerifier for Verifier {
         let Trusted { roots, certificates } = &self.trusted;
         if self.check != Check::Nothing {
             let parsed = ParsedCertificate::try_from(certificate)?;
-            if !certificates.iter().any(|trusted| trusted == certificate) {
-                let algorithms = self.algorithms.all;
-                verify_server_cert_signed_by_trust_anchor(
-                    &parsed,
-                    roots,
-                    intermediates,
-                    now,
-                    algorithms,
-                )?;
+            let chain = verify_server_cert_signed_by_trust_anchor(
+                &parsed,
+                roots,
+                intermediates,
+                now,
+                self.algorithms.all,
+            );
+            // A certificate that is trusted itself needs no authority, but it must be valid now.
+            let is_pinned = certificates.iter().any(|trusted| trusted == certificate);
+            match chain {
+                Err(error) if !is_pinned || is_about_time(&error) => return Err(error),
+                _ => {}
             }
             if self.check == Check::ChainAndName {
                 verify_server_name(&parsed, name)?;
@@ -306,7 +346,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.check_signature(certificate, || {
+        self.check_signature(certificate, signed, || {
             crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
         })
     }
@@ -317,12 +357,13 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.check_signature(certificate, || {
+        self.check_signature(certificate, signed, || {
             crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
         })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        let unsupported = UNSUPPORTED.iter().map(|(scheme, _)| *scheme);
+        self.algorithms.supported_schemes().into_iter().chain(unsupported).collect()
     }
 }

@@ -323,7 +323,7 @@ fn signal_to(process: &Child, signal: Signal) {
     let _ = kill(Pid::from_raw(pid), signal);
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
     listener.local_addr().expect("it is bound").port()
 }

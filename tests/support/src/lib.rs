@@ -1,5 +1,5 @@
-//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`Proxy`] that fails on
-//! demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for HTTP, [`wait_until`] with its
+//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`PgBouncer`] before it,
+//! a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for HTTP, [`wait_until`] with its
 //! [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a [`sample_row`].
 //!
 //! ```no_run
@@ -23,6 +23,7 @@ mod cleanup;
 mod cluster;
 mod frozen;
 mod http;
+mod pgbouncer;
 mod programs;
 mod proxy;
 mod sample;
@@ -38,6 +39,7 @@ pub use cleanup::Cleanup;
 pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use frozen::Frozen;
 pub use http::{Answer, get};
+pub use pgbouncer::PgBouncer;
 pub use proxy::{Point, Proxy};
 pub use sample::sample_row;
 

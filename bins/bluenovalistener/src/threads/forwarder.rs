@@ -178,7 +178,7 @@ impl Forwarder {
         if let Some(why) = &delivered.too_slow {
             self.log_slow_server(why, delivered.rows);
         }
-        let taken = delivered.added + delivered.known;
+        let taken = delivered.added + delivered.known + delivered.swallowed;
         let waiting = self.outbox.waiting().total();
         self.status.update(|delivery| delivery.rows_delivered(taken, waiting, Instant::now()));
         if self.trouble.as_ref().is_some_and(Trouble::is_of_server) {

@@ -45,9 +45,11 @@ fn check_cost(name: &str, prepare: impl Fn(&Database)) {
     }
     // The server counts when the sessions end.
     drop((sink, fresh));
-    wait_until("the counters are in", MINUTE, || read(&database).index_probes >= 1010);
+    wait_until("the counters are in", MINUTE, || read(&database).index_probes >= 1310);
     let Read { rows_by_scan, index_probes, rows_by_probe } = read(&database);
-    assert_eq!((index_probes, rows_by_probe), (1010, 910), "{name}");
+    // The first batch with known rows of each sink is rolled back, and counted before the insert;
+    // where all rows are known the count is enough.
+    assert_eq!((index_probes, rows_by_probe), (1310, 1030), "{name}");
     // Making an index reads the rows that were there before `load`.
     assert!(rows_by_scan <= 10, "{name}: {rows_by_scan}");
 }
@@ -104,6 +106,7 @@ fn settings_are_the_transactions_own() {
         ("jit", "off"),
         ("enable_seqscan", "off"),
         ("application_name", "bluenovalistener"),
+        ("row_security", "off"),
         ("lock_timeout", "10000"),
         ("statement_timeout", "30000"),
         ("idle_in_transaction_session_timeout", "60000"),

@@ -230,6 +230,49 @@ fn the_authority_is_looked_for_where_libpq_looks() {
 }
 
 #[test]
+fn an_expired_certificate_is_refused_even_if_it_is_trusted_itself() {
+    let mut params = CertificateParams::new(vec!["db.example".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let server = Server::new(&certificate, &key.serialize_pem());
+    let file = server.file("pinned.crt", &certificate);
+    for mode in ["verify-ca", "verify-full"] {
+        let conninfo = format!("sslmode={mode} sslrootcert={file}");
+        server.check_refused(
+            &conninfo,
+            &["certificate expired", "give the server a new certificate"],
+        );
+    }
+    server.check("sslmode=require", true);
+}
+
+#[test]
+fn an_algorithm_that_is_not_supported_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name| directory.path().join(name);
+    let openssl = std::process::Command::new("openssl")
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-521 -nodes -days 9".split(' '))
+        .args(["-subj", "/CN=db.example", "-addext", "subjectAltName=DNS:db.example"])
+        .arg("-keyout")
+        .arg(path("key"))
+        .arg("-out")
+        .arg(path("crt"))
+        .output()
+        .unwrap();
+    assert!(openssl.status.success(), "{openssl:?}");
+    let read = |name| fs::read_to_string(path(name)).unwrap();
+    let server = Server::new(&read("crt"), &read("key"));
+    let file = server.file("pinned.crt", &read("crt"));
+    for conninfo in
+        ["sslmode=require".to_owned(), format!("sslmode=verify-full sslrootcert={file}")]
+    {
+        server.check_refused(&conninfo, &["a key for ECDSA P-521", "RSA, ECDSA P-256 or P-384"]);
+    }
+}
+
+#[test]
 fn a_server_without_encryption_is_told_from_one_with() {
     let database = Database::new("plain");
     let proxy = Proxy::start(cluster());

@@ -32,6 +32,7 @@ fn a_missing_right_holds_until_it_is_granted() {
     let error = deliver(&mut sink, &[record(0, 1)]).unwrap_err();
     let grant = "GRANT SELECT, INSERT ON battery_pack TO homeauto";
     check(&error, Retry::Hold, "42501", &["can't insert into battery_pack of revoked on /", grant]);
+    check(&refused(database.settings()), Retry::Hold, "42501", &["can't prepare to", grant]);
     database.admin(grant);
     assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }
@@ -41,8 +42,10 @@ fn a_missing_column_holds_with_its_name() {
     let database = Database::new("dropped_column");
     let mut sink = database.sink();
     database.admin("ALTER TABLE battery_pack DROP COLUMN soc");
-    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Hold, "42703", &["\"soc\""]);
-    check(&refused(database.settings()), Retry::Hold, "42703", &["\"soc\"", "dropped_column on /"]);
+    let words =
+        ["\"soc\"", "dropped_column on /", "run ALTER TABLE battery_pack ADD COLUMN soc SMALLINT"];
+    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Hold, "42703", &words);
+    check(&refused(database.settings()), Retry::Hold, "42703", &words);
     database.admin("ALTER TABLE battery_pack ADD COLUMN soc SMALLINT");
     assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 }
@@ -128,18 +131,23 @@ fn a_constraint_that_is_checked_at_commit_is_an_error_too() {
 }
 
 #[test]
-fn a_session_that_is_ended_is_tried_again_soon() {
-    let database = Database::new("terminated");
-    let mut sink = database.sink();
-    deliver(&mut sink, &[record(0, 1)]).unwrap();
-    database.admin(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    );
-    let error = deliver(&mut sink, &[record(1, 1)]).unwrap_err();
-    assert_eq!(error.retry(), Retry::Soon, "{error}");
-    assert!(!sink.is_connected());
-    assert_eq!(deliver(&mut sink, &[record(0, 1), record(1, 1)]).unwrap(), delivered(1, 1));
+fn a_session_that_is_ended_while_idle_is_replaced_silently() {
+    let database = Database::of_another_user("ended");
+    database.admin(&bluenova_postgres::schema());
+    database.admin("DROP INDEX battery_pack_time; GRANT ALL ON battery_pack TO homeauto");
+    let mut sink = database.unconnected_sink();
+    sink.connect().unwrap();
+    for n in 0..3 {
+        // As a pooler, a proxy or `idle_session_timeout` ends it.
+        database.admin(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        assert_eq!(deliver(&mut sink, &[record(n, 1)]).unwrap(), delivered(1, 0));
+        // The one about the index comes once.
+        assert_eq!(sink.take_warnings().len(), usize::from(n == 0));
+    }
+    assert_eq!(database.count(), 3);
 }
 
 #[test]
@@ -165,8 +173,42 @@ fn a_server_that_stops_is_tried_again_soon() {
 fn a_missing_database_or_user_holds() {
     let url = cluster().url("nowhere");
     let settings = Settings::resolve(&url, None, |_| None).unwrap();
-    check(&refused(settings), Retry::Hold, "3D000", &["can't connect to nowhere on /", "createdb"]);
+    check(
+        &refused(settings),
+        Retry::Hold,
+        "3D000",
+        &["can't connect to nowhere on /", "sudo -u postgres createdb -O 'postgres' 'nowhere'"],
+    );
     let url = cluster().url("postgres");
     let settings = Settings::resolve(&url, Some("nobody"), |_| None).unwrap();
-    check(&refused(settings), Retry::Hold, "28000", &["\"nobody\""]);
+    let words = ["\"nobody\"", "`sudo -u postgres createuser 'nobody'`"];
+    check(&refused(settings), Retry::Hold, "28000", &words);
+}
+
+#[test]
+fn a_user_that_the_rules_keep_out_gets_advice() {
+    let cluster = Cluster::start_with(&[("listen_addresses", "127.0.0.1")]);
+    cluster.create_role("homeauto");
+    let rules = "local all postgres trust\nlocal all all peer\n";
+    std::fs::write(cluster.data_dir().join("pg_hba.conf"), rules).unwrap();
+    cluster.client("postgres").batch_execute("SELECT pg_reload_conf()").unwrap();
+    let settings = Settings::resolve(&cluster.url("postgres"), Some("homeauto"), |_| None).unwrap();
+    bluenova_test_support::wait_until("the rules count", crate::MINUTE, || {
+        connect(settings.clone()).is_err()
+    });
+    let words = ["`sudo -u 'homeauto' bluenovalistener …`", "-d postgresql://homeauto@localhost/"];
+    check(&refused(settings), Retry::Hold, "28000", &words);
+
+    let url = format!("postgresql://127.0.0.1:{}/postgres", cluster.port());
+    let settings = Settings::resolve(&url, None, |_| None).unwrap();
+    let words = ["pg_hba.conf", "`host postgres homeauto samenet scram-sha-256`"];
+    check(&refused(settings), Retry::Hold, "28000", &words);
+}
+
+#[test]
+fn a_socket_that_is_not_there_is_named() {
+    let settings = Settings::resolve("host=/nowhere port=7 dbname=x", None, |_| None).unwrap();
+    let error = refused(settings);
+    assert_eq!(error.retry(), Retry::Soon, "{error}");
+    assert!(error.to_string().contains("no socket /nowhere/.s.PGSQL.7: start the"), "{error}");
 }

@@ -9,6 +9,7 @@
 
 mod cost;
 mod deadlines;
+mod encodings;
 mod encryption;
 mod errors;
 mod flat;
@@ -17,9 +18,11 @@ mod limits;
 mod narrowing;
 mod once;
 mod passwords;
+mod poolers;
 mod probe;
 mod rows;
 mod table;
+mod triggers;
 
 use std::{
     sync::{Arc, OnceLock},

@@ -73,6 +73,9 @@ impl PasswordServer {
     }
 }
 
+/// What to run where the password is wrong.
+const PASSWORD: &str = r"`sudo -u postgres psql -c '\password homeauto'`";
+
 fn restrict(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -104,15 +107,16 @@ fn a_password_comes_from_where_libpq_takes_it() {
         &wrong,
         Retry::Hold,
         "28P01",
-        &["password authentication failed", "is the one in", &here],
+        &["password authentication failed", &format!("is the one in {here}, line 2; "), PASSWORD],
     );
     server.write(".pgpass", "open sesame");
     assert!(connect(server.settings("", "")).is_ok());
 
     let wrong = refused(server.settings("", "PGPASSWORD=close sesame"));
-    check(&wrong, Retry::Hold, "28P01", &["password authentication failed"]);
-    assert!(!wrong.to_string().contains("is the one in"), "{wrong}");
+    check(&wrong, Retry::Hold, "28P01", &["the password is that of PGPASSWORD; ", PASSWORD]);
     assert!(!format!("{wrong} {wrong:?}").contains("sesame"), "{wrong:?}");
+    let wrong = refused(server.settings("password='close sesame'", "PGPASSWORD=open sesame"));
+    check(&wrong, Retry::Hold, "28P01", &["that of the database's address (-d); ", PASSWORD]);
 }
 
 #[test]
@@ -128,6 +132,8 @@ fn a_password_file_that_others_may_read_is_ignored_with_a_warning() {
     // Where no password is needed it is a warning.
     let warnings = connect(server.settings("user=postgres", "")).unwrap().take_warnings();
     assert!(warnings[0].contains(&advice), "{warnings:?}");
+    let grant = "GRANT ALL ON battery_pack TO homeauto";
+    server.cluster.client("postgres").batch_execute(grant).unwrap();
     restrict(&file, 0o400);
     assert!(connect(server.settings("", "")).is_ok());
 

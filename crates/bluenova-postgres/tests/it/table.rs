@@ -68,6 +68,13 @@ fn a_missing_index_is_created_or_warned_of() {
     assert!(!has_index(&database));
     assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
 
+    // A range of blocks, or a hash, doesn't lead to a row.
+    for method in ["brin", "hash"] {
+        database
+            .admin(&format!("CREATE INDEX other ON battery_pack USING {method} (insert_time_utc)"));
+        assert_eq!(database.sink().take_warnings().len(), 1, "{method}");
+        database.admin("DROP INDEX other");
+    }
     for index in ["(mcu_id, insert_time_utc)", "(insert_time_utc, soc)"] {
         database.admin(&format!("CREATE INDEX other ON battery_pack {index}"));
         assert!(database.sink().take_warnings().is_empty(), "{index}");
