@@ -64,8 +64,6 @@ fn what_is_not_allowed_is_refused() {
         (&["--http", "battery.lan:80"], &["--http", "IP address of this machine"]),
         (&["--http", "127.0.0.1:x", "demo"], &["--http", "\"127.0.0.1:x\""]),
         (&["--http", "127.0.0.1:70000", "check"], &["--http", "\"127.0.0.1:70000\""]),
-        (&["-l", "no/such/folder/x.log", "-d", "sqlite:x"], &["no/such/folder/x.log"]),
-        (&["-l", ".", "-d", "sqlite:x"], &["log file"]),
         (&["--nonsense"], &["--nonsense", "--help"]),
         (&["-x"], &["-x", "--help"]),
         (&["nonsense"], &["nonsense", "--help"]),
