@@ -37,33 +37,39 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// The recording goes on, and the address is tried again.
 pub(crate) struct Page {
     address: SocketAddr,
+    names: Vec<String>,
     status: LiveStatus,
     server: Option<HttpServer>,
     retry_at: Instant,
 }
 
 impl Page {
-    /// Serves `status` at `address`, or logs why that can't be done yet.
-    pub(crate) fn open(address: SocketAddr, status: LiveStatus) -> Self {
-        Self::start(address, bind(address), status)
+    /// Serves `status` at `address` and under `names`, or logs why that can't be done yet.
+    pub(crate) fn open(address: SocketAddr, names: &[String], status: LiveStatus) -> Self {
+        Self::start(address, bind(address), names, status)
     }
 
-    /// Serves `status` to those who connect to `listener`.
+    /// Serves `status` under `names` to those who connect to `listener`.
     ///
     /// # Errors
     /// The listener has no address.
-    pub(crate) fn on(listener: TcpListener, status: LiveStatus) -> io::Result<Self> {
+    pub(crate) fn on(
+        listener: TcpListener,
+        names: &[String],
+        status: LiveStatus,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self::start(address, Ok(listener), status))
+        Ok(Self::start(address, Ok(listener), names, status))
     }
 
     fn start(
         address: SocketAddr,
         listener: Result<TcpListener, BindError>,
+        names: &[String],
         status: LiveStatus,
     ) -> Self {
         let retry_at = Instant::now() + RETRY_AFTER;
-        let mut page = Self { address, status, server: None, retry_at };
+        let mut page = Self { address, names: names.to_vec(), status, server: None, retry_at };
         if let Err(error) = listener.and_then(|listener| page.serve(listener)) {
             let seconds = RETRY_AFTER.as_secs();
             warn!(
@@ -101,7 +107,7 @@ impl Page {
     fn serve(&mut self, listener: TcpListener) -> Result<(), BindError> {
         let status = self.status.clone();
         let snapshot = move || status.snapshot(UtcDateTime::now(), Instant::now());
-        let server = bluenova_http::start(listener, snapshot)
+        let server = bluenova_http::start_with_names(listener, self.names.clone(), snapshot)
             .map_err(|source| BindError { address: self.address, source })?;
         let (address, url) = (server.local_addr(), url(&server));
         info!("page at {url}");

@@ -69,9 +69,12 @@ pub(crate) fn start(
     let (to_recorder, records) = mpsc::channel();
     // Before the others, so that status and log have what happened to the spool from the start.
     let recorder = Recorder::new(records, spool, status.clone(), observer);
+    let names = &settings.http_hosts;
     let page = match page {
-        Some(listener) => Some(Page::on(listener, status.clone()).map_err(StartError::Page)?),
-        None => settings.http.map(|address| Page::open(address, status.clone())),
+        Some(listener) => {
+            Some(Page::on(listener, names, status.clone()).map_err(StartError::Page)?)
+        }
+        None => settings.http.map(|address| Page::open(address, names, status.clone())),
     };
     let forwarder = forwarder.map(|forwarder| {
         spawn("forwarder", move || {

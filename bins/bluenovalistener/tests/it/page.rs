@@ -307,6 +307,24 @@ fn an_address_that_is_taken_ends_the_demo_before_anything_begins() {
 }
 
 #[test]
+fn only_the_names_that_are_given_are_served() {
+    let home = Home::new();
+    let database = home.sqlite("db");
+    let args = ["-b", "127.0.0.1:1", "-d", &database, "--http", "127.0.0.1:0"];
+    let names = ["--http-host", "battery.lan", "--http-host=nas"];
+    let mut listener = home.listen(&[&args[..], &names].concat());
+    let page = page(&mut listener);
+    for (host, served) in [("battery.lan", true), ("nas:80", true), ("evil.example", false)] {
+        let mut stream = TcpStream::connect(page).unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let answer = std::io::read_to_string(stream).unwrap();
+        let expected = if served { "HTTP/1.1 200 " } else { "HTTP/1.1 421 " };
+        assert!(answer.starts_with(expected), "{host}: {answer}");
+    }
+    listener.stop();
+}
+
+#[test]
 fn who_shows_it_to_the_network_is_warned() {
     let home = Home::new();
     for (address, warnings) in [("127.0.0.1:0", 0), ("0.0.0.0:0", 1)] {
