@@ -133,6 +133,7 @@ fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> Live
     let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = &settings.store;
     let batteries = settings.batteries.iter();
     LiveStatus {
+        started: Instant::now(),
         interval: Duration::from_secs(settings.interval.seconds().into()),
         batteries: batteries
             .map(|battery| BatteryStatus::new(battery.name.clone(), battery.address.to_string()))

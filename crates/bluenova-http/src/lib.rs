@@ -16,6 +16,7 @@
 //! # fn main() -> std::io::Result<()> {
 //! let attic = Shared::new(BatteryStatus::new("attic", "10.0.0.2:9000/ws/"));
 //! let status = LiveStatus {
+//!     started: Instant::now(),
 //!     interval: Duration::from_secs(10),
 //!     batteries: vec![attic.clone()],
 //!     storage: Shared::new(StorageStatus {

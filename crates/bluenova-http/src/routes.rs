@@ -7,7 +7,7 @@ use bluenova_journal::Reader;
 use bluenova_record::{ErrorChain, Escaped, first_chars};
 use serde::Serialize;
 
-use crate::api::{BatteriesJson, HealthJson, others, set_aside};
+use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs, set_aside};
 use crate::serve::{Request, Response};
 use crate::{HistoryError, Status, history, metrics, page, plots};
 
@@ -75,10 +75,12 @@ pub(crate) fn answer(request: &Request, status: &Status, queue: &HistoryQueue) -
             }
         }
         ["api", "batteries"] => {
-            let (others, set_aside) = reader(status)
-                .map(|journal| (others(&journal, status), set_aside(&journal, status)))
+            let (earlier, set_aside) = reader(status)
+                .map(|journal| {
+                    (rows_of_earlier_runs(&journal, status), set_aside(&journal, status))
+                })
                 .unwrap_or_default();
-            json(200, &BatteriesJson::new(status, &others, set_aside))
+            json(200, &BatteriesJson::new(status, &earlier, set_aside))
         }
         ["api", "batteries", mcu_id, "history"] => {
             from_journal(mcu_id, status, queue, |reader, id| history(reader, id, query, status.now))

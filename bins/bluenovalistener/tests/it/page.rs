@@ -67,6 +67,7 @@ fn health_tells_of_a_battery_that_is_silent_or_gone() {
     let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
     let mut listener = home.listen(&[&["-b", &at, "-d", &database], &SECOND[..]].concat());
     let page = page(&mut listener);
+    listener.wait_for("attic: stored");
     assert_eq!(wait_for_health(page, true), [""; 0]);
 
     control.fault(Fault::Silence).unwrap();
@@ -161,7 +162,11 @@ fn the_api_tells_what_each_battery_said() {
     let mut listener = home.listen(&[&args, &SECOND[..]].concat());
     let page = page(&mut listener);
 
-    let yet = problems(&get(page, "/healthz"));
+    // Nothing is missed before the first interval has ended, and three more.
+    assert_eq!(get(page, "/healthz").status, 200);
+    let starting = &get(page, "/api/batteries").json()["batteries"][0];
+    assert!(starting["first_row_due_in_s"].as_f64() <= Some(1.0), "{starting}");
+    let yet = wait_for_health(page, false);
     assert_eq!(yet.len(), 2, "{yet:?}");
     assert!(yet[0].starts_with("north: no data yet"), "{yet:?}");
     let before = get(page, "/api/batteries").json();
@@ -229,6 +234,43 @@ fn a_battery_with_two_addresses_is_one() {
     let logged = (stored(&log, "cable").len() + stored(&log, "radio").len()) as u64;
     // One more may have come after we asked, and another when it ended.
     assert!((rows..=rows + 2).contains(&logged), "{rows} {}", log.join("\n"));
+}
+
+#[test]
+fn a_restart_is_no_alarm_and_shows_the_last_row_as_old() {
+    let server = talking_battery(1);
+    let second = talking_battery(2);
+    let home = Home::new();
+    let [attic, shed] = [named("attic", server.local_addr()), named("shed", second.local_addr())];
+    let database = home.sqlite("db");
+    let args = ["-b", &attic, "-b", &shed, "-d", &database];
+    let mut listener = home.listen(&[&args, &SECOND[..]].concat());
+    listener.wait_until_said("attic: stored");
+    listener.wait_until_said("shed: stored");
+    listener.stop();
+
+    // An interval of a minute ends later than the batteries say who they are, nearly always.
+    let again = ["-i", "60", "--http", "127.0.0.1:0"];
+    let mut listener = home.listen(&[&args, &again[..]].concat());
+    let page = page(&mut listener);
+    let (mut told, mut healthy) = (Value::Null, true);
+    wait_until("the last rows are shown", TIME_LIMIT, || {
+        healthy &= get(page, "/healthz").status == 200;
+        told = get(page, "/api/batteries").json();
+        let batteries = told["batteries"].as_array().unwrap();
+        assert_eq!(batteries.len(), 2, "{told}");
+        batteries.iter().all(|battery| !battery["latest"].is_null())
+    });
+    assert!(healthy, "{told}");
+    assert_eq!(told["problems"], Value::from(vec![Value::Null; 0]));
+    for (battery, name) in told["batteries"].as_array().unwrap().iter().zip(["attic", "shed"]) {
+        assert_eq!(battery["names"], Value::from(vec![name]), "{told}");
+        if battery["rows"] == 0 {
+            assert_eq!(battery["stale"], true, "{told}");
+            assert!(battery["first_row_due_in_s"].as_f64().is_some(), "{told}");
+        }
+    }
+    listener.stop();
 }
 
 #[test]
@@ -372,9 +414,11 @@ fn the_demo_shows_itself_to_browsers() {
     let home = Home::new();
     let mut demo = home.listen(&["--http", "localhost:0", "demo"]);
     let page = address(&demo.wait_for("See them at http://127.0.0.1:"));
-    wait_for_health(page, true);
+    wait_until("both are fresh", TIME_LIMIT, || {
+        get(page, "/api/batteries").json()["bank"]["fresh"] == 2
+    });
+    assert_eq!(wait_for_health(page, true), [""; 0]);
     let told = get(page, "/api/batteries").json();
-    assert_eq!(told["bank"]["fresh"], 2, "{told}");
     let names = told["batteries"].as_array().unwrap().iter().map(|battery| &battery["names"][0]);
     assert_eq!(names.collect::<Vec<_>>(), ["north", "south"]);
     assert!(home.read("state/bluenova/demo.log").contains(&format!("page at http://{page}/")));

@@ -20,6 +20,7 @@ fn ask(address: SocketAddr, target: &str, rest: &str) -> String {
 #[test]
 fn a_name_that_is_not_the_listeners_is_answered_with_421() {
     let status = LiveStatus {
+        started: Instant::now(),
         interval: Duration::from_secs(10),
         batteries: vec![],
         storage: Shared::new(StorageStatus::default()),
