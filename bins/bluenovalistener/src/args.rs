@@ -72,6 +72,11 @@ pub(crate) struct Args {
     )]
     pub(crate) http: Option<String>,
 
+    /// name under which browsers may ask for the page, besides localhost and IP addresses; may be
+    /// given several times
+    #[argh(option, arg_name = "name")]
+    pub(crate) http_host: Vec<String>,
+
     /// print the version
     #[argh(switch)]
     pub(crate) version: bool,

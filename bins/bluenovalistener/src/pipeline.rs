@@ -13,14 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{BatteryStatus, DeliveryStatus, HttpServer, LiveStatus, Shared, StorageStatus};
+use bluenova_http::{BatteryStatus, DeliveryStatus, LiveStatus, Shared, StorageStatus};
 use bluenova_journal::{Retention, Spool};
 use bluenova_record::ErrorChain;
 use log::{error, warn};
 use time::UtcDateTime;
 
 use crate::{
-    page,
+    page::Page,
     settings::{Settings, Store},
     threads::{Assembled, BatteryThread, Forwarder, Recorder},
 };
@@ -52,11 +52,11 @@ pub(crate) struct Pipeline {
     batteries: Vec<Thread>,
     recorder: Thread,
     forwarder: Option<Thread>,
-    page: Option<HttpServer>,
+    page: Option<Page>,
 }
 
-/// Starts to listen and record, and serves the status to those who connect to `page`. `observer`
-/// sees every record that was stored.
+/// Starts to listen and record, and serves the status to those who connect to `page`, else at the
+/// address of the settings. `observer` sees every record that was stored.
 ///
 /// # Errors
 /// The journal is in use by another process, or a thread can't be started.
@@ -69,8 +69,13 @@ pub(crate) fn start(
     let (to_recorder, records) = mpsc::channel();
     // Before the others, so that status and log have what happened to the spool from the start.
     let recorder = Recorder::new(records, spool, status.clone(), observer);
-    let page = page.map(|listener| page::start(listener, status.clone())).transpose();
-    let page = page.map_err(StartError::Page)?;
+    let names = &settings.http_hosts;
+    let page = match page {
+        Some(listener) => {
+            Some(Page::on(listener, names, status.clone()).map_err(StartError::Page)?)
+        }
+        None => settings.http.map(|address| Page::open(address, names, status.clone())),
+    };
     let forwarder = forwarder.map(|forwarder| {
         spawn("forwarder", move || {
             forwarder.run();
@@ -128,6 +133,7 @@ fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> Live
     let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = &settings.store;
     let batteries = settings.batteries.iter();
     LiveStatus {
+        started: Instant::now(),
         interval: Duration::from_secs(settings.interval.seconds().into()),
         batteries: batteries
             .map(|battery| BatteryStatus::new(battery.name.clone(), battery.address.to_string()))
@@ -152,7 +158,14 @@ impl Pipeline {
 
     /// URL of the page, if there is one.
     pub(crate) fn page(&self) -> Option<String> {
-        self.page.as_ref().map(page::url)
+        self.page.as_ref().and_then(Page::url)
+    }
+
+    /// Tries the address of the page again, if it couldn't be listened on and a try is due.
+    pub(crate) fn retry_page(&mut self) {
+        if let Some(page) = &mut self.page {
+            page.retry();
+        }
     }
 
     /// Ends the threads in the order in which they handle a record, so that each receives the last

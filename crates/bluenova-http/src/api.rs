@@ -41,6 +41,7 @@ struct BatteryJson<'a> {
     malformed_lines: u64,
     rows: u64,
     stale: bool,
+    first_row_due_in_s: Option<f64>,
     age_s: Option<f64>,
     power_w: Option<f64>,
     cell_mean_v: Option<f64>,
@@ -87,17 +88,18 @@ pub(crate) fn set_aside(journal: &Reader, status: &Status) -> Option<u64> {
 
 /// The newest rows of batteries that have no row since the start; none if the journal can't be
 /// read.
-pub(crate) fn others(journal: &Reader, status: &Status) -> Vec<PackRecord> {
-    let is_live = |id| status.batteries.iter().any(|battery| battery.mcu_id() == Some(id));
+pub(crate) fn rows_of_earlier_runs(journal: &Reader, status: &Status) -> Vec<PackRecord> {
+    let newest: Vec<_> = status.batteries.iter().filter_map(|it| it.newest.as_ref()).collect();
+    let has_row = |id| newest.iter().any(|newest| newest.record.mcu_id == id);
     let latest = journal.latest().unwrap_or_default();
-    latest.into_iter().filter(|record| !is_live(record.mcu_id)).collect()
+    latest.into_iter().filter(|record| !has_row(record.mcu_id)).collect()
 }
 
 impl<'a> BatteriesJson<'a> {
-    /// The status, with the newest rows of [`others`] and the number of rows [`set_aside`].
+    /// The status, with [`rows_of_earlier_runs`] and the number of rows [`set_aside`].
     pub(crate) fn new(
         status: &'a Status,
-        others: &'a [PackRecord],
+        earlier: &'a [PackRecord],
         set_aside: Option<u64>,
     ) -> Self {
         let mut units = bank::units(status);
@@ -108,7 +110,7 @@ impl<'a> BatteriesJson<'a> {
             power_w: bank::total_power(&fresh).map(|watts| rounded(watts, 10.0)),
             soc: bank::mean_state_of_charge(&fresh).map(|percent| rounded(percent, 10.0)),
         };
-        units.extend(others.iter().map(|record| Unit::of_journal(record, status)));
+        bank::add_journal(&mut units, earlier, status);
         Self {
             time: Rfc3339(to_milliseconds(status.now)),
             version: env!("CARGO_PKG_VERSION"),
@@ -138,6 +140,9 @@ impl<'a> BatteryJson<'a> {
             malformed_lines: sum(|b| b.malformed_lines),
             rows: sum(|b| b.rows),
             stale: unit.fresh(status).is_none(),
+            first_row_due_in_s: unit
+                .first_row_due_in(status)
+                .map(|due| rounded(due.as_secs_f64(), 10.0)),
             age_s: unit.latest.map(|latest| rounded(latest.age.as_secs_f64(), 10.0)),
             power_w: record.and_then(bank::power).map(|watts| rounded(watts, 10.0)),
             cell_mean_v: cells.as_ref().map(|cells| rounded(cells.mean, 10_000.0)),

@@ -19,27 +19,39 @@ pub(crate) struct Sample<'a> {
     pub(crate) record: &'a PackRecord,
     /// Time since the end of its interval.
     pub(crate) age: Duration,
+    /// Whether it was stored since the start, and isn't one of an earlier run.
+    is_of_this_run: bool,
+}
+
+impl<'a> Sample<'a> {
+    /// A row of an earlier run.
+    fn of_journal(record: &'a PackRecord, status: &Status) -> Self {
+        // Negative if the clock was set back; the row counts as stale in any case.
+        let age = (status.now - record.insert_time_utc).try_into().unwrap_or_default();
+        Self { record, age, is_of_this_run: false }
+    }
 }
 
 impl<'a> Unit<'a> {
-    /// A battery that isn't at any address of the command line, or hasn't sent its MCU ID yet.
-    pub(crate) fn of_journal(record: &'a PackRecord, status: &Status) -> Self {
-        // Negative if the clock was set back; the row counts as stale in any case.
-        let age = (status.now - record.insert_time_utc).try_into().unwrap_or_default();
-        Self { batteries: vec![], latest: Some(Sample { record, age }) }
-    }
-
-    /// `None` until there is a row of it.
+    /// `None` until its first row, or until it has sent its MCU ID.
     pub(crate) fn mcu_id(&self) -> Option<u32> {
-        self.latest.map(|latest| latest.record.mcu_id)
+        let of_row = self.latest.map(|latest| latest.record.mcu_id);
+        of_row.or_else(|| self.batteries.iter().find_map(|battery| battery.mcu_id()))
     }
 
-    /// The row, unless it is stale. A row that is only in the journal always is: it may have been
-    /// written while the clock was wrong.
+    /// The row, unless it is stale. A row of an earlier run always is: it may have been written
+    /// while the clock was wrong.
     pub(crate) fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
-        let is_live = !self.batteries.is_empty();
-        let latest = self.latest.filter(|latest| is_live && !status.is_stale(latest.age));
+        let latest = self.latest.filter(|it| it.is_of_this_run && !status.is_stale(it.age));
         latest.map(|latest| latest.record)
+    }
+
+    /// Time until its first row since the start is due, at any of its addresses.
+    pub(crate) fn first_row_due_in(&self, status: &Status) -> Option<Duration> {
+        if self.latest.is_some_and(|latest| latest.is_of_this_run) {
+            return None;
+        }
+        self.batteries.iter().filter_map(|battery| status.first_row_due_in(battery)).min()
     }
 }
 
@@ -48,8 +60,11 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = vec![];
     for battery in &status.batteries {
         let newest = battery.newest.as_ref();
-        let latest =
-            newest.map(|newest| Sample { record: &newest.record, age: status.age(newest) });
+        let latest = newest.map(|newest| Sample {
+            record: &newest.record,
+            age: status.age(newest),
+            is_of_this_run: true,
+        });
         let mcu_id = battery.mcu_id();
         match units.iter_mut().find(|unit| mcu_id.is_some() && unit.mcu_id() == mcu_id) {
             Some(unit) => {
@@ -60,6 +75,32 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
         }
     }
     units
+}
+
+/// Adds the newest rows of earlier runs to the batteries that have no row since the start. Rows of
+/// batteries that aren't on the command line become batteries without an address.
+///
+/// While a battery that has just been started with hasn't sent its MCU ID, any of those rows may be
+/// its own, and would show it twice: they are left out. A single row without a battery and a single
+/// battery without an MCU ID belong together.
+pub(crate) fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status: &Status) {
+    let mut others = vec![];
+    for row in rows {
+        match units.iter_mut().find(|unit| unit.mcu_id() == Some(row.mcu_id)) {
+            Some(unit) => {
+                unit.latest.get_or_insert(Sample::of_journal(row, status));
+            }
+            None => others.push(Sample::of_journal(row, status)),
+        }
+    }
+    let mut unknown = units.iter_mut().filter(|unit| unit.mcu_id().is_none());
+    match (&others[..], unknown.next(), unknown.next()) {
+        ([only], Some(unit), None) => unit.latest = Some(*only),
+        (_, Some(unit), _) if unit.first_row_due_in(status).is_some() => {}
+        _ => units.extend(
+            others.into_iter().map(|latest| Unit { batteries: vec![], latest: Some(latest) }),
+        ),
+    }
 }
 
 /// Power in watts; positive charges.

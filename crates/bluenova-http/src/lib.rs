@@ -16,6 +16,7 @@
 //! # fn main() -> std::io::Result<()> {
 //! let attic = Shared::new(BatteryStatus::new("attic", "10.0.0.2:9000/ws/"));
 //! let status = LiveStatus {
+//!     started: Instant::now(),
 //!     interval: Duration::from_secs(10),
 //!     batteries: vec![attic.clone()],
 //!     storage: Shared::new(StorageStatus {
@@ -41,6 +42,7 @@ mod bank;
 mod downsample;
 mod error;
 mod history;
+mod host;
 mod mcu_id;
 mod metrics;
 mod page;
@@ -56,6 +58,7 @@ mod status;
 use std::io;
 use std::net::TcpListener;
 
+use host::HostNames;
 use routes::HistoryQueue;
 use serve::Limits;
 
@@ -71,7 +74,8 @@ pub use status::{
     StorageStatus, duration, stale_after,
 };
 
-/// Serves the status to the clients that connect to `listener`.
+/// Serves the status to the clients that connect to `listener`, under its IP addresses and as
+/// `localhost`.
 ///
 /// `status` is called for each request, from several threads at a time. If it panics, that request
 /// is answered with status 500.
@@ -82,8 +86,25 @@ pub fn start(
     listener: TcpListener,
     status: impl Fn() -> Status + Send + Sync + 'static,
 ) -> io::Result<HttpServer> {
+    start_with_names(listener, [], status)
+}
+
+/// Serves the status as [`start`] does, and under the host names `names` too.
+///
+/// Requests for other names are answered with status 421: by such a name a foreign web site could
+/// have a browser in this network read the status (DNS rebinding).
+///
+/// # Errors
+/// The listener has no address, or the system can't start a thread.
+pub fn start_with_names(
+    listener: TcpListener,
+    names: impl IntoIterator<Item = String>,
+    status: impl Fn() -> Status + Send + Sync + 'static,
+) -> io::Result<HttpServer> {
     let queue = HistoryQueue::default();
-    serve::start(listener, Limits::default(), move |request| {
-        routes::answer(request, &status(), &queue)
+    let names = HostNames::new(names);
+    serve::start(listener, Limits::default(), move |request| match &request.host {
+        Some(host) if !names.allow(host) => routes::misdirected(host),
+        _ => routes::answer(request, &status(), &queue),
     })
 }

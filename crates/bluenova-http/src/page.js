@@ -152,10 +152,11 @@ async function fetchStatus() {
  * again until every battery has its row. */
 function secondsToNextRow() {
   const interval = status?.interval_s ?? 1;
-  const ages = (status?.batteries ?? [])
-    .filter((battery) => !battery.stale)
-    .map((battery) => battery.age_s);
-  const due = outage || ages.length === 0 ? interval : interval - Math.max(...ages) + 0.2;
+  const batteries = status?.batteries ?? [];
+  const ages = batteries.filter((battery) => !battery.stale).map((battery) => battery.age_s);
+  const waits = batteries.map((battery) => battery.first_row_due_in_s).filter((s) => s !== null);
+  if (ages.length) waits.push(interval - Math.max(...ages));
+  const due = outage || waits.length === 0 ? interval : Math.min(...waits) + 0.2;
   return Math.min(Math.max(due, interval / 10, 1), 10);
 }
 
@@ -167,6 +168,16 @@ function ageOf(battery) {
 function isStale(battery) {
   const age = ageOf(battery);
   return battery.stale || age === null || age > status.stale_after_s;
+}
+
+/** Whether the battery's first row since the start of the listener may still come. */
+function isStarting(battery) {
+  return battery.first_row_due_in_s !== null && !outage;
+}
+
+function firstValues(battery) {
+  const left = Math.ceil(battery.first_row_due_in_s - secondsSince(statusAt));
+  return left > 0 ? `first values in ${duration(left)}` : "first values are due";
 }
 
 function nameOf(battery) {
@@ -203,7 +214,10 @@ function hasErrors({ latest }) {
 
 function showProblems() {
   const problems = allProblems();
-  const lines = problems.length ? problems : ["All is well."];
+  const starting = status && !outage ? liveBatteries().filter(isStarting) : [];
+  const starts = starting.map((battery) => `${battery.names.join(" = ")}: ${firstValues(battery)}`);
+  const well = starts.length ? starts : ["All is well."];
+  const lines = problems.length ? problems : well;
   const list = $("problems");
   list.classList.toggle("quiet", problems.length === 0);
   while (list.children.length > lines.length) list.lastChild.remove();
@@ -229,7 +243,9 @@ function showBank() {
   });
   const state = fresh
     ? `${part(box, "soc").textContent}, ${part(box, "word").textContent} ${power(watts)}`
-    : "stale";
+    : batteries.some(isStarting)
+      ? "starting"
+      : "stale";
   document.title = `${allProblems().length ? "⚠ " : ""}${state} – BlueNova`;
 }
 
@@ -272,6 +288,7 @@ function newCard() {
 function showCard(card, battery) {
   const row = battery.latest ?? {};
   card.classList.toggle("stale", isStale(battery));
+  card.classList.toggle("starting", isStarting(battery));
   showAge(card, battery);
   fillPower(card, battery.power_w);
   fill(card, {
@@ -298,9 +315,11 @@ function showAge(card, battery) {
   const age = ageOf(battery);
   const node = part(card, "age");
   const mark = node.firstElementChild ?? node.appendChild(document.createElement("span"));
-  if (age === null) return setText(mark, "NO DATA YET");
+  if (age === null) return setText(mark, isStarting(battery) ? firstValues(battery) : "NO DATA YET");
   const ago = `${duration(age)} ago`;
   const time = battery.latest && localTime(battery.latest.insert_time_utc);
+  if (isStarting(battery))
+    return setText(mark, `${firstValues(battery)} – last value ${ago}, ${time}`);
   setText(mark, isStale(battery) ? `STALE – last value ${ago}, ${time}` : ago);
 }
 

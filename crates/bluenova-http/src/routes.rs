@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bluenova_journal::Reader;
-use bluenova_record::ErrorChain;
+use bluenova_record::{ErrorChain, Escaped, first_chars};
 use serde::Serialize;
 
-use crate::api::{BatteriesJson, HealthJson, others, set_aside};
+use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs, set_aside};
 use crate::serve::{Request, Response};
 use crate::{HistoryError, Status, history, metrics, page, plots};
 
@@ -75,10 +75,12 @@ pub(crate) fn answer(request: &Request, status: &Status, queue: &HistoryQueue) -
             }
         }
         ["api", "batteries"] => {
-            let (others, set_aside) = reader(status)
-                .map(|journal| (others(&journal, status), set_aside(&journal, status)))
+            let (earlier, set_aside) = reader(status)
+                .map(|journal| {
+                    (rows_of_earlier_runs(&journal, status), set_aside(&journal, status))
+                })
                 .unwrap_or_default();
-            json(200, &BatteriesJson::new(status, &others, set_aside))
+            json(200, &BatteriesJson::new(status, &earlier, set_aside))
         }
         ["api", "batteries", mcu_id, "history"] => {
             from_journal(mcu_id, status, queue, |reader, id| history(reader, id, query, status.now))
@@ -90,6 +92,17 @@ pub(crate) fn answer(request: &Request, status: &Status, queue: &HistoryQueue) -
         }
         _ => failed(404, &format!("there is nothing at {}", request.path)),
     }
+}
+
+/// The response to a request for a name that isn't one of the listener's.
+pub(crate) fn misdirected(host: &str) -> Response {
+    let host = Escaped(first_chars(host, 100));
+    let text = format!(
+        "421 Misdirected Request\n\n\
+         This listener isn't served under the name \"{host}\". Use its IP address, or start it with\n\
+         --http-host and the name.\n"
+    );
+    Response::new(421, "text/plain; charset=utf-8", text.into_bytes())
 }
 
 /// The journal; `None` if it can't be read, which is among the problems of the status.

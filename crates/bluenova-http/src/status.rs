@@ -20,6 +20,8 @@ pub const fn stale_after(interval: Duration) -> Duration {
 /// The status of a running listener: what its threads keep up to date.
 #[derive(Clone, Debug)]
 pub struct LiveStatus {
+    /// When listening began, by the clock that is never set.
+    pub started: Instant,
     /// Time from one row of a battery to its next one.
     pub interval: Duration,
     /// The batteries of the command line, in its order.
@@ -36,6 +38,7 @@ impl LiveStatus {
         Status {
             now,
             instant,
+            started: self.started,
             interval: self.interval,
             batteries: self.batteries.iter().map(Shared::get).collect(),
             storage: self.storage.get(),
@@ -51,6 +54,8 @@ pub struct Status {
     pub now: UtcDateTime,
     /// The same moment by the clock that is never set.
     pub instant: Instant,
+    /// When listening began, by that clock.
+    pub started: Instant,
     /// Time from one row of a battery to its next one.
     pub interval: Duration,
     /// The batteries of the command line, in its order.
@@ -78,6 +83,8 @@ pub struct BatteryStatus {
     pub rows: u64,
     /// Sums of the rows' three counters, since the start.
     pub cell_bus: CellBus,
+    /// The MCU ID that it has sent last, which comes before its first row.
+    pub announced_mcu_id: Option<u32>,
     /// The newest row of it since the start.
     pub newest: Option<Newest>,
 }
@@ -158,6 +165,7 @@ impl BatteryStatus {
             malformed_lines: 0,
             rows: 0,
             cell_bus: CellBus::default(),
+            announced_mcu_id: None,
             newest: None,
         }
     }
@@ -188,9 +196,15 @@ impl BatteryStatus {
         self.connection = ConnectionState::Down { why: Some(why) };
     }
 
-    /// MCU ID; `None` until there is a row of it.
+    /// The battery has sent its MCU ID.
+    pub fn mcu_id_announced(&mut self, mcu_id: u32) {
+        self.announced_mcu_id = Some(mcu_id);
+    }
+
+    /// MCU ID of its newest row since the start, else the one that it has sent; `None` before.
     pub fn mcu_id(&self) -> Option<u32> {
-        self.newest.as_ref().map(|newest| newest.record.mcu_id)
+        let of_row = self.newest.as_ref().map(|newest| newest.record.mcu_id);
+        of_row.or(self.announced_mcu_id)
     }
 
     /// Times that it was dialled again: the first dial doesn't count.
@@ -284,6 +298,32 @@ impl Status {
         delivery.waiting_for(self.instant) > self.stale_after()
     }
 
+    /// Time until the battery's first row since the start is due: at the end of the interval in
+    /// which listening began. It is zero for the three intervals after that, in which the row may
+    /// still come; `None`: there is a row, or it is overdue.
+    pub fn first_row_due_in(&self, battery: &BatteryStatus) -> Option<Duration> {
+        if battery.newest.is_some() {
+            return None;
+        }
+        let since_start = self.instant.saturating_duration_since(self.started);
+        let due = self.first_interval_end();
+        let is_overdue = since_start > due.saturating_add(self.stale_after());
+        (!is_overdue).then(|| due.saturating_sub(since_start))
+    }
+
+    /// Time from the start to the end of the interval that it was in: intervals end at their
+    /// multiples in UTC.
+    fn first_interval_end(&self) -> Duration {
+        let interval = self.interval.as_nanos().max(1);
+        let since_start =
+            self.instant.saturating_duration_since(self.started).as_nanos() % interval;
+        let now =
+            self.now.unix_timestamp_nanos().rem_euclid(interval.cast_signed()).cast_unsigned();
+        let into_interval = (now + interval - since_start) % interval;
+        let left = u64::try_from(interval - into_interval).unwrap_or(u64::MAX);
+        Duration::from_nanos(left)
+    }
+
     /// What is wrong, a sentence each: stale batteries, and rows that can't be written or
     /// delivered. Empty: all is well.
     pub fn problems(&self) -> Vec<String> {
@@ -292,6 +332,9 @@ impl Status {
     }
 
     fn battery_problem(&self, battery: &BatteryStatus) -> Option<String> {
+        if self.first_row_due_in(battery).is_some() {
+            return None;
+        }
         let data = match battery.newest.as_ref().map(|newest| self.age(newest)) {
             Some(age) if !self.is_stale(age) => return None,
             Some(age) => format!("no data for {}", duration(age)),
@@ -343,9 +386,48 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn status(now: UtcDateTime, instant: Instant) -> Status {
-        let storage = Shared::new(StorageStatus::default());
-        let live = LiveStatus { interval: SECOND, batteries: vec![], storage, delivery: None };
+        let live = LiveStatus {
+            started: instant,
+            interval: SECOND,
+            batteries: vec![],
+            storage: Shared::new(StorageStatus::default()),
+            delivery: None,
+        };
         live.snapshot(now, instant)
+    }
+
+    #[test]
+    fn the_first_row_is_due_at_the_end_of_the_first_interval_and_overdue_three_later() {
+        let started = Instant::now();
+        let mut battery = BatteryStatus::new("attic", "10.0.0.2:9000/ws/");
+        // Listening begins 3 s into an interval of 10 s.
+        for (since_start, expected) in
+            [(0, Some(7)), (4, Some(3)), (7, Some(0)), (30, Some(0)), (37, Some(0)), (38, None)]
+        {
+            let now = UtcDateTime::UNIX_EPOCH + (1003 + since_start) * SECOND;
+            let mut status = status(now, started + since_start * SECOND);
+            (status.started, status.interval) = (started, 10 * SECOND);
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(status.first_row_due_in(&battery), expected, "{since_start}");
+            status.batteries = vec![battery.clone()];
+            assert_eq!(status.problems().is_empty(), expected.is_some(), "{since_start}");
+        }
+        // A start at the very end of an interval is in the next one.
+        let mut at_end = status(UtcDateTime::UNIX_EPOCH + 1000 * SECOND, started);
+        at_end.interval = 10 * SECOND;
+        assert_eq!(at_end.first_row_due_in(&battery), Some(10 * SECOND));
+        battery.row_stored(&PackRecord::new(UtcDateTime::UNIX_EPOCH, 1), started);
+        assert_eq!(at_end.first_row_due_in(&battery), None);
+    }
+
+    #[test]
+    fn an_mcu_id_is_that_of_the_row_or_else_the_one_that_was_sent() {
+        let mut battery = BatteryStatus::new("attic", "10.0.0.2:9000/ws/");
+        assert_eq!(battery.mcu_id(), None);
+        battery.mcu_id_announced(2);
+        assert_eq!(battery.mcu_id(), Some(2));
+        battery.row_stored(&PackRecord::new(UtcDateTime::UNIX_EPOCH, 1), Instant::now());
+        assert_eq!(battery.mcu_id(), Some(1));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use signal_hook::consts::SIGHUP;
 use crate::{
     args::Args,
     daemon::{self, Starting},
-    logging, page,
+    logging,
     pipeline::{self, Pipeline},
     settings::{LogSettings, Settings},
     signals,
@@ -25,7 +25,7 @@ use crate::{
 /// Records until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The command line is wrong, the log or the journal can't be opened, or a thread failed.
+/// The command line is wrong, the journal is in use, or a thread failed.
 pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let log_settings = LogSettings::resolve(args)?;
@@ -52,26 +52,27 @@ fn record(
     signals: &Receiver<i32>,
     log: &LoggerHandle,
 ) -> Result<(), Box<dyn Error>> {
-    // First, so that a daemon's parent can report that the address is in use.
-    let page = settings.http.map(page::bind).transpose()?;
-    let pipeline = pipeline::start(settings, page, None)?;
+    let mut pipeline = pipeline::start(settings, None, None)?;
     if let Some(starting) = starting {
         starting.done()?;
     }
-    wait(signals, &pipeline, log);
+    wait(signals, &mut pipeline, log);
     pipeline.stop()?;
     Ok(())
 }
 
 /// Waits for a signal that ends the program, or until a thread has ended unexpectedly.
-fn wait(signals: &Receiver<i32>, pipeline: &Pipeline, log: &LoggerHandle) {
+fn wait(signals: &Receiver<i32>, pipeline: &mut Pipeline, log: &LoggerHandle) {
     while !pipeline.is_broken() {
         match signals.recv_timeout(Duration::from_secs(1)) {
             // The log's thread reopens the file; if that fails, there is no log to say so.
             Ok(SIGHUP) => drop(log.reopen_output()),
             Ok(_) => return,
-            // So that a logged line is in the file within a second.
-            Err(RecvTimeoutError::Timeout) => log.flush(),
+            Err(RecvTimeoutError::Timeout) => {
+                // So that a logged line is in the file within a second.
+                log.flush();
+                pipeline.retry_page();
+            }
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

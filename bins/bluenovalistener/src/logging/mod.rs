@@ -1,11 +1,11 @@
 //! The log: on the console, or in a file that is rotated by size.
 //!
 //! What is logged goes through a queue to a thread of its own. A terminal that was stopped with
-//! Ctrl-S, or a pipe whose reader hangs, must not stop the recorder.
+//! Ctrl-S, or a pipe whose reader hangs, must not stop the recorder. Nor must a file that can't be
+//! opened: that thread tries it again.
 
 use std::{
     io::{self, Stdout, Write},
-    path::{Path, PathBuf},
     sync::{
         atomic::{AtomicU64, Ordering},
         mpsc::{self, Receiver, SyncSender, TrySendError},
@@ -19,43 +19,50 @@ use flexi_logger::{
 };
 use log::{LevelFilter, Record};
 
-use rotating_file::RotatingFile;
+use log_file::LogFile;
 
 use crate::settings::LogSettings;
 
+mod log_file;
 mod rotating_file;
 
 /// Maximum number of lines that wait to be written.
 const QUEUE: usize = 4096;
 
-/// Time-outs: for a line to enter the queue, and for a flush of the lines in it.
+/// Time-outs: for the first try to open the file, for a line to enter the queue, and for a flush of the lines in it.
+const OPEN_DEADLINE: Duration = Duration::from_secs(1);
 const LINE_DEADLINE: Duration = Duration::from_millis(100);
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);
 
+const TIME_FORMAT: &str = "%Y-%m-%d %H:%M:%S%.3f %:z";
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
-    #[error("log file {path:?} can't be opened")]
-    Open { path: PathBuf, source: io::Error },
     #[error("the log's thread can't be started")]
     Thread(#[source] io::Error),
     #[error("the log can't be started")]
     Start(#[from] FlexiLoggerError),
 }
 
-/// Starts the log of the whole program.
+/// Starts the log of the whole program. A file that can't be opened is reported on standard error.
 ///
 /// # Errors
-/// The log file can't be opened.
+/// The system gives no thread.
 pub(crate) fn start(settings: &LogSettings) -> Result<LoggerHandle, LogError> {
-    let output = match &settings.file {
-        None => Output::Console(io::stdout()),
-        Some(path) => Output::File(open(path, settings)?),
-    };
     let (lines, queue) = mpsc::sync_channel(QUEUE);
+    let (opened, is_open) = mpsc::sync_channel(1);
+    let settings = settings.clone();
     thread::Builder::new()
         .name("log".to_owned())
-        .spawn(move || write_lines(output, &queue))
+        .spawn(move || {
+            let output = Output::open(&settings);
+            // It may have taken too long to be waited for.
+            let _ = opened.send(());
+            write_lines(output, &queue);
+        })
         .map_err(LogError::Thread)?;
+    // So that a daemon's parent, which has the terminal, shows what is wrong with the file.
+    let _ = is_open.recv_timeout(OPEN_DEADLINE);
     let queue = Queue { lines, lost: AtomicU64::new(0) };
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
     // The binary words the errors of its dependencies itself.
@@ -64,11 +71,6 @@ pub(crate) fn start(settings: &LogSettings) -> Result<LoggerHandle, LogError> {
         .log_to_writer(Box::new(queue))
         .panic_if_error_channel_is_broken(false)
         .start()?)
-}
-
-fn open(path: &Path, settings: &LogSettings) -> Result<RotatingFile, LogError> {
-    RotatingFile::open(path, settings)
-        .map_err(|source| LogError::Open { path: path.to_owned(), source })
 }
 
 enum Message {
@@ -86,7 +88,7 @@ struct Queue {
 
 impl LogWriter for Queue {
     fn write(&self, now: &mut DeferredNow, record: &Record<'_>) -> io::Result<()> {
-        let time = now.format("%Y-%m-%d %H:%M:%S%.3f %:z").to_string();
+        let time = now.format(TIME_FORMAT).to_string();
         let mut text = Vec::with_capacity(128);
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -134,11 +136,17 @@ impl Queue {
     }
 }
 
+/// A line of the log by the log's own thread.
+fn line(level: &str, text: &str) -> Vec<u8> {
+    let time = DeferredNow::new().format(TIME_FORMAT).to_string();
+    format!("{time} {level:<5} {text}\n").into_bytes()
+}
+
 /// The log's thread: writes what the queue holds. If writing fails, there is no log to say so.
 fn write_lines(mut output: Output, queue: &Receiver<Message>) {
     for message in queue {
         let _ = match message {
-            Message::Line(line) => output.write(&line),
+            Message::Line(line) => output.write(line),
             Message::Flush(done) => output.flush().and(done.send(()).map_err(io::Error::other)),
             Message::Reopen => output.reopen(),
         };
@@ -147,13 +155,20 @@ fn write_lines(mut output: Output, queue: &Receiver<Message>) {
 
 enum Output {
     Console(Stdout),
-    File(RotatingFile),
+    File(Box<LogFile>),
 }
 
 impl Output {
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+    fn open(settings: &LogSettings) -> Self {
+        match &settings.file {
+            None => Self::Console(io::stdout()),
+            Some(path) => Self::File(Box::new(LogFile::open(path.clone(), settings))),
+        }
+    }
+
+    fn write(&mut self, line: Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Console(out) => out.write_all(line).and_then(|()| out.flush()),
+            Self::Console(out) => out.write_all(&line).and_then(|()| out.flush()),
             Self::File(file) => file.write(line),
         }
     }

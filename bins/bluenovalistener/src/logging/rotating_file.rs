@@ -1,8 +1,13 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
 };
 
 use crate::settings::LogSettings;
@@ -96,6 +101,19 @@ impl RotatingFile {
     }
 }
 
+/// Opens the file without waiting, and has writing wait: to open a named pipe that has no reader is
+/// an error, which without the flag would wait for a reader for ever.
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = options.open(path).map_err(|error| {
+        if error.raw_os_error() == Some(Errno::ENXIO as i32) {
+            io::Error::new(error.kind(), "it has no reader")
+        } else {
+            error
+        }
+    })?;
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+    Ok(file)
 }

@@ -7,7 +7,7 @@ const DEFAULT_KEEP: &str = "5";
 const DEFAULT_SIZE: &str = "50M";
 
 /// Where and how to log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LogSettings {
     /// Path of the log file; `None`: standard output.
     pub(crate) file: Option<PathBuf>,

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) raw: bool,
     /// Address of the page; `None`: there is no page.
     pub(crate) http: Option<SocketAddr>,
+    /// Host names of the page, besides `localhost`.
+    pub(crate) http_hosts: Vec<String>,
 }
 
 /// Where rows are stored.
@@ -85,7 +87,14 @@ impl Settings {
         })?;
         let batteries = batteries(&args.battery)?;
         let store = store(args, &batteries, env)?;
-        Ok(Self { batteries, store, interval, raw: args.raw, http: http(args)? })
+        Ok(Self {
+            batteries,
+            store,
+            interval,
+            raw: args.raw,
+            http: http(args)?,
+            http_hosts: http_hosts(args)?,
+        })
     }
 }
 
@@ -132,6 +141,21 @@ pub(crate) fn http(args: &Args) -> Result<Option<SocketAddr>, SettingsError> {
                   or [::1]:9080,",
     })?;
     Ok(Some(address))
+}
+
+/// Host names of the page.
+pub(crate) fn http_hosts(args: &Args) -> Result<Vec<String>, SettingsError> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    for given in &args.http_host {
+        if given.is_empty() || !given.bytes().all(is_allowed) {
+            return Err(SettingsError::NotAllowed {
+                option: "--http-host",
+                given: given.clone(),
+                allowed: "a host name without a port, as in battery.lan,",
+            });
+        }
+    }
+    Ok(args.http_host.clone())
 }
 
 fn store(
@@ -256,6 +280,15 @@ mod tests {
             "",
         ] {
             refused(&format!("--http={given}"), "127.0.0.1:9080 or [::1]:9080, is allowed");
+        }
+    }
+
+    #[test]
+    fn the_page_may_have_names() {
+        let hosts = settings("--http-host battery.lan --http-host=Nas").unwrap().http_hosts;
+        assert_eq!(hosts, ["battery.lan", "Nas"]);
+        for given in ["battery.lan:9080", "http://battery.lan", "a/b", "a,b", ""] {
+            refused(&format!("--http-host={given}"), "--http-host");
         }
     }
 

@@ -188,6 +188,7 @@ impl BatteryThread {
         }
         match self.assembler.feed(line) {
             Ok(Line::McuId(id)) => {
+                self.status.update(|status| status.mcu_id_announced(id));
                 self.owner_log.check_owner(&self.battery.name, id, self.assembler.owner());
             }
             Ok(_) => {}

@@ -60,6 +60,22 @@ fn a_silent_battery_and_a_lost_listener_are_seen_to_be_stale() {
     assert_eq!(browser.text("#bank [data-is=power]"), "–");
 }
 
+#[test]
+fn a_start_is_no_alarm() {
+    let server = obedient_battery(1);
+    let home = Home::new();
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
+    let args = ["-b", &at, "-d", &database, "-i", "86400", "--http", "127.0.0.1:0"];
+    let mut listener = home.listen(&args);
+    let (mut browser, _) = open(&mut listener, "page at ");
+    let starts = "problems.innerText.startsWith('attic: first values in ')";
+    browser.wait_for("the banner says when", TIME_LIMIT, starts);
+    assert_eq!(browser.evaluate("problems.matches('.quiet')"), true);
+    assert!(browser.text("article [data-is=age]").starts_with("first values in "));
+    assert_eq!(browser.evaluate("document.title"), "starting – BlueNova");
+    assert_eq!(browser.complaints(), <[String; 0]>::default());
+}
+
 /// Waits until a card is marked as stale, and gives what the mark says.
 #[track_caller]
 fn wait_for_mark(browser: &mut Browser, card: usize) -> String {

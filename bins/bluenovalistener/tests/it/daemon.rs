@@ -1,6 +1,6 @@
 //! `-daemon`: a real detach. What a process is comes from Linux' /proc.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path};
 
 use bluenova_test_support::wait_until;
 use nix::{
@@ -11,7 +11,9 @@ use nix::{
 use crate::{
     page::address,
     rows::sqlite_rows,
-    support::{Ended, Home, Listener, TIME_LIMIT, get, named, stored, talking_battery},
+    support::{
+        Ended, Home, Listener, TIME_LIMIT, count, get, loopback, named, stored, talking_battery,
+    },
 };
 
 /// The processes that have `home` for their home; they are killed when the value is dropped.
@@ -146,7 +148,7 @@ fn what_is_wrong_at_the_start_is_told_to_the_terminal() {
     for (args, says) in [
         (&["-d", &database][..], in_use.as_str()),
         (&["-d", &database, "-l", "x.log"], &in_use),
-        (&["-d", "sqlite:other", "-l", "no/x.log"], "no/x.log"),
+        (&["-d", &database, "-l", "no/x.log"], &in_use),
         (&["-d", "sqlite:other", "-i", "0"], "1 to 86400"),
     ] {
         let args = [&["-daemon", "-b", &at], args].concat();
@@ -156,4 +158,31 @@ fn what_is_wrong_at_the_start_is_told_to_the_terminal() {
         assert!(told.contains("bluenovalistener: ") && told.contains(says), "{args:?}: {told}");
         assert_eq!(daemon.pids(), [0; 0], "{args:?}");
     }
+}
+
+#[test]
+fn a_daemon_records_without_log_file_and_page_until_they_can_be_had() {
+    let server = talking_battery(1);
+    let home = Home::new();
+    let daemon = Daemon(&home);
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
+    let taken = TcpListener::bind(loopback()).unwrap();
+    let page = taken.local_addr().unwrap();
+    let http = page.to_string();
+    let args = ["-daemon", "-b", &at, "-i", "1", "-d", &database, "--http", &http];
+    let parent = detach(&home, &[&args[..], &["-l", "later/x.log", "-f", "1"]].concat());
+    assert_eq!(parent.status.code(), Some(0), "{:?}", parent.log);
+    assert_eq!(count(&parent.log, "later/x.log\" can't be opened"), 1, "{:?}", parent.log);
+    detached_from_everything(daemon.pid());
+    wait_until("rows come", TIME_LIMIT, || !sqlite_rows(&home.path("db")).is_empty());
+
+    fs::create_dir(home.path("later")).unwrap();
+    wait_until("there is a log", TIME_LIMIT, || home.read("later/x.log").contains(": stored "));
+    let log = home.read("later/x.log");
+    assert!(log.contains(&format!("--http {http} can't be listened on")), "{log}");
+    drop(taken);
+    let is_served = || home.read("later/x.log").contains("page at ");
+    wait_until("there is a page", TIME_LIMIT, is_served);
+    assert_eq!(get(page, "/api/batteries").status, 200);
+    daemon.stop();
 }

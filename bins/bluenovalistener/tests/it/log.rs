@@ -1,7 +1,8 @@
 //! The log: its files, its lines, its times.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{BufRead, BufReader},
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,9 @@ use nix::{
 
 use crate::{
     rows::sqlite_rows,
-    support::{Home, Killed, Listener, TIME_LIMIT, named, obedient_battery, talking_battery},
+    support::{
+        Home, Killed, Listener, TIME_LIMIT, count, named, obedient_battery, talking_battery,
+    },
 };
 
 /// A program that logs what a battery says, and the battery.
@@ -204,6 +207,88 @@ fn a_console_that_nobody_reads_costs_no_row() {
     kill(Pid::from_raw(stuck.0.id().cast_signed()), Signal::SIGTERM).unwrap();
     wait_until("it ends", TIME_LIMIT, || stuck.0.try_wait().unwrap().is_some());
     drop(reader);
+}
+
+/// Runs it with a log file that can't be opened after `block`, until `open` has run, and waits until both what
+/// was logged before and what is logged after that have arrived, which `read` gives.
+#[track_caller]
+fn check_late_file(
+    path: &str,
+    says: &str,
+    block: impl FnOnce(&Home),
+    open: impl FnOnce(&Home),
+    read: impl Fn(&Home) -> String,
+) {
+    let server = talking_battery(1);
+    let home = Home::new();
+    block(&home);
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
+    let args = ["-b", &at, "-d", &database, "-i", "1", "-l", path, "-f", "1"];
+    let mut listener = home.listen(&args);
+    let said = listener.wait_for("can't be opened");
+    assert!(said.contains(path) && said.contains(says), "{said}");
+    listener.wait_for("attic: stored");
+    assert!(!sqlite_rows(&home.path("db")).is_empty());
+
+    open(&home);
+    wait_until("the file has the log", TIME_LIMIT, || read(&home).contains("attic: stored"));
+    assert!(read(&home).contains("INFO  bluenovalistener "), "{}", read(&home));
+    let before = read(&home).len();
+    wait_until("the log goes on", TIME_LIMIT, || {
+        read(&home).get(before..).is_some_and(|more| more.contains("attic: stored"))
+    });
+    let ended = listener.stop();
+    assert_eq!(count(&ended.log, "can't be opened"), 1, "{}", ended.log.join("\n"));
+    assert!(read(&home).trim_end().ends_with("ended"), "{}", read(&home));
+}
+
+#[test]
+fn a_log_whose_directory_is_made_later_has_all_lines() {
+    check_late_file(
+        "later/x.log",
+        "No such file",
+        |_| (),
+        |home| fs::create_dir(home.path("later")).unwrap(),
+        |home| home.read("later/x.log"),
+    );
+}
+
+#[test]
+fn a_log_in_place_of_which_is_a_directory_is_written_when_that_is_gone() {
+    let make = |home: &Home| fs::create_dir(home.path("x.log")).unwrap();
+    check_late_file(
+        "x.log",
+        "directory",
+        make,
+        |home| fs::remove_dir(home.path("x.log")).unwrap(),
+        |home| home.read("x.log"),
+    );
+}
+
+#[test]
+fn a_log_pipe_may_have_its_reader_later() {
+    let server = talking_battery(1);
+    let home = Home::new();
+    let fifo = home.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
+    let args = ["-b", &at, "-d", &database, "-i", "1", "-l", "fifo", "-f", "1"];
+    let mut listener = home.listen(&args);
+    let said = listener.wait_for("can't be opened");
+    assert!(said.contains("fifo") && said.contains("it has no reader"), "{said}");
+    listener.wait_for("attic: stored");
+
+    // The second reader comes when the first one is gone: what is logged meanwhile waits for it.
+    for first in ["INFO  bluenovalistener ", "attic: stored"] {
+        let mut lines = BufReader::new(File::open(&fifo).unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.contains(first)), "{first}");
+        assert!(lines.any(|line| line.contains("attic: stored")));
+    }
+    let rows = sqlite_rows(&home.path("db")).len();
+    wait_until("rows come without a reader", TIME_LIMIT, || {
+        sqlite_rows(&home.path("db")).len() > rows + 2
+    });
+    listener.stop();
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// Names and values, decoded, in their order.
     pub(crate) query: Vec<(String, String)>,
+    /// The host and perhaps the port that the client asks for, as it was sent: of a whole URL as
+    /// the target, else of the header `Host`. `None`: an HTTP/1.0 client without that header.
+    pub(crate) host: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +94,8 @@ fn receive(
     let headers = Headers(head.headers);
     let newer = head.version == Some(1);
     let mut hosts = headers.all("Host");
-    let named = hosts.next().is_some();
-    if hosts.next().is_some() || (newer && !named) {
+    let host = hosts.next();
+    if hosts.next().is_some() || (newer && host.is_none()) {
         return Err(400);
     }
     if !matches!(head.method, Some("GET" | "HEAD")) {
@@ -103,11 +106,14 @@ fn receive(
     if headers.all("Expect").any(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         return Err(417);
     }
-    let (path, query) = split(head.path.unwrap_or_default()).ok_or(400_u16)?;
+    let target = head.path.unwrap_or_default();
+    let (path, query) = split(target).ok_or(400_u16)?;
+    let host = host.map(|host| String::from_utf8_lossy(host).into_owned());
     let request = Request {
         method,
         path: percent_decode_str(path).decode_utf8().map_err(|_| 400_u16)?.into_owned(),
         query: query.split('&').filter(|pair| !pair.is_empty()).map(decode_pair).collect(),
+        host: authority(target).map(str::to_owned).or(host),
     };
     let stays = !headers.connection("close") && (newer || headers.connection("keep-alive"));
     let persistence = if stays { Persistence::KeepAlive } else { Persistence::Close };
@@ -147,16 +153,23 @@ impl<'b> Headers<'_, 'b> {
 
 /// Path and query of a target. It may be a whole URL, as proxies send it (RFC 9112, 3.2.2).
 fn split(target: &str) -> Option<(&str, &str)> {
-    let target = match target.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
-            let rest = &target[7..];
-            &rest[rest.find(['/', '?'])?..]
-        }
-        _ => target,
+    let target = match after_scheme(target) {
+        Some(rest) => &rest[rest.find(['/', '?'])?..],
+        None => target,
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     // What comes after a '#' is never sent.
     (path.starts_with('/') && !target.contains('#')).then_some((path, query))
+}
+
+/// Host and port of a target that is a whole URL. They count, whatever the header `Host` says.
+fn authority(target: &str) -> Option<&str> {
+    after_scheme(target)?.split(['/', '?']).next()
+}
+
+fn after_scheme(target: &str) -> Option<&str> {
+    let scheme = target.get(..7)?;
+    scheme.eq_ignore_ascii_case("http://").then_some(&target[7..])
 }
 
 /// As forms encode it (WHATWG URL, 5.1): what isn't valid costs its characters only.
@@ -237,6 +250,20 @@ mod tests {
         for (version, header, expected) in table {
             let text = format!("GET / HTTP/{version}\r\nHost: h\r\n{header}\r\n");
             assert_eq!(received(&text).persistence, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_that_of_the_target_or_else_of_the_header() {
+        for (text, expected) in [
+            ("GET / HTTP/1.1\r\nHost: a:80\r\n\r\n", Some("a:80")),
+            ("GET / HTTP/1.1\r\nhOST:  \r\n\r\n", Some("")),
+            ("GET http://b:81/?http://c HTTP/1.1\r\nHost: a\r\n\r\n", Some("b:81")),
+            ("GET http://b/ HTTP/1.0\r\n\r\n", Some("b")),
+            ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", Some("a")),
+            ("GET / HTTP/1.0\r\n\r\n", None),
+        ] {
+            assert_eq!(received(text).request.host.as_deref(), expected, "{text:?}");
         }
     }
 

@@ -82,17 +82,95 @@ fn a_battery_under_two_addresses_is_one() {
 }
 
 #[test]
-fn a_battery_with_rows_in_the_journal_only_is_stale() {
+fn batteries_with_rows_in_the_journal_only_are_stale() {
     let mut listener = Listener::start();
-    let other = PackRecord::new(utc_datetime!(2026-11-22 19:59:59), 0x77);
-    listener.journal.append(&[record(NORTH), other]).unwrap();
+    let other = |id| PackRecord::new(utc_datetime!(2026-11-22 19:59:59), id);
+    listener.journal.append(&[record(NORTH), other(0x77), other(0x78)]).unwrap();
     listener.change(|status| status.batteries[1].newest = None);
     let (_, answer) = listener.json("/api/batteries");
-    let ids: Vec<_> = (0..3).map(|i| answer["batteries"][i]["battery"].clone()).collect();
-    assert_eq!(ids, [json!("9F3C07B2"), Value::Null, json!("00000077")]);
+    assert_eq!(
+        ids(&answer),
+        [json!("9F3C07B2"), Value::Null, json!("00000077"), json!("00000078")]
+    );
     let other = &answer["batteries"][2];
     assert_eq!((&other["stale"], &other["names"]), (&json!(true), &json!([])));
     assert_eq!(answer["bank"]["batteries"], 2);
+}
+
+/// The MCU IDs, in the order of the answer.
+fn ids(answer: &Value) -> Vec<Value> {
+    let batteries = answer["batteries"].as_array().unwrap();
+    batteries.iter().map(|battery| battery["battery"].clone()).collect()
+}
+
+/// A listener that was started 3 s into an interval, at which both batteries have rows already.
+fn restarted() -> Listener {
+    let mut listener = Listener::start();
+    listener.journal.append(&[record(NORTH), record(SOUTH)]).unwrap();
+    listener.change(|status| {
+        status.now = utc_datetime!(2026-11-22 20:00:13);
+        status.started = status.instant;
+        status.batteries.iter_mut().for_each(|battery| battery.newest = None);
+    });
+    listener
+}
+
+#[test]
+fn a_healthy_start_is_no_alarm_and_shows_the_last_rows_as_old() {
+    let listener = restarted();
+    let (_, answer) = listener.json("/api/batteries");
+    // Which row is whose isn't certain yet.
+    assert_eq!(ids(&answer), [Value::Null, Value::Null]);
+
+    listener.change(|status| {
+        status.batteries[0].mcu_id_announced(NORTH);
+        status.batteries[1].mcu_id_announced(SOUTH);
+    });
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(ids(&answer), [json!("9F3C07B2"), json!("00000BAD")]);
+    for battery in answer["batteries"].as_array().unwrap() {
+        assert_eq!(battery["stale"], true, "it is but 13 s old, but of an earlier run");
+        assert_eq!((&battery["age_s"], &battery["latest"]["soc"]), (&json!(13.0), &json!(63)));
+        assert_eq!(battery["first_row_due_in_s"], 7.0);
+        assert_eq!(battery["names"].as_array().unwrap().len(), 1);
+    }
+    let none = json!({ "batteries": 2, "fresh": 0, "power_w": null, "soc": null });
+    assert_eq!((&answer["problems"], &answer["bank"]), (&json!([]), &none));
+    assert_eq!(listener.json("/healthz"), (200, json!({ "ok": true, "problems": [] })));
+    assert!(!listener.get("/metrics").body.contains("9F3C07B2"));
+}
+
+#[test]
+fn the_only_battery_without_an_mcu_id_has_the_only_row_without_a_battery() {
+    let listener = restarted();
+    listener.change(|status| status.batteries[0].mcu_id_announced(NORTH));
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(ids(&answer), [json!("9F3C07B2"), json!("00000BAD")]);
+    let south = &answer["batteries"][1];
+    assert_eq!((&south["names"], &south["stale"]), (&json!(["south"]), &json!(true)));
+}
+
+#[test]
+fn a_first_row_that_does_not_come_is_missed_after_three_more_intervals() {
+    let listener = restarted();
+    let pass = |seconds| {
+        listener.change(|status| {
+            status.now += Duration::from_secs(seconds);
+            status.instant += Duration::from_secs(seconds);
+        });
+        listener.json("/healthz")
+    };
+    // 7 s until the interval ends, and 30 s more.
+    assert_eq!(pass(37).0, 200);
+    assert_eq!(listener.json("/api/batteries").1["batteries"][0]["first_row_due_in_s"], 0.0);
+    let problems = [
+        "north: no data yet, though it is connected",
+        "south: no data yet, though it is connected",
+    ];
+    assert_eq!(pass(1), (503, json!({ "ok": false, "problems": problems })));
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(answer["batteries"][0]["first_row_due_in_s"], Value::Null);
+    assert_eq!(answer["batteries"].as_array().unwrap().len(), 4, "rows without a battery");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod api;
 mod history;
+mod host;
 mod metrics;
 mod plots;
 mod probe;

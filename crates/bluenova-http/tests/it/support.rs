@@ -39,6 +39,8 @@ impl Listener {
         let status = Arc::new(Mutex::new(Status {
             now: NOW,
             instant,
+            // For so long that no first row is waited for any more.
+            started: instant.checked_sub(Duration::from_secs(60)).unwrap(),
             interval: Duration::from_secs(10),
             batteries: vec![battery("north", NORTH, instant), battery("south", SOUTH, instant)],
             storage: StorageStatus { journal: path, ..StorageStatus::default() },
@@ -91,6 +93,7 @@ fn battery(name: &str, mcu_id: u32, now: Instant) -> BatteryStatus {
         malformed_lines: 3,
         rows: 4,
         cell_bus: CellBus { bad_crc: 5, parse_fail: 6, bad_vcell: 7 },
+        announced_mcu_id: None,
         newest: Some(Newest { record: record(mcu_id), received: now }),
     }
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     // Several cycles a second, so that each row of a second has a value in every column.
     let (_server, addresses) = serve_pair(UtcDateTime::now(), Pace::Free { speed: 4.0 })?;
     let path = directory.join("demo.sqlite");
-    let settings = settings(&addresses, &path, args.raw, http)?;
+    let settings = settings(&addresses, &path, args, http)?;
     let page = listen_for_browsers(http)?;
     let (observer, stored) = mpsc::channel();
     let signals = signals::channel()?;
@@ -113,7 +113,7 @@ fn refuse_listening_options(args: &Args) -> Result<(), SettingsError> {
 fn settings(
     addresses: &[SocketAddr; 2],
     path: &Path,
-    raw: bool,
+    args: &Args,
     http: Option<SocketAddr>,
 ) -> Result<Settings, Box<dyn Error>> {
     let batteries = NAMES
@@ -124,7 +124,9 @@ fn settings(
         })
         .collect::<Result<_, Box<dyn Error>>>()?;
     let interval = Interval::from_seconds(1).ok_or("a second is an interval")?;
-    Ok(Settings { batteries, store: Store::Sqlite { path: path.to_owned() }, interval, raw, http })
+    let store = Store::Sqlite { path: path.to_owned() };
+    let http_hosts = settings::http_hosts(args)?;
+    Ok(Settings { batteries, store, interval, raw: args.raw, http, http_hosts })
 }
 
 /// At the address that was given; else at the usual one, or, where that is in use, at a free port.
