@@ -76,8 +76,19 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "NUL and control characters",
-            [line(b"Errors: \"A\0B\""), line(b"Breaker: \x1B[2J\x07"), line(b"\0SOC: 1")],
-            [("errors", word("AB")), ("breaker", word("\x1B[2J\x07"))],
+            [
+                line(b"Errors: \"A\0B\""),
+                line(b"Breaker: \x1B[2JOPEN\x1B[0m\x07"),
+                line(b"SOC: 63\0"),
+                line(b"Vpack: 53017\x1B[0m"),
+                line(b"\0SOC: 1"),
+            ],
+            [
+                ("errors", word("AB")),
+                ("breaker", word("\x1B[2JOPEN")),
+                ("soc", Int(63)),
+                ("v_pack", number(53.017)),
+            ],
         ),
         case(
             "quotes and SQL",
@@ -128,6 +139,11 @@ fn cases() -> Vec<Case> {
             "what is no number",
             [line("SOC: ??"), line("SOH: "), line("Current:"), line("Vpack: -"), line("Temp: 3")],
             [("temp", Int(3))],
+        ),
+        case(
+            "exponents",
+            [line("Current: -4.175e+01"), line("SOH: 1e2 %"), line("SOC: 6e1"), line("Temp: 3")],
+            [("i_pack", number(-41.75)), ("health", number(100.0)), ("temp", Int(3))],
         ),
         case(
             "noise that looks alike",
@@ -182,7 +198,7 @@ fn strange_lines_cost_at_most_their_field() {
     let mut listener = home.listen(&args.iter().map(String::as_str).collect::<Vec<_>>());
     for (n, (case, control)) in cases.iter().zip(&controls).enumerate() {
         control.wait_for_clients(1, TIME_LIMIT).unwrap();
-        control.send(line(format!("MCU ID: {:X}", n + 1))).unwrap();
+        control.send(line(format!("MCU ID: {:X}\0", n + 1))).unwrap();
         for message in &case.messages {
             control.send(message.clone()).unwrap();
         }
@@ -250,13 +266,14 @@ fn a_battery_that_does_not_say_who_it_is_has_no_rows() {
     });
     control.send(line("SOC: 2")).unwrap();
     young_second(time::UtcDateTime::now() + time::Duration::SECOND);
-    control.send(line("MCU ID: FFFFFFFF\nSOC: 3")).unwrap();
+    control.send(line("MCU ID: FFFFFFFF\nSOC: 9")).unwrap();
+    control.send(line("MCU ID: FFFFFFFE\nSOC: 3")).unwrap();
     listener.wait_for("attic: stored");
     let ended = listener.stop();
     assert_eq!(count(&ended.log, "no MCU ID"), 1, "said once: {}", ended.log.join("\n"));
     let rows = crate::rows::sqlite_rows(&home.path("db"));
     assert_eq!(rows.len(), 1);
     let latest = rows.into_iter().next_back().unwrap();
-    assert_eq!(latest.0.1, 0xFFFF_FFFF);
+    assert_eq!(latest.0.1, 0xFFFF_FFFE);
     same_row("attic", &latest.1, &row(&[("soc", Cell::Int(3))]));
 }
