@@ -3,6 +3,7 @@
 mod battery;
 mod connection_log;
 mod forwarder;
+mod held_rows;
 mod outage;
 mod owner_log;
 mod recorder;

@@ -278,3 +278,29 @@ fn a_battery_that_does_not_say_who_it_is_has_no_rows() {
     assert_eq!(latest.0.1, 0xFFFF_FFFE);
     same_row("attic", &latest.1, &row(&[("soc", Cell::Int(3))]));
 }
+
+#[test]
+fn two_addresses_of_one_battery_make_one_row() {
+    let mut server = obedient_battery(1);
+    let cable = server.control();
+    let wireless = server.add(loopback(), battery(1), Pace::Lockstep).unwrap();
+    let home = Home::new();
+    let database = home.sqlite("db");
+    let at = [named("cable", cable.local_addr()), named("wireless", wireless.local_addr())];
+    let args = ["-b", &at[0], "-b", &at[1], "-d", &database, "-i", "86400", "-r"];
+    let mut listener = home.listen(&args);
+    for control in [&cable, &wireless] {
+        control.wait_for_clients(1, TIME_LIMIT).unwrap();
+        control.send(line("MCU ID: 9F3C07B2\nINFO: BAD CRC")).unwrap();
+    }
+    cable.send(line("SOC: 63")).unwrap();
+    wireless.send(line("Temp: 24")).unwrap();
+    listener.wait_until_said("cable: RX: SOC");
+    listener.wait_until_said("wireless: RX: Temp");
+    let ended = listener.stop();
+    assert_eq!(count(&ended.log, "are the same battery, 9F3C07B2"), 1, "{:?}", ended.log);
+    let rows = crate::rows::sqlite_rows(&home.path("db"));
+    assert_eq!(rows.len(), 1, "{}", ended.log.join("\n"));
+    let expected = [("soc", Cell::Int(63)), ("temp", Cell::Int(24)), ("bad_crc", Cell::Int(1))];
+    same_row("both", rows.values().next().unwrap(), &row(&expected));
+}
