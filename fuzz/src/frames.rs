@@ -3,6 +3,9 @@
 
 use bluenova_websocket::MESSAGE_LIMIT;
 
+/// More than any input has.
+const FAR_TOO_LONG: u64 = 16 * 1024 * 1024;
+
 struct Frame<'a> {
     fin: bool,
     opcode: u8,
@@ -10,8 +13,11 @@ struct Frame<'a> {
 }
 
 /// The text of each message up to the first thing that ends a connection: a close frame, what the
-/// protocol forbids, what is too long, or the end of the bytes.
-pub(crate) fn messages(mut stream: &[u8]) -> Vec<String> {
+/// protocol forbids, what is far too long, or the end of the bytes; and whether that is all.
+///
+/// Messages too long are skipped. Behind fragments that are too long together it isn't defined
+/// which message is the next one, so that the rest is left.
+pub(crate) fn messages(mut stream: &[u8]) -> (Vec<String>, bool) {
     let mut messages = vec![];
     let mut unfinished: Option<Vec<u8>> = None;
     while let Some(frame) = next(&mut stream) {
@@ -23,7 +29,12 @@ pub(crate) fn messages(mut stream: &[u8]) -> Vec<String> {
             _ => break,
         }
         match &unfinished {
-            Some(message) if message.len() > MESSAGE_LIMIT => break,
+            Some(message) if message.len() > MESSAGE_LIMIT => {
+                if frame.opcode == 0 || !frame.fin {
+                    return (messages, false);
+                }
+                unfinished = None;
+            }
             Some(message) if frame.fin => {
                 messages.push(String::from_utf8_lossy(message).into_owned());
                 unfinished = None;
@@ -31,7 +42,7 @@ pub(crate) fn messages(mut stream: &[u8]) -> Vec<String> {
             _ => {}
         }
     }
-    messages
+    (messages, true)
 }
 
 /// `None` where there is no whole frame, or one that a server may not send.
@@ -50,7 +61,7 @@ fn next<'a>(stream: &mut &'a [u8]) -> Option<Frame<'a>> {
     };
     let masked = second & 0x80 != 0;
     let reserved = first & 0x70 != 0;
-    if masked || reserved || length > MESSAGE_LIMIT as u64 {
+    if masked || reserved || length > FAR_TOO_LONG {
         return None;
     }
     let (payload, rest) = rest.split_at_checked(length.try_into().ok()?)?;

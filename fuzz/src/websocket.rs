@@ -124,7 +124,9 @@ fn check_client(mut dial: Dial, script: &Script) {
         Ok(mut connection) => {
             let messages = read_all(&mut connection);
             if script.proper {
-                assert_eq!(messages, frames::messages(&script.bytes));
+                let (expected, is_all) = frames::messages(&script.bytes);
+                assert!(messages.starts_with(&expected), "{messages:?} isn't {expected:?}");
+                assert!(messages.len() == expected.len() || !is_all, "{messages:?}");
             }
         }
         Err(error) => {

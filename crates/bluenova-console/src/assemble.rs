@@ -1,6 +1,6 @@
 use core::num::NonZeroU32;
 
-use bluenova_record::{COLUMNS, PackRecord};
+use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime};
 
 use crate::{
@@ -155,7 +155,7 @@ impl Assembler {
         let (true, Some(mcu_id)) = (draft.has_lines, draft.owner) else { return };
         let record = PackRecord { mcu_id, ..draft.record };
         self.earlier = match self.earlier.take() {
-            Some(earlier) if earlier.mcu_id == mcu_id => Some(merge(earlier, &record)),
+            Some(earlier) if earlier.mcu_id == mcu_id => Some(merge(&earlier, record)),
             Some(earlier) => {
                 self.second = self.under_way.map(|UnderWay { end, .. }| stamped(earlier, end));
                 Some(record)
@@ -183,7 +183,7 @@ impl Assembler {
         let Some(mcu_id) = self.draft.owner else { return Some(earlier.ok_or(NoOwner)) };
         let record = PackRecord { insert_time_utc: stamp, mcu_id, ..record };
         match earlier {
-            Some(earlier) if earlier.mcu_id == mcu_id => Some(Ok(merge(earlier, &record))),
+            Some(earlier) if earlier.mcu_id == mcu_id => Some(Ok(merge(&earlier, record))),
             Some(earlier) => {
                 self.second = Some(record);
                 Some(Ok(earlier))
@@ -199,12 +199,9 @@ fn stamped(mut record: PackRecord, stamp: UtcDateTime) -> PackRecord {
 }
 
 /// One record of two connections to the same battery in the same interval.
-fn merge(earlier: PackRecord, later: &PackRecord) -> PackRecord {
-    let mut merged = later.clone();
-    for column in COLUMNS.iter().filter(|column| column.get(later).is_none()) {
-        // A value always goes back into the column that it came from.
-        let _ = column.set(&mut merged, column.get(&earlier));
-    }
+fn merge(earlier: &PackRecord, later: PackRecord) -> PackRecord {
+    let mut merged = later;
+    merged.fill_from(earlier);
     merged.bad_crc = merged.bad_crc.saturating_add(earlier.bad_crc);
     merged.parse_fail = merged.parse_fail.saturating_add(earlier.parse_fail);
     merged.bad_vcell = merged.bad_vcell.saturating_add(earlier.bad_vcell);

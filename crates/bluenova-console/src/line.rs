@@ -21,7 +21,7 @@ use crate::{
     draft::{Draft, count, set_text},
     grammar, value,
     value::{
-        cell, converter, decimal, digit_follows, first_word, hexadecimal, millivolts, quoted, rest,
+        cell, converter, decimal, digit_follows, first_word, mcu_id, millivolts, quoted, rest,
         whole,
     },
 };
@@ -29,8 +29,8 @@ use crate::{
 /// Parses one line of the console, without or with its line end.
 ///
 /// A line counts only if a known prefix stands at its very start, to the letter; all others are
-/// [`Line::Other`]. What follows the value, a unit say, is ignored: that goes for the fraction of
-/// a whole number too.
+/// [`Line::Other`]. What follows the value, a unit or an escape sequence say, is ignored: that goes
+/// for the fraction of a whole number too.
 ///
 /// # Errors
 /// A malformed value behind a known prefix.
@@ -57,9 +57,10 @@ pub(crate) fn without_line_end(line: &str) -> &str {
 }
 
 grammar::lines! {
-    /// `MCU ID: 9F3C07B2`: serial number of the controller, 32 bits: who this battery is.
+    /// `MCU ID: 9F3C07B2`: serial number of the controller, 32 bits: who this battery is. All ones
+    /// are no ID.
     McuId(id: u32) => {
-        prefix: "MCU ID: ", value: hexadecimal, print: "{id:08X}",
+        prefix: "MCU ID: ", value: mcu_id, print: "{id:08X}",
         record: |draft| draft.identify(id),
     }
 

@@ -98,14 +98,48 @@ pub(crate) fn decimal(input: &str) -> Parsed<'_, Decimal> {
         _ => (point, whole, 0),
     };
     let is_cut = end == start || (end > point && scale == 0);
+    let (end, exponent) = match bytes.get(end) {
+        Some(b'e' | b'E') => exponent(bytes, end).unwrap_or((end, 0)),
+        _ => (end, 0),
+    };
     let rest = &bytes[end..];
     if is_cut || rest.first() == Some(&b'.') || is_garbled(rest) {
         return malformed(ErrorKind::NotANumber, input);
     }
-    let scale = u8::try_from(scale).unwrap_or(u8::MAX);
-    match Decimal::new(signed(number, is_negative), scale) {
+    let number = signed(number, is_negative);
+    let number = match exponent {
+        0 => Decimal::new(number, u8::try_from(scale).unwrap_or(u8::MAX)),
+        _ => scaled(number, scale, exponent),
+    };
+    match number {
         Some(number) => Ok((&input[end..], number)),
         None => malformed(ErrorKind::OutOfRange, input),
+    }
+}
+
+/// The exponent of ten that begins at `start` with its letter, and its end: a `printf` with `%g`
+/// writes a small current as `1e-05`.
+#[cold]
+fn exponent(bytes: &[u8], start: usize) -> Option<(usize, i64)> {
+    let (sign_length, is_negative) = sign(&bytes[start + 1..]);
+    let first_digit = start + 1 + sign_length;
+    let (end, number) = digits(bytes, first_digit, 0);
+    (end > first_digit).then(|| (end, signed(number, is_negative)))
+}
+
+/// The number of `digits` / 10^`scale` · 10^`exponent`, if a `Decimal` holds that.
+#[cold]
+fn scaled(digits: i64, scale: usize, exponent: i64) -> Option<Decimal> {
+    if digits == 0 {
+        return Decimal::new(0, 0);
+    }
+    let scale = i64::try_from(scale).ok()?.checked_sub(exponent)?;
+    match u8::try_from(scale) {
+        Ok(scale) => Decimal::new(digits, scale),
+        Err(_) => {
+            let zeros = u32::try_from(scale.checked_neg()?).ok()?;
+            Decimal::new(digits.checked_mul(10_i64.checked_pow(zeros)?)?, 0)
+        }
     }
 }
 
@@ -122,12 +156,20 @@ pub(crate) fn hexadecimal(input: &str) -> Parsed<'_, u32> {
     let end = digits.bytes().take_while(u8::is_ascii_alphanumeric).count();
     let (digits, rest) = digits.split_at(end);
     let is_hexadecimal = end > 0 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if !is_hexadecimal || is_garbled(rest.as_bytes()) {
+    if !is_hexadecimal || goes_on(rest.as_bytes(), u8::is_ascii_hexdigit) {
         return malformed(ErrorKind::NotANumber, input);
     }
     match u32::from_str_radix(digits, 16) {
         Ok(number) => Ok((rest, number)),
         Err(_) => malformed(ErrorKind::OutOfRange, input),
+    }
+}
+
+/// The ID of a controller. `FFFFFFFF` is that of none: flash that was never written reads so.
+pub(crate) fn mcu_id(input: &str) -> Parsed<'_, u32> {
+    match hexadecimal(input)? {
+        (_, u32::MAX) => malformed(ErrorKind::OutOfRange, skip_blanks(input)),
+        parsed => Ok(parsed),
     }
 }
 
@@ -143,17 +185,36 @@ pub(crate) fn quoted(input: &str) -> Parsed<'_, &str> {
     Ok((rest, text))
 }
 
-/// The rest of the line, without blanks around it.
+/// The rest of the line, without blanks around it, and control characters behind it.
 pub(crate) fn rest(input: &str) -> Parsed<'_, &str> {
-    match input.trim() {
+    match without_controls_behind(input.trim()) {
         "" => malformed(ErrorKind::MissingValue, ""),
         text => Ok(("", text)),
     }
 }
 
-/// The text up to the next blank.
+/// The text up to the next blank, without control characters behind it.
 pub(crate) fn first_word(input: &str) -> Parsed<'_, &str> {
-    cut(take_till1(char::is_whitespace)).parse(skip_blanks(input))
+    let input = skip_blanks(input);
+    let (rest, word) = cut(take_till1(char::is_whitespace)).parse(input)?;
+    match without_controls_behind(word) {
+        "" => malformed(ErrorKind::MissingValue, ""),
+        word => Ok((rest, word)),
+    }
+}
+
+/// The text without blanks, control characters and the escape sequences of a terminal at its end.
+fn without_controls_behind(text: &str) -> &str {
+    #[cold]
+    fn cut_off(text: &str) -> &str {
+        let text = text.trim_end_matches(|c: char| c.is_control() || c.is_whitespace());
+        match text.rfind('\u{1b}') {
+            Some(at) if skip_controls(&text.as_bytes()[at..]).is_empty() => cut_off(&text[..at]),
+            _ => text,
+        }
+    }
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
+    if text.as_bytes().iter().all(is_plain) { text } else { cut_off(text) }
 }
 
 /// `07) T: 21, V: 3311`
@@ -272,20 +333,59 @@ fn saturating(number: u64, digits: &[u8]) -> u64 {
     })
 }
 
-/// Whether what follows digits shows that they are not the whole number: a byte that no firmware
-/// prints, an exponent, or further digits after a character that doesn't end a number (a comma in
-/// place of the point, say). Leaving that out would make it a wrong number.
+/// Whether what follows digits shows that they are not the whole number.
 fn is_garbled(rest: &[u8]) -> bool {
-    #[cold]
-    fn follows_oddly(rest: &[u8]) -> bool {
-        match rest {
-            [] | [b' ' | b'\t', ..] => false,
-            [first, ..] if first.is_ascii_control() => true,
-            [b'e' | b'E', b'+' | b'-', b'0'..=b'9', ..] => true,
-            [first, b'0'..=b'9', ..] => !matches!(first, b'(' | b'[' | b'/'),
-            [b'x' | b'X', second, ..] if second.is_ascii_hexdigit() => true,
-            _ => rest.starts_with("\u{FFFD}".as_bytes()),
+    !matches!(rest, [] | [b' ', ..] | [b',', b' ', ..]) && goes_on(rest, u8::is_ascii_digit)
+}
+
+/// Whether a number that ends here seems to go on: with a byte that isn't UTF-8, an exponent that
+/// was not read, or further digits behind a character that doesn't end a number (a comma in place
+/// of the point, say). Leaving that out would make it a wrong number.
+///
+/// Control characters end a number, if no digits follow: a NUL, or a terminal's escape sequence.
+#[cold]
+fn goes_on(rest: &[u8], is_digit: fn(&u8) -> bool) -> bool {
+    let behind = skip_controls(rest);
+    let are_digits = |bytes: &[u8]| match bytes {
+        [b'.', digit, ..] | [digit, ..] => is_digit(digit),
+        [] => false,
+    };
+    if behind.len() < rest.len() && are_digits(behind) {
+        return true;
+    }
+    match behind {
+        [] | [b' ' | b'\t', ..] => false,
+        [b'e' | b'E'] => true,
+        [b'e' | b'E', second, ..] => !second.is_ascii_alphabetic(),
+        [b'x' | b'X', second, ..] if second.is_ascii_hexdigit() => true,
+        [b'(' | b'[' | b'/', ..] => false,
+        [0x80..=0xFF, ..] => {
+            let is_inner = |byte: &&u8| **byte >= 0x80;
+            let length = behind.iter().take_while(is_inner).count();
+            behind.starts_with("\u{FFFD}".as_bytes()) || are_digits(&behind[length..])
+        }
+        [_, next @ ..] => are_digits(next),
+    }
+}
+
+/// What follows the control characters and escape sequences (`ESC [ 0 m`) at the start.
+fn skip_controls(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    loop {
+        rest = match rest {
+            [b'\x1b', b'[', sequence @ ..] => {
+                let is_parameter = |byte: &&u8| (b' '..=b'?').contains(*byte);
+                let length = sequence.iter().take_while(is_parameter).count();
+                match sequence.get(length) {
+                    Some(b'@'..=b'~') => &sequence[length + 1..],
+                    _ => return &rest[1..],
+                }
+            }
+            [b'\t', ..] => return rest,
+            [first, behind @ ..] if first.is_ascii_control() => behind,
+            // From U+0080 to U+009F.
+            [0xC2, 0x80..=0x9F, behind @ ..] => behind,
+            _ => return rest,
         }
     }
-    !matches!(rest, [] | [b' ', ..] | [b',', b' ', ..]) && follows_oddly(rest)
 }

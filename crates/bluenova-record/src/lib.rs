@@ -135,4 +135,26 @@ impl PackRecord {
             bad_vcell: 0,
         }
     }
+    /// Takes each value that this record lacks from `other`, one of the same battery and time.
+    /// The counters stay.
+    ///
+    /// ```
+    /// use bluenova_record::PackRecord;
+    /// use time::UtcDateTime;
+    ///
+    /// let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
+    /// let mut other = record.clone();
+    /// (record.soc, other.soc, other.temp) = (Some(63), Some(62), Some(24));
+    ///
+    /// record.fill_from(&other);
+    /// assert_eq!((record.soc, record.temp), (Some(63), Some(24)));
+    /// ```
+    pub fn fill_from(&mut self, other: &Self) {
+        for column in &COLUMNS {
+            if column.get(self).is_none() {
+                // A value always goes back into the column that it came from.
+                let _ = column.set(self, column.get(other));
+            }
+        }
+    }
 }

@@ -37,6 +37,8 @@ pub struct Connection {
     message: Bytes,
     /// The end of the last frame before the last ping.
     pinged: Option<Instant>,
+    /// Messages skipped since this was last asked.
+    skipped: u64,
     over: bool,
 }
 
@@ -88,7 +90,6 @@ impl Connection {
             }
             Ok(None) => Ok(false),
             Err(error) => {
-                // In particular, tungstenite may not be asked again after a message too long.
                 self.over = true;
                 Err(error)
             }
@@ -101,6 +102,12 @@ impl Connection {
     /// Bytes that are not UTF-8 are replaced by U+FFFD; only then is the text a copy.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.message)
+    }
+
+    /// Number of messages longer than [`MESSAGE_LIMIT`] that were skipped since this was last
+    /// called. What came right behind one that was in fragments may be lost with it.
+    pub fn take_skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Whether the last [`advance`](Self::advance) had to ask the system for bytes. If not, its
@@ -141,6 +148,7 @@ impl Connection {
             protocol,
             message: Bytes::new(),
             pinged: None,
+            skipped: 0,
             over: false,
         }
     }
@@ -162,7 +170,14 @@ impl Connection {
                 Err(tungstenite::Error::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                     return self.nothing_came().map(|()| None);
                 }
-                Err(error) => return Err(Error::in_frames(error)),
+                Err(error) => match Error::in_frames(error) {
+                    Error::TooLong if self.incoming.skip_message() => {
+                        self.skipped += 1;
+                        // The old one may not be asked again after a message too long.
+                        self.protocol = WebSocketContext::new(Role::Client, Some(config()));
+                    }
+                    error => return Err(error),
+                },
             }
         }
     }

@@ -102,7 +102,7 @@ pub enum Error {
     /// The battery reads nothing, so that the send buffer is full.
     #[error("the battery doesn't read what is sent to it")]
     NotReading,
-    /// A message is longer than [`MESSAGE_LIMIT`].
+    /// A message is longer than [`MESSAGE_LIMIT`], by so much that it isn't skipped.
     #[error("a message is longer than {MESSAGE_LIMIT} bytes")]
     TooLong,
     /// The battery broke the WebSocket protocol.

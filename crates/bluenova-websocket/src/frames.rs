@@ -57,6 +57,27 @@ impl FrameTracker {
         ended
     }
 
+    /// Follows the next bytes up to the end of the message under way, and returns where that is.
+    /// Control frames between its fragments count as part of it.
+    pub(crate) fn end_of_message(&mut self, bytes: &mut [u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            at += self.step(&mut bytes[at..]);
+            if self.between_messages() {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Bytes of the frame under way that are still to come.
+    pub(crate) fn left_of_frame(&self) -> u64 {
+        match self.next {
+            NextByte::Payload { left } => left,
+            _ => 0,
+        }
+    }
+
     /// Whether the last byte was the end of a message, or of a control frame between messages.
     pub(crate) fn between_messages(&self) -> bool {
         !self.in_message && matches!(self.next, NextByte::Opcode)
@@ -211,6 +232,19 @@ mod tests {
         };
         let (no, frame, message) = ((false, false), (true, false), (true, true));
         assert_eq!(seen, [no, no, no, frame, no, frame, no, no, message]);
+    }
+
+    #[test]
+    fn a_message_is_followed_to_its_end() {
+        let rest = [frame(0x01, b"ab"), frame(0x89, b"?"), frame(0x80, b"c")].concat();
+        let mut bytes = [rest.clone(), frame(0x81, b"next")].concat();
+        for cut in 1..rest.len() {
+            let mut frames = FrameTracker::default();
+            frames.follow(&mut bytes[..cut]);
+            assert_eq!(frames.end_of_message(&mut bytes[cut..]), Some(rest.len() - cut), "{cut}");
+        }
+        let mut frames = FrameTracker::default();
+        assert_eq!(frames.end_of_message(&mut bytes[..rest.len() - 1]), None);
     }
 
     #[test]

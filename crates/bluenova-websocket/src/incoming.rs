@@ -18,14 +18,20 @@ pub(crate) struct Incoming<S> {
     tick_ends: Option<Instant>,
     /// Bytes of the largest piece read.
     largest: usize,
+    /// Whether bytes are dropped up to the end of a message.
+    skipping: bool,
 }
+
+/// Longest rest of a frame that is skipped. A larger one is more likely no frame at all.
+const LONGEST_SKIPPED: u64 = 16 * 1024 * 1024;
 
 impl<S> Incoming<S> {
     /// `early` is what came together with the end of the handshake.
     pub(crate) fn new(stream: S, early: &mut [u8]) -> Self {
         let mut frames = FrameTracker::default();
         frames.follow(early);
-        Self { stream, frames, last_frame: Instant::now(), tick_ends: None, largest: 0 }
+        let last_frame = Instant::now();
+        Self { stream, frames, last_frame, tick_ends: None, largest: 0, skipping: false }
     }
 
     /// The next read starts a tick; those after the tick fail with `WouldBlock`.
@@ -59,19 +65,46 @@ impl<S> Incoming<S> {
         frame.max(std::mem::take(&mut self.largest))
     }
 
+    /// Drops what is still to come of the message under way; `false` if that is too much.
+    pub(crate) fn skip_message(&mut self) -> bool {
+        self.skipping = !self.frames.between_messages();
+        self.frames.left_of_frame() <= LONGEST_SKIPPED
+    }
+
     pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 }
 
-impl<S: Read> Read for Incoming<S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl<S: Read> Incoming<S> {
+    /// Reads once, within the tick.
+    fn read_once(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let now = Instant::now();
         if now >= *self.tick_ends.get_or_insert(now + TICK) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let size = self.stream.read(buffer)?;
         self.largest = self.largest.max(size);
+        Ok(size)
+    }
+}
+
+impl<S: Read> Read for Incoming<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut size = self.read_once(buffer)?;
+        while self.skipping && size > 0 {
+            if let Some(end) = self.frames.end_of_message(&mut buffer[..size]) {
+                self.skipping = false;
+                self.last_frame = Instant::now();
+                buffer.copy_within(end..size, 0);
+                size -= end;
+            } else {
+                size = 0;
+            }
+            if size == 0 {
+                size = self.read_once(buffer)?;
+            }
+        }
         if self.frames.follow(&mut buffer[..size]) {
             self.last_frame = Instant::now();
         }

@@ -40,7 +40,8 @@ pub use error::Error;
 /// How long [`Connection::read`] waits for a message before it returns without one.
 pub const TICK: Duration = Duration::from_millis(200);
 
-/// The longest message taken, in bytes. A console line has less than a hundred.
+/// The longest message taken, in bytes; longer ones are skipped. A console line has less than a
+/// hundred.
 pub const MESSAGE_LIMIT: usize = 64 * 1024;
 
 /// Deadlines of a connection, each kept to the tick: up to two [`TICK`]s late.

@@ -12,7 +12,7 @@ use std::{
 use bluenova_console::{Assembler, Interval, Line, NoOwner, ParseError};
 use bluenova_http::{BatteryStatus, RateLimit, Shared};
 use bluenova_record::{Escaped, PackRecord, Timestamp, first_chars};
-use bluenova_websocket::{Connection, Deadlines, Dial, TICK};
+use bluenova_websocket::{Connection, Deadlines, Dial, MESSAGE_LIMIT, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
 
@@ -159,6 +159,7 @@ impl BatteryThread {
             if connection.waited() {
                 clock_is_set = self.tick()?;
                 self.connection_log.lasts();
+                self.log_skipped(connection.take_skipped());
             }
             if came {
                 for line in connection.text().lines() {
@@ -208,6 +209,18 @@ impl BatteryThread {
             0 => warn!("{name}: malformed line \"{line}\": {error}"),
             more => {
                 warn!("{name}: malformed line \"{line}\": {error}; {more} more since the last one");
+            }
+        }
+    }
+
+    fn log_skipped(&mut self, messages: u64) {
+        if messages > 0 {
+            self.status.update(|status| status.malformed_lines += messages);
+            if self.malformed.is_due((), Instant::now()) {
+                let name = &self.battery.name;
+                warn!("{name}: a message longer than {MESSAGE_LIMIT} bytes was skipped");
+            } else {
+                self.malformed_unlogged += messages;
             }
         }
     }

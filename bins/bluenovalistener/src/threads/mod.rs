@@ -4,6 +4,7 @@ mod battery;
 mod connection_log;
 mod delivery_trouble;
 mod forwarder;
+mod held_rows;
 mod outage;
 mod owner_log;
 mod recorder;

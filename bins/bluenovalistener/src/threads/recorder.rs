@@ -11,7 +11,11 @@ use bluenova_record::{PackRecord, Timestamp};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use super::{Assembled, spool_log::SpoolLog};
+use super::{
+    Assembled,
+    held_rows::{HeldRow, HeldRows},
+    spool_log::SpoolLog,
+};
 use crate::console::rows;
 
 /// How often the journal is synced to the disk, and trimmed.
@@ -24,6 +28,7 @@ pub(crate) struct Recorder {
     status: LiveStatus,
     observer: Option<Sender<Assembled>>,
     spool_log: SpoolLog,
+    held: HeldRows,
     /// The latest row of each MCU ID, and which battery of the command line it came from.
     latest: HashMap<u32, (UtcDateTime, usize)>,
     /// Pairs of addresses that lead to the same battery.
@@ -39,8 +44,10 @@ impl Recorder {
         observer: Option<Sender<Assembled>>,
     ) -> Self {
         let spool_log = SpoolLog::new(status.storage.get().journal);
+        let held = HeldRows::new(status.interval, status.batteries.len());
         let (latest, twins) = (HashMap::new(), HashSet::new());
-        let mut recorder = Self { records, spool, status, observer, spool_log, latest, twins };
+        let mut recorder =
+            Self { records, spool, status, observer, spool_log, held, latest, twins };
         recorder.report();
         // Rows of an earlier run.
         if recorder.spool.waiting() > 0 {
@@ -56,16 +63,21 @@ impl Recorder {
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let mut due = Instant::now() + MAINTAIN_EVERY;
         loop {
-            match self.records.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(first) => self.store(first)?,
+            let wake = self.held.due().map_or(due, |held| held.min(due));
+            match self.records.recv_timeout(wake.saturating_duration_since(Instant::now())) {
+                Ok(first) => self.hold(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            let held = self.held.take_due(Instant::now());
+            self.store(held)?;
             if Instant::now() >= due || self.spool.is_damaged(UtcDateTime::now()) {
                 self.maintain()?;
                 due = Instant::now() + MAINTAIN_EVERY;
             }
         }
+        let held = self.held.take_all();
+        self.store(held)?;
         self.maintain()?;
         match self.spool.only_in_memory() {
             0 => {}
@@ -79,17 +91,26 @@ impl Recorder {
         Ok(())
     }
 
-    fn store(&mut self, first: Assembled) -> Result<(), Error> {
-        let (mut batteries, mut records, mut doubles) = (Vec::new(), Vec::new(), Vec::new());
-        let more = self.records.try_iter().take(BATCH - 1).collect::<Vec<_>>();
-        for Assembled { battery, record } in iter::once(first).chain(more) {
-            if self.is_first_of_its_row(battery, &record) {
-                batteries.push(battery);
-                records.push(record);
-            } else {
-                doubles.push(Assembled { battery, record });
-            }
+    fn hold(&mut self, first: Assembled) {
+        let now = Instant::now();
+        let more = self.records.try_iter().take(BATCH - 1);
+        for assembled in iter::once(first).chain(more) {
+            self.held.add(assembled, now);
         }
+    }
+
+    fn store(&mut self, rows: Vec<HeldRow>) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in &rows {
+            self.log_twins(row);
+        }
+        // A row that comes after all held ones of its interval were stored is too late.
+        let (rows, doubles): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| self.is_first_of_its_row(row));
+        let (records, batteries): (Vec<_>, Vec<_>) =
+            rows.into_iter().map(|row| (row.record, row.batteries)).unzip();
         let appended = self.spool.append(&records);
         self.report();
         appended?;
@@ -97,8 +118,12 @@ impl Recorder {
             self.announce_rows();
         }
         let now = Instant::now();
-        for (battery, record) in batteries.into_iter().zip(records) {
+        for (batteries, record) in batteries.into_iter().zip(records) {
+            let Some((&battery, others)) = batteries.split_first() else { continue };
             self.battery(battery).update(|status| status.row_stored(&record, now));
+            for &other in others {
+                self.battery(other).update(|status| status.row_known(&record, now));
+            }
             info!("{}: stored {}", self.name(battery), summary(&record));
             if let Some(observer) = &self.observer {
                 // Recording goes on without the observer.
@@ -106,8 +131,10 @@ impl Recorder {
             }
         }
         // The row of the other address is stored; this address isn't stale either.
-        for Assembled { battery, record } in doubles {
-            self.battery(battery).update(|status| status.row_known(&record, now));
+        for HeldRow { record, batteries, .. } in doubles {
+            for battery in batteries {
+                self.battery(battery).update(|status| status.row_known(&record, now));
+            }
         }
         Ok(())
     }
@@ -142,22 +169,36 @@ impl Recorder {
         self.spool.wake_outbox();
     }
 
-    /// One battery may be listened to under two addresses: by cable and by wireless, or by mistake.
-    /// Its row is the one that comes first.
-    fn is_first_of_its_row(&mut self, battery: usize, record: &PackRecord) -> bool {
+    /// Whether no other address of the battery has had a row of this time stored.
+    fn is_first_of_its_row(&mut self, row: &HeldRow) -> bool {
+        let HeldRow { record, batteries, .. } = row;
+        let Some(&battery) = batteries.first() else { return false };
         let latest = (record.insert_time_utc, battery);
         let (time, other) = *self.latest.entry(record.mcu_id).or_insert(latest);
         if time == record.insert_time_utc && other != battery {
-            if self.twins.insert((other.min(battery), other.max(battery))) {
-                let (one, two, id) = (self.name(other), self.name(battery), record.mcu_id);
-                warn!(
-                    "{one} and {two} are the same battery, {id:08X}: one row per interval is stored"
-                );
-            }
+            self.log_pair(other, battery, record.mcu_id);
             return false;
         }
         self.latest.insert(record.mcu_id, latest);
         true
+    }
+
+    fn log_twins(&mut self, row: &HeldRow) {
+        if let Some((&first, others)) = row.batteries.split_first() {
+            for &other in others {
+                self.log_pair(first, other, row.record.mcu_id);
+            }
+        }
+    }
+
+    fn log_pair(&mut self, one: usize, other: usize, mcu_id: u32) {
+        if self.twins.insert((one.min(other), one.max(other))) {
+            let (one, two) = (self.name(one), self.name(other));
+            warn!(
+                "{one} and {two} are the same battery, {mcu_id:08X}: one row per interval is \
+                 stored, with the values of both"
+            );
+        }
     }
 
     fn battery(&self, index: usize) -> &Shared<BatteryStatus> {

@@ -76,8 +76,19 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "NUL and control characters",
-            [line(b"Errors: \"A\0B\""), line(b"Breaker: \x1B[2J\x07"), line(b"\0SOC: 1")],
-            [("errors", word("AB")), ("breaker", word("\x1B[2J\x07"))],
+            [
+                line(b"Errors: \"A\0B\""),
+                line(b"Breaker: \x1B[2JOPEN\x1B[0m\x07"),
+                line(b"SOC: 63\0"),
+                line(b"Vpack: 53017\x1B[0m"),
+                line(b"\0SOC: 1"),
+            ],
+            [
+                ("errors", word("AB")),
+                ("breaker", word("\x1B[2JOPEN")),
+                ("soc", Int(63)),
+                ("v_pack", number(53.017)),
+            ],
         ),
         case(
             "quotes and SQL",
@@ -128,6 +139,11 @@ fn cases() -> Vec<Case> {
             "what is no number",
             [line("SOC: ??"), line("SOH: "), line("Current:"), line("Vpack: -"), line("Temp: 3")],
             [("temp", Int(3))],
+        ),
+        case(
+            "exponents",
+            [line("Current: -4.175e+01"), line("SOH: 1e2 %"), line("SOC: 6e1"), line("Temp: 3")],
+            [("i_pack", number(-41.75)), ("health", number(100.0)), ("temp", Int(3))],
         ),
         case(
             "noise that looks alike",
@@ -182,7 +198,7 @@ fn strange_lines_cost_at_most_their_field() {
     let mut listener = home.listen(&args.iter().map(String::as_str).collect::<Vec<_>>());
     for (n, (case, control)) in cases.iter().zip(&controls).enumerate() {
         control.wait_for_clients(1, TIME_LIMIT).unwrap();
-        control.send(line(format!("MCU ID: {:X}", n + 1))).unwrap();
+        control.send(line(format!("MCU ID: {:X}\0", n + 1))).unwrap();
         for message in &case.messages {
             control.send(message.clone()).unwrap();
         }
@@ -219,16 +235,17 @@ fn what_is_no_websocket_costs_the_connection_and_nothing_else() {
     let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "1"]);
     let mut rows = || crate::rows::sqlite_rows(&home.path("db")).into_values().collect();
 
-    for (soc, attack) in [None, Some(Fault::Giant), Some(Fault::Drop)].into_iter().enumerate() {
-        control.wait_for_clients(1, TIME_LIMIT).unwrap();
-        if let Some(fault) = attack {
-            control.fault(fault).unwrap();
-            listener.wait_for("; redialling");
-            listener.wait_for("attic: connected");
-            control.wait_for_clients(1, TIME_LIMIT).unwrap();
-        }
-        says_soc(&control, soc.try_into().unwrap(), &mut rows);
-    }
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
+    says_soc(&control, 0, &mut rows);
+    control.fault(Fault::Giant).unwrap();
+    says_soc(&control, 1, &mut rows);
+    listener.wait_for("attic: a message longer than 65536 bytes was skipped");
+    assert_eq!(count(listener.log(), "; redialling"), 0, "a message too long costs itself");
+    control.fault(Fault::Drop).unwrap();
+    listener.wait_for("; redialling");
+    listener.wait_for("attic: connected");
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
+    says_soc(&control, 2, &mut rows);
     control.send(Message::Raw(b"\x8F\x00 no frame at all".into())).unwrap();
     listener.wait_for("; redialling");
     listener.stop();
@@ -250,13 +267,40 @@ fn a_battery_that_does_not_say_who_it_is_has_no_rows() {
     });
     control.send(line("SOC: 2")).unwrap();
     young_second(time::UtcDateTime::now() + time::Duration::SECOND);
-    control.send(line("MCU ID: FFFFFFFF\nSOC: 3")).unwrap();
+    control.send(line("MCU ID: FFFFFFFF\nSOC: 9")).unwrap();
+    control.send(line("MCU ID: FFFFFFFE\nSOC: 3")).unwrap();
     listener.wait_for("attic: stored");
     let ended = listener.stop();
     assert_eq!(count(&ended.log, "no MCU ID"), 1, "said once: {}", ended.log.join("\n"));
     let rows = crate::rows::sqlite_rows(&home.path("db"));
     assert_eq!(rows.len(), 1);
     let latest = rows.into_iter().next_back().unwrap();
-    assert_eq!(latest.0.1, 0xFFFF_FFFF);
+    assert_eq!(latest.0.1, 0xFFFF_FFFE);
     same_row("attic", &latest.1, &row(&[("soc", Cell::Int(3))]));
+}
+
+#[test]
+fn two_addresses_of_one_battery_make_one_row() {
+    let mut server = obedient_battery(1);
+    let cable = server.control();
+    let wireless = server.add(loopback(), battery(1), Pace::Lockstep).unwrap();
+    let home = Home::new();
+    let database = home.sqlite("db");
+    let at = [named("cable", cable.local_addr()), named("wireless", wireless.local_addr())];
+    let args = ["-b", &at[0], "-b", &at[1], "-d", &database, "-i", "86400", "-r"];
+    let mut listener = home.listen(&args);
+    for control in [&cable, &wireless] {
+        control.wait_for_clients(1, TIME_LIMIT).unwrap();
+        control.send(line("MCU ID: 9F3C07B2\nINFO: BAD CRC")).unwrap();
+    }
+    cable.send(line("SOC: 63")).unwrap();
+    wireless.send(line("Temp: 24")).unwrap();
+    listener.wait_until_said("cable: RX: SOC");
+    listener.wait_until_said("wireless: RX: Temp");
+    let ended = listener.stop();
+    assert_eq!(count(&ended.log, "are the same battery, 9F3C07B2"), 1, "{:?}", ended.log);
+    let rows = crate::rows::sqlite_rows(&home.path("db"));
+    assert_eq!(rows.len(), 1, "{}", ended.log.join("\n"));
+    let expected = [("soc", Cell::Int(63)), ("temp", Cell::Int(24)), ("bad_crc", Cell::Int(1))];
+    same_row("both", rows.values().next().unwrap(), &row(&expected));
 }

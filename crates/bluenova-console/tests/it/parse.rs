@@ -83,7 +83,17 @@ fn numbers() {
     check("MCU ID: 1", Line::McuId(1));
     check("MCU ID: 0", Line::McuId(0));
     check("MCU ID: 000000009F3C07B2", Line::McuId(0x9F3C_07B2));
-    check("MCU ID: FFFFFFFF", Line::McuId(u32::MAX));
+    check("MCU ID: FFFFFFFE", Line::McuId(u32::MAX - 1));
+    check("Current: 1e-05", Line::PackCurrent(number("0.00001")));
+    check("Current: -4.175e+01 A", Line::PackCurrent(number("-41.75")));
+    check("Current: -0.0e9", Line::PackCurrent(number("0")));
+    check("Vpack: 5.3e4", Line::PackVoltage(mv("53000")));
+    check("Vpack: 5.3E-4", Line::PackVoltage(mv("0.00053")));
+    check("SOH: 97.25e0", Line::StateOfHealth(number("97.25")));
+    check("C01) T: 21, V: 3.3115e3", cell(1, 21, "3311.5"));
+    check("DEBUG: ADC[2]: 2002 = 1.6135e3 mV", adc(2, 2002, "1613.5"));
+    check("Write EnergyOut: 8e2", Line::EnergyWritten(number("800")));
+    check("Vpack: 53017eV", Line::PackVoltage(mv("53017")));
 }
 
 #[test]
@@ -104,6 +114,71 @@ fn what_follows_the_value_is_ignored() {
     check("Errors: \"\"", Line::Errors(""));
     check("System_State:  NORMAL  ", Line::SystemState("NORMAL"));
     check("Breaker: OPEN (2 s)", Line::Breaker("OPEN (2 s)"));
+}
+
+#[test]
+fn control_characters_end_a_value() {
+    for behind in ["\0", "\0\0", "\u{7}", "\u{1b}", "\u{1b}[0m", "\u{1b}[31;1m\u{1b}[K\0 %"] {
+        for (line, expected) in [
+            ("MCU ID: 9F3C07B2", Line::McuId(0x9F3C_07B2)),
+            ("--- PO PARAMS --- (i=3", Line::UnitCount(3)),
+            ("after assignRank() --> own rank = 2", Line::UnitRank(2)),
+            ("CellCount: 16", Line::CellCount(16)),
+            ("C07) T: 21, V: 3311", cell(7, 21, "3311")),
+            ("C07) T: 21, V: 3311.5", cell(7, 21, "3311.5")),
+            ("Vpack: 53017", Line::PackVoltage(mv("53017"))),
+            ("Current: -41.75", Line::PackCurrent(number("-41.75"))),
+            ("Current: 1e-05", Line::PackCurrent(number("0.00001"))),
+            ("Temp: -24", Line::PackTemperature(-24)),
+            ("SOC: 63", Line::StateOfCharge(63)),
+            ("SOC: 63.5", Line::StateOfCharge(63)),
+            ("SOH: 97.25", Line::StateOfHealth(number("97.25"))),
+            ("Errors: \"NONE\"", Line::Errors("NONE")),
+            ("Charge State: DISCHARGE", Line::ChargeState("DISCHARGE")),
+            ("DEBUG: ADC[2]: 2002 = 1613.5", adc(2, 2002, "1613.5")),
+            ("Write EnergyOut: 812.5", Line::EnergyWritten(number("812.5"))),
+        ] {
+            check(&format!("{line}{behind}"), expected);
+            check(&format!("{line}{behind}\r\n"), expected);
+        }
+    }
+    check("C07) T: 21\0, V: 3311\0", cell(7, 21, "3311"));
+    check("DEBUG: ADC[2]: 2002\u{1b}[0m = 1613.5", adc(2, 2002, "1613.5"));
+    check("System_State: NORMAL\0", Line::SystemState("NORMAL"));
+    check("System_State: NORMAL \u{1b}[0m", Line::SystemState("NORMAL"));
+    check("Breaker: CLOSED\u{1b}[0m\u{85}\0", Line::Breaker("CLOSED"));
+    check("Breaker: CLOSED [0m", Line::Breaker("CLOSED [0m"));
+    check("Charge State: DISCHARGE\u{1b}[0m (3)", Line::ChargeState("DISCHARGE"));
+    check_error("Breaker: \u{1b}[2J\u{7}", ErrorKind::MissingValue, 14);
+    check_error("Charge State: \0 (3)", ErrorKind::MissingValue, 19);
+}
+
+#[test]
+fn a_character_within_digits_never_makes_another_number() {
+    let controls = (0..=0x9F).filter_map(char::from_u32).filter(|c| c.is_control() && *c != '\t');
+    let controls = controls.map(String::from);
+    let sequences = ["\u{1b}[0m", "\0\u{1b}[1;31m\0", "ä", "\u{FFFD}", "'", ",", "?"];
+    for within in controls.chain(sequences.map(String::from)) {
+        for (prefix, digits) in [
+            ("MCU ID: ", "9F3C07BA"),
+            ("SOC: ", "1063"),
+            ("SOC: ", "63.99"),
+            ("Vpack: ", "53017.5"),
+            ("Current: ", "-41.75"),
+            ("Current: ", "4.1e1"),
+        ] {
+            let line = format!("{prefix}{digits}");
+            let whole = parse(&line).unwrap();
+            // A letter behind an odd character begins a word, not an exponent.
+            let may_be_word = digits.contains('e') && !within.starts_with(char::is_control);
+            for at in (1..digits.len()).filter(|_| !may_be_word) {
+                let line = format!("{prefix}{}{within}{}", &digits[..at], &digits[at..]);
+                if let Ok(parsed) = parse(&line) {
+                    assert_eq!(parsed, whole, "{line:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -181,7 +256,8 @@ fn a_malformed_value_is_an_error_and_never_a_wrong_number() {
     // Noise within the digits.
     check_error("SOC: 6\u{FFFD}3", NotANumber, 5);
     check_error("SOC: 6\u{FFFD}", NotANumber, 5);
-    check_error("SOC: 63\0", NotANumber, 5);
+    check_error("SOC: 6\u{85}3", NotANumber, 5);
+    check_error("SOC: 6\u{1b}[0m3", NotANumber, 5);
     check_error("SOC: 6?3", NotANumber, 5);
     check_error("SOC: 6.\u{7}3", NotANumber, 5);
     check_error("Vpack: 53\u{1}017", NotANumber, 7);
@@ -192,7 +268,11 @@ fn a_malformed_value_is_an_error_and_never_a_wrong_number() {
     check_error("Vc_max: 3_338", NotANumber, 8);
     check_error("MCU ID: 9F3C\u{FFFD}7B2", NotANumber, 8);
     check_error("MCU ID: 9F3C?7B2", NotANumber, 8);
-    check_error("MCU ID: 9F3C07B2\u{1}", NotANumber, 8);
+    check_error("MCU ID: 9F3C\0BB2A", NotANumber, 8);
+    check_error("MCU ID: 9F3C?BB2A", NotANumber, 8);
+    // All ones: flash that was never written.
+    check_error("MCU ID: FFFFFFFF", OutOfRange, 8);
+    check_error("MCU ID: 0xffffffff rev 4", OutOfRange, 8);
     check_error("Temp: nan", NotANumber, 6);
     check_error("Current: inf", NotANumber, 9);
     check_error("Current: .", NotANumber, 9);
@@ -200,8 +280,15 @@ fn a_malformed_value_is_an_error_and_never_a_wrong_number() {
     check_error("Current: -41.", NotANumber, 9);
     check_error("Current: -41.7.5", NotANumber, 9);
     check_error("Current: -41,75", NotANumber, 9);
-    check_error("Vpack: 5.3e4", NotANumber, 7);
-    check_error("Vpack: 5.3E-4", NotANumber, 7);
+    // A whole number has no exponent: sixty, or a six and a letter?
+    check_error("SOC: 6e1", NotANumber, 5);
+    check_error("Vpack: 5.3e", NotANumber, 7);
+    check_error("Vpack: 5.3e-", NotANumber, 7);
+    check_error("Vpack: 5.3e4.1", NotANumber, 7);
+    check_error("Vpack: 5e99", OutOfRange, 7);
+    check_error("Vpack: 5e-99", OutOfRange, 7);
+    check_error("Vpack: 5e99999999999999999999", OutOfRange, 7);
+    check_error("Vpack: 5e-99999999999999999999", OutOfRange, 7);
     check_error("Vpack: 1234567890123456789", OutOfRange, 7);
     check_error("Vpack: 1.1234567890123456789", OutOfRange, 7);
     check_error("MCU ID: ", MissingValue, 8);

@@ -23,7 +23,7 @@ fn numeric_line() -> impl Strategy<Value = Line<'static>> {
         voltage,
     });
     prop_oneof![
-        any::<u32>().prop_map(Line::McuId),
+        (0..u32::MAX).prop_map(Line::McuId),
         any::<i16>().prop_map(Line::UnitCount),
         any::<i16>().prop_map(Line::UnitRank),
         any::<i16>().prop_map(Line::CellCount),
@@ -58,11 +58,12 @@ proptest! {
     }
 
     #[test]
-    fn of_lines_with_text(text in "[^\\s\"\\r\\n]([^\"\\r\\n]{0,40}[^\\s\"\\r\\n])?") {
+    fn of_lines_with_text(text in "[^\\s\"\\pC]([^\"\\r\\n\\x1b]{0,40}[^\\s\"\\pC])?") {
         for line in [Line::Errors(&text), Line::SystemState(&text), Line::Breaker(&text)] {
             comes_back(line)?;
         }
-        let line = Line::ChargeState(text.split_whitespace().next().unwrap());
+        let word = text.split_whitespace().next().unwrap();
+        let line = Line::ChargeState(word.trim_end_matches(char::is_control));
         comes_back(line)?;
     }
 
@@ -71,7 +72,7 @@ proptest! {
     fn of_anything(pieces in prop::collection::vec(prop_oneof![
         prop::sample::select(vec!["MCU ID: ", "C0", "7) T: ", ", V: ", "DEBUG: ADC[", "]: ", " = ",
             "Errors: ", "\"", "System_State: ", "Charge State: ", "Current: ", "SOC: ", "Vpack: ",
-            "-", ".", "3", "0x", " ", "\t", "\u{FFFD}", "\0", "Write EnergyOut: ",
+            "-", ".", "3", "0x", " ", "\t", "\u{FFFD}", "\0", "\u{1b}[0m", "\u{1b}", "e", "Write EnergyOut: ",
         ]).prop_map(String::from),
         "[0-9]{1,20}",
         "\\PC{0,5}",

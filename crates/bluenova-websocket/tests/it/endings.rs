@@ -4,7 +4,7 @@ use std::{
     time::Instant,
 };
 
-use bluenova_websocket::{Error, MESSAGE_LIMIT, TICK};
+use bluenova_websocket::{Error, TICK};
 
 use crate::server::{Server, accept, client_frame, frame, hold, long, next};
 
@@ -54,16 +54,12 @@ fn breaches_of_the_protocol() {
 }
 
 #[test]
-fn messages_too_long() {
-    let endless = [frame(0x01, &[b'x'; 1000]), frame(0x00, &[b'x'; 1000]).repeat(70)].concat();
+fn messages_far_too_long() {
     for bytes in [
-        frame(0x81, &[b'x'; MESSAGE_LIMIT + 1]),
         // Only the header: nobody waits for the rest.
-        vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 1],
+        vec![0x82, 127, 0, 0, 0, 0, 2, 0, 0, 0],
         vec![0x81, 127, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
         vec![0x89, 127, 0x80, 0, 0, 0, 0, 0, 0, 0],
-        [frame(0x01, &[b'x'; MESSAGE_LIMIT]), frame(0x80, b"x")].concat(),
-        endless,
     ] {
         let error = end_of(bytes);
         assert!(matches!(error, Error::TooLong), "{error:?}");

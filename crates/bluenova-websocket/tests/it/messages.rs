@@ -93,6 +93,38 @@ fn up_to_the_limit_every_length_passes() {
 }
 
 #[test]
+fn a_message_too_long_costs_itself() {
+    for long in [MESSAGE_LIMIT + 1, 1 << 20] {
+        let long = vec![b'x'; long];
+        for too_long in [
+            frame(0x81, &long),
+            [frame(0x01, b"begun"), frame(0x89, b""), frame(0x80, &long)].concat(),
+            [frame(0x01, &long), frame(0x89, b""), frame(0x00, b"y"), frame(0x80, b"")].concat(),
+        ] {
+            let parts = [frame(0x81, b"before"), too_long, frame(0x81, b"SOC: 63")];
+            check(parts.concat(), &["before", "SOC: 63"]);
+        }
+    }
+}
+
+#[test]
+fn many_fragments_too_long_together_cost_no_connection() {
+    let fragments = [frame(0x01, &[b'x'; 1000]), frame(0x00, &[b'x'; 1000]).repeat(70)].concat();
+    let server = Server::start(move |mut stream| {
+        accept(&mut stream);
+        stream.write_all(&[fragments, frame(0x80, b"x")].concat()).unwrap();
+        stream.write_all(&frame(0x81, b"may be lost").repeat(2000)).unwrap();
+        stream.write_all(&frame(0x81, b"last")).unwrap();
+        hold(&mut stream);
+    });
+    let mut connection = server.open(long()).unwrap();
+    while next(&mut connection).unwrap() != "last" {}
+    assert_eq!((connection.take_skipped(), connection.take_skipped()), (1, 0));
+    drop(connection);
+    server.join();
+}
+
+#[test]
 fn a_quiet_moment_after_a_long_message_loses_nothing() {
     let server = Server::start(|mut stream| {
         accept(&mut stream);
