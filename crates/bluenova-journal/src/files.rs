@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use bluenova_record::Timestamp;
+use nix::fcntl::OFlag;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 use time::UtcDateTime;
@@ -101,6 +102,9 @@ const LEFT_LOGS: u32 = 99;
 /// It is on a file of its own, which stays as long as the journal: SQLite's own locks are for the
 /// length of a transaction, and POSIX drops them when any descriptor of the file is closed.
 ///
+/// Somebody may remove that file, or put the directory elsewhere; so the log, which no lock of
+/// SQLite is on, is locked besides.
+///
 /// The lock file holds the process ID of the writer, and which files the journal, its log and the
 /// index of that are. SQLite goes by names: it would read the log of a file that was deleted, or
 /// replaced by an older copy, as that of the file that has its name now.
@@ -168,8 +172,13 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(error)?;
+        check_is_ours(&file).map_err(error)?;
+        if is_new {
+            give_to_owner_of_directory(&file, journal).map_err(error)?;
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -180,6 +189,12 @@ impl Lock {
         }
         let (_, identities) = read_lock(&mut file);
         let mut lock = Self { file, path, journal: journal.to_owned(), is_new, identities };
+        if let Ok(log) = File::open(beside(journal, "-wal"))
+            && let Err(error) = lock_log(&log, journal)
+        {
+            lock.withdraw();
+            return Err(error);
+        }
         lock.write()?;
         Ok(lock)
     }
@@ -256,6 +271,38 @@ pub(crate) fn free_space(journal: &Path) -> Option<u64> {
     (status.blocks() > 0).then_some(blocks.saturating_mul(status.fragment_size() as u64))
 }
 
+/// Fails if writing to the lock file would be writing to something else: whoever may write to the
+/// directory must not choose what a program of another user overwrites.
+fn check_is_ours(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    match metadata.is_file() && metadata.nlink() <= 1 {
+        true => Ok(()),
+        false => Err(io::Error::other("it is a link to another file, or none")),
+    }
+}
+
+/// What root makes in somebody's directory, to check things, must not lock them out.
+fn give_to_owner_of_directory(file: &File, journal: &Path) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let directory = fs::metadata(directory_of(journal))?;
+    fchown(file, Some(directory.uid()), Some(directory.gid()))
+}
+
+/// Locks the log of a journal until the file is dropped.
+///
+/// Closing a file drops no lock of this kind that another descriptor has. Some file systems have
+/// no such locks, or none on a file that is read only: there `.lock` has to do.
+fn lock_log(log: &File, journal: &Path) -> Result<(), Error> {
+    match log.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::InUse { path: journal.to_owned(), holder: None })
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
 /// Process ID and identities in a lock file, as far as they were written.
 fn read_lock(file: &mut File) -> (Option<u32>, Option<Identities>) {
     let mut text = String::new();
@@ -293,6 +340,7 @@ impl WriteAheadLog {
         let path = beside(journal, "-wal");
         let file =
             File::open(&path).map_err(|source| Error::Io { action: "open", path, source })?;
+        lock_log(&file, journal)?;
         let identity = identity(journal).map_err(|source| Error::Io {
             action: "look at",
             path: journal.to_owned(),
