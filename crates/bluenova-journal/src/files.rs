@@ -1,5 +1,6 @@
 //! The files around the database: its directory, its lock, its write-ahead log.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read};
@@ -35,6 +36,34 @@ pub(crate) fn keep_damaged(path: &Path, now: UtcDateTime) -> Result<PathBuf, Err
     }
     let names = [aside.clone(), beside(&aside, "-wal")];
     Ok(names.into_iter().find(|name| name.exists()).unwrap_or(aside))
+}
+
+/// Damaged files that are kept, with their logs: a disk that fails brings one after the other.
+const DAMAGED_FILES: usize = 3;
+
+/// Removes all damaged files but the newest, and returns how many it removed. `aside`, which was
+/// made just now, is kept whatever the clock was when the others were.
+pub(crate) fn remove_old_damaged(path: &Path, aside: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory_of(path)) else { return 0 };
+    let names = entries.flatten().filter_map(|entry| damaged_file(path, &entry.path()));
+    let newest = damaged_file(path, aside);
+    let others: BTreeSet<_> = names.filter(|name| newest.as_ref() != Some(name)).collect();
+    let mut removed = 0;
+    for old in others.iter().rev().skip(DAMAGED_FILES - 1) {
+        let results = ["-wal", "-shm", ""].map(|suffix| fs::remove_file(beside(old, suffix)));
+        removed += u64::from(results.iter().any(Result::is_ok));
+    }
+    removed
+}
+
+/// The damaged file, by the name that [`free_name`] gave it, to which `file` belongs.
+fn damaged_file(path: &Path, file: &Path) -> Option<PathBuf> {
+    let stem = beside(path, ".damaged-");
+    let stamp = file.to_str()?.strip_prefix(stem.to_str()?)?;
+    let suffix = ["-wal", "-shm"].into_iter().find(|suffix| stamp.ends_with(suffix));
+    let stamp = stamp.strip_suffix(suffix.unwrap_or_default())?;
+    let is_ours = stamp.bytes().all(|byte| byte.is_ascii_digit() || b"T-".contains(&byte));
+    is_ours.then(|| beside(&stem, stamp))
 }
 
 fn free_name(path: &Path, now: UtcDateTime) -> PathBuf {
