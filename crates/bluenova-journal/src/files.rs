@@ -1,12 +1,14 @@
 //! The files around the database: its directory, its lock, its write-ahead log.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use bluenova_record::Timestamp;
+use nix::fcntl::OFlag;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 use time::UtcDateTime;
@@ -34,6 +36,34 @@ pub(crate) fn keep_damaged(path: &Path, now: UtcDateTime) -> Result<PathBuf, Err
     }
     let names = [aside.clone(), beside(&aside, "-wal")];
     Ok(names.into_iter().find(|name| name.exists()).unwrap_or(aside))
+}
+
+/// Damaged files that are kept, with their logs: a disk that fails brings one after the other.
+const DAMAGED_FILES: usize = 3;
+
+/// Removes all damaged files but the newest, and returns how many it removed. `aside`, which was
+/// made just now, is kept whatever the clock was when the others were.
+pub(crate) fn remove_old_damaged(path: &Path, aside: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory_of(path)) else { return 0 };
+    let names = entries.flatten().filter_map(|entry| damaged_file(path, &entry.path()));
+    let newest = damaged_file(path, aside);
+    let others: BTreeSet<_> = names.filter(|name| newest.as_ref() != Some(name)).collect();
+    let mut removed = 0;
+    for old in others.iter().rev().skip(DAMAGED_FILES - 1) {
+        let results = ["-wal", "-shm", ""].map(|suffix| fs::remove_file(beside(old, suffix)));
+        removed += u64::from(results.iter().any(Result::is_ok));
+    }
+    removed
+}
+
+/// The damaged file, by the name that [`free_name`] gave it, to which `file` belongs.
+fn damaged_file(path: &Path, file: &Path) -> Option<PathBuf> {
+    let stem = beside(path, ".damaged-");
+    let stamp = file.to_str()?.strip_prefix(stem.to_str()?)?;
+    let suffix = ["-wal", "-shm"].into_iter().find(|suffix| stamp.ends_with(suffix));
+    let stamp = stamp.strip_suffix(suffix.unwrap_or_default())?;
+    let is_ours = stamp.bytes().all(|byte| byte.is_ascii_digit() || b"T-".contains(&byte));
+    is_ours.then(|| beside(&stem, stamp))
 }
 
 fn free_name(path: &Path, now: UtcDateTime) -> PathBuf {
@@ -100,6 +130,9 @@ const LEFT_LOGS: u32 = 99;
 ///
 /// It is on a file of its own, which stays as long as the journal: SQLite's own locks are for the
 /// length of a transaction, and POSIX drops them when any descriptor of the file is closed.
+///
+/// Somebody may remove that file, or put the directory elsewhere; so the log, which no lock of
+/// SQLite is on, is locked besides.
 ///
 /// The lock file holds the process ID of the writer, and which files the journal, its log and the
 /// index of that are. SQLite goes by names: it would read the log of a file that was deleted, or
@@ -168,8 +201,13 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(error)?;
+        check_is_ours(&file).map_err(error)?;
+        if is_new {
+            give_to_owner_of_directory(&file, journal).map_err(error)?;
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -180,6 +218,12 @@ impl Lock {
         }
         let (_, identities) = read_lock(&mut file);
         let mut lock = Self { file, path, journal: journal.to_owned(), is_new, identities };
+        if let Ok(log) = File::open(beside(journal, "-wal"))
+            && let Err(error) = lock_log(&log, journal)
+        {
+            lock.withdraw();
+            return Err(error);
+        }
         lock.write()?;
         Ok(lock)
     }
@@ -256,6 +300,38 @@ pub(crate) fn free_space(journal: &Path) -> Option<u64> {
     (status.blocks() > 0).then_some(blocks.saturating_mul(status.fragment_size() as u64))
 }
 
+/// Fails if writing to the lock file would be writing to something else: whoever may write to the
+/// directory must not choose what a program of another user overwrites.
+fn check_is_ours(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    match metadata.is_file() && metadata.nlink() <= 1 {
+        true => Ok(()),
+        false => Err(io::Error::other("it is a link to another file, or none")),
+    }
+}
+
+/// What root makes in somebody's directory, to check things, must not lock them out.
+fn give_to_owner_of_directory(file: &File, journal: &Path) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let directory = fs::metadata(directory_of(journal))?;
+    fchown(file, Some(directory.uid()), Some(directory.gid()))
+}
+
+/// Locks the log of a journal until the file is dropped.
+///
+/// Closing a file drops no lock of this kind that another descriptor has. Some file systems have
+/// no such locks, or none on a file that is read only: there `.lock` has to do.
+fn lock_log(log: &File, journal: &Path) -> Result<(), Error> {
+    match log.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::InUse { path: journal.to_owned(), holder: None })
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
 /// Process ID and identities in a lock file, as far as they were written.
 fn read_lock(file: &mut File) -> (Option<u32>, Option<Identities>) {
     let mut text = String::new();
@@ -293,6 +369,7 @@ impl WriteAheadLog {
         let path = beside(journal, "-wal");
         let file =
             File::open(&path).map_err(|source| Error::Io { action: "open", path, source })?;
+        lock_log(&file, journal)?;
         let identity = identity(journal).map_err(|source| Error::Io {
             action: "look at",
             path: journal.to_owned(),

@@ -106,7 +106,7 @@ impl Journal {
     ///
     /// Rows that were not delivered yet are waiting there again, and so are all if it is unknown
     /// which they are: delivering a row twice must do no harm. The damaged file is kept as
-    /// `PATH.damaged-YYYYMMDDTHHMMSS`, with its log. Until the new journal is complete nothing is
+    /// `PATH.damaged-YYYYMMDDTHHMMSS`, with its log, and so are the two before it. Until the new journal is complete nothing is
     /// renamed, so that being killed in between costs no more than doing it again.
     ///
     /// Looking at all of a large file at each start would take too long, so this finds what SQLite

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::files::{self, Lock, WriteAheadLog, beside, keep_damaged};
+use crate::files::{self, Lock, WriteAheadLog, beside, keep_damaged, remove_old_damaged};
 use crate::salvage::{DamagedJournal, RowLocation, SalvagedContents};
 use crate::{BATCH, Error, Journal, Retention};
 
@@ -25,6 +25,8 @@ pub struct Recovery {
     /// Rows that were not delivered and are lost, going by the gaps in their numbers; `None` where
     /// that is unknown.
     pub lost: Option<u64>,
+    /// Older damaged files that were removed: the newest three are kept.
+    pub removed: u64,
 }
 
 /// Opens a journal, or a new one in its place if it is damaged.
@@ -45,7 +47,10 @@ pub(crate) fn open(
         Err(error) => Err(error),
         Ok((journal, log)) => {
             let rows = journal.rows();
-            let recovery = interrupted.map(|aside| Recovery { aside, rows, lost: None });
+            let recovery = interrupted.map(|aside| {
+                let removed = remove_old_damaged(path, &aside);
+                Recovery { aside, rows, lost: None, removed }
+            });
             Ok((journal, log, recovery))
         }
     }
@@ -71,7 +76,8 @@ pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Reco
     rename(&fresh, &beside(path, COMPLETE))?;
     let aside = install_complete(path, now)?;
     let lost = copied.lost.filter(|&lost| lost <= image.pages().into());
-    Ok(Recovery { aside, rows: copied.rows, lost })
+    let removed = remove_old_damaged(path, &aside);
+    Ok(Recovery { aside, rows: copied.rows, lost, removed })
 }
 
 /// Stores the rows of the logs that [`Lock::set_foreign_log_aside`] has set aside, as far as they

@@ -59,14 +59,20 @@ impl SpoolLog {
                 }
                 status.update(|storage| storage.trouble = None);
             }
-            Notice::Recovered(Recovery { aside, rows, lost }) => {
+            Notice::Recovered(Recovery { aside, rows, lost, removed }) => {
                 let lost = match lost {
                     Some(lost) => format!("{lost} that were not delivered yet are lost"),
                     None => "the number of lost rows isn't known".to_owned(),
                 };
                 let saved = format!("{rows} rows are saved, {lost}");
                 let aside = aside.display();
-                error!("journal {path} was damaged: {saved}; what was there is kept as {aside}");
+                let older = match removed {
+                    0 => String::new(),
+                    n => format!("; of older ones the newest two are kept, {n} removed"),
+                };
+                error!(
+                    "journal {path} was damaged: {saved}; what was there is kept as {aside}{older}"
+                );
             }
             Notice::Evicted { rows, from_memory } => {
                 self.evicted += rows;

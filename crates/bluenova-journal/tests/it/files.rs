@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use bluenova_journal::{Error, Journal, Retention};
@@ -168,4 +168,53 @@ fn in_memory_nothing_is_on_disk() {
     journal.checkpoint().unwrap();
     assert_eq!(undelivered(&journal), [nth(BATTERY, 0)]);
     assert_eq!(undelivered(&other).len(), 2);
+}
+
+/// What is written is locked, and not only the name beside it.
+#[test]
+fn a_journal_in_use_is_refused_without_its_lock_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let lock = directory.path().join("journal.lock");
+    let mut journal = open(&path);
+    journal.append(&[nth(BATTERY, 0)]).unwrap();
+    fs::remove_file(&lock).unwrap();
+    for _ in 0..2 {
+        let error = Journal::open(&path, Retention::default()).unwrap_err();
+        assert!(matches!(error, Error::InUse { holder: None, .. }), "{error:?}");
+        assert!(!lock.exists(), "it is that of nobody");
+    }
+    journal.append(&[nth(BATTERY, 1)]).unwrap();
+    assert_eq!(undelivered(&journal).len(), 2);
+    drop(journal);
+    open(&path);
+}
+
+#[test]
+fn a_lock_file_that_leads_elsewhere_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let lock = directory.path().join("journal.lock");
+    let other = directory.path().join("other");
+    fs::write(&other, "precious").unwrap();
+    symlink(&other, &lock).unwrap();
+    let message = format!("can't lock {}", lock.display());
+    assert_eq!(refusal(&path).to_string(), message);
+    fs::remove_file(&lock).unwrap();
+    fs::hard_link(&other, &lock).unwrap();
+    assert_eq!(refusal(&path).to_string(), message);
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+}
+
+/// Others than root make files that are theirs, in directories that are theirs.
+#[test]
+fn the_lock_file_is_of_the_owner_of_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    if fs::metadata(directory.path()).unwrap().uid() == 0 {
+        chown(directory.path(), Some(4711), Some(4712)).unwrap();
+    }
+    drop(open(&path));
+    let owner = |path: &Path| fs::metadata(path).map(|of| (of.uid(), of.gid())).unwrap();
+    assert_eq!(owner(&directory.path().join("journal.lock")), owner(directory.path()));
 }

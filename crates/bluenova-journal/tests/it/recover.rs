@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use bluenova_journal::{Error, Journal, Outbox, Recovery, Retention};
 use bluenova_record::{PackRecord, Text};
 use tempfile::TempDir;
-use time::UtcDateTime;
 use time::macros::utc_datetime;
+use time::{Duration, UtcDateTime};
 
 use crate::{BATTERY, nth, open, patiently, typical, undelivered};
 
@@ -183,7 +183,8 @@ fn a_recovered_journal_has_all_that_is_legible() {
                 }
             };
             let aside = beside(&path, ".damaged-20260304T050607");
-            let expected = Recovery { aside: aside.clone(), rows: ROWS.into(), lost: Some(0) };
+            let (rows, lost) = (ROWS.into(), Some(0));
+            let expected = Recovery { aside: aside.clone(), rows, lost, removed: 0 };
             assert_eq!(recovery, expected, "{range:?}, {killed}");
             assert!(aside.exists());
             let waiting: Vec<_> = (DELIVERED..ROWS).map(row).collect();
@@ -463,4 +464,29 @@ fn other_peoples_files_are_refused_and_left_alone() {
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         }
     }
+}
+
+/// A disk that fails must not be filled besides.
+#[test]
+fn the_newest_three_damaged_files_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    drop(open(&path));
+    let notes = directory.path().join("journal.damaged-notes.txt");
+    fs::write(&notes, "mine").unwrap();
+    let mut kept = vec![];
+    for n in 0..5 {
+        fs::write(&path, [0xFF; 3000]).unwrap();
+        // The clock may have been another one; the file of now is kept nevertheless.
+        let now = NOW - Duration::days(n);
+        let open_or_recover = || Journal::open_or_recover(&path, Retention::default(), now);
+        let recovery = patiently(open_or_recover).unwrap().1.unwrap();
+        assert!(recovery.aside.exists());
+        fs::write(beside(&recovery.aside, "-wal"), "its log").unwrap();
+        assert_eq!(recovery.removed, u64::from(n >= 3), "{n}");
+        kept.push(recovery.aside);
+    }
+    let exist: Vec<_> = kept.iter().map(|aside| aside.exists()).collect();
+    assert_eq!(exist, [true, true, false, false, true]);
+    assert!(notes.exists() && !beside(&kept[3], "-wal").exists());
 }
