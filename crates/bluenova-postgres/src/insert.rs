@@ -55,7 +55,8 @@ pub(crate) struct Inserted {
 
 impl Inserter {
     /// Connects to one of `hosts`, creates table and index where they are missing, and checks that
-    /// the insert can be planned. With it come warnings for people.
+    /// the insert can be planned. With it come warnings for people. `begun` is called as soon as
+    /// there is a session.
     ///
     /// A table that is there is used as it is: it may have more columns, in any order.
     pub(crate) fn connect(
@@ -63,8 +64,10 @@ impl Inserter {
         hosts: &[Host],
         cancelled: Arc<AtomicBool>,
         is_trying: impl Fn(&Host) -> bool,
+        begun: impl FnOnce(),
     ) -> Result<(Self, Vec<String>), Error> {
         let session = connect::connect(settings, hosts, &is_trying)?;
+        begun();
         let Session { mut client, target, mut warnings } = session;
         let user = settings.user().to_owned();
         let name = target.as_str();
