@@ -159,6 +159,10 @@ fn refusal_remedy(
         ("28000", Some("InitializeSessionUserId")) => {
             Some(format!("create that user: `sudo -u postgres createuser '{user}'`"))
         }
+        // The rules are about the user; what lacks otherwise is the client's certificate.
+        ("28000", Some("ClientAuthentication")) if !answer.message().contains(user) => {
+            Some("name your certificate and its key by sslcert and sslkey".to_owned())
+        }
         ("28000", Some("ClientAuthentication")) => Some(format!(
             "add a line to the server's pg_hba.conf, `host {database} {user} samenet \
              scram-sha-256` say, and run `sudo -u postgres psql -c 'SELECT pg_reload_conf()'`"

@@ -45,6 +45,10 @@ impl Default for Deadlines {
     }
 }
 
+/// A pooler lets clients in by itself, and makes them wait for a session of the server.
+const POOL_IS_USED_UP: &str = "the session has begun, but no statement is answered; if a pooler is \
+                               in between, raise its pool_size, or set pool_mode = transaction";
+
 /// Connections that were given up and may hang at a time.
 pub(crate) const MAX_STUCK: usize = 3;
 
@@ -71,6 +75,8 @@ struct Worker {
     cancelled: Arc<AtomicBool>,
     /// The host to which the thread is connected, or is about to connect.
     host: Option<Host>,
+    /// Whether there is a session on that host.
+    has_begun: bool,
     thread: JoinHandle<()>,
 }
 
@@ -80,6 +86,8 @@ type Job = Arc<dyn Fn(&mut Inserter) -> Result<Inserted, Error> + Send + Sync>;
 enum Answer {
     /// The thread is about to connect to that host, and may hang there.
     Trying(Host),
+    /// The thread has a session, and looks at the table next.
+    Begun,
     Warning(String),
     /// The thread is connected, or has done its job, and is ready for the next one.
     Ready(Result<Inserted, Error>),
@@ -198,7 +206,11 @@ impl Connection {
         let start = Instant::now();
         loop {
             match worker.answers.recv_timeout(limit.saturating_sub(start.elapsed())) {
-                Ok(Answer::Trying(host)) => worker.host = Some(host),
+                Ok(Answer::Trying(host)) => {
+                    worker.host = Some(host);
+                    worker.has_begun = false;
+                }
+                Ok(Answer::Begun) => worker.has_begun = true,
                 Ok(Answer::Warning(warning)) => self.warn(warning),
                 Ok(Answer::Ready(result)) => {
                     self.worker = Some(worker);
@@ -209,8 +221,10 @@ impl Connection {
                     return result;
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    let waits_for_pool = doing == CONNECTING && worker.has_begun;
                     self.given_up.push(worker.give_up(doing == CONNECTING));
-                    return Err(self.error(doing, Cause::NoAnswer(limit)));
+                    let remedy = waits_for_pool.then(|| POOL_IS_USED_UP.to_owned());
+                    return Err(self.error(doing, Cause::NoAnswer(limit)).with_remedy(remedy));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let _ = worker.thread.join();
@@ -251,7 +265,7 @@ impl Worker {
         let thread = thread::Builder::new()
             .name("postgres".to_owned())
             .spawn(move || work(&settings, &hosts, flag, &new_jobs, &new_answers))?;
-        Ok(Self { jobs, answers, cancelled, host, thread })
+        Ok(Self { jobs, answers, cancelled, host, has_begun: false, thread })
     }
 
     fn give_up(self, was_connecting: bool) -> GivenUp {
@@ -276,7 +290,8 @@ fn work(
 ) {
     // The answers of a connection that was given up have no receiver.
     let is_trying = |host: &Host| answers.send(Answer::Trying(host.clone())).is_ok();
-    let mut inserter = match Inserter::connect(settings, hosts, cancelled, is_trying) {
+    let begun = || drop(answers.send(Answer::Begun));
+    let mut inserter = match Inserter::connect(settings, hosts, cancelled, is_trying, begun) {
         Ok((inserter, warnings)) => {
             for warning in warnings {
                 let _ = answers.send(Answer::Warning(warning));

@@ -55,7 +55,8 @@ pub(crate) struct Inserted {
 
 impl Inserter {
     /// Connects to one of `hosts`, creates table and index where they are missing, and checks that
-    /// the insert can be planned. With it come warnings for people.
+    /// the insert can be planned. With it come warnings for people. `begun` is called as soon as
+    /// there is a session.
     ///
     /// A table that is there is used as it is: it may have more columns, in any order.
     pub(crate) fn connect(
@@ -63,8 +64,10 @@ impl Inserter {
         hosts: &[Host],
         cancelled: Arc<AtomicBool>,
         is_trying: impl Fn(&Host) -> bool,
+        begun: impl FnOnce(),
     ) -> Result<(Self, Vec<String>), Error> {
         let session = connect::connect(settings, hosts, &is_trying)?;
+        begun();
         let Session { mut client, target, mut warnings } = session;
         let user = settings.user().to_owned();
         let name = target.as_str();
@@ -147,7 +150,7 @@ impl Inserter {
     fn commit(&mut self, records: &[&PackRecord]) -> Result<Inserted, Cause> {
         self.begin(records)?;
         let known = if self.counts_first { Some(self.count_known(records)?) } else { None };
-        let added = if known == Some(records.len()) { 0 } else { self.add(records)? };
+        let added = self.add(records)?;
         let Some(known) = known.or((added == records.len() as u64).then_some(0)) else {
             // A trigger may have swallowed the others, or stored them elsewhere.
             self.client.batch_execute("ROLLBACK")?;

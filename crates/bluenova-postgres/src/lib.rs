@@ -35,6 +35,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod client_certificate;
 mod connect;
 mod connection;
 mod conninfo;
@@ -45,6 +46,7 @@ mod insert;
 mod limits;
 mod parameters;
 mod password;
+mod service;
 mod settings;
 mod sink;
 mod table;

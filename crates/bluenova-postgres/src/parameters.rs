@@ -5,6 +5,7 @@ use postgres::Config;
 use crate::{
     SettingsError,
     conninfo::{self, Pairs},
+    service,
 };
 
 /// Connection parameters that are not taken yet; those that remain go to the `postgres` crate.
@@ -14,7 +15,7 @@ pub(crate) struct Parameters<'a> {
 }
 
 /// Keywords, each with the variable that replaces it where the address doesn't have it.
-const VARIABLES: [(&str, &str); 17] = [
+const VARIABLES: [(&str, &str); 27] = [
     ("application_name", "PGAPPNAME"),
     ("channel_binding", "PGCHANNELBINDING"),
     ("connect_timeout", "PGCONNECT_TIMEOUT"),
@@ -27,6 +28,16 @@ const VARIABLES: [(&str, &str); 17] = [
     ("passfile", "PGPASSFILE"),
     ("password", "PGPASSWORD"),
     ("port", "PGPORT"),
+    ("require_auth", "PGREQUIREAUTH"),
+    ("requirepeer", "PGREQUIREPEER"),
+    ("requiressl", "PGREQUIRESSL"),
+    ("sslcert", "PGSSLCERT"),
+    ("sslcertmode", "PGSSLCERTMODE"),
+    ("sslcrl", "PGSSLCRL"),
+    ("sslcrldir", "PGSSLCRLDIR"),
+    ("sslkey", "PGSSLKEY"),
+    ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION"),
+    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
     ("sslmode", "PGSSLMODE"),
     ("sslnegotiation", "PGSSLNEGOTIATION"),
     ("sslrootcert", "PGSSLROOTCERT"),
@@ -44,6 +55,19 @@ const PASSED_ON: [(&str, &str); 8] = [
     ("keepalives_retries", "keepalives_retries"),
     ("sslnegotiation", "sslnegotiation"),
     ("target_session_attrs", "target_session_attrs"),
+];
+
+/// Keywords of libpq that would make a difference, and aren't supported, each with what to do.
+const UNSUPPORTED: [(&str, &str); 9] = [
+    ("require_auth", "leave it out"),
+    ("requirepeer", "leave it out"),
+    ("requiressl", "write sslmode=require"),
+    ("sslcertmode", "leave it out"),
+    ("sslcrl", "leave it out"),
+    ("sslcrldir", "leave it out"),
+    ("sslpassword", "decrypt the key by `openssl pkey -in postgresql.key -out plain.key`"),
+    ("ssl_max_protocol_version", "leave it out"),
+    ("ssl_min_protocol_version", "leave it out: it is TLSv1.2 always"),
 ];
 
 /// Keywords of libpq that make no difference here, where all text is UTF-8 and nothing is Kerberos.
@@ -67,7 +91,17 @@ impl<'a> Parameters<'a> {
         database: &str,
         env: &'a dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, SettingsError> {
-        Ok(Self { pairs: conninfo::pairs(database)?, env })
+        let mut parameters = Self { pairs: conninfo::pairs(database)?, env };
+        let service = parameters.take_value("service");
+        if let Some(service) = service.or_else(|| parameters.variable("PGSERVICE")) {
+            let mut pairs = service::look_up(&service, env)?;
+            if pairs.iter().any(|(key, _)| key == "service") {
+                return Err(SettingsError::unknown("service"));
+            }
+            pairs.append(&mut parameters.pairs);
+            parameters.pairs = pairs;
+        }
+        Ok(parameters)
     }
 
     /// The value of `key` and the name under which it was given. An empty value counts as none.
@@ -98,6 +132,11 @@ impl<'a> Parameters<'a> {
             && value != "disable"
         {
             return Err(SettingsError::value(&name, &value, "disable"));
+        }
+        for (keyword, advice) in UNSUPPORTED {
+            if let Some((name, _)) = self.take(keyword) {
+                return Err(SettingsError::Unsupported { name, advice });
+            }
         }
         let mut rest = vec![];
         for (keyword, name) in PASSED_ON {

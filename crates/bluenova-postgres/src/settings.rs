@@ -1,6 +1,6 @@
 use std::{
     borrow::Cow,
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,8 +34,10 @@ impl Settings {
     /// `database` is a name, a URL (`postgresql://` or `postgres://`), or a conninfo string
     /// (`host=db.example dbname=homeauto`). Parameters that it lacks come from `env`, which looks
     /// up a variable of the environment: `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGDATABASE`, `PGUSER`,
-    /// `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGCONNECT_TIMEOUT`, `PGAPPNAME`,
-    /// `PGOPTIONS` and some more, and `HOME`, where `.pgpass` and `.postgresql/root.crt` lie.
+    /// `PGPASSWORD`, `PGPASSFILE`, `PGSERVICE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`,
+    /// `PGSSLKEY`, `PGCONNECT_TIMEOUT`, `PGAPPNAME`, `PGOPTIONS` and some more, and `HOME`, where
+    /// `.pgpass`, `.pg_service.conf` and the certificates in `.postgresql` lie. What libpq has and
+    /// would make a difference is an error where it isn't supported.
     /// `user` takes precedence over all other ways to name the user, who is `homeauto` by default.
     ///
     /// Several hosts are tried in order at each connect, none at random. Without a host, each
@@ -163,6 +165,38 @@ pub enum SettingsError {
     /// A keyword is unknown, or is not supported here.
     #[error("can't read the address of the database: {0} isn't among its settings")]
     Unknown(String),
+    /// libpq has it, and it would make a difference.
+    #[error("{name} isn't supported; {advice}")]
+    Unsupported {
+        /// The keyword or variable.
+        name: String,
+        /// What to do instead.
+        advice: &'static str,
+    },
+    /// There is no such service.
+    #[error("there is no service {service:?} in {files}")]
+    Service {
+        /// Its name.
+        service: String,
+        /// The files in which it may be.
+        files: String,
+    },
+    /// The service file can't be read.
+    #[error("can't read the service file {}", .path.display())]
+    ServiceFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The service file has something else than key=value pairs.
+    #[error("line {line} of {} is not key=value", .path.display())]
+    ServiceLine {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line.
+        line: usize,
+    },
     /// A connection parameter has a value that it can't have.
     #[error("can't read the settings of the connection")]
     Parameters(#[source] postgres::Error),
@@ -442,6 +476,17 @@ mod tests {
             ("keepalives=x", "", "can't read the settings of the connection"),
             ("target_session_attrs=x", "", "can't read the settings of the connection"),
             ("sslmode=always", "", "sslmode can't be used"),
+            ("sslpassword=sesame", "", "sslpassword isn't supported; decrypt the key by `openssl"),
+            ("sslcrl=/sesame", "", "sslcrl isn't supported; leave it out"),
+            ("x", "PGSSLCRL=/c", "PGSSLCRL isn't supported; leave it out"),
+            ("x", "PGREQUIREAUTH=none", "PGREQUIREAUTH isn't supported"),
+            ("requirepeer=postgres", "PGSSLCERTMODE=disable", "requirepeer isn't supported"),
+            ("x", "PGSSLMINPROTOCOLVERSION=TLSv1.3", "PGSSLMINPROTOCOLVERSION isn't supported"),
+            (
+                "service=mine",
+                "PGSYSCONFDIR=/nowhere",
+                "there is no service \"mine\" in /nowhere/pg_",
+            ),
             ("x", "PGSSLMODE=1", "PGSSLMODE is \"1\"; it must be disable, allow, prefer"),
             ("sslrootcert=system sslmode=require", "", "sslrootcert=system needs sslmode=verif"),
             ("x", "PGGSSENCMODE=require", "PGGSSENCMODE is \"require\"; it must be disable"),
@@ -449,6 +494,24 @@ mod tests {
             let error = resolve(database, None, environment).expect_err(database).to_string();
             assert!(error.starts_with(expected), "{database:?} {environment:?}: {error}");
             assert!(!error.contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_service_comes_before_the_environment_and_after_the_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("services");
+        std::fs::write(&file, "[mine]\nhost=db.example\nport=7\nuser=ada\ndbname=solar\n").unwrap();
+        let environment = format!("PGSERVICEFILE={} PGPORT=9 PGUSER=eve", file.display());
+        for (database, service, expected) in [
+            ("service=mine", "", "ada@db.example:7/solar"),
+            ("service=mine port=8", "", "ada@db.example:8/solar"),
+            ("postgresql://h/x?service=mine", "", "ada@h:7/x"),
+            ("house", " PGSERVICE=mine", "ada@db.example:7/house"),
+            ("house", "", "eve@this machine:9/house"),
+        ] {
+            let settings = resolve(database, None, &format!("{environment}{service}"));
+            assert_eq!(settings.expect(database).identity(), expected, "{database}{service}");
         }
     }
 

@@ -23,13 +23,14 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{SettingsError, parameters::Parameters};
+use crate::{SettingsError, client_certificate::ClientCertificate, parameters::Parameters};
 
 /// Encryption and check of the server's certificate, as the settings have them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Encryption {
     mode: Mode,
     roots: Roots,
+    client: Option<ClientCertificate>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,7 +53,7 @@ enum Roots {
 }
 
 impl Encryption {
-    pub(crate) const NONE: Self = Self { mode: Mode::Disable, roots: Roots::System };
+    pub(crate) const NONE: Self = Self { mode: Mode::Disable, roots: Roots::System, client: None };
 
     pub(crate) fn resolve(parameters: &mut Parameters<'_>) -> Result<Self, SettingsError> {
         let roots = match parameters.take_value("sslrootcert") {
@@ -78,7 +79,7 @@ impl Encryption {
             }
             _ => {}
         }
-        Ok(Self { mode, roots })
+        Ok(Self { mode, roots, client: ClientCertificate::resolve(parameters) })
     }
 
     /// The mode to try first, and the one to try next where the first fails because of encryption.
@@ -97,12 +98,18 @@ impl Encryption {
         let (check, trusted, warning) = self.trust()?;
         let provider = crypto::ring::default_provider();
         let algorithms = provider.signature_verification_algorithms;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Versions)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier { check, trusted, algorithms }))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(Verifier { check, trusted, algorithms }));
+        let client = self.client.as_ref().filter(|_| self.mode != Mode::Disable);
+        let mut config = match client.map(ClientCertificate::read).transpose()?.flatten() {
+            Some((chain, key)) => {
+                config.with_client_auth_cert(chain, key).map_err(TlsError::UnusableClient)?
+            }
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok((MakeRustlsConnect::new(config), warning))
     }
@@ -160,6 +167,17 @@ pub(crate) enum TlsError {
          say sslrootcert=system", .path.display()
     )]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error("can't read {}, which the client's certificate needs", .path.display())]
+    Client { path: PathBuf, source: io::Error },
+    #[error(
+        "there is no key in {}; an encrypted one isn't supported, decrypt it by `openssl pkey`",
+        .0.display()
+    )]
+    NoKey(PathBuf),
+    #[error("others may read the key {path}; run `chmod 600 {path}`", path = .0.display())]
+    OpenKey(PathBuf),
+    #[error("the client's certificate and its key can't be used")]
+    UnusableClient(#[source] rustls::Error),
     #[error("{} is not a file of certificates in PEM form", .path.display())]
     Pem { path: PathBuf, source: pem::Error },
     #[error("there is a certificate in {} that can't be used", .path.display())]

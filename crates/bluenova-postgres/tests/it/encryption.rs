@@ -230,6 +230,44 @@ fn the_authority_is_looked_for_where_libpq_looks() {
 }
 
 #[test]
+fn the_client_has_a_certificate_of_its_own() {
+    let authority = Authority::new("authority");
+    let (certificate, key) = authority.sign(&["db.example"]);
+    let server = Server::new(&certificate, &key);
+    let data = server.cluster.data_dir();
+    fs::write(data.join("clients.crt"), &authority.certificate).unwrap();
+    let rules = "local all all trust\nhostssl all all all trust clientcert=verify-ca\n";
+    fs::write(data.join("pg_hba.conf"), rules).unwrap();
+    let mut admin = server.cluster.client("postgres");
+    admin.batch_execute("ALTER SYSTEM SET ssl_ca_file = 'clients.crt'").unwrap();
+    admin.batch_execute("SELECT pg_reload_conf()").unwrap();
+    bluenova_test_support::wait_until("the rules count", crate::MINUTE, || {
+        connect(server.settings("sslmode=require")).is_err()
+    });
+    server.check_refused("sslmode=require", &["name your certificate and its key by sslcert"]);
+
+    let (certificate, key) = authority.sign(&["client"]);
+    let named = server.file("client.crt", &certificate);
+    let named_key = server.file("client.key", &key);
+    fs::set_permissions(&named_key, fs::Permissions::from_mode(0o644)).unwrap();
+    let conninfo = format!("sslmode=require sslcert={named} sslkey={named_key}");
+    server.check_refused(&conninfo, &[&format!("run `chmod 600 {named_key}`")]);
+    fs::set_permissions(&named_key, fs::Permissions::from_mode(0o600)).unwrap();
+    server.check(&conninfo, true);
+    server.check_refused(&format!("sslmode=require sslcert={named}"), &["postgresql.key"]);
+    server.check_refused("sslmode=require sslcert=/nowhere", &["can't read /nowhere"]);
+    let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    fs::write(&named_key, encrypted).unwrap();
+    server.check_refused(&conninfo, &["an encrypted one isn't supported"]);
+
+    // Where libpq looks.
+    server.file(".postgresql/postgresql.crt", &certificate);
+    let usual = server.file(".postgresql/postgresql.key", &key);
+    fs::set_permissions(usual, fs::Permissions::from_mode(0o600)).unwrap();
+    server.check("sslmode=require", true);
+}
+
+#[test]
 fn an_expired_certificate_is_refused_even_if_it_is_trusted_itself() {
     let mut params = CertificateParams::new(vec!["db.example".to_owned()]).unwrap();
     params.not_after = rcgen::date_time_ymd(2020, 1, 1);

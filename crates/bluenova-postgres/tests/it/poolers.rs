@@ -1,11 +1,13 @@
 //! A pooler between the sink and the server: PgBouncer, as Debian has it.
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use bluenova_postgres::{Retry, Settings, Sink};
 use bluenova_test_support::{PgBouncer, wait_until};
 
-use crate::{Database, MINUTE, cluster, connect, deliver, delivered, errors::refused, record};
+use crate::{
+    Database, MINUTE, cluster, connect, deliver, delivered, errors::refused, new_sink, record,
+};
 
 fn pooled(bouncer: &PgBouncer, database: &Database) -> Settings {
     Settings::resolve(&bouncer.url(&database.name), Some("homeauto"), |_| None).unwrap()
@@ -62,6 +64,22 @@ fn a_pooler_that_ends_idle_clients_is_connected_to_again_silently() {
         assert_eq!(deliver(&mut sink, &[record(n, 1)]).unwrap(), delivered(1, 0));
     }
     assert!(sink.take_warnings().is_empty());
+}
+
+#[test]
+fn a_pool_whose_sessions_are_all_in_use_is_named() {
+    let database = Database::new("pool_used_up");
+    let bouncer = PgBouncer::start(cluster(), 1, "pool_mode = session");
+    let first = connect(pooled(&bouncer, &database)).unwrap();
+    let mut second = new_sink(pooled(&bouncer, &database), Duration::from_secs(1));
+    let error = second.connect().unwrap_err();
+    assert_eq!(error.retry(), Retry::Soon, "{error}");
+    assert!(error.to_string().contains("raise its pool_size"), "{error}");
+    drop(first);
+    wait_until("the second one has its turn", MINUTE, || {
+        deliver(&mut second, &[record(0, 1)]).is_ok()
+    });
+    assert_eq!(database.count(), 1);
 }
 
 #[test]
