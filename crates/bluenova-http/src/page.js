@@ -197,15 +197,11 @@ function show() {
   drawIfDue();
 }
 
-/** The problems that the listener reports, and the errors that the batteries report. */
+/** The problems that the listener reports, or that there is no listener. */
 function allProblems() {
-  if (outage) {
-    const since = localTime(outage.since);
-    return [`No answer from the listener since ${since}: ${outage.why}. All below is old.`];
-  }
-  const faulty = liveBatteries().filter((battery) => !isStale(battery) && hasErrors(battery));
-  const errors = faulty.map((battery) => `${nameOf(battery)} says: ${battery.latest.errors}`);
-  return [...status.problems, ...errors];
+  if (!outage) return status.problems;
+  const since = localTime(outage.since);
+  return [`No answer from the listener since ${since}: ${outage.why}. All below is old.`];
 }
 
 function hasErrors({ latest }) {
