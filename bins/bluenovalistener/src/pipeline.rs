@@ -75,7 +75,7 @@ pub(crate) fn start(
     let names = &settings.http_hosts;
     let stop = Arc::new(AtomicBool::new(false));
     if page.is_some() || settings.http.is_some() {
-        count_set_aside(&status, &stop)?;
+        count_set_aside(&status, &stop);
     }
     let page = match page {
         Some(listener) => {
@@ -157,8 +157,8 @@ fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> Live
 /// Starts to count the rows that PostgreSQL has rejected, for the page. The count is read from the
 /// journal, since `set-aside --retry` in another process changes it too. If the disk hangs, only
 /// this thread does; at the end it isn't waited for.
-fn count_set_aside(status: &LiveStatus, stop: &Arc<AtomicBool>) -> Result<(), StartError> {
-    let Some(delivery) = status.delivery.clone() else { return Ok(()) };
+fn count_set_aside(status: &LiveStatus, stop: &Arc<AtomicBool>) {
+    let Some(delivery) = status.delivery.clone() else { return };
     let (journal, stop) = (status.storage.get().journal, Arc::clone(stop));
     let count = move || {
         while !stop.load(Ordering::Relaxed) {
@@ -170,7 +170,9 @@ fn count_set_aside(status: &LiveStatus, stop: &Arc<AtomicBool>) -> Result<(), St
         }
         Ok(())
     };
-    spawn("set aside", count).map(drop)
+    if let Err(error) = spawn("set aside", count) {
+        warn!("{}; the page doesn't show rejected rows", ErrorChain(&error));
+    }
 }
 
 impl Pipeline {

@@ -92,8 +92,8 @@ pub(crate) fn misdirected(host: &str) -> Response {
     let host = Escaped(first_chars(host, 100));
     let text = format!(
         "421 Misdirected Request\n\n\
-         This listener isn't served under the name \"{host}\". Use its IP address, or start it with\n\
-         --http-host and the name.\n"
+         This listener isn't served under the name \"{host}\". Use its IP address,\n\
+         or start it with --http-host and the name.\n"
     );
     Response::new(421, "text/plain; charset=utf-8", text.into_bytes())
 }
