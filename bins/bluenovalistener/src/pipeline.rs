@@ -14,7 +14,7 @@ use std::{
 };
 
 use bluenova_http::{BatteryStatus, DeliveryStatus, LiveStatus, Shared, StorageStatus};
-use bluenova_journal::{Retention, Spool};
+use bluenova_journal::{Reader, Retention, Spool};
 use bluenova_record::ErrorChain;
 use log::{error, warn};
 use time::UtcDateTime;
@@ -28,6 +28,9 @@ use crate::{
 /// Deadline for the last work of all threads together when the program ends. PostgreSQL takes most
 /// of it.
 const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// How often the rows that PostgreSQL has rejected are counted.
+const COUNT_SET_ASIDE_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -70,6 +73,10 @@ pub(crate) fn start(
     // Before the others, so that status and log have what happened to the spool from the start.
     let recorder = Recorder::new(records, spool, status.clone(), observer);
     let names = &settings.http_hosts;
+    let stop = Arc::new(AtomicBool::new(false));
+    if page.is_some() || settings.http.is_some() {
+        count_set_aside(&status, &stop);
+    }
     let page = match page {
         Some(listener) => {
             Some(Page::on(listener, names, status.clone()).map_err(StartError::Page)?)
@@ -85,7 +92,6 @@ pub(crate) fn start(
     let forwarder = forwarder.transpose()?;
     let recorder = spawn("recorder", move || Ok(recorder.run()?))?;
 
-    let stop = Arc::new(AtomicBool::new(false));
     let mut batteries = Vec::with_capacity(settings.batteries.len());
     for (index, battery) in settings.batteries.iter().enumerate() {
         let listener = BatteryThread::new(
@@ -145,6 +151,27 @@ fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> Live
             trouble: None,
         }),
         delivery,
+    }
+}
+
+/// Starts to count the rows that PostgreSQL has rejected, for the page. The count is read from the
+/// journal, since `set-aside --retry` in another process changes it too. If the disk hangs, only
+/// this thread does; at the end it isn't waited for.
+fn count_set_aside(status: &LiveStatus, stop: &Arc<AtomicBool>) {
+    let Some(delivery) = status.delivery.clone() else { return };
+    let (journal, stop) = (status.storage.get().journal, Arc::clone(stop));
+    let count = move || {
+        while !stop.load(Ordering::Relaxed) {
+            // If the journal can't be read, the status has that already.
+            if let Ok(count) = Reader::open(&journal).and_then(|reader| reader.set_aside()) {
+                delivery.update(|delivery| delivery.set_aside = Some(count));
+            }
+            thread::sleep(COUNT_SET_ASIDE_EVERY);
+        }
+        Ok(())
+    };
+    if let Err(error) = spawn("set aside", count) {
+        warn!("{}; the page doesn't show rejected rows", ErrorChain(&error));
     }
 }
 

@@ -81,11 +81,6 @@ impl HealthJson {
     }
 }
 
-/// Rows that the other database has rejected, where there is one and the journal can be read.
-pub(crate) fn set_aside(journal: &Reader, status: &Status) -> Option<u64> {
-    status.delivery.as_ref().and_then(|_| journal.set_aside().ok())
-}
-
 /// The newest rows of batteries that have no row since the start; none if the journal can't be
 /// read.
 pub(crate) fn rows_of_earlier_runs(journal: &Reader, status: &Status) -> Vec<PackRecord> {
@@ -96,12 +91,8 @@ pub(crate) fn rows_of_earlier_runs(journal: &Reader, status: &Status) -> Vec<Pac
 }
 
 impl<'a> BatteriesJson<'a> {
-    /// The status, with [`rows_of_earlier_runs`] and the number of rows [`set_aside`].
-    pub(crate) fn new(
-        status: &'a Status,
-        earlier: &'a [PackRecord],
-        set_aside: Option<u64>,
-    ) -> Self {
+    /// The status, with [`rows_of_earlier_runs`].
+    pub(crate) fn new(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
         let mut units = bank::units(status);
         let fresh: Vec<_> = units.iter().filter_map(|unit| unit.fresh(status)).collect();
         let bank = BankJson {
@@ -118,7 +109,7 @@ impl<'a> BatteriesJson<'a> {
             stale_after_s: status.stale_after().as_secs_f64(),
             bank,
             batteries: units.iter().map(|unit| BatteryJson::new(unit, status)).collect(),
-            storage: StorageJson::new(status, set_aside),
+            storage: StorageJson::new(status),
             problems: status.problems(),
         }
     }
@@ -155,12 +146,13 @@ impl<'a> BatteryJson<'a> {
 }
 
 impl<'a> StorageJson<'a> {
-    fn new(status: &'a Status, set_aside: Option<u64>) -> Self {
+    fn new(status: &'a Status) -> Self {
         let delivery = status.delivery.as_ref().map(|delivery| DeliveryJson {
             delivery,
             stuck: status.is_stuck(delivery),
             waiting_for_s: rounded(delivery.waiting_for(status.instant).as_secs_f64(), 10.0),
         });
+        let set_aside = status.delivery.as_ref().and_then(|delivery| delivery.set_aside);
         Self { storage: &status.storage, set_aside, delivery }
     }
 }

@@ -39,6 +39,12 @@ impl<'a> Unit<'a> {
         of_row.or_else(|| self.batteries.iter().find_map(|battery| battery.mcu_id()))
     }
 
+    /// Its names on the command line.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.batteries.iter().map(|battery| battery.name.as_str()).collect();
+        names.join(" = ")
+    }
+
     /// The row, unless it is stale. A row of an earlier run always is: it may have been written
     /// while the clock was wrong.
     pub(crate) fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
@@ -101,6 +107,19 @@ pub(crate) fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord],
             others.into_iter().map(|latest| Unit { batteries: vec![], latest: Some(latest) }),
         ),
     }
+}
+
+/// State of a breaker that is closed, as batteries report it.
+pub(crate) const CLOSED: &str = "CLOSED";
+
+/// The errors that a battery reports; `None` if there are none, or if that isn't known.
+pub(crate) fn errors(record: &PackRecord) -> Option<&str> {
+    record.errors.as_deref().filter(|errors| !matches!(*errors, "" | "NONE"))
+}
+
+/// The reported state of the breaker; `None` if it isn't known.
+pub(crate) fn breaker(record: &PackRecord) -> Option<&str> {
+    record.breaker.as_deref().filter(|breaker| !breaker.is_empty())
 }
 
 /// Power in watts; positive charges.

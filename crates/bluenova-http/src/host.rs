@@ -1,8 +1,9 @@
 //! The names under which the page is served.
 //!
 //! A name of a foreign site can be made to lead to this machine (DNS rebinding). A browser then
-//! takes the page for that site's own, and lets its scripts read it. The header `Host` has the name,
-//! so requests for names that aren't the listener's get no answer. An IP address can't be rebound.
+//! takes the page for that site's own, and lets its scripts read it. The name is in the header
+//! `Host`, so requests for names that aren't the listener's are refused. An IP address can't be
+//! rebound.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -11,13 +11,13 @@ use crate::{BatteryStatus, ConnectionState, Status};
 /// Content type of the [`exposition`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics, with the number of rows that are set aside, where that is known.
+/// All metrics.
 ///
 /// The registry is a new one each time, so that no series of a battery outlives its values.
 ///
 /// # Errors
 /// Two metrics have one name, which a test rules out.
-pub(crate) fn exposition(status: &Status, set_aside: Option<u64>) -> Result<Vec<u8>, Error> {
+pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
     let metrics = Metrics { registry: Registry::new_custom(Some("bluenova".into()), None)? };
     let units = bank::units(status);
     let fresh: Vec<(&Unit<'_>, String, &PackRecord)> = units
@@ -30,7 +30,7 @@ pub(crate) fn exposition(status: &Status, set_aside: Option<u64>) -> Result<Vec<
     metrics.texts(&fresh)?;
     metrics.cell_bus(&fresh)?;
     metrics.connections(status)?;
-    metrics.storage(status, set_aside)?;
+    metrics.storage(status)?;
 
     let mut text = vec![];
     TextEncoder::new().encode(&metrics.registry.gather(), &mut text)?;
@@ -68,10 +68,10 @@ const BATTERY_METRICS: [BatteryMetric; 17] = [
         r.health.map(|percent| real(percent) / 100.0)
     }),
     ("breaker_closed", "Whether the breaker is reported as CLOSED.", |r| {
-        r.breaker.map(|breaker| f64::from(breaker.as_str() == "CLOSED"))
+        bank::breaker(r).map(|breaker| f64::from(breaker == bank::CLOSED))
     }),
     ("errors_present", "Whether the battery reports errors.", |r| {
-        r.errors.map(|errors| f64::from(!matches!(errors.as_str(), "" | "NONE")))
+        r.errors.map(|_| f64::from(bank::errors(r).is_some()))
     }),
     ("bank_units", "Units in the battery's bank.", |r| r.n_units.map(f64::from)),
     ("bank_unit_rank", "Rank of the battery in its bank.", |r| r.unit_rank.map(f64::from)),
@@ -188,7 +188,7 @@ impl Metrics {
         Ok(())
     }
 
-    fn storage(&self, status: &Status, set_aside: Option<u64>) -> Result<(), Error> {
+    fn storage(&self, status: &Status) -> Result<(), Error> {
         let delivery = status.delivery.as_ref();
         let number = |count: Option<u64>| count.map(|count| count as f64);
         for (name, help, value) in [
@@ -202,7 +202,16 @@ impl Metrics {
                 "Rows in the journal that wait for delivery.",
                 number(delivery.map(|delivery| delivery.waiting)),
             ),
-            ("rows_set_aside", "Rows that the database rejected.", number(set_aside)),
+            (
+                "rows_set_aside",
+                "Rows that the database rejected.",
+                number(delivery.and_then(|delivery| delivery.set_aside)),
+            ),
+            (
+                "problems",
+                "Number of problems; /healthz says what they are.",
+                Some(status.problems().len() as f64),
+            ),
             (
                 "delivery_stuck",
                 "Whether rows have waited for longer than three intervals.",

@@ -197,15 +197,11 @@ function show() {
   drawIfDue();
 }
 
-/** The problems that the listener reports, and the errors that the batteries report. */
+/** The problems that the listener reports, or that there is no listener. */
 function allProblems() {
-  if (outage) {
-    const since = localTime(outage.since);
-    return [`No answer from the listener since ${since}: ${outage.why}. All below is old.`];
-  }
-  const faulty = liveBatteries().filter((battery) => !isStale(battery) && hasErrors(battery));
-  const errors = faulty.map((battery) => `${nameOf(battery)} says: ${battery.latest.errors}`);
-  return [...status.problems, ...errors];
+  if (!outage) return status.problems;
+  const since = localTime(outage.since);
+  return [`No answer from the listener since ${since}: ${outage.why}. All below is old.`];
 }
 
 function hasErrors({ latest }) {
@@ -315,11 +311,11 @@ function showAge(card, battery) {
   const age = ageOf(battery);
   const node = part(card, "age");
   const mark = node.firstElementChild ?? node.appendChild(document.createElement("span"));
-  if (age === null) return setText(mark, isStarting(battery) ? firstValues(battery) : "NO DATA YET");
+  const start = isStarting(battery) ? firstValues(battery) : null;
+  if (age === null) return setText(mark, start ?? "NO DATA YET");
   const ago = `${duration(age)} ago`;
   const time = battery.latest && localTime(battery.latest.insert_time_utc);
-  if (isStarting(battery))
-    return setText(mark, `${firstValues(battery)} – last value ${ago}, ${time}`);
+  if (start) return setText(mark, `${start} – last value ${ago}, ${time}`);
   setText(mark, isStale(battery) ? `STALE – last value ${ago}, ${time}` : ago);
 }
 

@@ -7,7 +7,7 @@ use bluenova_journal::Reader;
 use bluenova_record::{ErrorChain, Escaped, first_chars};
 use serde::Serialize;
 
-use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs, set_aside};
+use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs};
 use crate::serve::{Request, Response};
 use crate::{HistoryError, Status, history, metrics, page, plots};
 
@@ -67,20 +67,13 @@ pub(crate) fn answer(request: &Request, status: &Status, queue: &HistoryQueue) -
             let health = HealthJson::of(status);
             json(if health.ok { 200 } else { 503 }, &health)
         }
-        ["metrics"] => {
-            let set_aside = reader(status).and_then(|journal| set_aside(&journal, status));
-            match metrics::exposition(status, set_aside) {
-                Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
-                Err(error) => failed(500, &error.to_string()),
-            }
-        }
+        ["metrics"] => match metrics::exposition(status) {
+            Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
+            Err(error) => failed(500, &error.to_string()),
+        },
         ["api", "batteries"] => {
-            let (earlier, set_aside) = reader(status)
-                .map(|journal| {
-                    (rows_of_earlier_runs(&journal, status), set_aside(&journal, status))
-                })
-                .unwrap_or_default();
-            json(200, &BatteriesJson::new(status, &earlier, set_aside))
+            let earlier = reader(status).map(|journal| rows_of_earlier_runs(&journal, status));
+            json(200, &BatteriesJson::new(status, &earlier.unwrap_or_default()))
         }
         ["api", "batteries", mcu_id, "history"] => {
             from_journal(mcu_id, status, queue, |reader, id| history(reader, id, query, status.now))
@@ -99,8 +92,8 @@ pub(crate) fn misdirected(host: &str) -> Response {
     let host = Escaped(first_chars(host, 100));
     let text = format!(
         "421 Misdirected Request\n\n\
-         This listener isn't served under the name \"{host}\". Use its IP address, or start it with\n\
-         --http-host and the name.\n"
+         This listener isn't served under the name \"{host}\". Use its IP address,\n\
+         or start it with --http-host and the name.\n"
     );
     Response::new(421, "text/plain; charset=utf-8", text.into_bytes())
 }

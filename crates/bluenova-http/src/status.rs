@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bluenova_record::PackRecord;
+use bluenova_record::{Escaped, PackRecord};
 use serde::Serialize;
 use time::UtcDateTime;
 
 use crate::Shared;
+use crate::bank::{self, CLOSED};
 
 /// Intervals after which a value is stale: on the page, in the metrics and in the health alike.
 const STALE_AFTER_INTERVALS: u32 = 3;
@@ -145,6 +146,9 @@ pub struct DeliveryStatus {
     pub waiting: u64,
     /// Why rows can't be delivered.
     pub trouble: Option<String>,
+    /// Rows in the journal that the database has rejected; `None`: not known yet.
+    #[serde(skip)]
+    pub set_aside: Option<u64>,
     /// When the first of the waiting rows arrived, or when one was acknowledged last. `None`: no
     /// row waits.
     #[serde(skip)]
@@ -226,7 +230,15 @@ impl ConnectionState {
 impl DeliveryStatus {
     /// A delivery to `server`, without any password, for which no row waits yet.
     pub fn new(server: String) -> Self {
-        Self { server, delivered: 0, waiting: 0, trouble: None, waits_since: None, arrivals: 0 }
+        Self {
+            server,
+            delivered: 0,
+            waiting: 0,
+            trouble: None,
+            set_aside: None,
+            waits_since: None,
+            arrivals: 0,
+        }
     }
 
     /// Rows have arrived in the journal; `waiting` rows wait now.
@@ -324,11 +336,32 @@ impl Status {
         Duration::from_nanos(left)
     }
 
-    /// What is wrong, a sentence each: stale batteries, and rows that can't be written or
-    /// delivered. Empty: all is well.
+    /// What is wrong, a sentence each: stale batteries, what fresh batteries report of themselves,
+    /// and rows that can't be written, can't be delivered, or were rejected. Empty: all is well.
     pub fn problems(&self) -> Vec<String> {
         let batteries = self.batteries.iter().filter_map(|battery| self.battery_problem(battery));
-        batteries.chain(self.storage_problem()).chain(self.delivery_problem()).collect()
+        batteries
+            .chain(self.reported_problems())
+            .chain(self.storage_problem())
+            .chain(self.delivery_problem())
+            .chain(self.set_aside_problem())
+            .collect()
+    }
+
+    /// Errors and open breakers, of each fresh battery once.
+    fn reported_problems(&self) -> Vec<String> {
+        let mut problems = vec![];
+        for unit in bank::units(self) {
+            let Some(record) = unit.fresh(self) else { continue };
+            let names = unit.names();
+            if let Some(errors) = bank::errors(record) {
+                problems.push(format!("{names} says: {}", Escaped(errors)));
+            }
+            if let Some(breaker) = bank::breaker(record).filter(|breaker| *breaker != CLOSED) {
+                problems.push(format!("{names}: the breaker is {}", Escaped(breaker)));
+            }
+        }
+        problems
     }
 
     fn battery_problem(&self, battery: &BatteryStatus) -> Option<String> {
@@ -365,6 +398,19 @@ impl Status {
         let why = delivery.trouble.as_deref().unwrap_or("it doesn't answer");
         let length = duration(delivery.waiting_for(self.instant));
         Some(format!("{}: has taken no row for {length}: {why}", delivery.server))
+    }
+
+    fn set_aside_problem(&self) -> Option<String> {
+        let delivery = self.delivery.as_ref()?;
+        let rows = match delivery.set_aside? {
+            0 => return None,
+            1 => "1 row is".to_owned(),
+            count => format!("{count} rows are"),
+        };
+        Some(format!(
+            "{rows} set aside, since the database rejected them: `bluenovalistener set-aside` \
+             lists and retries them"
+        ))
     }
 }
 

@@ -29,7 +29,8 @@ mod rotating_file;
 /// Maximum number of lines that wait to be written.
 const QUEUE: usize = 4096;
 
-/// Time-outs: for the first try to open the file, for a line to enter the queue, and for a flush of the lines in it.
+/// Time-outs: for the first try to open the file, for a line to enter the queue, and for a flush of
+/// the lines in it.
 const OPEN_DEADLINE: Duration = Duration::from_secs(1);
 const LINE_DEADLINE: Duration = Duration::from_millis(100);
 const FLUSH_DEADLINE: Duration = Duration::from_secs(1);

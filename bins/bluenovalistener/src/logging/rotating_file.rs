@@ -1,7 +1,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -107,7 +107,8 @@ fn append_to(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.create(true).append(true).custom_flags(OFlag::O_NONBLOCK.bits());
     let file = options.open(path).map_err(|error| {
-        if error.raw_os_error() == Some(Errno::ENXIO as i32) {
+        let is_pipe = || fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo());
+        if error.raw_os_error() == Some(Errno::ENXIO as i32) && is_pipe() {
             io::Error::new(error.kind(), "it has no reader")
         } else {
             error

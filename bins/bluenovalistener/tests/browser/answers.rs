@@ -103,23 +103,19 @@ fn a_row_that_is_late_is_asked_for_again_soon() {
 #[test]
 fn not_all_is_well_when_a_battery_says_so() {
     let mut scene = Scene::new();
-    let long = "CELL_OVERVOLTAGE Überspannung 過電圧 <b>bold</b> ".repeat(2);
-    scene.set(&format!("change = (answer) => {{ answer.batteries[1].latest.errors = {long:?} }}"));
-    let said = format!("problems.textContent === 'south says: ' + {long:?}");
-    scene.wait("it is said", &said);
-    scene.wait("the title warns", "document.title.startsWith('⚠ ')");
-    assert!(scene.browser.text("#announcement").starts_with("south says: CELL_OVERVOLTAGE"));
-    scene.set("change = (answer) => { answer.batteries[1].latest.errors = '' }");
-    scene.wait("all is well", "problems.innerText === 'All is well.'");
-    // An old row's errors may be over.
+    let problem = format!("south says: {}", "CELL_OVERVOLTAGE 過電圧 <b>bold</b> ".repeat(2));
     scene.set(&format!(
         "change = (answer) => {{
-            Object.assign(answer.batteries[1], {{ stale: true, age_s: 99 }});
-            answer.batteries[1].latest.errors = {long:?};
-            answer.problems = ['south: no data for 1 min 39 s'];
+            answer.batteries[1].latest.errors = 'OVERVOLTAGE';
+            answer.problems = [{problem:?}];
         }}"
     ));
-    scene.wait("it is stale", "problems.innerText === 'south: no data for 1 min 39 s'");
+    scene.wait("it is said", &format!("problems.textContent === {problem:?}"));
+    scene.wait("the title warns", "document.title.startsWith('⚠ ')");
+    assert!(scene.browser.text("#announcement").starts_with("south says: CELL_OVERVOLTAGE"));
+    scene.wait("the card has it", "!!document.querySelector('article:nth-of-type(2) .loud')");
+    scene.set("change = () => {}");
+    scene.wait("all is well", "problems.innerText === 'All is well.'");
 }
 
 #[test]

@@ -209,8 +209,8 @@ fn a_console_that_nobody_reads_costs_no_row() {
     drop(reader);
 }
 
-/// Runs it with a log file that can't be opened after `block`, until `open` has run, and waits until both what
-/// was logged before and what is logged after that have arrived, which `read` gives.
+/// Runs it with a log file that can't be opened after `block`, until `open` has run. Then what was
+/// logged before and what is logged after that must arrive, which `read` gives.
 #[track_caller]
 fn check_late_file(
     path: &str,

@@ -207,6 +207,54 @@ fn the_api_tells_what_each_battery_said() {
 }
 
 #[test]
+fn a_row_that_is_set_aside_is_a_problem_until_it_is_retried() {
+    let cluster = shared_cluster();
+    cluster.create_database("page_set_aside");
+    let mut client = cluster.client("page_set_aside");
+    client.batch_execute(&bluenova_postgres::schema()).unwrap();
+    client.batch_execute("ALTER TABLE battery_pack ADD CONSTRAINT odd CHECK (soc <> 13)").unwrap();
+    let server = obedient_battery(1);
+    let home = Home::new();
+    let (at, url) = (named("attic", server.local_addr()), cluster.url("page_set_aside"));
+    let args = ["-b", &at, "-d", &url, "--journal", "journal.sqlite"];
+    let mut listener = home.listen(&[&args, &SECOND[..]].concat());
+    let page = page(&mut listener);
+    // A row is rejected for its content only if the server takes others.
+    for soc in [12, 13, 14] {
+        say(&server.control(), &format!("MCU ID: 1\nSOC: {soc}"));
+        listener.wait_for(&format!("  {soc} %"));
+    }
+    listener.wait_until_said("set aside");
+    let metric = |line: &str| get(page, "/metrics").body.lines().any(|there| there == line);
+    wait_until("it is counted", TIME_LIMIT, || metric("bluenova_rows_set_aside 1"));
+    let says = |problems: &[String]| problems.iter().any(|it| it.starts_with("1 row is set aside"));
+    let health = get(page, "/healthz");
+    assert_eq!(health.status, 503);
+    assert!(says(&problems(&health)), "{}", health.body);
+    assert!(says(&problems(&get(page, "/api/batteries"))));
+
+    client.batch_execute("ALTER TABLE battery_pack DROP CONSTRAINT odd").unwrap();
+    let retried = home.run(&[&args[..], &["set-aside", "--retry"]].concat());
+    assert_eq!(retried.status.code(), Some(0), "{}", text(&retried.stderr));
+    wait_until("none is counted", TIME_LIMIT, || metric("bluenova_rows_set_aside 0"));
+    assert!(!says(&problems(&get(page, "/healthz"))));
+    listener.stop();
+}
+
+#[test]
+fn what_a_battery_reports_is_a_problem() {
+    let server = obedient_battery(1);
+    let home = Home::new();
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
+    let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "10", SECOND[2], SECOND[3]]);
+    let page = page(&mut listener);
+    say(&server.control(), "MCU ID: 1\nBreaker: OPEN\nErrors: \"HOT\"");
+    listener.wait_for("attic: stored");
+    assert_eq!(wait_for_health(page, false), ["attic says: HOT", "attic: the breaker is OPEN"]);
+    listener.stop();
+}
+
+#[test]
 fn a_battery_with_two_addresses_is_one() {
     let mut server = talking_battery(1);
     let second = server.add(loopback(), battery(1), Pace::Free { speed: 4.0 }).unwrap();

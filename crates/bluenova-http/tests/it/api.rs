@@ -175,16 +175,89 @@ fn a_first_row_that_does_not_come_is_missed_after_three_more_intervals() {
 
 #[test]
 fn rows_to_be_delivered_are_counted() {
-    let mut listener = Listener::start();
-    listener.journal.append(&[record(NORTH), record(SOUTH)]).unwrap();
-    let mut outbox = listener.journal.outbox().unwrap();
-    outbox
-        .set_aside(&record(NORTH), "22003", "out of range", record(NORTH).insert_time_utc)
-        .unwrap();
+    let listener = Listener::start();
+    listener.change(|status| status.delivery.as_mut().unwrap().set_aside = Some(2));
     let (_, answer) = listener.json("/api/batteries");
-    assert_eq!(answer["storage"]["set_aside"], 1);
+    assert_eq!(answer["storage"]["set_aside"], 2);
     let delivery = &answer["storage"]["delivery"];
     assert_eq!((&delivery["delivered"], &delivery["waiting"]), (&json!(7), &json!(1)));
+}
+
+/// Checks that health, JSON and metrics have the same problems after `change`; the page shows those
+/// of the JSON.
+#[track_caller]
+fn check_problems(change: impl FnOnce(&mut Status), expected: &[&str], metric: &str) {
+    let listener = Listener::start();
+    listener.change(change);
+    let ok = expected.is_empty();
+    let health = json!({ "ok": ok, "problems": expected });
+    assert_eq!(listener.json("/healthz"), (if ok { 200 } else { 503 }, health));
+    assert_eq!(listener.json("/api/batteries").1["problems"], json!(expected));
+    let metrics = listener.get("/metrics").body;
+    for line in [metric, &format!("bluenova_problems {}", expected.len())] {
+        assert!(metrics.lines().any(|there| there == line), "{line} is missing in\n{metrics}");
+    }
+}
+
+fn north(status: &mut Status) -> &mut PackRecord {
+    &mut status.batteries[0].newest.as_mut().unwrap().record
+}
+
+#[test]
+fn all_answers_have_the_same_problems() {
+    check_problems(|_| (), &[], "bluenova_errors_present{battery=\"9F3C07B2\"} 0");
+    for none in ["", "NONE"] {
+        let errors = "bluenova_errors_present{battery=\"9F3C07B2\"} 0";
+        check_problems(|status| north(status).errors = Some(Text::new(none)), &[], errors);
+    }
+    check_problems(
+        |status| north(status).errors = Some(Text::new("OVERVOLTAGE\u{7}")),
+        &["north says: OVERVOLTAGE\\u{7}"],
+        "bluenova_errors_present{battery=\"9F3C07B2\"} 1",
+    );
+    check_problems(
+        |status| north(status).breaker = Some(Text::new("OPEN")),
+        &["north: the breaker is OPEN"],
+        "bluenova_breaker_closed{battery=\"9F3C07B2\"} 0",
+    );
+    check_problems(
+        |status| (north(status).breaker, north(status).errors) = (None, None),
+        &[],
+        "bluenova_connected{name=\"north\"} 1",
+    );
+    let set_aside = |count| {
+        move |status: &mut Status| status.delivery.as_mut().unwrap().set_aside = Some(count)
+    };
+    let how = "set aside, since the database rejected them: `bluenovalistener set-aside` lists and \
+               retries them";
+    let (one, many) = (format!("1 row is {how}"), format!("2 rows are {how}"));
+    check_problems(set_aside(1), &[&one], "bluenova_rows_set_aside 1");
+    check_problems(set_aside(2), &[&many], "bluenova_rows_set_aside 2");
+}
+
+#[test]
+fn errors_of_an_old_row_may_be_over() {
+    check_problems(
+        |status| {
+            let north = north(status);
+            north.errors = Some(Text::new("OVERVOLTAGE"));
+            north.insert_time_utc -= Duration::from_secs(60);
+        },
+        &["north: no data for 1 min 4 s, though it is connected"],
+        "bluenova_connected{name=\"north\"} 1",
+    );
+}
+
+#[test]
+fn a_battery_under_two_addresses_has_its_errors_once() {
+    check_problems(
+        |status| {
+            north(status).errors = Some(Text::new("OVERVOLTAGE"));
+            status.batteries[1].newest = status.batteries[0].newest.clone();
+        },
+        &["north = south says: OVERVOLTAGE"],
+        "bluenova_errors_present{battery=\"9F3C07B2\"} 1",
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Listener {
         let journal = Journal::open(&path, Retention::default()).unwrap();
         let instant = Instant::now();
         let mut delivery = DeliveryStatus::new("homeauto at localhost".into());
-        (delivery.delivered, delivery.waiting) = (7, 1);
+        (delivery.delivered, delivery.waiting, delivery.set_aside) = (7, 1, Some(0));
         let status = Arc::new(Mutex::new(Status {
             now: NOW,
             instant,
