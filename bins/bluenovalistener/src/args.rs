@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[argh(option, short = 'n', arg_name = "files")]
     pub(crate) log_keep: Option<String>,
 
-    /// size at which the log file is rotated, in bytes or with suffix K, M or G; 0 for never
+    /// size at which the log file is rotated, in bytes or with suffix K, M or G (50M, 50MB); 0 for never
     /// (default 50M)
     #[argh(option, short = 'm', arg_name = "size")]
     pub(crate) log_size: Option<String>,
@@ -77,7 +77,7 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "name")]
     pub(crate) http_host: Vec<String>,
 
-    /// print the version
+    /// print the version (-V and the word version work too)
     #[argh(switch)]
     pub(crate) version: bool,
 
@@ -96,13 +96,13 @@ pub(crate) enum Mode {
 }
 
 /// Try everything once (batteries, journal, database, clock) and report what is fine, and what to
-/// do about what is not. The listener's options go before this word.
+/// do about what is not. Takes the listener's options.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "check")]
 pub(crate) struct Check {}
 
-/// List the rows that PostgreSQL rejected because of their content, with its reasons. The
-/// listener's options go before this word.
+/// List the rows that PostgreSQL rejected because of their content, with its reasons. Takes the
+/// listener's options.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "set-aside")]
 pub(crate) struct SetAside {
@@ -112,7 +112,7 @@ pub(crate) struct SetAside {
 }
 
 /// Record two simulated batteries, without a battery or a server, and show them here and in a
-/// browser at 127.0.0.1:9080, or at the address of --http, which goes before this word.
+/// browser at 127.0.0.1:9080, or at the address of --http.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "demo")]
 pub(crate) struct Demo {
@@ -135,29 +135,142 @@ impl Args {
         let arguments = arguments
             .map(|argument| argument.into_string().map_err(not_utf8))
             .collect::<Result<Vec<_>, _>>()?;
-        let arguments: Vec<String> = arguments.into_iter().flat_map(as_argh_has_it).collect();
+        let arguments = arguments.into_iter().flat_map(as_argh_has_it);
+        let arguments = options_first(arguments).map_err(wrong)?;
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         Self::from_args(&[env!("CARGO_BIN_NAME")], &arguments)
+            .map_err(|exit| EarlyExit { output: without_passwords(&exit.output), ..exit })
     }
 }
 
 fn not_utf8(argument: OsString) -> EarlyExit {
-    let output = format!("argument {:?} is not UTF-8", argument.display());
+    let argument = without_passwords(&argument.to_string_lossy());
+    wrong(format!("argument {argument:?} is not UTF-8"))
+}
+
+fn wrong(output: String) -> EarlyExit {
     EarlyExit { output, status: Err(()) }
 }
 
 /// The first listener has `-daemon` with a single dash; argh has neither that nor `--name=value`.
 fn as_argh_has_it(argument: String) -> Vec<String> {
-    if argument == "-daemon" {
-        return vec!["--daemon".to_owned()];
-    }
-    if argument == "-h" {
-        return vec!["--help".to_owned()];
+    let other_name = match argument.as_str() {
+        "-daemon" => Some("--daemon"),
+        "-h" => Some("--help"),
+        "-V" => Some("--version"),
+        _ => None,
+    };
+    if let Some(name) = other_name {
+        return vec![name.to_owned()];
     }
     match argument.split_once('=') {
         Some((name, value)) if name.starts_with("--") => vec![name.to_owned(), value.to_owned()],
         _ => vec![argument],
     }
+}
+
+/// Names of the listener's options that have a value, the short one first.
+const WITH_VALUE: [[&str; 2]; 13] = [
+    ["-b", "--battery"],
+    ["-d", "--database"],
+    ["-u", "--user"],
+    ["-i", "--interval"],
+    ["-l", "--log-file"],
+    ["-n", "--log-keep"],
+    ["-m", "--log-size"],
+    ["-f", "--log-flush"],
+    ["", "--journal"],
+    ["", "--keep"],
+    ["", "--sync"],
+    ["", "--http"],
+    ["", "--http-host"],
+];
+
+/// Those that may be given several times.
+const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
+
+const SWITCHES: [&str; 4] = ["--daemon", "--raw", "-r", "--version"];
+
+const WORDS: [&str; 6] = ["check", "demo", "schema", "set-aside", "version", "help"];
+
+/// Puts the listener's options in front of the subcommand, as argh has it.
+///
+/// # Errors
+/// A word is no subcommand, or an option is given twice; the error is worded for the terminal.
+fn options_first(arguments: impl Iterator<Item = String>) -> Result<Vec<String>, String> {
+    let (mut options, mut subcommand) = (vec![], vec![]);
+    let mut given: Vec<&str> = vec![];
+    let mut arguments = arguments.peekable();
+    while let Some(argument) = arguments.next() {
+        if let Some([short, long]) = WITH_VALUE.iter().find(|names| names.contains(&&*argument)) {
+            if given.contains(long) && !REPEATABLE.contains(long) {
+                let name = if short.is_empty() { long } else { short };
+                return Err(format!("{name} is given twice"));
+            }
+            given.push(long);
+            options.push(argument);
+            options.extend(arguments.next());
+        } else if SWITCHES.contains(&argument.as_str()) {
+            options.push(argument);
+        } else if !subcommand.is_empty() {
+            subcommand.push(argument);
+        } else if argument == "version" || argument == "help" {
+            options.push(format!("--{argument}"));
+        } else if argument.starts_with('-') {
+            options.push(argument);
+        } else if WORDS.contains(&argument.as_str()) {
+            subcommand.push(argument);
+        } else {
+            return Err(no_subcommand(&argument));
+        }
+    }
+    options.append(&mut subcommand);
+    Ok(options)
+}
+
+fn no_subcommand(word: &str) -> String {
+    let shown = without_passwords(word);
+    match WORDS.iter().find(|known| distance(word, known) <= 2) {
+        Some(known) => format!("{shown:?} is no subcommand; did you mean {known}?"),
+        None => {
+            let words = WORDS.join(", ");
+            format!("{shown:?} is neither an option nor a subcommand; those are {words}")
+        }
+    }
+}
+
+/// Number of letters to put in, take out or replace in one word to get the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (n, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], n + 1);
+        for (at, of_other) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *of_other);
+            diagonal = row[at + 1];
+            row[at + 1] = replaced.min(diagonal + 1).min(row[at] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+/// The text with `…` for each word in it that may hold a password: a URL with a user, or a
+/// conninfo.
+fn without_passwords(text: &str) -> String {
+    let may_hold = |part: &str| {
+        let part = part.to_ascii_lowercase();
+        part.contains("password") && part.contains('=') || part.contains('@') && part.contains(':')
+    };
+    let hide = |part: &str| {
+        if !may_hold(part) {
+            return part.to_owned();
+        }
+        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphabetic() || c == '-');
+        let option = part.split_once('=').map(|(name, _)| name).filter(|name| is_name(name));
+        let option = option.map(|name| format!("{name}=")).unwrap_or_default();
+        format!("{option}…{}", &part[part.trim_end().len()..])
+    };
+    text.split_inclusive(char::is_whitespace).map(hide).collect()
 }
 
 #[cfg(test)]
@@ -203,5 +316,67 @@ mod tests {
     #[test]
     fn a_value_after_a_short_name_stays_whole() {
         assert_eq!(read("-b attic=10.0.0.2").battery, ["attic=10.0.0.2"]);
+    }
+
+    #[track_caller]
+    fn refused(line: &str) -> String {
+        let exit = Args::read(line.split_whitespace().map(OsString::from)).expect_err(line);
+        assert!(exit.status.is_err(), "{line}: {}", exit.output);
+        exit.output
+    }
+
+    #[test]
+    fn options_may_stand_behind_the_subcommand() {
+        let args = read("-i 5 check -b 10.0.0.2 --raw -d x");
+        assert!(matches!(args.mode, Some(Mode::Check(_))) && args.raw);
+        assert_eq!((args.battery, args.database), (vec!["10.0.0.2".to_owned()], Some("x".into())));
+        let args = read("set-aside -d x --retry");
+        assert!(matches!(args.mode, Some(Mode::SetAside(SetAside { retry: true }))));
+        assert!(matches!(read("schema -d x").mode, Some(Mode::Schema(_))));
+        let args = read("demo --seconds 3 --http=127.0.0.1:0");
+        assert_eq!(args.http.as_deref(), Some("127.0.0.1:0"));
+        // A value that is a subcommand's name stays a value.
+        assert!(read("-d check").mode.is_none());
+    }
+
+    #[test]
+    fn the_version_has_several_names() {
+        for line in ["-V", "--version", "version"] {
+            assert!(read(line).version, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_word_is_answered_with_the_right_one() {
+        for (word, right) in [("chek", "check"), ("shema", "schema"), ("setaside", "set-aside")] {
+            assert!(refused(word).ends_with(&format!("did you mean {right}?")), "{word}");
+        }
+        let error = refused("10.0.0.2");
+        assert!(error.contains("check, demo, schema, set-aside"), "{error}");
+    }
+
+    #[test]
+    fn an_option_is_given_once() {
+        assert_eq!(refused("-i 10 -i 20"), "-i is given twice");
+        assert_eq!(refused("-d x check --database=y"), "-d is given twice");
+        assert_eq!(refused("--keep 1 --keep=1"), "--keep is given twice");
+        assert_eq!(read("-b a -b b").battery.len(), 2);
+    }
+
+    #[test]
+    fn no_password_is_in_an_error() {
+        for line in [
+            "-d=postgresql://u:sesame@h/db",
+            "postgresql://u:sesame@h/db",
+            "check postgresql://u:sesame@h/db",
+            "-x=password=sesame",
+            "PASSWORD=sesame",
+            "sslpassword=sesame",
+            "--postgresql://u:sesame@h/db",
+            "u:sesame@h",
+        ] {
+            let error = refused(line);
+            assert!(!error.contains("sesame"), "{line}: {error}");
+        }
     }
 }

@@ -151,6 +151,8 @@ impl Error {
         match error.kind() {
             // So `Socket` reports it.
             io::ErrorKind::WriteZero => Self::NotReading,
+            // So `Incoming` does.
+            io::ErrorKind::FileTooLarge => Self::TooLong,
             _ => Self::Io(error),
         }
     }

@@ -18,12 +18,15 @@ pub(crate) struct Incoming<S> {
     tick_ends: Option<Instant>,
     /// Bytes of the largest piece read.
     largest: usize,
-    /// Whether bytes are dropped up to the end of a message.
-    skipping: bool,
+    /// Whether bytes are dropped up to the end of a message, and how many may be.
+    skipping: Option<u64>,
 }
 
 /// Longest rest of a frame that is skipped. A larger one is more likely no frame at all.
 const LONGEST_SKIPPED: u64 = 16 * 1024 * 1024;
+
+/// Bytes that are skipped behind that frame: a message in fragments may have no end.
+const SKIPPED_FRAGMENTS: u64 = 512 * 1024;
 
 impl<S> Incoming<S> {
     /// `early` is what came together with the end of the handshake.
@@ -31,7 +34,7 @@ impl<S> Incoming<S> {
         let mut frames = FrameTracker::default();
         frames.follow(early);
         let last_frame = Instant::now();
-        Self { stream, frames, last_frame, tick_ends: None, largest: 0, skipping: false }
+        Self { stream, frames, last_frame, tick_ends: None, largest: 0, skipping: None }
     }
 
     /// The next read starts a tick; those after the tick fail with `WouldBlock`.
@@ -67,8 +70,13 @@ impl<S> Incoming<S> {
 
     /// Drops what is still to come of the message under way; `false` if that is too much.
     pub(crate) fn skip_message(&mut self) -> bool {
-        self.skipping = !self.frames.between_messages();
-        self.frames.left_of_frame() <= LONGEST_SKIPPED
+        if self.skipping.is_some() {
+            return false;
+        }
+        let left = self.frames.left_of_frame();
+        let budget = left.saturating_add(SKIPPED_FRAGMENTS);
+        self.skipping = (!self.frames.between_messages()).then_some(budget);
+        left <= LONGEST_SKIPPED
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut S {
@@ -92,13 +100,16 @@ impl<S: Read> Incoming<S> {
 impl<S: Read> Read for Incoming<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut size = self.read_once(buffer)?;
-        while self.skipping && size > 0 {
+        while let Some(budget) = self.skipping.filter(|_| size > 0) {
             if let Some(end) = self.frames.end_of_message(&mut buffer[..size]) {
-                self.skipping = false;
+                self.skipping = None;
                 self.last_frame = Instant::now();
                 buffer.copy_within(end..size, 0);
                 size -= end;
             } else {
+                // `Error::in_io` makes a message too long of this.
+                let left = budget.checked_sub(size as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+                self.skipping = Some(left);
                 size = 0;
             }
             if size == 0 {

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn E
     if !journal.exists() {
         let journal = journal.display();
         return Err(format!(
-            "there is no journal {journal}; give the listener's options before set-aside, and \
+            "there is no journal {journal}; give the listener's options with set-aside, and \
              --journal with the path in the first line of its log if it runs as another user"
         )
         .into());

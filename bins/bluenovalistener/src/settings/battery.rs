@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, net::Ipv6Addr};
 
 use bluenova_websocket::Address;
 
@@ -51,6 +51,17 @@ fn battery(given: &str) -> Result<Battery, SettingsError> {
         Some(at) if given[at..].starts_with('=') => (Some(&given[..at]), &given[at + 1..]),
         _ => (None, given),
     };
+    if name == Some("") {
+        return Err(SettingsError::NoName { given: given.to_owned() });
+    }
+    if address.parse::<Ipv6Addr>().is_ok() {
+        let name = name.map(|name| format!("{name}=")).unwrap_or_default();
+        let in_brackets = format!("{name}[{address}]");
+        return Err(SettingsError::NoBrackets { given: given.to_owned(), in_brackets });
+    }
+    if address.split('/').next().is_some_and(|authority| authority.contains(',')) {
+        return Err(SettingsError::SeveralBatteries { given: given.to_owned() });
+    }
     let address: Address = address
         .parse()
         .map_err(|source| SettingsError::Address { given: given.to_owned(), source })?;

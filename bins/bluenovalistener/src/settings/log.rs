@@ -53,8 +53,12 @@ impl LogSettings {
     }
 }
 
-/// Bytes, with suffix K, M or G perhaps.
+/// Bytes, with suffix K, M or G perhaps, and a B behind it.
 fn size(given: &str) -> Option<u64> {
+    let given = match given.strip_suffix(['b', 'B']) {
+        Some(rest) if rest.ends_with(|c: char| c.is_ascii_alphabetic()) => rest,
+        _ => given,
+    };
     let (digits, unit) = match given.char_indices().last()? {
         (at, 'k' | 'K') => (&given[..at], 1 << 10),
         (at, 'm' | 'M') => (&given[..at], 1 << 20),
@@ -70,12 +74,17 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (given, bytes) in
-            [("7", Some(7)), ("2k", Some(2048)), ("50M", Some(52_428_800)), ("1G", Some(1 << 30))]
-        {
+        for (given, bytes) in [
+            ("7", Some(7)),
+            ("2k", Some(2048)),
+            ("50M", Some(52_428_800)),
+            ("1G", Some(1 << 30)),
+            ("50MB", Some(52_428_800)),
+            ("2kb", Some(2048)),
+        ] {
             assert_eq!(size(given), bytes, "{given}");
         }
-        for given in ["", "K", "-1", "1KB", "1 M", "0K"] {
+        for given in ["", "K", "-1", "1KBB", "B", "1B", "1 M", "0K"] {
             assert_eq!(size(given), None, "{given}");
         }
     }

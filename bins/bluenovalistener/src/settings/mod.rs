@@ -55,6 +55,12 @@ pub(crate) enum SettingsError {
     NotAllowed { option: &'static str, given: String, allowed: &'static str },
     #[error("-b {given:?}")]
     Address { given: String, source: AddressError },
+    #[error("-b {given:?}: the name before = is missing")]
+    NoName { given: String },
+    #[error("-b {given:?}: for several batteries repeat -b")]
+    SeveralBatteries { given: String },
+    #[error("-b {given:?}: an IPv6 address stands in brackets: {in_brackets}")]
+    NoBrackets { given: String, in_brackets: String },
     #[error("-b {given:?}: a name is 1 to 32 letters, digits, and marks but `=`, `:`, `/`, `[`")]
     Name { given: String },
     #[error("-b: battery {0} is given twice")]
@@ -83,7 +89,7 @@ impl Settings {
         let interval = interval.ok_or_else(|| SettingsError::NotAllowed {
             option: "-i",
             given: given.to_owned(),
-            allowed: "1 to 86400 seconds",
+            allowed: "a whole number of seconds, 1 to 86400,",
         })?;
         let batteries = batteries(&args.battery)?;
         let store = store(args, &batteries, env)?;
@@ -234,7 +240,10 @@ mod tests {
     #[test]
     fn what_is_not_allowed_is_refused_with_what_is() {
         for given in ["0", "86401", "-1", "x", "1.5", "99999999999", ""] {
-            refused(&format!("--interval={given}"), "1 to 86400 seconds is allowed");
+            refused(
+                &format!("--interval={given}"),
+                "a whole number of seconds, 1 to 86400, is allowed",
+            );
         }
         refused("-n x", "-n \"x\": 0 to 1000 files is allowed");
         refused("-m 5X", "-m \"5X\"");
@@ -243,7 +252,10 @@ mod tests {
         refused("--keep 0", "1 to 3650 days");
         refused("-b a=h -b b=h", "battery h:9000/ws/ is given twice");
         refused("-b a=h -b a=i", "two batteries are named \"a\"");
-        refused("-b =h", "a name is");
+        refused("-b =h", "the name before = is missing");
+        refused("-b 10.0.0.2,10.0.0.3", "for several batteries repeat -b");
+        refused("-b fd00::7", "stands in brackets: [fd00::7]");
+        refused("-b attic=fd00::7", "stands in brackets: attic=[fd00::7]");
         refused("-b h:0", "-b \"h:0\"");
         refused("-b h:70000", "-b \"h:70000\"");
         refused("-b ::1", "-b \"::1\"");

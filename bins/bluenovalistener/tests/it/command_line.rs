@@ -68,6 +68,13 @@ fn what_is_not_allowed_is_refused() {
         (&["--nonsense"], &["--nonsense", "--help"]),
         (&["-x"], &["-x", "--help"]),
         (&["nonsense"], &["nonsense", "--help"]),
+        (&["chek"], &["did you mean check?"]),
+        (&["-d=postgresql://u:sesame@h/db"], &["-d", "--help"]),
+        (&["-i", "1.5"], &["a whole number of seconds, 1 to 86400"]),
+        (&["-i", "10", "-i", "20"], &["-i is given twice"]),
+        (&["-b", "10.0.0.2,10.0.0.3"], &["for several batteries repeat -b"]),
+        (&["-b", "fd00::7"], &["[fd00::7]"]),
+        (&["check", "--http", "127.0.0.1:70000"], &["--http", "\"127.0.0.1:70000\""]),
         (&["-i"], &["-i", "--help"]),
         (&["--interval"], &["--interval"]),
         (&["-daemon", "-i", "0"], &["-i", "\"0\"", "1 to 86400"]),
@@ -127,10 +134,12 @@ fn help_and_version() {
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(text(&output.stdout).contains(word), "{args:?}: {}", text(&output.stdout));
     }
-    let output = home.run(&["--version"]);
-    assert_eq!(output.status.code(), Some(0));
-    let expected = format!("bluenovalistener {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(text(&output.stdout), expected);
+    for name in ["--version", "-V", "version"] {
+        let output = home.run(&[name]);
+        assert_eq!(output.status.code(), Some(0), "{name}");
+        let expected = format!("bluenovalistener {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(text(&output.stdout), expected);
+    }
 }
 
 #[test]

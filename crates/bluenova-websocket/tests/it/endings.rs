@@ -60,6 +60,8 @@ fn messages_far_too_long() {
         vec![0x82, 127, 0, 0, 0, 0, 2, 0, 0, 0],
         vec![0x81, 127, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
         vec![0x89, 127, 0x80, 0, 0, 0, 0, 0, 0, 0],
+        // No fragment is the last one.
+        [frame(0x01, b"x"), frame(0x00, &[b'x'; 1000]).repeat(700)].concat(),
     ] {
         let error = end_of(bytes);
         assert!(matches!(error, Error::TooLong), "{error:?}");
