@@ -446,8 +446,10 @@ fn move_rows(from: &mut Outbox, to: &mut Writer, all: bool) -> Result<usize, Mov
         }
         rows += to.journal.adopt(&batch.records).map_err(MoveError::Write)?;
         last = batch.last;
-        // Where that can't be written down, it holds nevertheless as long as the process lasts.
-        let _ = from.delivered(last);
+        // In a file they are not delivered: it may come back to its path, with its disk.
+        if from.is_in_memory() {
+            let _ = from.delivered(last);
+        }
     }
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
         to.outbox

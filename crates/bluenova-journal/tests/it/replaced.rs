@@ -326,3 +326,24 @@ fn a_log_that_is_deleted_costs_no_row_of_a_killed_process() {
         house.has_every_row_once();
     }
 }
+
+/// As a disk is that is taken away lazily, and put back. The rows that were moved from it have been
+/// delivered from nowhere.
+#[test]
+fn a_directory_that_goes_and_comes_back_with_all_its_files() {
+    for mut house in House::both() {
+        house.record(200);
+        let state = house.path.parent().unwrap().to_owned();
+        let [away, meanwhile] = ["away", "meanwhile"].map(|name| house.elsewhere(name));
+        fs::rename(&state, &away).unwrap();
+        fs::create_dir(&state).unwrap();
+        house.record(3);
+        house.notices();
+        house.record(3);
+        fs::rename(&state, &meanwhile).unwrap();
+        fs::rename(&away, &state).unwrap();
+        house.record(3);
+        house.notices();
+        house.has_every_row_once();
+    }
+}
