@@ -398,6 +398,13 @@ impl WriteAheadLog {
         }
     }
 
+    /// Whether the log has no name any more while the file has, so that its rows would end with the
+    /// process.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+            && identity(&self.journal).is_ok_and(|identity| identity == self.identity)
+    }
+
     pub(crate) fn sync(&self) -> Result<(), Error> {
         let io = |source| Error::Io { action: "sync", path: self.journal.clone(), source };
         match identity(&self.journal) {

@@ -214,10 +214,21 @@ impl Journal {
 
     /// Makes what was appended so far safe against power loss.
     ///
+    /// Where somebody has deleted the write-ahead log, everything goes from there to the file:
+    /// SQLite has the log open until the journal is closed, and nobody else finds it.
+    ///
     /// # Errors
     /// If the disk can't, or if the file is not there any more.
     pub fn checkpoint(&mut self) -> Result<(), Error> {
-        self.files.as_ref().map_or(Ok(()), |(log, _)| log.sync())
+        let Some((log, _)) = &self.files else { return Ok(()) };
+        log.sync()?;
+        if log.is_deleted() {
+            self.connection
+                .sqlite
+                .query_row("PRAGMA wal_checkpoint(truncate)", (), |_| Ok(()))
+                .map_err(|source| self.connection.error("write the log of", source))?;
+        }
+        Ok(())
     }
 
     /// Deletes delivered rows that are older at `now` than is to be kept, and the oldest rows,
@@ -298,6 +309,11 @@ impl Journal {
     /// Whether another file, or none, is at the path. [`checkpoint`](Self::checkpoint) fails then.
     pub(crate) fn is_replaced(&self) -> bool {
         self.files.as_ref().is_some_and(|(log, _)| log.is_replaced())
+    }
+
+    /// Whether somebody has deleted the log: see [`checkpoint`](Self::checkpoint).
+    pub(crate) fn is_log_deleted(&self) -> bool {
+        self.files.as_ref().is_some_and(|(log, _)| log.is_deleted())
     }
 
     /// Brings everything from the log to the file, and does without a log until it is opened again.

@@ -67,6 +67,10 @@ impl Outbox {
         self.try_rows_after(after, limit).map_err(|source| self.connection.error("read", source))
     }
 
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.connection.address.path().is_none()
+    }
+
     /// The last row that is delivered.
     pub(crate) fn cursor(&self) -> Sequence {
         Sequence(self.connection.state.delivered())

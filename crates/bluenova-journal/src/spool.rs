@@ -187,11 +187,14 @@ impl Spool {
         }
     }
 
-    /// Whether the file was found to be damaged, by whoever read or wrote it, or another file or
-    /// none is at its path, so that [`maintain`](Self::maintain) should not wait for its time.
+    /// Whether the file was found to be damaged, by whoever read or wrote it, another file or none
+    /// is at its path, or its log was deleted, so that [`maintain`](Self::maintain) should not wait
+    /// for its time.
     pub fn is_damaged(&self, now: UtcDateTime) -> bool {
+        let is_file_missing =
+            |file: &Writer| file.journal.is_replaced() || file.journal.is_log_deleted();
         self.is_to_be_recovered(now)
-            || matches!(&self.state, State::File(file) if file.journal.is_replaced())
+            || matches!(&self.state, State::File(file) if is_file_missing(file))
     }
 
     fn is_to_be_recovered(&self, now: UtcDateTime) -> bool {
@@ -443,8 +446,10 @@ fn move_rows(from: &mut Outbox, to: &mut Writer, all: bool) -> Result<usize, Mov
         }
         rows += to.journal.adopt(&batch.records).map_err(MoveError::Write)?;
         last = batch.last;
-        // Where that can't be written down, it holds nevertheless as long as the process lasts.
-        let _ = from.delivered(last);
+        // In a file they are not delivered: it may come back to its path, with its disk.
+        if from.is_in_memory() {
+            let _ = from.delivered(last);
+        }
     }
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
         to.outbox

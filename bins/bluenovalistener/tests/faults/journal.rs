@@ -263,6 +263,28 @@ fn s08_a_file_that_is_replaced_costs_no_row_and_doubles_none() {
 }
 
 #[test]
+fn s08_a_disk_that_is_taken_away_and_put_back_costs_no_row_and_doubles_none() {
+    let mut setup = Setup::new(shared_cluster(), "journal_unmounted");
+    let other = Home::new();
+    let bind = ["--bind", other.directory().to_str().unwrap()];
+    let disk = Disk::mount(setup.program.home(), &bind);
+    setup.starts();
+    setup.server_goes();
+    setup.program.records(2);
+    // The program has its files open, so that this is a lazy unmount.
+    drop(disk);
+    setup.program.listener().wait_for(REPLACED);
+    setup.program.records(2);
+    let disk = Disk::mount(setup.program.home(), &bind);
+    setup.program.listener().wait_for(REPLACED);
+    setup.program.records(2);
+    setup.program.kill();
+    setup.checks_in_the_next_run();
+    drop(disk);
+    setup.checks();
+}
+
+#[test]
 fn s08_a_database_that_is_replaced_has_every_row_once() {
     let battery = talking_battery(1);
     let home = Home::new();

@@ -309,3 +309,41 @@ fn a_journal_that_is_a_symbolic_link() {
     symlink("loop", state.join("loop")).unwrap();
     Journal::open(&state.join("loop"), Retention::default()).unwrap_err();
 }
+
+/// SQLite writes on to a log that has no name any more.
+#[test]
+fn a_log_that_is_deleted_costs_no_row_of_a_killed_process() {
+    for mut house in House::both() {
+        house.record(200);
+        fs::remove_file(house.beside("-wal")).unwrap();
+        house.record(3);
+        assert!(house.spool.is_damaged(NOW));
+        house.spool.maintain(NOW).unwrap();
+        // What a killed process leaves.
+        let copy = house.elsewhere("copy");
+        fs::copy(&house.path, &copy).unwrap();
+        check_rows(&all_rows(&copy), 203);
+        house.has_every_row_once();
+    }
+}
+
+/// As a disk is that is taken away lazily, and put back. The rows that were moved from it have been
+/// delivered from nowhere.
+#[test]
+fn a_directory_that_goes_and_comes_back_with_all_its_files() {
+    for mut house in House::both() {
+        house.record(200);
+        let state = house.path.parent().unwrap().to_owned();
+        let [away, meanwhile] = ["away", "meanwhile"].map(|name| house.elsewhere(name));
+        fs::rename(&state, &away).unwrap();
+        fs::create_dir(&state).unwrap();
+        house.record(3);
+        house.notices();
+        house.record(3);
+        fs::rename(&state, &meanwhile).unwrap();
+        fs::rename(&away, &state).unwrap();
+        house.record(3);
+        house.notices();
+        house.has_every_row_once();
+    }
+}
