@@ -150,7 +150,7 @@ impl Inserter {
     fn commit(&mut self, records: &[&PackRecord]) -> Result<Inserted, Cause> {
         self.begin(records)?;
         let known = if self.counts_first { Some(self.count_known(records)?) } else { None };
-        let added = if known == Some(records.len()) { 0 } else { self.add(records)? };
+        let added = self.add(records)?;
         let Some(known) = known.or((added == records.len() as u64).then_some(0)) else {
             // A trigger may have swallowed the others, or stored them elsewhere.
             self.client.batch_execute("ROLLBACK")?;

@@ -21,9 +21,9 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts a pooler with `sessions` sessions of the server for each database and user. `settings`
-    /// are lines of its `pgbouncer.ini`: `pool_mode = transaction`, say. It lets the superuser and
-    /// `homeauto` in.
+    /// Starts a pooler with `sessions` sessions of the server for each database and user.
+    /// `settings` are lines of its `pgbouncer.ini`: `pool_mode = transaction`, say. It lets the
+    /// superuser and `homeauto` in.
     ///
     /// # Panics
     /// Where PgBouncer isn't installed or doesn't start.
