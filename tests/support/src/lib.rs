@@ -1,6 +1,7 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`PgBouncer`] before it,
-//! a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for HTTP, [`wait_until`] with its
-//! [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a [`sample_row`].
+//! a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for
+//! HTTP, [`wait_until`] with its [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a
+//! [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;

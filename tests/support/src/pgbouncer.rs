@@ -16,14 +16,15 @@ use crate::{
 /// It listens on a free TCP port of 127.0.0.1 and asks for no password.
 pub struct PgBouncer {
     port: u16,
+    ini: PathBuf,
     child: Child,
     _cleanup: Cleanup,
 }
 
 impl PgBouncer {
-    /// Starts a pooler with `sessions` sessions of the server for each database and user. `settings`
-    /// are lines of its `pgbouncer.ini`: `pool_mode = transaction`, say. It lets the superuser and
-    /// `homeauto` in.
+    /// Starts a pooler with `sessions` sessions of the server for each database and user.
+    /// `settings` are lines of its `pgbouncer.ini`: `pool_mode = transaction`, say. It lets the
+    /// superuser and `homeauto` in.
     ///
     /// # Panics
     /// Where PgBouncer isn't installed or doesn't start.
@@ -50,12 +51,11 @@ impl PgBouncer {
         command.arg(&ini).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap_or_else(|e| panic!("can't run {command:?}: {e}"));
         let pid = child.id().to_string();
-        let cleanup =
-            Cleanup::new(r#"kill -KILL "$2"; rm -rf "$1""#, &[directory.as_os_str(), pid.as_ref()]);
+        let cleanup = Cleanup::new(STOP_AND_REMOVE, &[directory.as_os_str(), pid.as_ref()]);
         wait_until("PgBouncer answers", TIME_LIMIT, || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
-        Self { port, child, _cleanup: cleanup }
+        Self { port, ini, child, _cleanup: cleanup }
     }
 
     /// URL of a database, by way of the pooler, as the superuser.
@@ -79,9 +79,19 @@ impl PgBouncer {
     }
 }
 
+/// Kills the process `$2` and removes the directory `$1`. Once the process was waited for, its
+/// number may be another's; then the file is gone.
+const STOP_AND_REMOVE: &str = r#"
+    if [ -e "$1/pgbouncer.ini" ]; then
+        kill -KILL "$2"
+    fi
+    rm -rf "$1"
+"#;
+
 impl Drop for PgBouncer {
     fn drop(&mut self) {
         let _ = self.child.kill();
+        let _ = fs::remove_file(&self.ini);
         let _ = self.child.wait();
     }
 }

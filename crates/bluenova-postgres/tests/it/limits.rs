@@ -21,7 +21,6 @@ fn a_lower_limit_of_the_server_stays() {
            'BEGIN INSERT INTO seen SELECT name, setting FROM pg_settings; RETURN NULL; END';
          CREATE TRIGGER note AFTER INSERT ON battery_pack EXECUTE FUNCTION note()",
     );
-    let mut rows = (0..).map(|n| record(n, 1));
     for (setting, expected) in
         [("'9999ms'", "9999"), ("'1min'", "ours"), ("'1d'", "ours"), ("0", "ours")]
     {
@@ -32,7 +31,7 @@ fn a_lower_limit_of_the_server_stays() {
         ] {
             database.set(&format!("{name} = {setting}"));
             database.admin("TRUNCATE seen");
-            deliver(&mut database.sink(), &[rows.next().unwrap()]).unwrap();
+            deliver(&mut database.sink(), &[record(0, 1)]).unwrap();
             let sql = "SELECT setting FROM seen WHERE name = $1";
             let seen: String = database.client().query_one(sql, &[&name]).unwrap().get(0);
             assert_eq!(seen, expected.replace("ours", ours), "{name} = {setting}");
