@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[argh(option, short = 'i', arg_name = "seconds")]
     pub(crate) interval: Option<String>,
 
-    /// file to log to (default: the console)
+    /// file to log to, - for the console (default: -)
     #[argh(option, short = 'l', arg_name = "file")]
     pub(crate) log_file: Option<String>,
 

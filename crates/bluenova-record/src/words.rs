@@ -49,12 +49,13 @@ impl Display for ErrorChain<'_> {
 }
 
 /// Text with its control characters escaped, so that it stays on its line and does nothing to a
-/// terminal.
+/// terminal; and those that separate lines or change the direction of writing.
 ///
 /// ```
 /// use bluenova_record::Escaped;
 ///
 /// assert_eq!(Escaped("SOC: 63 \u{1b}[2J\r\0ü").to_string(), "SOC: 63 \\u{1b}[2J\\r\\u{0}ü");
+/// assert_eq!(Escaped("\u{202e}36 :COS").to_string(), "\\u{202e}36 :COS");
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<T>(pub T);
@@ -70,13 +71,20 @@ struct EscapingWriter<'a, 'b>(&'a mut fmt::Formatter<'b>);
 impl Write for EscapingWriter<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some((at, c)) = rest.char_indices().find(|(_, c)| c.is_control()) {
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_escaped(*c)) {
             self.0.write_str(&rest[..at])?;
             write!(self.0, "{}", c.escape_default())?;
             rest = &rest[at + c.len_utf8()..];
         }
         self.0.write_str(rest)
     }
+}
+
+/// Whether a character is a control character, ends a line, or changes the direction of writing.
+fn is_escaped(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{061C}' | '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The first `chars` characters of `text`, or all of it if there are fewer.
@@ -108,6 +116,18 @@ mod tests {
     impl Error for Layer {
         fn source(&self) -> Option<&(dyn Error + 'static)> {
             self.1.map(|layer| layer as _)
+        }
+    }
+
+    #[test]
+    fn what_deceives_a_reader_is_escaped() {
+        for c in
+            "\u{200e}\u{200f}\u{61c}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{85}".chars()
+        {
+            assert_eq!(Escaped(c).to_string(), c.escape_default().to_string());
+        }
+        for plain in ["ü", "°C", "\u{200d}", "\u{2027}", "…", "🔋", "שלום"] {
+            assert_eq!(Escaped(plain).to_string(), plain);
         }
     }
 

@@ -4,9 +4,12 @@
 use std::{
     env,
     error::Error,
-    io::ErrorKind,
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind, Write},
     net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
+    process,
     time::{Duration, Instant},
 };
 
@@ -16,13 +19,14 @@ use bluenova_journal::{Journal, Retention};
 use bluenova_postgres::{Deadlines, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use bluenova_websocket::Connection;
-use nix::unistd::AccessFlags;
+use nix::fcntl::OFlag;
 use time::UtcDateTime;
 
 use crate::{
     args::Args,
-    console, page,
-    settings::{Battery, Settings, Store},
+    console::{self, rows},
+    page,
+    settings::{Battery, LogSettings, Settings, Store},
     threads::{clock_is_set, is_unreachable},
 };
 
@@ -38,16 +42,20 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(2);
 /// The command line is wrong, or something is not fine.
 pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
+    let log = LogSettings::resolve(args)?;
     let mut fine = report("clock", clock());
     for battery in &settings.batteries {
         fine &= report(&format!("battery {}", battery.name), listen_to(battery));
     }
     match &settings.store {
         Store::Postgres { server, journal, .. } => {
-            fine &= report("journal", open(journal));
+            fine &= report("journal", open(journal, true));
             fine &= report("database", database(server));
         }
-        Store::Sqlite { path } => fine &= report("database", open(path)),
+        Store::Sqlite { path } => fine &= report("database", open(path, false)),
+    }
+    if let Some(path) = &log.file {
+        fine &= report("log", log_file(path, log.size));
     }
     if let Some(address) = settings.http {
         fine &= report("page", page_address(address));
@@ -111,34 +119,107 @@ fn listen_to(battery: &Battery) -> Finding {
     })
 }
 
-/// Checks whether the journal can be written. One that isn't there yet is not made.
-fn open(path: &Path) -> Finding {
+/// Checks whether the journal can be written. One that isn't there yet is not made. If it is
+/// `on_the_way` to PostgreSQL, its rows are counted too.
+fn open(path: &Path, on_the_way: bool) -> Finding {
     let shown = path.display();
-    if !path.exists() {
-        return directory_can_be_written(path)
-            .map(|()| format!("the listener will create {shown}"));
+    // Tables would be made in an empty file.
+    if fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+        return can_be_made(path).map(|()| format!("the listener will create {shown}"));
     }
-    match Journal::open(path, Retention::FOREVER).and_then(|mut journal| journal.try_write()) {
-        Ok(()) => Ok(format!("{shown} can be written")),
+    let tried = Journal::open(path, Retention::FOREVER).and_then(|mut journal| {
+        journal.try_write()?;
+        if !on_the_way {
+            return Ok((0, 0));
+        }
+        let outbox = journal.outbox()?;
+        Ok((outbox.waiting()?, outbox.count_set_aside()?))
+    });
+    match tried {
+        Ok((waiting, set_aside)) => {
+            let waiting = match waiting {
+                0 => String::new(),
+                count => format!("; {} to be delivered", rows(count)),
+            };
+            let set_aside = match set_aside {
+                0 => String::new(),
+                count => format!("; {} set aside, which `set-aside` lists", rows(count)),
+            };
+            Ok(format!("{shown} can be written{waiting}{set_aside}"))
+        }
         Err(error @ bluenova_journal::Error::InUse { .. }) => {
             Ok(format!("{error}: a listener is running"))
         }
-        Err(error) if error.is_damage() => Ok(format!(
-            "{}; the listener saves what can be read when it starts",
+        Err(error) if error.is_damage() => Err(format!(
+            "DAMAGED, or no journal at all: {}; the listener saves what can be read when it \
+             starts, and keeps the file as {shown}.damaged- and the time",
             ErrorChain(&error)
         )),
         Err(error) => Err(format!(
-            "{}; see to the file and its directory: owner, permissions, free space",
+            "{}; see to {shown} and its directory: owner, permissions, free space",
             ErrorChain(&error)
         )),
     }
 }
 
-/// Checks the file's directory, or the first one above it that exists.
-fn directory_can_be_written(path: &Path) -> Result<(), String> {
+/// Checks whether a file can be made, in its directory or in a new one: by a file that is removed
+/// at once, in the first directory that exists.
+fn can_be_made(path: &Path) -> Result<(), String> {
     let directory = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
-    nix::unistd::access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
-        .map_err(|error| format!("{}: {error}; see to its permissions", directory.display()))
+    try_writing_in(directory).map_err(|error| {
+        let (shown, parent) = (path.display(), path.parent().unwrap_or(path).display());
+        format!(
+            "{shown} can't be made: {error}. Make the directory {parent}, on a disk with free \
+             space, and give it to the user that runs the listener"
+        )
+    })
+}
+
+/// Writes a file of a few blocks, as the start of a journal has, and removes it.
+fn try_writing_in(directory: &Path) -> io::Result<()> {
+    let path = directory.join(format!(".bluenovalistener-check-{}", process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    let written = file.write_all(&[0; 64 * 1024]).and_then(|()| file.sync_all());
+    fs::remove_file(&path)?;
+    written
+}
+
+/// Checks whether the log file can be written, and rotated.
+fn log_file(path: &Path, size: Option<u64>) -> Finding {
+    let shown = path.display();
+    let parent = path.parent().unwrap_or(path);
+    let directory = parent.display();
+    let advice = "give it to the user that runs the listener, or choose another file with -l";
+    let found = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(format!("{shown} is a directory")),
+        Ok(found) => {
+            OpenOptions::new()
+                .append(true)
+                .custom_flags(OFlag::O_NONBLOCK.bits())
+                .open(path)
+                .map_err(|error| format!("{shown} can't be written: {error}; {advice}"))?;
+            Some(found)
+        }
+        Err(_) if !parent.exists() => {
+            return Err(format!("there is no directory {directory} for {shown}; make it"));
+        }
+        Err(_) => None,
+    };
+    let rotates = size.is_some() && found.as_ref().is_none_or(fs::Metadata::is_file);
+    // The target of a symbolic link is rotated, not the link.
+    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let in_directory = try_writing_in(real.parent().unwrap_or(parent));
+    match (found, in_directory) {
+        (Some(_), Err(error)) if rotates => Err(format!(
+            "{shown} can be written, but not rotated: {error} in {directory}. Give the directory \
+             to the user that runs the listener, or leave the rotation to logrotate with -m 0"
+        )),
+        (None, Err(error)) => {
+            Err(format!("{shown} can't be made: {error} in {directory}; {advice}"))
+        }
+        (Some(_), _) => Ok(format!("{shown} can be written")),
+        (None, Ok(())) => Ok(format!("the listener will create {shown}")),
+    }
 }
 
 fn database(server: &bluenova_postgres::Settings) -> Finding {
@@ -161,7 +242,12 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
 
 fn page_address(address: SocketAddr) -> Finding {
     let error = match page::bind(address) {
-        Ok(_) => return Ok(format!("{address} is free")),
+        Ok(_) if address.ip().is_loopback() => return Ok(format!("{address} is free")),
+        Ok(_) => {
+            return Ok(format!(
+                "{address} is free; but other machines can reach it, and it has no password"
+            ));
+        }
         Err(error) => error,
     };
     if is_served_at(address, PAGE_DEADLINE).unwrap_or(false) {

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
 use super::{SettingsError, absolute, whole_number};
 use crate::args::Args;
@@ -23,7 +23,7 @@ impl LogSettings {
     /// What was given isn't allowed; the error says what is.
     pub(crate) fn resolve(args: &Args) -> Result<Self, SettingsError> {
         Ok(Self {
-            file: args.log_file.as_deref().map(|path| absolute("-l", path)).transpose()?,
+            file: log_file(args, |name| env::var(name).ok())?,
             keep: whole_number(
                 "-n",
                 args.log_keep.as_deref().unwrap_or(DEFAULT_KEEP),
@@ -53,6 +53,15 @@ impl LogSettings {
     }
 }
 
+/// Path of the log file; `-` is the console, as if none were given.
+pub(super) fn log_file(
+    args: &Args,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<Option<PathBuf>, SettingsError> {
+    let given = args.log_file.as_deref().filter(|path| *path != "-");
+    given.map(|path| absolute("-l", path, env)).transpose()
+}
+
 /// Bytes, with suffix K, M or G perhaps, and a B behind it.
 fn size(given: &str) -> Option<u64> {
     let given = match given.strip_suffix(['b', 'B']) {
@@ -71,6 +80,12 @@ fn size(given: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dash_is_the_console() {
+        let args = Args::read(["-l", "-"].map(Into::into).into_iter()).unwrap();
+        assert_eq!(LogSettings::resolve(&args).unwrap().file, None);
+    }
 
     #[test]
     fn sizes() {

@@ -21,6 +21,7 @@ use battery::batteries;
 use journal_path::journal_name;
 pub(crate) use journal_path::state_directory;
 pub(crate) use log::LogSettings;
+use log::log_file;
 
 const DEFAULT_DATABASE: &str = "homeauto";
 const DEFAULT_INTERVAL: &str = "10";
@@ -75,6 +76,10 @@ pub(crate) enum SettingsError {
     NotTogether { option: &'static str, other: &'static str },
     #[error("{option} {path:?}: the path can't be resolved")]
     Path { option: &'static str, path: String, source: std::io::Error },
+    #[error("{option} {path:?}: `~` stands for $HOME in front of a slash, and $HOME must be set")]
+    NoHome { option: &'static str, path: String },
+    #[error("-l {path:?}: the database or journal is in that file")]
+    SameFile { path: String },
 }
 
 impl Settings {
@@ -92,7 +97,8 @@ impl Settings {
             allowed: "a whole number of seconds, 1 to 86400,",
         })?;
         let batteries = batteries(&args.battery)?;
-        let store = store(args, &batteries, env)?;
+        let store = store(args, &batteries, &env)?;
+        check_files(&store, log_file(args, &env)?)?;
         Ok(Self {
             batteries,
             store,
@@ -184,13 +190,13 @@ fn store(
         if path.is_empty() {
             return Err(SettingsError::NoSqlitePath);
         }
-        return Ok(Store::Sqlite { path: absolute("-d sqlite:", path)? });
+        return Ok(Store::Sqlite { path: absolute("-d sqlite:", path, &env)? });
     }
     let server = bluenova_postgres::Settings::resolve(database, args.user.as_deref(), &env)
         .map_err(|source| SettingsError::Database { given: without_password(database), source })?;
     let journal = match &args.journal {
-        Some(path) => absolute("--journal", path)?,
-        None => state_directory(env).join(journal_name(batteries, &server.identity())),
+        Some(path) => absolute("--journal", path, &env)?,
+        None => state_directory(&env).join(journal_name(batteries, &server.identity())),
     };
     // At least a day, so that no stamp is used twice if the clock is set back.
     let days = args.keep.as_deref().unwrap_or(DEFAULT_KEEP_DAYS);
@@ -205,12 +211,35 @@ fn without_password(database: &str) -> String {
     if database.contains(['=', '@', ':']) { "…".to_owned() } else { database.to_owned() }
 }
 
-fn absolute(option: &'static str, path: &str) -> Result<PathBuf, SettingsError> {
-    std::path::absolute(path).map_err(|source| SettingsError::Path {
-        option,
-        path: path.to_owned(),
-        source,
-    })
+/// An absolute path. `~/`, which a shell leaves alone behind `=` or `:`, is the home directory.
+fn absolute(
+    option: &'static str,
+    path: &str,
+    env: impl Fn(&str) -> Option<String>,
+) -> Result<PathBuf, SettingsError> {
+    let error = |source| SettingsError::Path { option, path: path.to_owned(), source };
+    if path.starts_with('~') {
+        let in_home = if path == "~" { Some("") } else { path.strip_prefix("~/") };
+        let home = env("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        return match (in_home, home) {
+            (Some(in_home), Some(home)) => Ok(home.join(in_home)),
+            _ => Err(SettingsError::NoHome { option, path: path.to_owned() }),
+        };
+    }
+    std::path::absolute(path).map_err(error)
+}
+
+/// Refuses a log and a database, or journal, in the same file.
+fn check_files(store: &Store, log: Option<PathBuf>) -> Result<(), SettingsError> {
+    let (Store::Postgres { journal: file, .. } | Store::Sqlite { path: file }) = store;
+    // Neither needs to exist. What a path is by way of symbolic links counts too.
+    let real = |path: &PathBuf| std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    match log {
+        Some(log) if real(&log) == real(file) => {
+            Err(SettingsError::SameFile { path: log.display().to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -262,6 +291,35 @@ mod tests {
         refused("-d sqlite:", "the path is missing");
         refused("-d sqlite:x -u me", "-u can't be given together with -d sqlite:PATH");
         refused("-d sqlite:x --journal y", "--journal can't be given");
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_directory_or_an_error() {
+        let journal = |line: &str| match settings(line).expect(line).store {
+            Store::Postgres { journal, .. } => journal,
+            Store::Sqlite { path } => path,
+        };
+        assert_eq!(journal("--journal=~/x"), Path::new("/home/me/x"));
+        assert_eq!(journal("-d sqlite:~/x"), Path::new("/home/me/x"));
+        assert!(journal("-d sqlite:x~/y").ends_with("x~/y"));
+        refused("--journal=~/x", "$HOME must be set");
+        refused("-d sqlite:~/x", "$HOME must be set");
+        refused("-d sqlite:~you/x", "$HOME must be set");
+        refused("-l ~/x", "$HOME must be set");
+    }
+
+    #[test]
+    fn the_log_and_the_rows_have_files_of_their_own() {
+        for (line, same) in [
+            ("-l /x/db -d sqlite:/x/db", true),
+            ("-l /x/j --journal /x/j", true),
+            ("-l ~/db -d sqlite:/home/me/db", true),
+            ("-l /x/log -d sqlite:/x/db", false),
+            ("-d sqlite:/x/db", false),
+        ] {
+            let is_refused = matches!(settings(line), Err(SettingsError::SameFile { .. }));
+            assert_eq!(is_refused, same, "{line}");
+        }
     }
 
     #[test]

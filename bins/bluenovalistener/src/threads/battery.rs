@@ -62,7 +62,12 @@ pub(crate) struct BatteryThread {
     malformed_unlogged: u64,
     waits_for_clock: bool,
     owner_log: OwnerLog,
+    /// Length from which on a connection has lasted: that of an interval, but a minute at most.
+    lasting: Duration,
 }
+
+/// Length of a connection that has lasted, however long the interval is.
+const LASTING: Duration = Duration::from_secs(60);
 
 /// Why a connection has ended.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +101,7 @@ impl BatteryThread {
             malformed_unlogged: 0,
             waits_for_clock: false,
             owner_log: OwnerLog::begin(),
+            lasting: LASTING.min(Duration::from_secs(interval.seconds().into())),
         }
     }
 
@@ -137,11 +143,12 @@ impl BatteryThread {
         Ok(None)
     }
 
-    /// Reads until the connection ends; returns whether it has delivered a line.
+    /// Reads until the connection ends; returns whether it has lasted, and delivered a line.
     fn read_lines(&mut self, mut connection: Connection) -> Result<bool, RecorderGone> {
         self.connection_log.connected();
         self.owner_log = OwnerLog::begin();
-        let mut delivered = false;
+        let connected = Instant::now();
+        let mut got_lines = false;
         let mut clock_is_set = self.tick()?;
         // Reading the clock for every message would cost more than parsing it.
         let (mut got_text, mut last_text) = (true, Instant::now());
@@ -165,7 +172,7 @@ impl BatteryThread {
                 for line in connection.text().lines() {
                     self.line(line, clock_is_set);
                 }
-                (delivered, got_text) = (true, true);
+                (got_lines, got_text) = (true, true);
             } else if mem::take(&mut got_text) {
                 last_text = Instant::now();
             } else if last_text.elapsed() >= SILENCE {
@@ -176,8 +183,10 @@ impl BatteryThread {
         if let Some(lost) = lost {
             self.connection_log.lost(&lost);
             self.assembler.disconnected();
+            self.owner_log.disconnected();
         }
-        Ok(delivered)
+        // A battery that hangs up again and again is dialled less and less often.
+        Ok(got_lines && connected.elapsed() >= self.lasting)
     }
 
     fn line(&mut self, line: &str, clock_is_set: bool) {
@@ -187,6 +196,7 @@ impl BatteryThread {
         if !clock_is_set {
             return;
         }
+        self.owner_log.line_came();
         match self.assembler.feed(line) {
             Ok(Line::McuId(id)) => {
                 self.status.update(|status| status.mcu_id_announced(id));

@@ -389,3 +389,41 @@ fn without_a_journal_rows_are_delivered_all_the_same() {
     arrive(&mut cluster.client("no_journal"), &ended.log);
     assert_eq!(count(&ended.log, " ERROR "), 1, "{}", ended.log.join("\n"));
 }
+
+/// The line of `check` about `what`.
+#[track_caller]
+fn checked(home: &Home, what: &str, args: &[&str]) -> String {
+    let output = home.run(&[&["check", "-b", "127.0.0.1:1"], args].concat());
+    let found = text(&output.stdout);
+    let line = found.lines().find(|line| line.contains(&format!("  {what}: ")));
+    line.unwrap_or_else(|| panic!("{args:?}: {found}{}", text(&output.stderr))).to_owned()
+}
+
+#[test]
+fn check_says_what_the_listener_would_do_and_makes_nothing() {
+    let home = Home::new();
+    let database = home.sqlite("db");
+    std::fs::write(home.path("text"), "no journal at all".repeat(100)).unwrap();
+    std::fs::write(home.path("empty"), "").unwrap();
+    let before = std::fs::read_dir(home.directory()).unwrap().count();
+    for (what, args, says) in [
+        ("database", &["-d", "sqlite:/proc/x/c.sqlite"][..], "NOT OK  database: /proc/x/c.sqlite"),
+        ("database", &["-d", &database], "ok      database: the listener will create"),
+        ("database", &["-d", &home.sqlite("empty")], "ok "),
+        ("database", &["-d", &home.sqlite("text/db")], "NOT OK "),
+        ("log", &["-d", &database, "-l", "no/such/x.log"], "NOT OK  log: there is no directory"),
+        ("log", &["-d", &database, "-l", "."], "NOT OK  log: "),
+        ("log", &["-d", &database, "-l", "/proc/x.log"], "NOT OK  log: /proc/x.log can't be made"),
+        ("log", &["-d", &database, "-l", "x.log"], "ok      log: the listener will create"),
+        ("log", &["-d", &database, "-l", "empty"], "ok      log: "),
+        ("log", &["-d", &database, "-l", "/proc/self/comm"], "NOT OK  log: "),
+        ("page", &["-d", &database, "--http", "0.0.0.0:0"], "other machines can reach it"),
+    ] {
+        let line = checked(&home, what, args);
+        assert!(line.contains(says), "{args:?}: {line} lacks {says}");
+        assert!(!line.contains("directory /,") && !line.contains("/: "), "{line}");
+    }
+    assert_eq!(std::fs::read_dir(home.directory()).unwrap().count(), before, "nothing is made");
+    let line = checked(&home, "database", &["-d", &home.sqlite("text")]);
+    assert!(line.starts_with("NOT OK  database: DAMAGED, or no journal at all"), "{line}");
+}

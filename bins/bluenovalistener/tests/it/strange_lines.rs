@@ -304,3 +304,38 @@ fn two_addresses_of_one_battery_make_one_row() {
     let expected = [("soc", Cell::Int(63)), ("temp", Cell::Int(24)), ("bad_crc", Cell::Int(1))];
     same_row("both", rows.values().next().unwrap(), &row(&expected));
 }
+
+#[test]
+fn a_battery_that_sends_no_known_line_is_said_to_send_no_mcu_id() {
+    let server = obedient_battery(1);
+    let control = server.control();
+    let home = Home::new();
+    let (at, database) = (named("attic", control.local_addr()), home.sqlite("db"));
+    let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "1"]);
+    control.wait_for_clients(1, TIME_LIMIT).unwrap();
+    control.send(line("watchdog kicked")).unwrap();
+    listener.wait_for("attic: no MCU ID seen");
+    assert_eq!(count(&listener.stop().log, "no MCU ID"), 1);
+}
+
+#[test]
+fn a_battery_that_hangs_up_after_each_message_is_dialled_less_and_less_often() {
+    let server = obedient_battery(1);
+    let control = server.control();
+    let home = Home::new();
+    let (at, database) = (named("attic", control.local_addr()), home.sqlite("db"));
+    let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "60"]);
+    let mut dialled = vec![];
+    while dialled.len() < 5 {
+        listener.wait_for("attic: connected");
+        dialled.push(std::time::Instant::now());
+        control.wait_for_clients(1, TIME_LIMIT).unwrap();
+        control.send(line("MCU ID: 9F3C07B2")).unwrap();
+        control.fault(Fault::Drop).unwrap();
+        listener.wait_for("; redialling");
+    }
+    // 1 + 1 + 2 + 2 seconds.
+    let took = dialled[4] - dialled[0];
+    assert!(took >= std::time::Duration::from_secs(6), "{took:?}");
+    listener.stop();
+}
