@@ -41,8 +41,8 @@ pub(crate) struct Args {
     #[argh(option, short = 'n', arg_name = "files")]
     pub(crate) log_keep: Option<String>,
 
-    /// size at which the log file is rotated, in bytes or with suffix K, M or G (50M, 50MB); 0 for never
-    /// (default 50M)
+    /// size at which the log file is rotated, in bytes or with suffix K, M or G (50M, 50MB); 0
+    /// for never (default 50M)
     #[argh(option, short = 'm', arg_name = "size")]
     pub(crate) log_size: Option<String>,
 
