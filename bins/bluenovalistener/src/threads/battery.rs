@@ -16,7 +16,7 @@ use bluenova_websocket::{Connection, Deadlines, Dial, MESSAGE_LIMIT, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use super::{connection_log::ConnectionLog, owner_log::OwnerLog};
+use super::{clock_is_set, connection_log::ConnectionLog, owner_log::OwnerLog};
 use crate::settings::Battery;
 
 /// Back-off between two dials in seconds; the last one stays.
@@ -31,9 +31,6 @@ const MALFORMED_EVERY: Duration = Duration::from_secs(60);
 
 /// Number of characters of a malformed line that are logged.
 const MALFORMED_CHARS: usize = 100;
-
-/// 2021-01-01T00:00:00Z: a clock before that has not been set.
-const CLOCK_IS_SET: i64 = 1_609_459_200;
 
 /// A record, and the index of its battery on the command line.
 #[derive(Debug)]
@@ -293,9 +290,4 @@ impl BatteryThread {
     fn stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
-}
-
-/// Whether this can be the real time.
-pub(crate) fn clock_is_set(now: UtcDateTime) -> bool {
-    now.unix_timestamp() >= CLOCK_IS_SET
 }

@@ -1,6 +1,7 @@
 //! The bodies of the threads, from a battery's console to PostgreSQL, and their loggers.
 
 mod battery;
+mod clock;
 mod connection_log;
 mod delivery_trouble;
 mod forwarder;
@@ -10,7 +11,8 @@ mod owner_log;
 mod recorder;
 mod spool_log;
 
-pub(crate) use battery::{Assembled, BatteryThread, clock_is_set};
+pub(crate) use battery::{Assembled, BatteryThread};
+pub(crate) use clock::clock_is_set;
 pub(crate) use delivery_trouble::is_unreachable;
 pub(crate) use forwarder::Forwarder;
 pub(crate) use recorder::Recorder;

@@ -2,6 +2,7 @@ use std::{
     collections::{HashMap, HashSet},
     iter,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -20,6 +21,17 @@ use crate::console::rows;
 
 /// How often the journal is synced to the disk, and trimmed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// Time for PostgreSQL to take the rows that are in memory only when the program ends.
+const LAST_DELIVERY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error(transparent)]
+    Journal(#[from] Error),
+    #[error("{rows} in memory only are lost: the journal could not be written")]
+    Lost { rows: String },
+}
 
 /// Puts every record into the spool before anything else happens to it.
 pub(crate) struct Recorder {
@@ -59,8 +71,8 @@ impl Recorder {
     /// Records until all senders of records are gone.
     ///
     /// # Errors
-    /// Neither file nor memory takes a record.
-    pub(crate) fn run(mut self) -> Result<(), Error> {
+    /// Neither file nor memory takes a record, or rows in memory are lost at the end.
+    pub(crate) fn run(mut self) -> Result<(), RecordError> {
         let mut due = Instant::now() + MAINTAIN_EVERY;
         loop {
             let wake = self.held.due().map_or(due, |held| held.min(due));
@@ -79,16 +91,21 @@ impl Recorder {
         let held = self.held.take_all();
         self.store(held)?;
         self.maintain()?;
-        match self.spool.only_in_memory() {
-            0 => {}
-            count => {
-                let rows = rows(count);
-                warn!(
-                    "{rows} in memory only, and lost unless PostgreSQL takes them within seconds"
-                );
+        self.wait_for_delivery()
+    }
+
+    /// Waits until no row is in memory only, since memory ends with the program.
+    fn wait_for_delivery(&self) -> Result<(), RecordError> {
+        let mut count = self.spool.only_in_memory();
+        if count > 0 && self.status.delivery.is_some() {
+            warn!("{} in memory only; waiting for PostgreSQL to take them", rows(count));
+            let deadline = Instant::now() + LAST_DELIVERY;
+            while count > 0 && Instant::now() < deadline {
+                thread::sleep(LAST_DELIVERY / 100);
+                count = self.spool.only_in_memory();
             }
         }
-        Ok(())
+        if count == 0 { Ok(()) } else { Err(RecordError::Lost { rows: rows(count) }) }
     }
 
     fn hold(&mut self, first: Assembled) {

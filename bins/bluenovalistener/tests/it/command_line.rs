@@ -427,3 +427,18 @@ fn check_says_what_the_listener_would_do_and_makes_nothing() {
     let line = checked(&home, "database", &["-d", &home.sqlite("text")]);
     assert!(line.starts_with("NOT OK  database: DAMAGED, or no journal at all"), "{line}");
 }
+
+#[test]
+fn rows_that_end_with_the_program_are_said_to_be_lost() {
+    let server = talking_battery(1);
+    let home = Home::new();
+    std::fs::write(home.path("file"), "no directory").unwrap();
+    let at = named("attic", server.local_addr());
+    let nowhere = format!("host={}", home.path("no").display());
+    let args = ["-b", &at, "-i", "1", "-d", &nowhere, "--journal", "file/journal"];
+    let mut listener = home.listen(&args);
+    listener.wait_for("attic: stored");
+    let ended = listener.end(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log.join("\n"));
+    assert_eq!(count(&ended.log, "in memory only are lost"), 1, "{}", ended.log.join("\n"));
+}

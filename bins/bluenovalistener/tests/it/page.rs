@@ -138,7 +138,7 @@ fn rows_in_memory_are_told() {
     assert!(storage()["trouble"].as_str().unwrap().contains("/file"), "{}", storage());
     let problems = problems(&get(page, "/healthz"));
     assert!(problems.iter().any(|it| it.contains(" in memory only: ")), "{problems:?}");
-    listener.stop();
+    assert_eq!(listener.end(nix::sys::signal::Signal::SIGTERM).status.code(), Some(1), "lost");
 }
 
 /// Lets a battery say something that makes a row.

@@ -72,7 +72,8 @@ proptest! {
     fn of_anything(pieces in prop::collection::vec(prop_oneof![
         prop::sample::select(vec!["MCU ID: ", "C0", "7) T: ", ", V: ", "DEBUG: ADC[", "]: ", " = ",
             "Errors: ", "\"", "System_State: ", "Charge State: ", "Current: ", "SOC: ", "Vpack: ",
-            "-", ".", "3", "0x", " ", "\t", "\u{FFFD}", "\0", "\u{1b}[0m", "\u{1b}", "e", "Write EnergyOut: ",
+            "-", ".", "3", "0x", " ", "\t", "\u{FFFD}", "\0", "\u{1b}[0m", "\u{1b}", "e",
+            "Write EnergyOut: ",
         ]).prop_map(String::from),
         "[0-9]{1,20}",
         "\\PC{0,5}",

@@ -1,0 +1,103 @@
+use super::*;
+
+#[track_caller]
+fn read(line: &str) -> Args {
+    Args::read(line.split_whitespace().map(OsString::from)).expect(line)
+}
+
+#[test]
+fn the_first_listeners_command_line() {
+    let args = read("-daemon -b 10.0.0.2 -d homeauto -u me -i 10 -l x.log -n 5 -m 1000000 -f 1 -r");
+    assert!(args.daemon && args.raw);
+    assert_eq!(args.battery, ["10.0.0.2"]);
+    assert_eq!(args.database.as_deref(), Some("homeauto"));
+    assert_eq!(args.user.as_deref(), Some("me"));
+    assert_eq!(args.interval.as_deref(), Some("10"));
+    assert_eq!(args.log_file.as_deref(), Some("x.log"));
+    assert_eq!(args.log_keep.as_deref(), Some("5"));
+    assert_eq!(args.log_size.as_deref(), Some("1000000"));
+    assert_eq!(args.log_flush.as_deref(), Some("1"));
+    assert!(args.mode.is_none());
+}
+
+#[test]
+fn long_names_with_and_without_equals_sign() {
+    let args = read(
+        "--daemon --battery=attic=10.0.0.2 --battery 10.0.0.3 --database=dbname=x --user u \
+         --interval=60 --log-file l --log-keep=1 --log-size 1M --log-flush=0 --raw \
+         --journal=j --keep 3 --http=[::1]:9080",
+    );
+    assert_eq!(args.battery, ["attic=10.0.0.2", "10.0.0.3"]);
+    assert_eq!(args.database.as_deref(), Some("dbname=x"));
+    assert_eq!(args.interval.as_deref(), Some("60"));
+    assert_eq!(args.journal.as_deref(), Some("j"));
+    assert_eq!(args.keep.as_deref(), Some("3"));
+    assert_eq!(args.http.as_deref(), Some("[::1]:9080"));
+}
+
+#[test]
+fn a_value_after_a_short_name_stays_whole() {
+    assert_eq!(read("-b attic=10.0.0.2").battery, ["attic=10.0.0.2"]);
+}
+
+#[track_caller]
+fn refused(line: &str) -> String {
+    let exit = Args::read(line.split_whitespace().map(OsString::from)).expect_err(line);
+    assert!(exit.status.is_err(), "{line}: {}", exit.output);
+    exit.output
+}
+
+#[test]
+fn options_may_stand_behind_the_subcommand() {
+    let args = read("-i 5 check -b 10.0.0.2 --raw -d x");
+    assert!(matches!(args.mode, Some(Mode::Check(_))) && args.raw);
+    assert_eq!((args.battery, args.database), (vec!["10.0.0.2".to_owned()], Some("x".into())));
+    let args = read("set-aside -d x --retry");
+    assert!(matches!(args.mode, Some(Mode::SetAside(SetAside { retry: true }))));
+    assert!(matches!(read("schema -d x").mode, Some(Mode::Schema(_))));
+    let args = read("demo --seconds 3 --http=127.0.0.1:0");
+    assert_eq!(args.http.as_deref(), Some("127.0.0.1:0"));
+    // A value that is a subcommand's name stays a value.
+    assert!(read("-d check").mode.is_none());
+}
+
+#[test]
+fn the_version_has_several_names() {
+    for line in ["-V", "--version", "version"] {
+        assert!(read(line).version, "{line}");
+    }
+}
+
+#[test]
+fn a_mistyped_word_is_answered_with_the_right_one() {
+    for (word, right) in [("chek", "check"), ("shema", "schema"), ("setaside", "set-aside")] {
+        assert!(refused(word).ends_with(&format!("did you mean {right}?")), "{word}");
+    }
+    let error = refused("10.0.0.2");
+    assert!(error.contains("check, demo, schema, set-aside"), "{error}");
+}
+
+#[test]
+fn an_option_is_given_once() {
+    assert_eq!(refused("-i 10 -i 20"), "-i is given twice");
+    assert_eq!(refused("-d x check --database=y"), "-d is given twice");
+    assert_eq!(refused("--keep 1 --keep=1"), "--keep is given twice");
+    assert_eq!(read("-b a -b b").battery.len(), 2);
+}
+
+#[test]
+fn no_password_is_in_an_error() {
+    for line in [
+        "-d=postgresql://u:sesame@h/db",
+        "postgresql://u:sesame@h/db",
+        "check postgresql://u:sesame@h/db",
+        "-x=password=sesame",
+        "PASSWORD=sesame",
+        "sslpassword=sesame",
+        "--postgresql://u:sesame@h/db",
+        "u:sesame@h",
+    ] {
+        let error = refused(line);
+        assert!(!error.contains("sesame"), "{line}: {error}");
+    }
+}
