@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
@@ -10,12 +13,13 @@ use super::Assembled;
 const HOLD: Duration = Duration::from_millis(500);
 
 /// Rows that wait for their other half: one battery may be listened to under two addresses, by
-/// cable and by wireless, or by mistake. What either says goes into one row.
+/// cable and by wireless, or by mistake. What either says goes into one row. The row of a battery
+/// with one address never waits.
 #[derive(Debug)]
 pub(super) struct HeldRows {
     interval: Duration,
-    /// Number of batteries on the command line.
-    batteries: usize,
+    /// The addresses of each MCU ID: indices of batteries on the command line.
+    addresses: HashMap<u32, Vec<usize>>,
     rows: Vec<HeldRow>,
 }
 
@@ -24,15 +28,29 @@ pub(super) struct HeldRows {
 pub(super) struct HeldRow {
     pub(super) record: PackRecord,
     pub(super) batteries: Vec<usize>,
+    /// Number of addresses that have a part in it.
+    expected: usize,
     since: Instant,
 }
 
 impl HeldRows {
-    pub(super) fn new(interval: Duration, batteries: usize) -> Self {
-        Self { interval, batteries, rows: vec![] }
+    pub(super) fn new(interval: Duration) -> Self {
+        Self { interval, addresses: HashMap::new(), rows: vec![] }
     }
 
-    pub(super) fn add(&mut self, Assembled { battery, record }: Assembled, now: Instant) {
+    /// Adds a row. `twins` finds the other addresses at which its battery is, and is asked when
+    /// the battery is new at this one.
+    pub(super) fn add(
+        &mut self,
+        Assembled { battery, record }: Assembled,
+        twins: impl FnOnce(u32) -> Vec<usize>,
+        now: Instant,
+    ) {
+        let expected = self.addresses_of(record.mcu_id, battery, twins);
+        if expected == 1 {
+            let batteries = vec![battery];
+            return self.rows.push(HeldRow { record, batteries, expected, since: now });
+        }
         let number = self.interval_number(record.insert_time_utc);
         let twin = self.rows.iter().position(|row| {
             row.record.mcu_id == record.mcu_id
@@ -40,7 +58,8 @@ impl HeldRows {
                 && !row.batteries.contains(&battery)
         });
         let Some(twin) = twin else {
-            return self.rows.push(HeldRow { record, batteries: vec![battery], since: now });
+            let batteries = vec![battery];
+            return self.rows.push(HeldRow { record, batteries, expected, since: now });
         };
         let row = &mut self.rows[twin];
         // Those of the end of the program differ by what lies between the ends of the threads.
@@ -54,32 +73,44 @@ impl HeldRows {
         row.batteries.push(battery);
     }
 
-    /// When a row has waited long enough.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.rows.first().map(|row| row.since + HOLD)
+    /// Number of addresses at which the battery is.
+    fn addresses_of(
+        &mut self,
+        mcu_id: u32,
+        battery: usize,
+        twins: impl FnOnce(u32) -> Vec<usize>,
+    ) -> usize {
+        let known = self.addresses.get(&mcu_id).filter(|addresses| addresses.contains(&battery));
+        if let Some(addresses) = known {
+            return addresses.len();
+        }
+        // Another battery may have had this address.
+        self.addresses.values_mut().for_each(|addresses| addresses.retain(|it| *it != battery));
+        let addresses = self.addresses.entry(mcu_id).or_default();
+        addresses.extend(twins(mcu_id));
+        addresses.push(battery);
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.len()
     }
 
-    /// The rows that no other half is expected for: all batteries have sent theirs, or they have
-    /// waited long enough. Those that came earlier go first.
+    /// When a row has waited long enough.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.rows.iter().map(|row| row.since + HOLD).min()
+    }
+
+    /// The rows that no other half is expected for: all addresses have sent theirs, or they have
+    /// waited long enough.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<HeldRow> {
-        let is_due = |row: &HeldRow| now >= row.since + HOLD || self.is_complete(row);
-        match self.rows.iter().rposition(is_due) {
-            Some(last) => self.rows.drain(..=last).collect(),
-            None => vec![],
-        }
+        let is_due = |row: &HeldRow| row.batteries.len() >= row.expected || now >= row.since + HOLD;
+        let (due, held) = std::mem::take(&mut self.rows).into_iter().partition(is_due);
+        self.rows = held;
+        due
     }
 
     /// All rows, for the end of the program.
     pub(super) fn take_all(&mut self) -> Vec<HeldRow> {
         std::mem::take(&mut self.rows)
-    }
-
-    /// Whether each battery has sent a row of this one's interval.
-    fn is_complete(&self, row: &HeldRow) -> bool {
-        let number = self.interval_number(row.record.insert_time_utc);
-        let same = |other: &&HeldRow| self.interval_number(other.record.insert_time_utc) == number;
-        let of_interval = || self.rows.iter().filter(same).flat_map(|row| &row.batteries);
-        (0..self.batteries).all(|battery| of_interval().any(|other| *other == battery))
     }
 
     /// Number of the interval that ends at a time, or that a time is in.
@@ -101,16 +132,37 @@ mod tests {
         Assembled { battery, record }
     }
 
-    fn held(batteries: usize) -> HeldRows {
-        HeldRows::new(Duration::from_secs(10), batteries)
+    fn held() -> HeldRows {
+        HeldRows::new(Duration::from_secs(10))
+    }
+
+    /// Both addresses are those of one battery.
+    fn both(_: u32) -> Vec<usize> {
+        vec![0, 1]
     }
 
     #[test]
-    fn one_battery_waits_for_nobody() {
-        let (mut rows, now) = (held(1), Instant::now());
-        rows.add(assembled(0, 1, 10_000, None), now);
+    fn a_battery_with_one_address_waits_for_nobody() {
+        let (mut rows, now) = (held(), Instant::now());
+        for (battery, mcu_id) in [(0, 1), (1, 2), (0, 1)] {
+            rows.add(assembled(battery, mcu_id, 10_000, None), |_| vec![], now);
+            assert_eq!(rows.take_due(now).len(), 1);
+            assert_eq!(rows.due(), None);
+        }
+        // Its twin holds up neither it nor others.
+        rows.add(assembled(2, 1, 20_000, None), |_| vec![], now);
+        rows.add(assembled(1, 2, 20_000, None), |_| vec![], now);
         assert_eq!(rows.take_due(now).len(), 1);
-        assert_eq!(rows.due(), None);
+    }
+
+    #[test]
+    fn an_address_that_another_battery_has_now_is_not_waited_for() {
+        let (mut rows, now) = (held(), Instant::now());
+        rows.add(assembled(0, 1, 10_000, None), both, now);
+        rows.add(assembled(1, 2, 10_000, None), |_| vec![], now);
+        rows.take_all();
+        rows.add(assembled(0, 1, 20_000, None), |_| vec![], now);
+        assert_eq!(rows.take_due(now).len(), 1);
     }
 
     #[test]
@@ -118,10 +170,10 @@ mod tests {
         for values in [[None, Some(63)], [Some(63), None]] {
             // At an interval's end, and at the program's.
             for times in [[10_000, 10_000], [9_400, 9_500], [9_500, 9_400]] {
-                let (mut rows, now) = (held(2), Instant::now());
-                rows.add(assembled(0, 1, times[0], values[0]), now);
+                let (mut rows, now) = (held(), Instant::now());
+                rows.add(assembled(0, 1, times[0], values[0]), both, now);
                 assert!(rows.take_due(now).is_empty(), "the other half is still to come");
-                rows.add(assembled(1, 1, times[1], values[1]), now);
+                rows.add(assembled(1, 1, times[1], values[1]), both, now);
                 let due = rows.take_due(now);
                 assert_eq!((due.len(), &due[0].batteries), (1, &vec![0, 1]));
                 let latest = assembled(0, 1, times[0].max(times[1]), Some(63));
@@ -138,17 +190,17 @@ mod tests {
             assembled(1, 1, 10_001, None),
             assembled(0, 1, 10_000, None),
         ] {
-            let (mut rows, now) = (held(2), Instant::now());
-            rows.add(assembled(0, 1, 10_000, None), now);
-            rows.add(other, now);
+            let (mut rows, now) = (held(), Instant::now());
+            rows.add(assembled(0, 1, 10_000, None), both, now);
+            rows.add(other, |_| vec![], now);
             assert_eq!(rows.take_all().len(), 2);
         }
     }
 
     #[test]
     fn a_row_waits_half_a_second_at_most() {
-        let (mut rows, now) = (held(2), Instant::now());
-        rows.add(assembled(0, 1, 10_000, None), now);
+        let (mut rows, now) = (held(), Instant::now());
+        rows.add(assembled(0, 1, 10_000, None), both, now);
         assert_eq!(rows.due(), Some(now + HOLD));
         assert!(rows.take_due(now + HOLD - Duration::from_millis(1)).is_empty());
         assert_eq!(rows.take_due(now + HOLD).len(), 1);

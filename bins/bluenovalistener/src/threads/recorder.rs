@@ -56,7 +56,7 @@ impl Recorder {
         observer: Option<Sender<Assembled>>,
     ) -> Self {
         let spool_log = SpoolLog::new(status.storage.get().journal);
-        let held = HeldRows::new(status.interval, status.batteries.len());
+        let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
         let mut recorder =
             Self { records, spool, status, observer, spool_log, held, latest, twins };
@@ -111,8 +111,13 @@ impl Recorder {
     fn hold(&mut self, first: Assembled) {
         let now = Instant::now();
         let more = self.records.try_iter().take(BATCH - 1);
+        let batteries = &self.status.batteries;
+        let announced = |mcu_id| {
+            let said = |status: &BatteryStatus| status.announced_mcu_id == Some(mcu_id);
+            (0..batteries.len()).filter(|&at| batteries[at].update(|it| said(it))).collect()
+        };
         for assembled in iter::once(first).chain(more) {
-            self.held.add(assembled, now);
+            self.held.add(assembled, announced, now);
         }
     }
 
