@@ -106,8 +106,9 @@ impl Journal {
     ///
     /// Rows that were not delivered yet are waiting there again, and so are all if it is unknown
     /// which they are: delivering a row twice must do no harm. The damaged file is kept as
-    /// `PATH.damaged-YYYYMMDDTHHMMSS`, with its log, and so are the two before it. Until the new journal is complete nothing is
-    /// renamed, so that being killed in between costs no more than doing it again.
+    /// `PATH.damaged-YYYYMMDDTHHMMSS`, with its log, and so are the two before it. Until the new
+    /// journal is complete nothing is renamed, so that being killed in between costs no more than
+    /// doing it again.
     ///
     /// Looking at all of a large file at each start would take too long, so this finds what SQLite
     /// finds on opening it, and what its own counts show. Other damage shows when the rows are
@@ -214,7 +215,7 @@ impl Journal {
 
     /// Makes what was appended so far safe against power loss.
     ///
-    /// Where somebody has deleted the write-ahead log, everything goes from there to the file:
+    /// If the write-ahead log was deleted, everything goes from there to the file:
     /// SQLite has the log open until the journal is closed, and nobody else finds it.
     ///
     /// # Errors
@@ -311,7 +312,7 @@ impl Journal {
         self.files.as_ref().is_some_and(|(log, _)| log.is_replaced())
     }
 
-    /// Whether somebody has deleted the log: see [`checkpoint`](Self::checkpoint).
+    /// Whether the log was deleted: see [`checkpoint`](Self::checkpoint).
     pub(crate) fn is_log_deleted(&self) -> bool {
         self.files.as_ref().is_some_and(|(log, _)| log.is_deleted())
     }

@@ -61,8 +61,8 @@
 //! - **A full disk, or one that can't be written**, costs the call that it fails, and nothing that
 //!   was accepted; the same [`Journal`] goes on once there is space ([`Error::is_full`]).
 //! - **A file that is deleted or replaced** is [`Error::Gone`] at the next checkpoint. Outboxes
-//!   have it still: open a new journal, [`adopt`](Journal::adopt) what an old outbox holds, and drop
-//!   that. The log beside it is never read as that of the new file.
+//!   have it still: open a new journal, [`adopt`](Journal::adopt) what an old outbox holds, and
+//!   drop that. The log beside it is never read as that of the new file.
 //! - **A damaged file** ([`Error::is_damage`]): a program starts with [`Journal::open_or_recover`].
 //!   Whichever call of journal, outbox or reader meets damage later, the program drops all of them
 //!   and goes on with [`Journal::recover`]. Rows are found page by page then, not by way of the

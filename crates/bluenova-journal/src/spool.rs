@@ -28,7 +28,7 @@ const RECOVERY_RETRY: Duration = Duration::HOUR;
 
 /// Where every record goes first: the journal's file, or memory while the file can't be written.
 ///
-/// It never refuses a record for want of a disk. What it has to say comes as [`Notice`]s.
+/// A disk that can't be written costs it no record. What happens comes as [`Notice`]s.
 #[derive(Debug)]
 pub struct Spool {
     path: PathBuf,

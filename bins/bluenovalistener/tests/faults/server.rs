@@ -446,11 +446,12 @@ fn s11_the_database_is_dropped() {
     let batteries = Batteries::start(2);
     let mut program = Program::start(&batteries, &cluster.url("s11_dropped"));
     fresh_row(&mut client);
-    // What is in there goes with it.
+    // What is in there goes with it. No row comes between the look and the end.
+    client.batch_execute("BEGIN; LOCK TABLE battery_pack").unwrap();
     let gone: Exceptions = crate::rows::postgres_rows(&mut client).into_keys().collect();
-    drop(client);
     let mut superuser = cluster.client("postgres");
     superuser.batch_execute("DROP DATABASE s11_dropped WITH (FORCE)").unwrap();
+    drop(client);
     program.listener().wait_until_said("(3D000)");
     program.runs_for(seconds(2, 90));
     let mut client = database(cluster, "s11_dropped");
