@@ -197,6 +197,8 @@ impl Cluster {
             ("timezone", "UTC"),
             // What a test must survive is the death of processes, not that of the machine.
             ("fsync", "off"),
+            // All scenarios of the fault suite in their long form run at once.
+            ("max_connections", "300"),
             ("shared_buffers", "32MB"),
         ];
         let mut file = OpenOptions::new()
