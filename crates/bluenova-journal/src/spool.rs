@@ -77,7 +77,7 @@ struct ToOutbox {
     sources: Sender<Source>,
 }
 
-/// What happened to a [`Spool`] that people should know.
+/// Event of a [`Spool`], for the log.
 #[derive(Debug)]
 pub enum Notice {
     /// The file can't be written: rows are kept in memory, and end with the process. It comes again

@@ -196,8 +196,12 @@ impl BatteryThread {
         self.owner_log.line_came();
         match self.assembler.feed(line) {
             Ok(Line::McuId(id)) => {
-                self.status.update(|status| status.mcu_id_announced(id));
-                self.owner_log.check_owner(&self.battery.name, id, self.assembler.owner());
+                // The assembler's, since the line's may be garbled.
+                let owner = self.assembler.owner();
+                if let Some(owner) = owner {
+                    self.status.update(|status| status.mcu_id_announced(owner));
+                }
+                self.owner_log.check_owner(&self.battery.name, id, owner);
             }
             Ok(_) => {}
             Err(error) => self.log_malformed(line, error),

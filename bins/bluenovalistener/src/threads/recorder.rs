@@ -113,8 +113,10 @@ impl Recorder {
         let more = self.records.try_iter().take(BATCH - 1);
         let batteries = &self.status.batteries;
         let announced = |mcu_id| {
-            let said = |status: &BatteryStatus| status.announced_mcu_id == Some(mcu_id);
-            (0..batteries.len()).filter(|&at| batteries[at].update(|it| said(it))).collect()
+            let has_announced = |at: &usize| {
+                batteries[*at].update(|status| status.announced_mcu_id == Some(mcu_id))
+            };
+            (0..batteries.len()).filter(has_announced).collect()
         };
         for assembled in iter::once(first).chain(more) {
             self.held.add(assembled, announced, now);

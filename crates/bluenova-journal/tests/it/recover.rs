@@ -352,7 +352,7 @@ fn a_log_that_lost_its_file_is_not_lost_with_it() {
     }
 }
 
-/// While the journal is in use: the program lets go of it and recovers.
+/// While the journal is in use: the program closes it and recovers.
 #[test]
 fn damage_that_shows_in_use() {
     let directory = memory_directory();
