@@ -13,7 +13,7 @@ use log::{debug, info, warn};
 use time::UtcDateTime;
 
 /// Time after which an address that can't be listened on is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// The address of the page can't be listened on.
 #[derive(Debug, thiserror::Error)]

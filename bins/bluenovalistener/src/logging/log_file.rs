@@ -2,14 +2,11 @@ use std::{
     collections::VecDeque,
     io::{self, Write},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use super::rotating_file::RotatingFile;
+use super::{RETRY_AFTER, rotating_file::RotatingFile};
 use crate::settings::LogSettings;
-
-/// Time after which a file that can't be opened is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Maximum number of bytes that wait for the file.
 const WAITING_BYTES: usize = 256 * 1024;

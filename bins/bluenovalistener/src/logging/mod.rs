@@ -6,6 +6,7 @@
 
 use std::{
     io::{self, Stdout, Write},
+    path::Path,
     sync::{
         atomic::{AtomicU64, Ordering},
         mpsc::{self, Receiver, SyncSender, TrySendError},
@@ -20,6 +21,7 @@ use flexi_logger::{
 use log::{LevelFilter, Record};
 
 use log_file::LogFile;
+pub(crate) use rotating_file::ADVICE as ROTATION_ADVICE;
 
 use crate::settings::LogSettings;
 
@@ -72,6 +74,25 @@ pub(crate) fn start(settings: &LogSettings) -> Result<LoggerHandle, LogError> {
         .log_to_writer(Box::new(queue))
         .panic_if_error_channel_is_broken(false)
         .start()?)
+}
+
+/// Time after which a file that can't be opened is tried again.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Opens a log file that exists, as the log does, and writes nothing.
+///
+/// # Errors
+/// It can't be opened.
+pub(crate) fn try_open(path: &Path) -> io::Result<()> {
+    rotating_file::try_open(path)
+}
+
+/// Checks what may keep a log file from being rotated although files can be made in its directory.
+///
+/// # Errors
+/// The file can't be renamed, or not to the name that it would get.
+pub(crate) fn check_rotation(path: &Path, settings: &LogSettings) -> io::Result<()> {
+    rotating_file::check_rotation(path, settings.keep)
 }
 
 enum Message {

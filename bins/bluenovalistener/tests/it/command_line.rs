@@ -395,7 +395,7 @@ fn without_a_journal_rows_are_delivered_all_the_same() {
 fn checked(home: &Home, what: &str, args: &[&str]) -> String {
     let output = home.run(&[&["check", "-b", "127.0.0.1:1"], args].concat());
     let found = text(&output.stdout);
-    let line = found.lines().find(|line| line.contains(&format!("  {what}: ")));
+    let line = found.lines().find(|line| line.contains(&format!(" {what}: ")));
     line.unwrap_or_else(|| panic!("{args:?}: {found}{}", text(&output.stderr))).to_owned()
 }
 
@@ -405,18 +405,34 @@ fn check_says_what_the_listener_would_do_and_makes_nothing() {
     let database = home.sqlite("db");
     std::fs::write(home.path("text"), "no journal at all".repeat(100)).unwrap();
     std::fs::write(home.path("empty"), "").unwrap();
+    std::fs::write(home.path("full"), "").unwrap();
+    std::fs::create_dir(home.path("full.2")).unwrap();
+    nix::unistd::mkfifo(&home.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("target", home.path("link")).unwrap();
+    std::os::unix::fs::symlink("no/such/target", home.path("lost")).unwrap();
     let before = std::fs::read_dir(home.directory()).unwrap().count();
     for (what, args, says) in [
         ("database", &["-d", "sqlite:/proc/x/c.sqlite"][..], "NOT OK  database: /proc/x/c.sqlite"),
         ("database", &["-d", &database], "ok      database: the listener will create"),
         ("database", &["-d", &home.sqlite("empty")], "ok "),
         ("database", &["-d", &home.sqlite("text/db")], "NOT OK "),
-        ("log", &["-d", &database, "-l", "no/such/x.log"], "NOT OK  log: there is no directory"),
-        ("log", &["-d", &database, "-l", "."], "NOT OK  log: "),
-        ("log", &["-d", &database, "-l", "/proc/x.log"], "NOT OK  log: /proc/x.log can't be made"),
+        ("log", &["-d", &database, "-l", "no/such/x.log"], "there is no directory"),
+        ("log", &["-d", &database, "-l", "."], "WARNING log: "),
+        (
+            "log",
+            &["-d", &database, "-l", "/proc/x.log"],
+            "WARNING log: /proc/x.log can't be opened",
+        ),
+        ("log", &["-d", &database, "-l", "no/such/x.log"], "WARNING log: "),
+        ("log", &["-d", &database, "-l", "full", "-n", "1"], "ok      log: "),
+        ("log", &["-d", &database, "-l", "full", "-n", "2"], "full.2 is a directory"),
+        ("log", &["-d", &database, "-l", "full", "-n", "2", "-m", "0"], "ok      log: "),
+        ("log", &["-d", &database, "-l", "pipe"], "ok      log: "),
+        ("log", &["-d", &database, "-l", "link"], "ok      log: the listener will create"),
+        ("log", &["-d", &database, "-l", "lost"], "WARNING log: "),
         ("log", &["-d", &database, "-l", "x.log"], "ok      log: the listener will create"),
         ("log", &["-d", &database, "-l", "empty"], "ok      log: "),
-        ("log", &["-d", &database, "-l", "/proc/self/comm"], "NOT OK  log: "),
+        ("log", &["-d", &database, "-l", "/proc/self/comm"], "WARNING log: "),
         ("page", &["-d", &database, "--http", "0.0.0.0:0"], "other machines can reach it"),
     ] {
         let line = checked(&home, what, args);

@@ -109,6 +109,57 @@ fn without_a_size_nothing_is_rotated() {
     check_files(NEVER, &["x.log"]);
 }
 
+#[test]
+fn a_rotation_that_fails_is_logged_once_and_costs_no_line() {
+    let home = Home::new();
+    fs::create_dir(home.path("x.log.1")).unwrap();
+    let (listener, server) = logs(&home, &["-m", "2K", "-n", "1", "-f", "1"]);
+    let said: Vec<String> = (0..150).map(|n| format!("line {n} {}", "x".repeat(40))).collect();
+    for text in &said {
+        server.control().send(line(text)).unwrap();
+    }
+    let control = server.control();
+    until_seen(&control, &home, "the last line");
+    let log = home.read("x.log");
+    let (last, lines) =
+        raw(&log).split_last().map(|(last, lines)| (*last, lines.to_vec())).unwrap();
+    assert_eq!((lines.len(), last), (said.len(), "the last line"));
+    assert!(lines == said);
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("rotated")).collect();
+    let [warning] = warnings[..] else { panic!("{warnings:?}") };
+    for word in [" WARN ", "x.log", "Is a directory", "-m 0"] {
+        assert!(warning.contains(word), "{warning}");
+    }
+
+    fs::remove_dir(home.path("x.log.1")).unwrap();
+    for text in &said[..50] {
+        control.send(line(text)).unwrap();
+    }
+    wait_until("it is rotated", TIME_LIMIT, || home.path("x.log.1").is_file());
+    listener.stop();
+    assert_eq!(count(&[home.read("x.log")], "rotated"), 0);
+}
+
+#[test]
+fn a_file_that_is_cut_by_another_program_is_rotated_at_its_size_all_the_same() {
+    let home = Home::new();
+    let (listener, server) = logs(&home, &["-m", "2K", "-n", "1", "-f", "1"]);
+    let control = server.control();
+    for n in 0..3 {
+        until_seen(&control, &home, &format!("line {n} {}", "x".repeat(500)));
+        // So logrotate does it with `copytruncate`.
+        File::options().write(true).open(home.path("x.log")).unwrap().set_len(0).unwrap();
+    }
+    until_seen(&control, &home, &format!("short {}", "x".repeat(1200)));
+    assert_eq!(files(&home), ["x.log"], "its size was never reached");
+    until_seen(&control, &home, &format!("long {}", "x".repeat(1200)));
+    assert_eq!(files(&home), ["x.log", "x.log.1"]);
+    listener.stop();
+    let old = home.read("x.log.1");
+    assert!(raw(&old)[0].starts_with("short ") && !old.contains('\0'), "{old:?}");
+    assert!(old.len() < 2048);
+}
+
 /// Lets the battery say a line, and waits until it is in the file.
 fn until_seen(control: &Control, home: &Home, text: &str) -> Duration {
     control.send(line(text)).unwrap();

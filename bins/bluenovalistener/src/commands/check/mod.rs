@@ -4,12 +4,10 @@
 use std::{
     env,
     error::Error,
-    fs::{self, OpenOptions},
-    io::{self, ErrorKind, Write},
+    fs,
+    io::ErrorKind,
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
-    process,
     time::{Duration, Instant},
 };
 
@@ -19,7 +17,6 @@ use bluenova_journal::{Journal, Retention};
 use bluenova_postgres::{Deadlines, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use bluenova_websocket::Connection;
-use nix::fcntl::OFlag;
 use time::UtcDateTime;
 
 use crate::{
@@ -29,6 +26,8 @@ use crate::{
     settings::{Battery, LogSettings, Settings, Store},
     threads::{clock_is_set, is_unreachable},
 };
+
+mod files;
 
 /// Deadline for a battery to send its MCU ID. It sends all its values about once a second.
 const BATTERY_DEADLINE: Duration = Duration::from_secs(10);
@@ -54,11 +53,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         }
         Store::Sqlite { path } => fine &= report("database", open(path, false)),
     }
+    // Without log file or page the listener records all the same.
     if let Some(path) = &log.file {
-        fine &= report("log", log_file(path, log.size));
+        show("WARNING", "log", &files::log_file(path, &log));
     }
     if let Some(address) = settings.http {
-        fine &= report("page", page_address(address));
+        show("WARNING", "page", &page_address(address));
     }
     if fine {
         Ok(())
@@ -70,12 +70,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 /// What is fine, or what isn't and what to do about it: the rest of a line of output.
 type Finding = Result<String, String>;
 
+/// Shows what rows depend on; returns whether it is fine.
 fn report(what: &str, finding: Finding) -> bool {
-    match &finding {
-        Ok(found) => console::print(&format!("ok      {what}: {found}\n")),
-        Err(wrong) => console::print(&format!("NOT OK  {what}: {wrong}\n")),
-    }
+    show("NOT OK", what, &finding);
     finding.is_ok()
+}
+
+fn show(if_wrong: &str, what: &str, finding: &Finding) {
+    let (label, text) = match finding {
+        Ok(found) => ("ok", found),
+        Err(wrong) => (if_wrong, wrong),
+    };
+    console::print(&format!("{label:<7} {what}: {text}\n"));
 }
 
 fn clock() -> Finding {
@@ -125,7 +131,7 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
     let shown = path.display();
     // Tables would be made in an empty file.
     if fs::metadata(path).map_or(0, |found| found.len()) == 0 {
-        return can_be_made(path).map(|()| format!("the listener will create {shown}"));
+        return files::can_be_made(path).map(|()| format!("the listener will create {shown}"));
     }
     let tried = Journal::open(path, Retention::FOREVER).and_then(|mut journal| {
         journal.try_write()?;
@@ -162,66 +168,6 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
     }
 }
 
-/// Checks whether a file can be made, in its directory or in a new one: by a file that is removed
-/// at once, in the first directory that exists.
-fn can_be_made(path: &Path) -> Result<(), String> {
-    let directory = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
-    try_writing_in(directory).map_err(|error| {
-        let (shown, parent) = (path.display(), path.parent().unwrap_or(path).display());
-        format!(
-            "{shown} can't be made: {error}. Make the directory {parent}, on a disk with free \
-             space, and give it to the user that runs the listener"
-        )
-    })
-}
-
-/// Writes a file of a few blocks, as the start of a journal has, and removes it.
-fn try_writing_in(directory: &Path) -> io::Result<()> {
-    let path = directory.join(format!(".bluenovalistener-check-{}", process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-    let written = file.write_all(&[0; 64 * 1024]).and_then(|()| file.sync_all());
-    fs::remove_file(&path)?;
-    written
-}
-
-/// Checks whether the log file can be written, and rotated.
-fn log_file(path: &Path, size: Option<u64>) -> Finding {
-    let shown = path.display();
-    let parent = path.parent().unwrap_or(path);
-    let directory = parent.display();
-    let advice = "give it to the user that runs the listener, or choose another file with -l";
-    let found = match fs::metadata(path) {
-        Ok(found) if found.is_dir() => return Err(format!("{shown} is a directory")),
-        Ok(found) => {
-            OpenOptions::new()
-                .append(true)
-                .custom_flags(OFlag::O_NONBLOCK.bits())
-                .open(path)
-                .map_err(|error| format!("{shown} can't be written: {error}; {advice}"))?;
-            Some(found)
-        }
-        Err(_) if !parent.exists() => {
-            return Err(format!("there is no directory {directory} for {shown}; make it"));
-        }
-        Err(_) => None,
-    };
-    let rotates = size.is_some() && found.as_ref().is_none_or(fs::Metadata::is_file);
-    // The target of a symbolic link is rotated, not the link.
-    let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let in_directory = try_writing_in(real.parent().unwrap_or(parent));
-    match (found, in_directory) {
-        (Some(_), Err(error)) if rotates => Err(format!(
-            "{shown} can be written, but not rotated: {error} in {directory}. Give the directory \
-             to the user that runs the listener, or leave the rotation to logrotate with -m 0"
-        )),
-        (None, Err(error)) => {
-            Err(format!("{shown} can't be made: {error} in {directory}; {advice}"))
-        }
-        (Some(_), _) => Ok(format!("{shown} can be written")),
-        (None, Ok(())) => Ok(format!("the listener will create {shown}")),
-    }
-}
-
 fn database(server: &bluenova_postgres::Settings) -> Finding {
     let mut sink = Sink::new(server.clone(), Deadlines::default());
     sink.connect().map_err(|error| {
@@ -254,10 +200,14 @@ fn page_address(address: SocketAddr) -> Finding {
         return Ok(format!("{address} has the page of a listener that is running"));
     }
     let advice = match error.source.kind() {
-        ErrorKind::AddrInUse => "another program has that port; choose another port",
-        ErrorKind::AddrNotAvailable => "choose an address of this machine",
+        ErrorKind::AddrInUse => "another program has that port: end it, or choose another port",
+        ErrorKind::AddrNotAvailable => "choose an address of this machine, if it won't be one",
         ErrorKind::PermissionDenied => "choose a port from 1024 on",
         _ => "choose another address",
     };
-    Err(format!("{}; {advice}", ErrorChain(&error)))
+    Err(format!(
+        "{}; {advice}. The listener records without the page, and tries the address every {} s",
+        ErrorChain(&error),
+        page::RETRY_AFTER.as_secs()
+    ))
 }
