@@ -26,6 +26,7 @@ use crate::{
     error::{CONNECTING, Cause, INSERTING, PROBING},
     host::Host,
     insert::{Inserted, Inserter},
+    table::IfMissing,
 };
 
 /// How long a [`Sink`](crate::Sink) waits before it gives a connection up.
@@ -60,6 +61,7 @@ pub(crate) const MAX_STUCK: usize = 3;
 pub(crate) struct Connection {
     settings: Settings,
     deadlines: Deadlines,
+    if_missing: IfMissing,
     worker: Option<Worker>,
     given_up: Vec<GivenUp>,
     warnings: Vec<String>,
@@ -104,10 +106,11 @@ struct GivenUp {
 }
 
 impl Connection {
-    pub(crate) fn new(settings: Settings, deadlines: Deadlines) -> Self {
+    pub(crate) fn new(settings: Settings, deadlines: Deadlines, if_missing: IfMissing) -> Self {
         Self {
             settings,
             deadlines,
+            if_missing,
             worker: None,
             given_up: vec![],
             warnings: vec![],
@@ -125,7 +128,7 @@ impl Connection {
         if hosts.is_empty() {
             return Err(self.error(CONNECTING, Cause::Stuck(self.given_up.len())));
         }
-        let worker = Worker::start(self.settings.clone(), hosts)
+        let worker = Worker::start(self.settings.clone(), hosts, self.if_missing)
             .map_err(|e| self.error(CONNECTING, Cause::NoThread(e)))?;
         self.wait(worker, CONNECTING, self.deadlines.connect).map(|_| ())
     }
@@ -256,7 +259,7 @@ impl Connection {
 
 impl Worker {
     /// Starts the thread, which begins to connect.
-    fn start(settings: Settings, hosts: Vec<Host>) -> io::Result<Self> {
+    fn start(settings: Settings, hosts: Vec<Host>, if_missing: IfMissing) -> io::Result<Self> {
         let (jobs, new_jobs) = mpsc::channel();
         let (new_answers, answers) = mpsc::channel();
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -264,7 +267,7 @@ impl Worker {
         let host = hosts.first().cloned();
         let thread = thread::Builder::new()
             .name("postgres".to_owned())
-            .spawn(move || work(&settings, &hosts, flag, &new_jobs, &new_answers))?;
+            .spawn(move || work(&settings, &hosts, if_missing, flag, &new_jobs, &new_answers))?;
         Ok(Self { jobs, answers, cancelled, host, has_begun: false, thread })
     }
 
@@ -284,6 +287,7 @@ impl GivenUp {
 fn work(
     settings: &Settings,
     hosts: &[Host],
+    if_missing: IfMissing,
     cancelled: Arc<AtomicBool>,
     jobs: &Receiver<Job>,
     answers: &Sender<Answer>,
@@ -291,18 +295,19 @@ fn work(
     // The answers of a connection that was given up have no receiver.
     let is_trying = |host: &Host| answers.send(Answer::Trying(host.clone())).is_ok();
     let begun = || drop(answers.send(Answer::Begun));
-    let mut inserter = match Inserter::connect(settings, hosts, cancelled, is_trying, begun) {
-        Ok((inserter, warnings)) => {
-            for warning in warnings {
-                let _ = answers.send(Answer::Warning(warning));
+    let mut inserter =
+        match Inserter::connect(settings, hosts, if_missing, cancelled, is_trying, begun) {
+            Ok((inserter, warnings)) => {
+                for warning in warnings {
+                    let _ = answers.send(Answer::Warning(warning));
+                }
+                inserter
             }
-            inserter
-        }
-        Err(error) => {
-            let _ = answers.send(Answer::Closed(Err(error)));
-            return;
-        }
-    };
+            Err(error) => {
+                let _ = answers.send(Answer::Closed(Err(error)));
+                return;
+            }
+        };
     let mut result = Ok(Inserted::default());
     loop {
         if inserter.is_closed() || result.as_ref().is_err_and(|e: &Error| e.retry() != Retry::Row) {

@@ -24,7 +24,7 @@ use crate::{
     error::{Cause, INSERTING, LOOKING_FOR_TABLE, PREPARING, PROBING},
     host::Host,
     limits::LIMITS,
-    table,
+    table::{self, IfMissing},
 };
 
 /// An open connection to the table, ready to insert.
@@ -39,6 +39,8 @@ pub(crate) struct Inserter {
     /// Whether the rows that are in the table already are counted before the insert: so it is while
     /// some aren't added.
     counts_first: bool,
+    /// There is no table, and it was only tried whether it can be created.
+    table_is_missing: bool,
     /// Cancel flag: the connection was given up, so nothing more may be committed.
     cancelled: Arc<AtomicBool>,
     /// A transaction could not be ended.
@@ -54,14 +56,15 @@ pub(crate) struct Inserted {
 }
 
 impl Inserter {
-    /// Connects to one of `hosts`, creates table and index where they are missing, and checks that
-    /// the insert can be planned. With it come warnings for people. `begun` is called as soon as
+    /// Connects to one of `hosts`, creates table and index where they are missing, or tries to, and
+    /// checks that the insert can be planned. With it come warnings for people. `begun` is called as soon as
     /// there is a session.
     ///
     /// A table that is there is used as it is: it may have more columns, in any order.
     pub(crate) fn connect(
         settings: &Settings,
         hosts: &[Host],
+        if_missing: IfMissing,
         cancelled: Arc<AtomicBool>,
         is_trying: impl Fn(&Host) -> bool,
         begun: impl FnOnce(),
@@ -82,12 +85,18 @@ impl Inserter {
             let cause = if refuses { Cause::NoTransactions } else { Cause::Postgres(e) };
             Error::new(LOOKING_FOR_TABLE, name, cause)
         })?;
+        let mut table_is_missing = false;
         if !found.is_complete {
             client.batch_execute("ROLLBACK").map_err(failed(LOOKING_FOR_TABLE))?;
-            warnings.extend(table::ensure(&mut client, name, &user)?);
+            let ensured = table::ensure(&mut client, name, &user, if_missing)?;
+            warnings.extend(ensured.warnings);
+            table_is_missing = ensured.is_missing;
             client.batch_execute(&begin(&[])).map_err(failed(PREPARING))?;
         }
-        let plan = format!("EXPLAIN {}; COMMIT", insert_sql(|_| "NULL".to_owned()));
+        let plan = match table_is_missing {
+            true => "COMMIT".to_owned(),
+            false => format!("EXPLAIN {}; COMMIT", insert_sql(|_| "NULL".to_owned())),
+        };
         if let Err(cause) = client.batch_execute(&plan) {
             let error = Error::new(PREPARING, name, cause);
             let remedy = remedy(&error, &user);
@@ -101,6 +110,7 @@ impl Inserter {
             user,
             encoding: found.encoding,
             counts_first: false,
+            table_is_missing,
             cancelled,
             is_stuck: false,
         };
@@ -116,8 +126,11 @@ impl Inserter {
     }
 
     /// Inserts a row like `record` at a time close by, at which there is none yet, and rolls the
-    /// transaction back.
+    /// transaction back. Where the table could be created, whoever creates it may insert.
     pub(crate) fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
+        if self.table_is_missing {
+            return Ok(());
+        }
         let tried = self.in_the_encoding(|inserter| inserter.try_insert(record));
         tried.map_err(|cause| self.failed(PROBING, cause))?;
         // Where that fails the connection is gone, and the row with it.

@@ -8,6 +8,7 @@ use crate::{
     Deadlines, Error, Retry, Settings,
     connection::{self, Connection},
     insert::Inserted,
+    table::IfMissing,
 };
 
 /// Rows in one transaction at most.
@@ -79,7 +80,17 @@ impl Sink {
 
     /// A sink that isn't connected yet.
     pub fn new(settings: Settings, deadlines: Deadlines) -> Self {
-        let connection = Connection::new(settings, deadlines);
+        Self::with(Connection::new(settings, deadlines, IfMissing::Create))
+    }
+
+    /// A sink that changes nothing in the database as long as rows are only probed. Where the table
+    /// is missing it tries to create it, in a transaction that is rolled back; a warning says so,
+    /// and [`probe`](Self::probe) succeeds then.
+    pub fn dry_run(settings: Settings, deadlines: Deadlines) -> Self {
+        Self::with(Connection::new(settings, deadlines, IfMissing::TryToCreate))
+    }
+
+    fn with(connection: Connection) -> Self {
         Self { connection, batch_size: BATCH, step: BATCH, accepted: None, has_swallowed: false }
     }
 

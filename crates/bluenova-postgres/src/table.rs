@@ -33,12 +33,33 @@ pub(crate) fn find(client: &mut Client, before: &str) -> Result<Found, postgres:
     Ok(Found { is_complete: state(&messages) == TableState::Complete, encoding })
 }
 
-/// Creates the table and its index where they are missing. A missing index that can't be created
-/// is a warning, for it does no harm to the rows.
-pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Vec<String>, Error> {
+/// What is done about a table that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfMissing {
+    Create,
+    /// It is created in a transaction that is rolled back.
+    TryToCreate,
+}
+
+/// The table, after [`ensure`].
+pub(crate) struct Ensured {
+    /// It was only tried whether the table can be created.
+    pub(crate) is_missing: bool,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Creates the table and its index where they are missing, or tries to. A missing index that can't
+/// be created is a warning, for it does no harm to the rows.
+pub(crate) fn ensure(
+    client: &mut Client,
+    target: &str,
+    user: &str,
+    if_missing: IfMissing,
+) -> Result<Ensured, Error> {
     let looking = |e| Error::new(LOOKING_FOR_TABLE, target, e);
+    let with = |is_missing, warnings| Ok(Ensured { is_missing, warnings });
     if look(client).map_err(looking)? == TableState::Missing {
-        let created = create(client, &schema());
+        let created = create(client, &schema(), if_missing);
         // Another program may have created it meanwhile.
         if look(client).map_err(looking)? == TableState::Missing
             && let Err(e) = created
@@ -51,21 +72,37 @@ pub(crate) fn ensure(client: &mut Client, target: &str, user: &str) -> Result<Ve
             ))));
         }
     }
-    if look(client).map_err(looking)? == TableState::WithoutIndex
-        && let Err(e) = create(client, &create_index())
+    let state = look(client).map_err(looking)?;
+    if if_missing == IfMissing::TryToCreate {
+        // To make an index and roll that back may take minutes.
+        return match state {
+            TableState::Missing => with(true, vec![WOULD_CREATE.to_owned()]),
+            TableState::WithoutIndex => with(false, vec![WOULD_INDEX.to_owned()]),
+            TableState::Complete => with(false, vec![]),
+        };
+    }
+    if state == TableState::WithoutIndex
+        && let Err(e) = create(client, &create_index(), if_missing)
     {
         if client.is_closed() {
             return Err(Error::new("can't create battery_pack_time in", target, e));
         }
         let error = Error::new("can't create battery_pack_time in", target, e);
-        return Ok(vec![format!(
+        let warning = format!(
             "battery_pack has no index on insert_time_utc, so that every batch reads all of it; \
              let its owner run {}; ({error})",
             create_index()
-        )]);
+        );
+        return with(false, vec![warning]);
     }
-    Ok(vec![])
+    with(false, vec![])
 }
+
+const WOULD_CREATE: &str =
+    "battery_pack is missing; the user may create it, and it would be created";
+
+const WOULD_INDEX: &str = "battery_pack has no index on insert_time_utc; it would be created if \
+                           the table is the user's own";
 
 /// The statement that adds the column which the server's message says is missing.
 pub(crate) fn add_column(message: &str) -> Option<String> {
@@ -139,7 +176,11 @@ fn state(messages: &[SimpleQueryMessage]) -> TableState {
 }
 
 /// Runs the statements of [`schema`], or some of them.
-fn create(client: &mut Client, sql: &str) -> Result<(), postgres::Error> {
+fn create(client: &mut Client, sql: &str, if_missing: IfMissing) -> Result<(), postgres::Error> {
+    let end = match if_missing {
+        IfMissing::Create => "COMMIT",
+        IfMissing::TryToCreate => "ROLLBACK",
+    };
     // Of two sinks that create it at once the second one must wait: `IF NOT EXISTS` alone would
     // fail.
     let sql = sql
@@ -150,7 +191,7 @@ fn create(client: &mut Client, sql: &str) -> Result<(), postgres::Error> {
          {LOCK_LIMIT};
          SELECT pg_advisory_xact_lock({LOCK_CLASS}, {LOCK});
          {sql};
-         COMMIT"
+         {end}"
     ));
     if result.is_err() {
         // The reason is in `result`, and a closed connection has no transaction to roll back.

@@ -445,6 +445,17 @@ fn check_says_what_the_listener_would_do_and_makes_nothing() {
 }
 
 #[test]
+fn check_creates_no_table() {
+    let (home, cluster) = (Home::new(), shared_cluster());
+    cluster.create_database("checked");
+    let line = checked(&home, "database", &["-d", &cluster.url("checked")]);
+    assert!(line.starts_with("ok ") && line.contains("battery_pack is missing"), "{line}");
+    let sql = "SELECT to_regclass('battery_pack') IS NULL";
+    assert!(cluster.client("checked").query_one(sql, &[]).unwrap().get::<_, bool>(0));
+    assert!(!exists(&home.path("state")));
+}
+
+#[test]
 fn rows_that_end_with_the_program_are_said_to_be_lost() {
     let server = talking_battery(1);
     let home = Home::new();

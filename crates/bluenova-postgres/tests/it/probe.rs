@@ -1,10 +1,10 @@
 //! A probe row is inserted, and nothing remains of it.
 
-use bluenova_postgres::Retry;
+use bluenova_postgres::{Deadlines, Retry, Sink};
 use time::UtcDateTime;
 use time::macros::utc_datetime;
 
-use crate::{Database, deliver, errors::check, record};
+use crate::{Database, MINUTE, connect, deliver, errors::check, record};
 
 #[test]
 fn a_good_row_passes_and_leaves_nothing_behind() {
@@ -25,6 +25,35 @@ fn a_good_row_passes_and_leaves_nothing_behind() {
     }
     deliver(&mut sink, &[record(1, 1)]).unwrap();
     assert_eq!(database.count(), 2);
+}
+
+#[test]
+fn a_dry_run_creates_nothing_and_has_the_same_verdict() {
+    let tables = "SELECT count(*) FROM pg_class
+                  WHERE relname LIKE 'battery_pack%' OR relnamespace = 'public'::regnamespace";
+    let count = |database: &Database| database.client().query_one(tables, &[]).unwrap().get(0);
+    let dry_run = |database: &Database| {
+        let mut sink =
+            Sink::dry_run(database.settings(), Deadlines { connect: MINUTE, deliver: MINUTE });
+        sink.connect()
+            .and_then(|()| sink.probe(&record(0, 1)))
+            .map(|()| sink.take_warnings().join("; "))
+    };
+
+    let database = Database::new("dry_run");
+    assert!(dry_run(&database).unwrap().contains("battery_pack is missing"));
+    assert_eq!(count(&database), 0_i64);
+    deliver(&mut database.sink(), &[record(0, 1)]).unwrap();
+    assert_eq!(dry_run(&database).unwrap(), "");
+    database.admin("DROP INDEX battery_pack_time");
+    assert!(dry_run(&database).unwrap().contains("has no index on insert_time_utc"));
+    assert_eq!((count(&database), database.count()), (1, 1));
+
+    let foreign = Database::of_another_user("dry_run_foreign");
+    let error = dry_run(&foreign).unwrap_err();
+    check(&error, Retry::Hold, "42501", &["can't create battery_pack in dry_run_foreign"]);
+    let of_listener = connect(foreign.settings()).err().unwrap();
+    assert_eq!(error.to_string(), of_listener.to_string());
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
 }
 
 fn database(server: &bluenova_postgres::Settings) -> Finding {
-    let mut sink = Sink::new(server.clone(), Deadlines::default());
+    let mut sink = Sink::dry_run(server.clone(), Deadlines::default());
     sink.connect().map_err(|error| {
         let why = ErrorChain(&error);
         if is_unreachable(&error) {
@@ -182,7 +182,7 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
     let row = PackRecord::new(UtcDateTime::now(), 0);
     sink.probe(&row).map_err(|error| ErrorChain(&error).to_string())?;
     let warnings = sink.take_warnings();
-    let warnings: String = warnings.iter().map(|warning| format!("; but {warning}")).collect();
+    let warnings: String = warnings.iter().map(|warning| format!("; {warning}")).collect();
     Ok(format!("rows can be inserted into battery_pack of {server}{warnings}"))
 }
 
