@@ -35,11 +35,26 @@ const COUNT_SET_ASIDE_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
-    Journal(#[from] bluenova_journal::Error),
+    Journal(bluenova_journal::Error),
+    #[error(
+        "{0}. Two listeners can't share it: end that process, or give {OTHER_FILE} to this one"
+    )]
+    InUse(bluenova_journal::Error),
     #[error("the page can't be started")]
     Page(#[source] io::Error),
     #[error("thread {name:?} can't be started")]
     Thread { name: String, source: io::Error },
+}
+
+const OTHER_FILE: &str = "another file (--journal PATH, or -d sqlite:PATH)";
+
+impl From<bluenova_journal::Error> for StartError {
+    fn from(error: bluenova_journal::Error) -> Self {
+        match error {
+            bluenova_journal::Error::InUse { .. } => Self::InUse(error),
+            error => Self::Journal(error),
+        }
+    }
 }
 
 /// A thread has ended with an error, which is in the log, or not in time.
@@ -213,9 +228,13 @@ impl Pipeline {
         }
         if let Some(forwarder) = self.forwarder {
             let ended = join(forwarder, deadline).unwrap_or_else(|| {
+                // Otherwise rows that were in memory only are lost, and logged.
+                let where_they_are = match result {
+                    Ok(()) => "The rows that it has not acknowledged wait in the journal, and",
+                    Err(_) => "Rows in the journal that it has not acknowledged",
+                };
                 warn!(
-                    "PostgreSQL doesn't answer. The rows that it has not acknowledged wait in the \
-                     journal, and are delivered at the next start"
+                    "PostgreSQL doesn't answer. {where_they_are} are delivered at the next start"
                 );
                 Ok(())
             });

@@ -30,7 +30,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let log_settings = LogSettings::resolve(args)?;
     if args.daemon && log_settings.file.is_none() {
-        let _ = writeln!(io::stderr(), "bluenovalistener: a daemon without -l has no log");
+        warn_on_console("a daemon without -l has no log");
+    }
+    if let Some(warning) = LogSettings::without_effect(args) {
+        warn_on_console(&warning);
     }
     let starting = if args.daemon { Some(daemon::detach()?) } else { None };
 
@@ -40,10 +43,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let ended = record(&settings, starting, &signals, &log);
     match &ended {
         Ok(()) => info!("ended"),
+        // On the console `main` shows it.
+        Err(_) if log_settings.file.is_none() => {}
         Err(error) => error!("ended: {}", ErrorChain(error.as_ref())),
     }
     log.flush();
     ended
+}
+
+fn warn_on_console(warning: &str) {
+    let _ = writeln!(io::stderr(), "bluenovalistener: {warning}");
 }
 
 fn record(

@@ -51,6 +51,16 @@ impl LogSettings {
             },
         })
     }
+
+    /// A warning about options for a log file where there is none.
+    pub(crate) fn without_effect(args: &Args) -> Option<String> {
+        let given = [("-n", &args.log_keep), ("-m", &args.log_size), ("-f", &args.log_flush)];
+        let given = given.iter().filter(|(_, value)| value.is_some());
+        let names = given.map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let has_file = args.log_file.as_deref().is_some_and(|path| path != "-");
+        (!has_file && !names.is_empty())
+            .then(|| format!("without a log file (-l FILE) these options have no effect: {names}"))
+    }
 }
 
 /// Path of the log file; `-` is the console, as if none were given.
@@ -85,6 +95,20 @@ mod tests {
     fn a_dash_is_the_console() {
         let args = Args::read(["-l", "-"].map(Into::into).into_iter()).unwrap();
         assert_eq!(LogSettings::resolve(&args).unwrap().file, None);
+    }
+
+    #[test]
+    fn options_for_a_file_without_a_file_are_warned_about() {
+        let check = |args: &[&str], expected: Option<&str>| {
+            let args = Args::read(args.iter().map(Into::into)).unwrap();
+            let warning = LogSettings::without_effect(&args);
+            let named = warning.as_ref().map(|warning| warning.split_once(": ").unwrap().1);
+            assert_eq!(named, expected);
+        };
+        check(&[], None);
+        check(&["-l", "x.log", "-m", "1K", "-n", "3", "-f", "1"], None);
+        check(&["-m", "1K"], Some("-m"));
+        check(&["--log-keep=3", "--log-flush", "1", "-l", "-"], Some("-n, -f"));
     }
 
     #[test]

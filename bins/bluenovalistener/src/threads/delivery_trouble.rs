@@ -104,6 +104,7 @@ pub(super) fn what_to_expect(error: &ForwardError, waiting: Waiting, is_in_memor
         // How many of them can be read shows when it is recovered.
         (ForwardError::Journal(_), _) => "Rows wait in the journal".to_owned(),
         (_, 0) if !is_in_memory => "Rows are safe in the journal".to_owned(),
+        (_, 0) => "Rows are kept in memory only".to_owned(),
         (_, count) => format!("Rows are kept, {count} of them in memory only,"),
     };
     let so_far = match waiting.total() {

@@ -74,18 +74,11 @@ impl Forwarder {
             }
             ended = self.wait();
         }
-        match self.outbox.waiting() {
-            Waiting { in_memory: 0, in_file: 0 } => {}
-            Waiting { in_memory: 0, in_file } => {
-                let (waiting, server) = (rows_wait(in_file), &self.server);
-                warn!("{waiting} in the journal for {server}, to be delivered at the next start");
-            }
-            Waiting { in_memory, .. } => {
-                error!(
-                    "{} lost: in memory only, and PostgreSQL did not take them before the end",
-                    rows(in_memory)
-                );
-            }
+        // Rows that are in memory only are lost, which the recorder logs.
+        let Waiting { in_file, .. } = self.outbox.waiting();
+        if in_file > 0 {
+            let (waiting, server) = (rows_wait(in_file), &self.server);
+            warn!("{waiting} in the journal for {server}, to be delivered at the next start");
         }
     }
 

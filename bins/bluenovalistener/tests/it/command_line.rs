@@ -208,6 +208,8 @@ fn a_journal_has_one_program_only() {
         let error = text(&second.stderr);
         assert_eq!(second.status.code(), Some(1), "{error}");
         assert!(error.contains(&format!("in use by process {}", first.pid())), "{error}");
+        assert!(error.contains("end that process") && error.contains("--journal"), "{error}");
+        assert!(!text(&second.stdout).contains("in use"), "said once: {}", text(&second.stdout));
         first.stop();
     }
     // Another battery has a journal of its own.
@@ -468,4 +470,27 @@ fn rows_that_end_with_the_program_are_said_to_be_lost() {
     let ended = listener.end(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(ended.status.code(), Some(1), "{}", ended.log.join("\n"));
     assert_eq!(count(&ended.log, "in memory only are lost"), 1, "{}", ended.log.join("\n"));
+    // Besides the warning at the start.
+    assert_eq!(count(&ended.log, " lost"), 2, "{}", ended.log.join("\n"));
+    assert_eq!(count(&ended.log, "a thread failed"), 1, "{}", ended.log.join("\n"));
+}
+
+#[test]
+fn rows_that_are_lost_are_not_said_to_wait_in_the_journal() {
+    let (server, home) = (talking_battery(1), Home::new());
+    std::fs::write(home.path("file"), "no directory").unwrap();
+    let at = named("attic", server.local_addr());
+    // It takes connections, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let database = format!("host=127.0.0.1 port={}", silent.local_addr().unwrap().port());
+    let args = ["-b", &at, "-i", "1", "-d", &database, "--journal", "file/journal", "-m", "1K"];
+    let mut listener = home.listen(&args);
+    listener.wait_for("no effect: -m");
+    listener.wait_for("attic: stored");
+    let ended = listener.end(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log.join("\n"));
+    // Besides the warning at the start.
+    assert_eq!(count(&ended.log, " lost"), 2, "{}", ended.log.join("\n"));
+    assert_eq!(count(&ended.log, "PostgreSQL doesn't answer"), 1, "{}", ended.log.join("\n"));
+    assert_eq!(count(&ended.log, "wait in the journal"), 0, "{}", ended.log.join("\n"));
 }

@@ -56,6 +56,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     // Without log file or page the listener records all the same.
     if let Some(path) = &log.file {
         show("WARNING", "log", &files::log_file(path, &log));
+    } else if let Some(warning) = LogSettings::without_effect(args) {
+        show("WARNING", "log", &Err(warning));
     }
     if let Some(address) = settings.http {
         show("WARNING", "page", &page_address(address));

@@ -19,7 +19,7 @@ use crate::{
     args::{Args, Demo},
     console, logging,
     page::{self, BindError},
-    pipeline,
+    pipeline::{self, StartError},
     settings::{
         self, Battery, LogSettings, Settings, SettingsError, Store, state_directory, whole_number,
     },
@@ -62,7 +62,11 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     let page = listen_for_browsers(http)?;
     let (observer, stored) = mpsc::channel();
     let signals = signals::channel()?;
-    let pipeline = pipeline::start(&settings, Some(page), Some(observer))?;
+    let pipeline =
+        pipeline::start(&settings, Some(page), Some(observer)).map_err(|error| match error {
+            StartError::InUse(error) => format!("{error}: another demo is running; end it first"),
+            error => ErrorChain(&error).to_string(),
+        })?;
 
     console::print(&format!(
         "Two simulated batteries, recorded every second into {}\nLog in {}. Ctrl-C ends it.\n",
