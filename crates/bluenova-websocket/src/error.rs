@@ -130,6 +130,9 @@ impl Error {
             tungstenite::Error::AttackAttempt => {
                 Self::not_web_socket("the answer is too long or comes in too many pieces")
             }
+            tungstenite::Error::Protocol(ProtocolError::HttparseError(error)) => {
+                Self::NotWebSocket(format!("its answer isn't HTTP ({error})").into())
+            }
             other => Self::NotWebSocket(inner(other)),
         }
     }

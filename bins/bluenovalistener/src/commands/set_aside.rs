@@ -71,5 +71,5 @@ pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn E
 
 fn print(row: &SetAsideRow, finding: &str) {
     let (time, id) = (Timestamp(row.record.insert_time_utc), row.record.mcu_id);
-    console::print(&format!("{time}  {id:08X}  {}\n", Escaped(finding)));
+    console::print(&format!("{time} UTC  {id:08X}  {}\n", Escaped(finding)));
 }

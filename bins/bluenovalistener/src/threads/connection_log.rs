@@ -1,5 +1,6 @@
 use std::{
     error::Error,
+    io::ErrorKind,
     mem::{self, Discriminant},
     time::{Duration, Instant},
 };
@@ -86,7 +87,8 @@ impl ConnectionLog {
         let outage = self.outage.get_or_insert_with(Outage::begin);
         if outage.is_due(Trouble::NotReachable(mem::discriminant(error))) {
             let (name, lasting) = (&self.battery.name, lasting(outage.lasted()));
-            warn!("{name}: not reachable: {why}{lasting}; redialling");
+            let advice = what_to_look_at(error);
+            warn!("{name}: not reachable: {why}{lasting}. {advice} Redialling");
         }
     }
 
@@ -94,5 +96,48 @@ impl ConnectionLog {
         let why = ErrorChain(why).to_string();
         self.status.update(|status| status.disconnected(why.clone()));
         why
+    }
+}
+
+/// What a person should look at where a battery can't be connected to.
+pub(crate) fn what_to_look_at(error: &bluenova_websocket::Error) -> &'static str {
+    use bluenova_websocket::Error;
+    match error {
+        Error::Lookup { .. } | Error::LookupTimedOut { .. } => {
+            "Is the name right? The battery's IP address, in place of it, needs no name service."
+        }
+        Error::Connect { source, .. } if source.kind() == ErrorKind::ConnectionRefused => {
+            "A machine has that address, but nothing listens on that port: are both the battery's?"
+        }
+        Error::HandshakeTimedOut { .. }
+        | Error::Refused { .. }
+        | Error::Redirected { .. }
+        | Error::NotWebSocket(_)
+        | Error::HungUp => {
+            "Something else than a battery may be there: are address, port and path right?"
+        }
+        _ => "Is the battery switched on, and in this network?",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_about_what_went_wrong() {
+        use bluenova_websocket::Error;
+        let address = std::net::SocketAddr::from(([10, 0, 0, 2], 9000));
+        let connect = |kind: ErrorKind| Error::Connect { address, tried: 1, source: kind.into() };
+        let lookup = Error::Lookup { host: "x".to_owned(), source: ErrorKind::Other.into() };
+        for (error, word) in [
+            (lookup, "name"),
+            (connect(ErrorKind::ConnectionRefused), "port"),
+            (connect(ErrorKind::HostUnreachable), "switched on"),
+            (Error::Refused { status: 404 }, "path"),
+            (Error::HungUp, "else than a battery"),
+        ] {
+            assert!(what_to_look_at(&error).contains(word), "{error}");
+        }
     }
 }

@@ -160,7 +160,7 @@ impl Forwarder {
         self.outbox.set_aside(record, sqlstate, reason, UtcDateTime::now())?;
         let (time, id) = (Timestamp(record.insert_time_utc), record.mcu_id);
         error!(
-            "PostgreSQL rejected the row of {id:08X} at {time}. It is set aside in the journal \
+            "PostgreSQL rejected the row of {id:08X} at {time} UTC. It is set aside in the journal \
              (`bluenovalistener set-aside` lists and retries such rows): {reason}"
         );
         Ok(())

@@ -13,6 +13,7 @@ mod spool_log;
 
 pub(crate) use battery::{Assembled, BatteryThread};
 pub(crate) use clock::clock_is_set;
+pub(crate) use connection_log::what_to_look_at;
 pub(crate) use delivery_trouble::is_unreachable;
 pub(crate) use forwarder::Forwarder;
 pub(crate) use recorder::Recorder;

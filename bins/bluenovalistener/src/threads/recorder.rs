@@ -236,7 +236,7 @@ impl Recorder {
 
 /// The values of a row that the log shows.
 fn summary(record: &PackRecord) -> String {
-    let mut summary = Timestamp(record.insert_time_utc).to_string();
+    let mut summary = format!("{} UTC", Timestamp(record.insert_time_utc));
     let mut add = |value: Option<String>, unit| {
         if let Some(value) = value {
             summary.push_str("  ");

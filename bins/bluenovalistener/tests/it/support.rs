@@ -267,7 +267,8 @@ pub(crate) fn stored(log: &[impl AsRef<str>], name: &str) -> Vec<String> {
     let marker = format!(" {name}: stored ");
     let stamp = |line: &str| {
         let (_, record) = line.split_once(&marker)?;
-        Some(record.split("  ").next().unwrap_or(record).trim().to_owned())
+        let (stamp, _values) = record.split_once(" UTC")?;
+        Some(stamp.to_owned())
     };
     log.iter().filter_map(|line| stamp(line.as_ref())).collect()
 }

@@ -80,6 +80,17 @@ fn other_answers_than_101() {
 }
 
 #[test]
+fn what_another_server_says_is_explained_in_plain_words() {
+    // SSH; TLS, which refuses what isn't TLS.
+    for text in ["SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{46}"] {
+        let error = answer(text).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        assert_eq!(source.to_string(), "its answer isn't HTTP (invalid HTTP version)");
+        assert!(source.source().is_none(), "it isn't repeated");
+    }
+}
+
+#[test]
 fn a_long_location_is_cut() {
     let location = "x".repeat(5000);
     let error = open(move |stream| {

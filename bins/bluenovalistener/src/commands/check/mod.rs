@@ -24,7 +24,7 @@ use crate::{
     console::{self, rows},
     page,
     settings::{Battery, LogSettings, Settings, Store},
-    threads::{clock_is_set, is_unreachable},
+    threads::{clock_is_set, is_unreachable, what_to_look_at},
 };
 
 mod files;
@@ -99,9 +99,7 @@ fn clock() -> Finding {
 fn listen_to(battery: &Battery) -> Finding {
     let address = &battery.address;
     let mut connection = Connection::open(address, bluenova_websocket::Deadlines::default())
-        .map_err(|error| {
-            format!("{}; is the battery switched on, and in this network?", ErrorChain(&error))
-        })?;
+        .map_err(|error| format!("{}. {}", ErrorChain(&error), what_to_look_at(&error)))?;
     let started = Instant::now();
     let (mut lines, mut known) = (0_u32, 0_u32);
     while started.elapsed() < BATTERY_DEADLINE {
