@@ -1,6 +1,12 @@
 //! `-daemon`: a real detach. What a process is comes from Linux' /proc.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use bluenova_test_support::wait_until;
 use nix::{
@@ -12,7 +18,8 @@ use crate::{
     page::address,
     rows::sqlite_rows,
     support::{
-        Ended, Home, Listener, TIME_LIMIT, count, get, loopback, named, stored, talking_battery,
+        Ended, Home, Killed, Listener, TIME_LIMIT, count, get, loopback, named, stored,
+        talking_battery,
     },
 };
 
@@ -185,4 +192,51 @@ fn a_daemon_records_without_log_file_and_page_until_they_can_be_had() {
     wait_until("there is a page", TIME_LIMIT, is_served);
     assert_eq!(get(page, "/api/batteries").status, 200);
     daemon.stop();
+}
+
+/// Starts the program on a terminal of its own, which `Killed` closes; gives its process, too.
+fn on_terminal(home: &Home, before: &str, at: &str) -> (Killed, Pid) {
+    let (program, database) = (env!("CARGO_BIN_EXE_bluenovalistener"), home.sqlite("db"));
+    let line = format!("{before} {program} -b {at} -d {database} -i 1 -l x.log -f 1");
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).current_dir(home.directory()).env_clear();
+    command.env("HOME", home.directory()).env("PATH", std::env::var_os("PATH").unwrap());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let terminal = Killed(command.spawn().unwrap());
+    wait_until("it records", TIME_LIMIT, || home.read("x.log").contains("attic: stored"));
+    let pid = home.read("db.lock").lines().next().unwrap().parse().unwrap();
+    (terminal, Pid::from_raw(pid))
+}
+
+#[test]
+fn closing_the_terminal_ends_it_well_and_hup_alone_does_not() {
+    let (server, home) = (talking_battery(1), Home::new());
+    let at = named("attic", server.local_addr());
+    let (terminal, pid) = on_terminal(&home, "", &at);
+    fs::rename(home.path("x.log"), home.path("old.log")).unwrap();
+    kill(pid, Signal::SIGHUP).unwrap();
+    wait_until("the log is reopened", TIME_LIMIT, || home.read("x.log").contains("attic: stored"));
+
+    drop(terminal);
+    wait_until("it ends", TIME_LIMIT, || home.read("x.log").trim_end().ends_with(" ended"));
+    // Its last interval, too, has a row.
+    let logged: Vec<String> =
+        ["old.log", "x.log"].iter().flat_map(|name| stamps(&home.read(name))).collect();
+    assert_eq!(logged.len(), sqlite_rows(&home.path("db")).len());
+}
+
+#[test]
+fn under_nohup_closing_the_terminal_does_not_end_it() {
+    let (server, home) = (talking_battery(1), Home::new());
+    let at = named("attic", server.local_addr());
+    let (terminal, pid) = on_terminal(&home, "nohup", &at);
+    drop(terminal);
+    let before = sqlite_rows(&home.path("db")).len();
+    wait_until("rows come", TIME_LIMIT, || sqlite_rows(&home.path("db")).len() >= before + 3);
+    kill(pid, Signal::SIGTERM).unwrap();
+    wait_until("it ends", TIME_LIMIT, || home.read("x.log").trim_end().ends_with(" ended"));
+}
+
+fn stamps(log: &str) -> Vec<String> {
+    stored(&log.lines().collect::<Vec<_>>(), "attic")
 }
