@@ -1,6 +1,6 @@
 //! Every option, every refusal, and the modes.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use bluenova_test_support::wait_until;
 use postgres::Client;
@@ -191,6 +191,24 @@ fn demo_shows_two_batteries_and_keeps_their_rows() {
     assert!(shown.contains(&told), "{shown}");
     let log = home.read("state/bluenova/demo.log");
     assert_eq!(count(&log.lines().collect::<Vec<_>>(), ": stored "), rows.len());
+}
+
+#[test]
+fn the_table_of_the_demo_is_cut_at_the_edge_of_a_narrow_terminal() {
+    let home = Home::new();
+    let program = env!("CARGO_BIN_EXE_bluenovalistener");
+    let line = format!("stty cols 60; {program} demo --http 127.0.0.1:0 --seconds 3");
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).current_dir(home.directory()).env_clear();
+    command.env("HOME", home.directory()).env("PATH", std::env::var_os("PATH").unwrap());
+    let shown = text(&output(command).stdout);
+    let frames: Vec<&str> = shown.split("\u{1b}[?7l").skip(1).collect();
+    assert!(frames.len() > 5, "{shown:?}");
+    for frame in frames {
+        // Long lines are cut within the table, and wrapped behind it.
+        let (table, _) = frame.split_once("\u{1b}[?7h").unwrap_or_else(|| panic!("{frame:?}"));
+        assert!(table.contains("north  ") && table.contains("south  "), "{frame:?}");
+    }
 }
 
 #[test]

@@ -44,8 +44,11 @@ impl View {
     /// Adds rows that were stored, and draws.
     pub(super) fn show(&mut self, rows: impl Iterator<Item = Assembled>) -> io::Result<()> {
         let mut out = io::stdout().lock();
+        if self.terminal {
+            write!(out, "{CUT_LONG_LINES}")?;
+        }
         if self.lines_to_redraw == 0 {
-            writeln!(out, "\n{HEADING}")?;
+            writeln!(out, "\n{HEADING}{}", if self.terminal { ERASE_REST } else { "" })?;
         } else if self.terminal {
             write!(out, "\r\x1b[{}A", self.lines_to_redraw)?;
         }
@@ -59,13 +62,22 @@ impl View {
         }
         if self.terminal {
             for (name, shown) in NAMES.iter().zip(&self.batteries) {
-                writeln!(out, "{}\x1b[K", line(name, shown, self.started))?;
+                writeln!(out, "{}{ERASE_REST}", line(name, shown, self.started))?;
             }
+            write!(out, "{WRAP_LONG_LINES}")?;
         }
         self.lines_to_redraw = self.batteries.len();
         out.flush()
     }
 }
+
+/// In a terminal that is narrower than the table each line takes one line all the same, or the
+/// table would not be redrawn in its place.
+const CUT_LONG_LINES: &str = "\x1b[?7l";
+const WRAP_LONG_LINES: &str = "\x1b[?7h";
+
+/// Erases what an earlier line has left, or the last character of one that was cut.
+const ERASE_REST: &str = "\x1b[K";
 
 const HEADING: &str =
     "battery     SOC    volts       amps    temp  cells, lowest to highest    rows";
