@@ -336,7 +336,7 @@ impl Status {
         Duration::from_nanos(left)
     }
 
-    /// What is wrong, a sentence each: stale batteries, what fresh batteries report of themselves,
+    /// What is wrong, a sentence each: stale batteries, what the others report of themselves,
     /// and rows that can't be written, can't be delivered, or were rejected. Empty: all is well.
     pub fn problems(&self) -> Vec<String> {
         let batteries = self.batteries.iter().filter_map(|battery| self.battery_problem(battery));
@@ -348,7 +348,7 @@ impl Status {
             .collect()
     }
 
-    /// Errors and open breakers, of each fresh battery once.
+    /// Errors and open breakers, of each battery that is not stale once.
     fn reported_problems(&self) -> Vec<String> {
         let mut problems = vec![];
         for unit in bank::units(self) {
