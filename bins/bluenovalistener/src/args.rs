@@ -164,7 +164,9 @@ fn as_argh_has_it(argument: String) -> Vec<String> {
         return vec![name.to_owned()];
     }
     match argument.split_once('=') {
-        Some((name, value)) if name.starts_with("--") => vec![name.to_owned(), value.to_owned()],
+        Some((name, value)) if has_value(name) && name.starts_with("--") => {
+            vec![name.to_owned(), value.to_owned()]
+        }
         _ => vec![argument],
     }
 }
@@ -189,7 +191,14 @@ const WITH_VALUE: [[&str; 2]; 13] = [
 /// Those that may be given several times.
 const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
 
-const SWITCHES: [&str; 4] = ["--daemon", "--raw", "-r", "--version"];
+const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
+
+/// Options of subcommands, one with a value and one without.
+const OF_SUBCOMMANDS: [&str; 2] = ["--seconds", "--retry"];
+
+fn has_value(name: &str) -> bool {
+    name == "--seconds" || WITH_VALUE.iter().flatten().any(|known| *known == name)
+}
 
 const WORDS: [&str; 6] = ["check", "demo", "schema", "set-aside", "version", "help"];
 
@@ -202,7 +211,8 @@ fn options_first(arguments: impl Iterator<Item = String>) -> Result<Vec<String>,
     let mut given: Vec<&str> = vec![];
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
-        if let Some([short, long]) = WITH_VALUE.iter().find(|names| names.contains(&&*argument)) {
+        let with_value = WITH_VALUE.iter().find(|names| names.contains(&&*argument));
+        if let Some([short, long]) = with_value.filter(|_| !argument.is_empty()) {
             if given.contains(long) && !REPEATABLE.contains(long) {
                 let name = if short.is_empty() { long } else { short };
                 return Err(format!("{name} is given twice"));
@@ -212,6 +222,11 @@ fn options_first(arguments: impl Iterator<Item = String>) -> Result<Vec<String>,
             options.extend(arguments.next());
         } else if SWITCHES.contains(&argument.as_str()) {
             options.push(argument);
+        } else if argument.starts_with('-')
+            && argument != "--"
+            && !OF_SUBCOMMANDS.contains(&argument.as_str())
+        {
+            return Err(no_option(&argument));
         } else if !subcommand.is_empty() {
             subcommand.push(argument);
         } else if argument == "version" || argument == "help" {
@@ -226,6 +241,22 @@ fn options_first(arguments: impl Iterator<Item = String>) -> Result<Vec<String>,
     }
     options.append(&mut subcommand);
     Ok(options)
+}
+
+fn no_option(argument: &str) -> String {
+    let shown = format!("{:?} is no option", without_passwords(argument));
+    let known = WITH_VALUE.iter().flatten().chain(&SWITCHES).chain(&OF_SUBCOMMANDS);
+    let mut known = known.chain(&["-daemon"]).filter(|name| name.len() > 2);
+    if let Some(known) = known.find(|known| distance(argument, known) <= 2) {
+        return format!("{shown}; did you mean {known}?");
+    }
+    if let Some(known) = WORDS.iter().find(|known| argument.trim_start_matches('-') == **known) {
+        return format!("{shown}; did you mean {known}?");
+    }
+    match argument.get(..2).filter(|name| has_value(name)) {
+        Some(name) => format!("{shown}; a blank stands between {name} and its value"),
+        None => shown,
+    }
 }
 
 fn no_subcommand(word: &str) -> String {

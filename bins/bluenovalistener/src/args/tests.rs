@@ -101,3 +101,24 @@ fn no_password_is_in_an_error() {
         assert!(!error.contains("sesame"), "{line}: {error}");
     }
 }
+
+#[test]
+fn an_option_that_is_none_gets_a_suggestion() {
+    for (line, says) in [
+        ("--intervall 5", "\"--intervall\" is no option; did you mean --interval?"),
+        ("-deamon", "did you mean -daemon?"),
+        ("--raw=1", "did you mean --raw?"),
+        ("--check -d x", "did you mean check?"),
+        ("-i10", "\"-i10\" is no option; a blank stands between -i and its value"),
+        ("-b=10.0.0.2", "a blank stands between -b and its value"),
+        ("-d=postgresql://u:secret@h/db", "is no option; a blank stands between -d"),
+        ("check --retrie", "did you mean --retry?"),
+        ("-x", "\"-x\" is no option"),
+        ("-", "\"-\" is no option"),
+    ] {
+        let said = refused(line);
+        assert!(said.contains(says) && !said.contains("secret"), "{line}: {said}");
+    }
+    let exit = Args::read(std::iter::once(OsString::new())).unwrap_err();
+    assert!(exit.output.contains("\"\" is neither an option nor a subcommand"), "{}", exit.output);
+}

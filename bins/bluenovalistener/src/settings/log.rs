@@ -72,17 +72,16 @@ pub(super) fn log_file(
     given.map(|path| absolute("-l", path, env)).transpose()
 }
 
-/// Bytes, with suffix K, M or G perhaps, and a B behind it.
+/// Bytes, with suffix K, M or G perhaps, and B or iB behind it.
 fn size(given: &str) -> Option<u64> {
-    let given = match given.strip_suffix(['b', 'B']) {
-        Some(rest) if rest.ends_with(|c: char| c.is_ascii_alphabetic()) => rest,
-        _ => given,
-    };
-    let (digits, unit) = match given.char_indices().last()? {
-        (at, 'k' | 'K') => (&given[..at], 1 << 10),
-        (at, 'm' | 'M') => (&given[..at], 1 << 20),
-        (at, 'g' | 'G') => (&given[..at], 1 << 30),
-        _ => (given, 1),
+    let given = given.to_ascii_lowercase();
+    let digits = given.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &given[digits.len()..] {
+        "" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return None,
     };
     digits.parse::<u64>().ok()?.checked_mul(unit).filter(|size| *size > 0)
 }
@@ -120,10 +119,11 @@ mod tests {
             ("1G", Some(1 << 30)),
             ("50MB", Some(52_428_800)),
             ("2kb", Some(2048)),
+            ("1MiB", Some(1 << 20)),
         ] {
             assert_eq!(size(given), bytes, "{given}");
         }
-        for given in ["", "K", "-1", "1KBB", "B", "1B", "1 M", "0K"] {
+        for given in ["", "K", "-1", "1KBB", "B", "1B", "1iB", "1i", "1MMiB", "1 M", "0K"] {
             assert_eq!(size(given), None, "{given}");
         }
     }
