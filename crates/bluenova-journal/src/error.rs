@@ -22,7 +22,7 @@ pub enum Error {
         holder: Option<u32>,
     },
     /// The file is a SQLite database, but not a journal.
-    #[error("{} is a SQLite database of something else, not a journal", path.display())]
+    #[error("{} is a file or a SQLite database of something else, not a journal", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,

@@ -63,8 +63,7 @@ pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Reco
     }
     let image = DamagedJournal::open(path).map_err(|source| io_error("read", path, source))?;
     let contents = image.contents();
-    let is_ours = !contents.rows.is_empty() || image.has_our_header() || !lock.is_new();
-    if !is_ours {
+    if lock.is_new() && !is_ours(&image, &contents) {
         return Err(Error::Foreign { path: path.to_owned() });
     }
     let fresh = beside(path, ".recovering");
@@ -112,6 +111,23 @@ fn install_complete(path: &Path, now: UtcDateTime) -> Result<PathBuf, Error> {
     let aside = keep_damaged(path, now)?;
     rename(&beside(path, COMPLETE), path)?;
     Ok(aside)
+}
+
+impl Journal {
+    /// Whether a file that can't be opened because of [damage](Error::is_damage) was a journal, so
+    /// that [`open_or_recover`](Self::open_or_recover) replaces it. Otherwise that fails, and
+    /// leaves the file alone. Nothing is written.
+    pub fn is_recoverable(path: &Path) -> bool {
+        let Ok(path) = files::resolve(path) else { return false };
+        let was_in_use = beside(&path, ".lock").symlink_metadata().is_ok();
+        let is_ours = |image: DamagedJournal| is_ours(&image, &image.contents());
+        was_in_use || DamagedJournal::open(&path).is_ok_and(is_ours)
+    }
+}
+
+/// Whether something in the file shows that it ever was a journal.
+fn is_ours(image: &DamagedJournal, contents: &SalvagedContents) -> bool {
+    !contents.rows.is_empty() || image.has_our_header()
 }
 
 struct CopiedRows {

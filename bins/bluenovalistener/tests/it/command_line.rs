@@ -460,8 +460,34 @@ fn check_says_what_the_listener_would_do_and_makes_nothing() {
         assert!(!line.contains("directory /,") && !line.contains("/: "), "{line}");
     }
     assert_eq!(std::fs::read_dir(home.directory()).unwrap().count(), before, "nothing is made");
-    let line = checked(&home, "database", &["-d", &home.sqlite("text")]);
-    assert!(line.starts_with("NOT OK  database: DAMAGED, or no journal at all"), "{line}");
+}
+
+#[test]
+fn check_and_the_listener_agree_on_a_file_that_is_no_journal() {
+    let home = Home::new();
+    let no_journal = "no journal at all".repeat(100);
+    for (file, content) in [("long", no_journal.as_str()), ("short", "hello")] {
+        std::fs::write(home.path(file), content).unwrap();
+        let database = home.sqlite(file);
+        let line = checked(&home, "database", &["-d", &database]);
+        assert!(line.starts_with("NOT OK  database: ") && line.contains("not a journal"), "{line}");
+        let listener = home.run(&["-b", "127.0.0.1:1", "-d", &database]);
+        assert!(text(&listener.stderr).contains("not a journal"), "{}", text(&listener.stderr));
+        assert_eq!(listener.status.code(), Some(1));
+        assert_eq!(home.read(file), content);
+    }
+    // A journal that was in use is damaged.
+    std::fs::write(home.path("long.lock"), "").unwrap();
+    let line = checked(&home, "database", &["-d", &home.sqlite("long")]);
+    assert!(line.starts_with("NOT OK  database: DAMAGED: "), "{line}");
+    assert_eq!(home.read("long"), no_journal);
+    assert!(
+        !home
+            .directory()
+            .read_dir()
+            .unwrap()
+            .any(|entry| { entry.unwrap().file_name().to_string_lossy().contains("damaged") })
+    );
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn other_peoples_files_are_refused_and_left_alone() {
         let before = fs::read(&path).unwrap();
         let error = refusal(&path);
         assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
-        assert!(error.to_string().contains("a SQLite database of something else"), "{error}");
+        assert!(error.to_string().contains("a SQLite database of something else, not"), "{error}");
         assert!(!error.is_damage());
         assert_eq!(fs::read(&path).unwrap(), before);
         fs::remove_file(&path).unwrap();

@@ -16,10 +16,12 @@ use crate::{
 pub(super) fn can_be_made(path: &Path) -> Result<(), String> {
     let directory = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
     try_writing_in(directory).map_err(|error| {
-        let (shown, parent) = (path.display(), path.parent().unwrap_or(path).display());
+        let (shown, parent) = (path.display(), path.parent().unwrap_or(path));
+        let verb = if parent.exists() { "See to" } else { "Make" };
         format!(
-            "{shown} can't be made: {error}. Make the directory {parent}, on a disk with free \
-             space, and give it to the user that runs the listener"
+            "{shown} can't be made: {error}. {verb} the directory {}: it has to be on a disk with \
+             free space, and to belong to the user that runs the listener",
+            parent.display()
         )
     })
 }

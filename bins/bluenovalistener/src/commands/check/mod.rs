@@ -13,7 +13,10 @@ use std::{
 
 use bluenova_console::{Line, parse};
 use bluenova_http::is_served_at;
-use bluenova_journal::{Journal, Retention};
+use bluenova_journal::{
+    Error::{Foreign, InUse},
+    Journal, Retention,
+};
 use bluenova_postgres::{Deadlines, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use bluenova_websocket::Connection;
@@ -153,13 +156,15 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
             };
             Ok(format!("{shown} can be written{waiting}{set_aside}"))
         }
-        Err(error @ bluenova_journal::Error::InUse { .. }) => {
-            Ok(format!("{error}: a listener is running"))
-        }
-        Err(error) if error.is_damage() => Err(format!(
-            "DAMAGED, or no journal at all: {}; the listener saves what can be read when it \
+        Err(error @ InUse { .. }) => Ok(format!("{error}: a listener is running")),
+        Err(error) if error.is_damage() && Journal::is_recoverable(path) => Err(format!(
+            "DAMAGED: {}; the listener saves what can be read when it \
              starts, and keeps the file as {shown}.damaged- and the time",
             ErrorChain(&error)
+        )),
+        Err(error) if error.is_damage() || matches!(error, Foreign { .. }) => Err(format!(
+            "{shown} is not a journal, but a file of something else. The listener doesn't start \
+             with it, and leaves it alone; choose another path"
         )),
         Err(error) => Err(format!(
             "{}; see to {shown} and its directory: owner, permissions, free space",
@@ -201,7 +206,7 @@ fn page_address(address: SocketAddr) -> Finding {
     }
     let advice = match error.source.kind() {
         ErrorKind::AddrInUse => "another program has that port: end it, or choose another port",
-        ErrorKind::AddrNotAvailable => "choose an address of this machine, if it won't be one",
+        ErrorKind::AddrNotAvailable => "choose an address that this machine has, or will have",
         ErrorKind::PermissionDenied => "choose a port from 1024 on",
         _ => "choose another address",
     };
