@@ -172,6 +172,16 @@ impl Journal {
         Self::at(Address::Memory(uri), retention, state)
     }
 
+    /// Closes the journal, and removes the lock file if opening it has made one.
+    pub fn close_as_found(self) {
+        let Self { connection, files, .. } = self;
+        drop(connection);
+        if let Some((log, lock)) = files {
+            drop(log);
+            lock.withdraw();
+        }
+    }
+
     /// Stores records, all of them or none.
     ///
     /// Times are kept in microseconds. No record is refused and none overwritten: where its battery

@@ -491,6 +491,20 @@ fn check_and_the_listener_agree_on_a_file_that_is_no_journal() {
 }
 
 #[test]
+fn check_leaves_no_file_beside_a_journal() {
+    let (server, home) = (talking_battery(1), Home::new());
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("j/db"));
+    let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "1"]);
+    listener.wait_for("attic: stored");
+    listener.stop();
+    std::fs::remove_file(home.path("j/db.lock")).unwrap();
+    let line = checked(&home, "database", &["-d", &database]);
+    assert!(line.starts_with("ok ") && line.contains("can be written"), "{line}");
+    let files: Vec<_> = std::fs::read_dir(home.path("j")).unwrap().flatten().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+}
+
+#[test]
 fn check_creates_no_table() {
     let (home, cluster) = (Home::new(), shared_cluster());
     cluster.create_database("checked");

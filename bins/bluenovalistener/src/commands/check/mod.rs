@@ -137,12 +137,9 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
         return files::can_be_made(path).map(|()| format!("the listener will create {shown}"));
     }
     let tried = Journal::open(path, Retention::FOREVER).and_then(|mut journal| {
-        journal.try_write()?;
-        if !on_the_way {
-            return Ok((0, 0));
-        }
-        let outbox = journal.outbox()?;
-        Ok((outbox.waiting()?, outbox.count_set_aside()?))
+        let counts = try_writing(&mut journal, on_the_way);
+        journal.close_as_found();
+        counts
     });
     match tried {
         Ok((waiting, set_aside)) => {
@@ -171,6 +168,16 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
             ErrorChain(&error)
         )),
     }
+}
+
+/// Tries to write; returns how many rows wait, and how many are set aside, if that is to be counted.
+fn try_writing(journal: &mut Journal, counts: bool) -> Result<(u64, u64), bluenova_journal::Error> {
+    journal.try_write()?;
+    if !counts {
+        return Ok((0, 0));
+    }
+    let outbox = journal.outbox()?;
+    Ok((outbox.waiting()?, outbox.count_set_aside()?))
 }
 
 fn database(server: &bluenova_postgres::Settings) -> Finding {

@@ -1,0 +1,45 @@
+use super::{OF_SUBCOMMANDS, SWITCHES, WITH_VALUE, WORDS, has_value, without_passwords};
+
+/// An argument that is no option, and the one that may be meant.
+pub(super) fn no_option(argument: &str) -> String {
+    let shown = format!("{:?} is no option", without_passwords(argument));
+    let known = WITH_VALUE.iter().flatten().chain(&SWITCHES).chain(&OF_SUBCOMMANDS);
+    let mut known = known.chain(&["-daemon"]).filter(|name| name.len() > 2);
+    if let Some(known) = known.find(|known| distance(argument, known) <= 2) {
+        return format!("{shown}; did you mean {known}?");
+    }
+    if let Some(known) = WORDS.iter().find(|known| argument.trim_start_matches('-') == **known) {
+        return format!("{shown}; did you mean {known}?");
+    }
+    match argument.get(..2).filter(|name| has_value(name)) {
+        Some(name) => format!("{shown}; a blank stands between {name} and its value"),
+        None => shown,
+    }
+}
+
+/// A word that is no subcommand, and the one that may be meant.
+pub(super) fn no_subcommand(word: &str) -> String {
+    let shown = without_passwords(word);
+    match WORDS.iter().find(|known| distance(word, known) <= 2) {
+        Some(known) => format!("{shown:?} is no subcommand; did you mean {known}?"),
+        None => {
+            let words = WORDS.join(", ");
+            format!("{shown:?} is neither an option nor a subcommand; those are {words}")
+        }
+    }
+}
+
+/// Number of letters to put in, take out or replace in one word to get the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (n, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], n + 1);
+        for (at, of_other) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *of_other);
+            diagonal = row[at + 1];
+            row[at + 1] = replaced.min(diagonal + 1).min(row[at] + 1);
+        }
+    }
+    row[other.len()]
+}
