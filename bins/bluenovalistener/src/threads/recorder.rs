@@ -22,7 +22,8 @@ use crate::console::rows;
 /// How often the journal is synced to the disk, and trimmed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// Time for PostgreSQL to take the rows that are in memory only when the program ends.
+/// Time for a recovery to end, and for PostgreSQL to take the rows that are in memory only, when
+/// the program ends.
 const LAST_DELIVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
@@ -91,15 +92,31 @@ impl Recorder {
         let held = self.held.take_all();
         self.store(held)?;
         self.maintain()?;
-        self.wait_for_delivery()
+        let deadline = Instant::now() + LAST_DELIVERY;
+        self.wait_for_recovery(deadline)?;
+        self.wait_for_delivery(deadline)
+    }
+
+    /// Gives a recovery under way the time to end, as it does unless the file is large.
+    fn wait_for_recovery(&mut self, deadline: Instant) -> Result<(), Error> {
+        while self.spool.is_recovering() {
+            if self.spool.is_damaged(UtcDateTime::now()) {
+                self.maintain()?;
+            } else if Instant::now() < deadline {
+                thread::sleep(LAST_DELIVERY / 100);
+            } else {
+                info!("the journal is still being recovered; that is done at the next start");
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until no row is in memory only, since memory ends with the program.
-    fn wait_for_delivery(&self) -> Result<(), RecordError> {
+    fn wait_for_delivery(&self, deadline: Instant) -> Result<(), RecordError> {
         let mut count = self.spool.only_in_memory();
         if count > 0 && self.status.delivery.is_some() {
             warn!("{} in memory only; waiting for PostgreSQL to take them", rows(count));
-            let deadline = Instant::now() + LAST_DELIVERY;
             while count > 0 && Instant::now() < deadline {
                 thread::sleep(LAST_DELIVERY / 100);
                 count = self.spool.only_in_memory();

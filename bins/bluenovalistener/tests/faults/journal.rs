@@ -516,3 +516,63 @@ fn s15_a_damaged_file_costs_what_was_damaged() {
         check_without_journal(&mut client, &sent, &program);
     }
 }
+
+/// What a recovery reads of a file in which it finds nothing takes long enough to be killed in it.
+const LONG_RECOVERY: u64 = 64 << 30;
+
+#[test]
+fn s15_a_program_that_ends_during_a_recovery_loses_no_row_and_doubles_none() {
+    let start = UtcDateTime::now().replace_nanosecond(0).unwrap() - time::Duration::DAY;
+    let rows: Vec<PackRecord> = (0..ROWS).map(|n| row(start, n)).collect();
+    let mut journal = original(&rows, false);
+    let length = journal.file.len() as u64;
+    journal.file[..16].fill(0);
+    let mut setup = Setup::new(shared_cluster(), "recovery_killed");
+    let path = setup.program.home().path("journal.sqlite");
+    fs::write(&path, &journal.file).unwrap();
+    fs::write(setup.program.home().path("journal.sqlite.lock"), "1\n").unwrap();
+    let change_length = |length| {
+        File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+    };
+    change_length(LONG_RECOVERY);
+
+    // While the server takes rows, and while it doesn't.
+    setup.starts();
+    setup.program.listener().wait_for("journal.sqlite.stand-in");
+    setup.program.records(1);
+    fresh_row(&mut setup.client);
+    setup.program.kill();
+    setup.server_goes();
+    setup.starts();
+    setup.program.records(2);
+    setup.program.kill();
+    setup.starts();
+    setup.program.records(2);
+    setup.program.stop();
+    let log = setup.log();
+    assert_eq!(count(&setup.program.log(), " was damaged: "), 0, "{log}");
+    assert_eq!(count(&setup.program.log(), "is still being recovered"), 1, "{log}");
+    assert_eq!(count(&setup.program.log(), "in memory only"), 0, "{log}");
+
+    change_length(length);
+    setup.starts();
+    setup.program.listener().wait_for(" was damaged: ");
+    setup.proxy.heal();
+    fresh_row(&mut setup.client);
+    setup.program.stop();
+    let files = fs::read_dir(setup.program.home().path("")).unwrap().flatten();
+    let names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.contains(".stand-in")), "{names:?}");
+
+    let ours = i64::from(mcu_id(0));
+    let mut found = undoubled_rows(&mut setup.client);
+    found.retain(|(_, id), _| *id != ours);
+    let missing: Vec<_> = rows[DELIVERED..]
+        .iter()
+        .map(key_and_cells)
+        .filter(|(key, row)| found.get(key) != Some(row))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}\n{}", setup.log());
+    setup.client.execute("DELETE FROM battery_pack WHERE mcu_id <> $1", &[&ours]).unwrap();
+    setup.checks();
+}
