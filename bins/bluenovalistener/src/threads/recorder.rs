@@ -13,7 +13,7 @@ use log::{info, warn};
 use time::UtcDateTime;
 
 use super::{
-    Assembled,
+    Assembled, RecorderProgress,
     held_rows::{HeldRow, HeldRows},
     spool_log::SpoolLog,
 };
@@ -38,6 +38,7 @@ pub(crate) enum RecordError {
 pub(crate) struct Recorder {
     records: Receiver<Assembled>,
     spool: Spool,
+    progress: Shared<RecorderProgress>,
     status: LiveStatus,
     observer: Option<Sender<Assembled>>,
     spool_log: SpoolLog,
@@ -53,6 +54,7 @@ impl Recorder {
     pub(crate) fn new(
         records: Receiver<Assembled>,
         spool: Spool,
+        progress: Shared<RecorderProgress>,
         status: LiveStatus,
         observer: Option<Sender<Assembled>>,
     ) -> Self {
@@ -60,7 +62,7 @@ impl Recorder {
         let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
         let mut recorder =
-            Self { records, spool, status, observer, spool_log, held, latest, twins };
+            Self { records, spool, progress, status, observer, spool_log, held, latest, twins };
         recorder.report();
         // Rows of an earlier run.
         if recorder.spool.waiting() > 0 {
@@ -148,11 +150,15 @@ impl Recorder {
             self.log_twins(row);
         }
         // A row that comes after all held ones of its interval were stored is too late.
+        let assembled: u64 = rows.iter().map(|row| row.batteries.len() as u64).sum();
         let (rows, doubles): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| self.is_first_of_its_row(row));
         let (records, batteries): (Vec<_>, Vec<_>) =
             rows.into_iter().map(|row| (row.record, row.batteries)).unzip();
+        self.is_busy(true);
         let appended = self.spool.append(&records);
+        self.is_busy(false);
+        self.progress.update(|progress| progress.unstored -= assembled.min(progress.unstored));
         self.report();
         appended?;
         if !records.is_empty() {
@@ -181,11 +187,18 @@ impl Recorder {
     }
 
     fn maintain(&mut self) -> Result<(), Error> {
+        self.is_busy(true);
         let maintained = self.spool.maintain(UtcDateTime::now());
+        self.is_busy(false);
         if self.report() {
             self.announce_rows();
         }
         maintained
+    }
+
+    fn is_busy(&self, is_busy: bool) {
+        let since = is_busy.then(Instant::now);
+        self.progress.update(|progress| progress.busy_since = since);
     }
 
     /// Puts what happened to the spool into log and status; returns whether rows have moved.

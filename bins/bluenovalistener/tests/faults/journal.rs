@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::Write,
+    net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -28,7 +29,7 @@ use crate::{
     },
     rounds,
     rows::{Cell, Row, Rows, sqlite_rows, stamp},
-    support::{Home, TIME_LIMIT, count, named, shared_cluster, stored, talking_battery},
+    support::{Home, TIME_LIMIT, count, get, named, shared_cluster, stored, talking_battery},
 };
 
 /// How long it may take until a file that failed is tried again.
@@ -515,6 +516,52 @@ fn s15_a_damaged_file_costs_what_was_damaged() {
     for (mut client, program) in runs {
         check_without_journal(&mut client, &sent, &program);
     }
+}
+
+/// A file system that takes no writes, and lets those who write wait, until dropped.
+struct FrozenDisk<'a>(&'a Disk);
+
+impl<'a> FrozenDisk<'a> {
+    fn freeze(disk: &'a Disk) -> Self {
+        run(as_root("fsfreeze").arg("--freeze").arg(&disk.0));
+        Self(disk)
+    }
+}
+
+impl Drop for FrozenDisk<'_> {
+    fn drop(&mut self) {
+        _ = as_root("fsfreeze").arg("--unfreeze").arg(&self.0.0).status();
+    }
+}
+
+#[test]
+fn s08_a_disk_that_hangs_is_reported_and_costs_no_row() {
+    let mut setup = Setup::new(shared_cluster(), "journal_hangs");
+    let image = Home::new();
+    let image = image.path("image");
+    File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+    let image = image.display().to_string();
+    let disk = Disk::mount(setup.program.home(), &["-o", "loop", &image]);
+    let address = SocketAddr::from(([127, 0, 0, 1], 0)).to_string();
+    setup.program = setup.program.with(["--http".to_owned(), address]);
+    setup.starts();
+    setup.program.records(2);
+
+    let frozen = FrozenDisk::freeze(&disk);
+    let said = setup.program.listener().wait_for("has not answered for");
+    assert!(said.contains("rows are in memory only ("), "{said}");
+    let page = setup.program.listener().log().iter().find(|line| line.contains("page at "));
+    let page = page.unwrap().rsplit("http://").next().unwrap().trim_matches('/').parse().unwrap();
+    let health = get(page, "/healthz");
+    assert_eq!(health.status, 503);
+    assert!(health.body.contains("has not answered for"), "{}", health.body);
+    drop(frozen);
+    setup.program.listener().wait_for("answers again");
+    fresh_row(&mut setup.client);
+    setup.program.stop();
+    drop(disk);
+    setup.checks();
 }
 
 /// What a recovery reads of a file in which it finds nothing takes long enough to be killed in it.
