@@ -54,10 +54,10 @@ impl House {
 
 /// Holds up the recovery of a journal, which reads a log that another file has left there, until it
 /// is dropped: opening a FIFO takes somebody who writes to it.
-struct HeldUp(PathBuf);
+pub(crate) struct HeldUp(PathBuf);
 
 impl HeldUp {
-    fn new(journal: &Path) -> Self {
+    pub(crate) fn new(journal: &Path) -> Self {
         let log = beside(journal, ".left-1-wal");
         mkfifo(&log, Mode::S_IRWXU).unwrap();
         Self(log)
@@ -68,7 +68,8 @@ impl Drop for HeldUp {
     fn drop(&mut self) {
         // Whether the recovery has come that far or not.
         let writer = File::options().read(true).write(true).open(&self.0).unwrap();
-        fs::remove_file(&self.0).unwrap();
+        // The recovery removes it as well.
+        let _ = fs::remove_file(&self.0);
         drop(writer);
     }
 }
