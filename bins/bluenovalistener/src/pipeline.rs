@@ -20,6 +20,7 @@ use log::{error, warn};
 use time::UtcDateTime;
 
 use crate::{
+    console::rows,
     page::Page,
     settings::{Settings, Store},
     threads::{
@@ -59,6 +60,7 @@ pub(crate) struct Pipeline {
     stop: Arc<AtomicBool>,
     batteries: Vec<Thread>,
     recorder: Thread,
+    progress: Shared<RecorderProgress>,
     forwarder: Option<Thread>,
     page: Option<Page>,
 }
@@ -81,7 +83,7 @@ pub(crate) fn start(
     let recorder = Recorder::new(records, spool, progress.clone(), status.clone(), observer);
     let names = &settings.http_hosts;
     let stop = Arc::new(AtomicBool::new(false));
-    watch_disk(progress, &status, &stop);
+    watch_disk(progress.clone(), &status, &stop);
     if page.is_some() || settings.http.is_some() {
         count_set_aside(&status, &stop);
     }
@@ -113,7 +115,7 @@ pub(crate) fn start(
         );
         batteries.push(spawn(&battery.name, move || Ok(listener.run()?))?);
     }
-    Ok(Pipeline { stop, batteries, recorder, forwarder, page })
+    Ok(Pipeline { stop, batteries, recorder, progress, forwarder, page })
 }
 
 /// The spool, and the forwarder and the status that go with it.
@@ -231,7 +233,10 @@ impl Pipeline {
         let mut result = Ok(());
         for thread in self.batteries.into_iter().chain([self.recorder]) {
             let ended = join(thread, deadline).unwrap_or_else(|| {
-                error!("a thread doesn't end in time; the row of the last interval may be lost");
+                error!(
+                    "a thread doesn't end in time; {} not stored yet, and lost with the program",
+                    rows(self.progress.get().unstored)
+                );
                 Err(ThreadFailed)
             });
             result = result.and(ended);

@@ -18,7 +18,7 @@ const HANGS_AFTER: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RecorderProgress {
     /// Rows that a battery thread has sent, and that are not stored yet.
-    pub(super) unstored: u64,
+    pub(crate) unstored: u64,
     /// Since when a call of the spool lasts.
     pub(super) busy_since: Option<Instant>,
 }

@@ -122,6 +122,16 @@ impl Disk {
     }
 }
 
+/// A file system of a real disk's kind under a program's home, and the home of its image.
+fn ext4(home: &Home) -> (Home, Disk) {
+    let of_image = Home::new();
+    let image = of_image.path("image");
+    File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+    let disk = Disk::mount(home, &["-o", "loop", &image.display().to_string()]);
+    (of_image, disk)
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily, since in a test that fails the program has files open.
@@ -159,12 +169,8 @@ fn s08_a_full_disk_costs_no_row() {
 #[test]
 fn s08_a_disk_that_cannot_be_written_costs_no_row() {
     let mut setup = Setup::new(shared_cluster(), "journal_read_only");
-    let image = Home::new();
-    let image = image.path("image");
-    File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    run(Command::new("mkfs.ext4").arg("-q").arg(&image));
-    let image = image.display().to_string();
-    let disk = Disk::mount(setup.program.home(), &["-o", "loop", &image]);
+    let (image, disk) = ext4(setup.program.home());
+    let image = image.path("image").display().to_string();
     disk.remount("ro");
     setup.starts();
     setup.program.listener().wait_for("kept in memory only");
@@ -537,12 +543,7 @@ impl Drop for FrozenDisk<'_> {
 #[test]
 fn s08_a_disk_that_hangs_is_reported_and_costs_no_row() {
     let mut setup = Setup::new(shared_cluster(), "journal_hangs");
-    let image = Home::new();
-    let image = image.path("image");
-    File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    run(Command::new("mkfs.ext4").arg("-q").arg(&image));
-    let image = image.display().to_string();
-    let disk = Disk::mount(setup.program.home(), &["-o", "loop", &image]);
+    let (_image, disk) = ext4(setup.program.home());
     let address = SocketAddr::from(([127, 0, 0, 1], 0)).to_string();
     setup.program = setup.program.with(["--http".to_owned(), address]);
     setup.starts();
@@ -562,6 +563,23 @@ fn s08_a_disk_that_hangs_is_reported_and_costs_no_row() {
     setup.program.stop();
     drop(disk);
     setup.checks();
+}
+
+#[test]
+fn s08_a_program_that_ends_while_the_disk_hangs_says_what_is_lost() {
+    let battery = talking_battery(1);
+    let home = Home::new();
+    let (_image, disk) = ext4(&home);
+    let address = named("no0", battery.local_addr());
+    let mut listener = home.listen(&["-i", "1", "-b", &address, "-d", &home.sqlite("database")]);
+    listener.wait_for(": stored ");
+    let frozen = FrozenDisk::freeze(&disk);
+    listener.wait_for("rows are in memory only");
+    listener.signal(Signal::SIGTERM);
+    let said = listener.wait_for("not stored yet, and lost with the program");
+    drop(frozen);
+    assert!(!said.contains(" 0 rows"), "{said}");
+    assert_eq!(listener.ended().status.code(), Some(1));
 }
 
 /// What a recovery reads of a file in which it finds nothing takes long enough to be killed in it.
