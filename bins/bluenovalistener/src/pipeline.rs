@@ -20,9 +20,12 @@ use log::{error, warn};
 use time::UtcDateTime;
 
 use crate::{
+    console::rows,
     page::Page,
     settings::{Settings, Store},
-    threads::{Assembled, BatteryThread, Forwarder, Recorder},
+    threads::{
+        Assembled, BatteryThread, DiskWatch, Forwarder, Recorder, RecorderInput, RecorderProgress,
+    },
 };
 
 /// Deadline for the last work of all threads together when the program ends. PostgreSQL takes most
@@ -31,6 +34,9 @@ const LAST_WORK: Duration = Duration::from_secs(5);
 
 /// How often the rows that PostgreSQL has rejected are counted.
 const COUNT_SET_ASIDE_EVERY: Duration = Duration::from_secs(2);
+
+/// How often the disk is watched.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -69,6 +75,7 @@ pub(crate) struct Pipeline {
     stop: Arc<AtomicBool>,
     batteries: Vec<Thread>,
     recorder: Thread,
+    progress: Shared<RecorderProgress>,
     forwarder: Option<Thread>,
     page: Option<Page>,
 }
@@ -85,10 +92,13 @@ pub(crate) fn start(
 ) -> Result<Pipeline, StartError> {
     let Opened { spool, status, forwarder } = open(settings)?;
     let (to_recorder, records) = mpsc::channel();
+    let progress = Shared::default();
+    let to_recorder = RecorderInput::new(to_recorder, progress.clone());
     // Before the others, so that status and log have what happened to the spool from the start.
-    let recorder = Recorder::new(records, spool, status.clone(), observer);
+    let recorder = Recorder::new(records, spool, progress.clone(), status.clone(), observer);
     let names = &settings.http_hosts;
     let stop = Arc::new(AtomicBool::new(false));
+    watch_disk(progress.clone(), &status, &stop);
     if page.is_some() || settings.http.is_some() {
         count_set_aside(&status, &stop);
     }
@@ -120,7 +130,7 @@ pub(crate) fn start(
         );
         batteries.push(spawn(&battery.name, move || Ok(listener.run()?))?);
     }
-    Ok(Pipeline { stop, batteries, recorder, forwarder, page })
+    Ok(Pipeline { stop, batteries, recorder, progress, forwarder, page })
 }
 
 /// The spool, and the forwarder and the status that go with it.
@@ -166,6 +176,23 @@ fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> Live
             trouble: None,
         }),
         delivery,
+    }
+}
+
+/// Starts to watch whether the recorder's disk answers. At the end the thread isn't waited for: the
+/// disk may hang that holds the log, too.
+fn watch_disk(progress: Shared<RecorderProgress>, status: &LiveStatus, stop: &Arc<AtomicBool>) {
+    let mut watch = DiskWatch::new(progress, status.storage.clone());
+    let stop = Arc::clone(stop);
+    let look = move || {
+        while !stop.load(Ordering::Relaxed) {
+            watch.look(Instant::now());
+            thread::sleep(WATCH_EVERY);
+        }
+        Ok(())
+    };
+    if let Err(error) = spawn("disk watch", look) {
+        warn!("{}; a disk that hangs will not be noticed", ErrorChain(&error));
     }
 }
 
@@ -221,7 +248,10 @@ impl Pipeline {
         let mut result = Ok(());
         for thread in self.batteries.into_iter().chain([self.recorder]) {
             let ended = join(thread, deadline).unwrap_or_else(|| {
-                error!("a thread doesn't end in time; the row of the last interval may be lost");
+                error!(
+                    "a thread doesn't end in time; {} not stored yet, and lost with the program",
+                    rows(self.progress.get().unstored)
+                );
                 Err(ThreadFailed)
             });
             result = result.and(ended);

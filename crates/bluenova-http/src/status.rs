@@ -389,6 +389,9 @@ impl Status {
             return None;
         }
         let why = trouble.as_deref().unwrap_or("the journal can't be written");
+        if *only_in_memory == 0 {
+            return Some(format!("the journal can't be written: {why}"));
+        }
         let rows = if *only_in_memory == 1 { "row is" } else { "rows are" };
         Some(format!("{only_in_memory} {rows} in memory only: {why}"))
     }

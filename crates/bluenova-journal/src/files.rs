@@ -287,6 +287,11 @@ impl Lock {
     }
 }
 
+/// Whether there is a lock file, and so was a journal.
+pub(crate) fn has_lock(journal: &Path) -> bool {
+    resolve(journal).is_ok_and(|path| beside(&path, ".lock").exists())
+}
+
 /// Bytes that this process may use on the disk of a journal; `None` where the file system does not
 /// say.
 pub(crate) fn free_space(journal: &Path) -> Option<u64> {

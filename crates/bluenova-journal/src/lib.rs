@@ -5,8 +5,8 @@
 //! database has not acknowledged yet; [`Reader`] reads the rows, from another process too. Each has
 //! a connection of its own, so that each can live on a thread of its own.
 //!
-//! A program that must never lose a row uses [`Spool`]: the journal in its file, the memory that
-//! stands in for it while the file can't be written, and recovery; [`SpoolOutbox`] has the rows of
+//! A program that must never lose a row uses [`Spool`]: the journal in its file, its stand-in while
+//! the file can't be written, and recovery on a thread of its own; [`SpoolOutbox`] has the rows of
 //! all of these.
 //!
 //! A row is in the file when [`append`](Journal::append) returns: killing the process at any

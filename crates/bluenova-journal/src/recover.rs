@@ -202,7 +202,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// Removes a database and its log.
-fn remove(path: &Path) -> Result<(), Error> {
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     for suffix in ["-wal", "-shm", ""] {
         let path = beside(path, suffix);
         match fs::remove_file(&path) {

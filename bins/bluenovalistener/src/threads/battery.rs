@@ -3,7 +3,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::Sender,
     },
     thread,
     time::{Duration, Instant},
@@ -16,7 +15,7 @@ use bluenova_websocket::{Connection, Deadlines, Dial, MESSAGE_LIMIT, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use super::{clock_is_set, connection_log::ConnectionLog, owner_log::OwnerLog};
+use super::{RecorderInput, clock_is_set, connection_log::ConnectionLog, owner_log::OwnerLog};
 use crate::settings::Battery;
 
 /// Back-off between two dials in seconds; the last one stays.
@@ -51,7 +50,7 @@ pub(crate) struct BatteryThread {
     index: usize,
     raw: bool,
     assembler: Assembler,
-    records: Sender<Assembled>,
+    recorder: RecorderInput,
     stop: Arc<AtomicBool>,
     status: Shared<BatteryStatus>,
     connection_log: ConnectionLog,
@@ -81,7 +80,7 @@ impl BatteryThread {
         battery: &Battery,
         interval: Interval,
         raw: bool,
-        records: Sender<Assembled>,
+        recorder: RecorderInput,
         stop: Arc<AtomicBool>,
         status: Shared<BatteryStatus>,
     ) -> Self {
@@ -90,7 +89,7 @@ impl BatteryThread {
             index,
             raw,
             assembler: Assembler::new(interval),
-            records,
+            recorder,
             stop,
             connection_log: ConnectionLog::new(battery.clone(), status.clone()),
             status,
@@ -273,7 +272,7 @@ impl BatteryThread {
         match result {
             Ok(record) => {
                 let assembled = Assembled { battery: self.index, record };
-                self.records.send(assembled).map_err(|_| RecorderGone)
+                self.recorder.send(assembled)
             }
             Err(NoOwner) => {
                 self.owner_log.is_missing = true;

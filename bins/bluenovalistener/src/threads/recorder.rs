@@ -13,7 +13,7 @@ use log::{info, warn};
 use time::UtcDateTime;
 
 use super::{
-    Assembled,
+    Assembled, RecorderProgress,
     held_rows::{HeldRow, HeldRows},
     spool_log::SpoolLog,
 };
@@ -22,7 +22,8 @@ use crate::console::rows;
 /// How often the journal is synced to the disk, and trimmed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// Time for PostgreSQL to take the rows that are in memory only when the program ends.
+/// Time for a recovery to end, and for PostgreSQL to take the rows that are in memory only, when
+/// the program ends.
 const LAST_DELIVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,7 @@ pub(crate) enum RecordError {
 pub(crate) struct Recorder {
     records: Receiver<Assembled>,
     spool: Spool,
+    progress: Shared<RecorderProgress>,
     status: LiveStatus,
     observer: Option<Sender<Assembled>>,
     spool_log: SpoolLog,
@@ -52,6 +54,7 @@ impl Recorder {
     pub(crate) fn new(
         records: Receiver<Assembled>,
         spool: Spool,
+        progress: Shared<RecorderProgress>,
         status: LiveStatus,
         observer: Option<Sender<Assembled>>,
     ) -> Self {
@@ -59,7 +62,7 @@ impl Recorder {
         let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
         let mut recorder =
-            Self { records, spool, status, observer, spool_log, held, latest, twins };
+            Self { records, spool, progress, status, observer, spool_log, held, latest, twins };
         recorder.report();
         // Rows of an earlier run.
         if recorder.spool.waiting() > 0 {
@@ -91,15 +94,31 @@ impl Recorder {
         let held = self.held.take_all();
         self.store(held)?;
         self.maintain()?;
-        self.wait_for_delivery()
+        let deadline = Instant::now() + LAST_DELIVERY;
+        self.wait_for_recovery(deadline)?;
+        self.wait_for_delivery(deadline)
+    }
+
+    /// Gives a recovery under way the time to end, as it does unless the file is large.
+    fn wait_for_recovery(&mut self, deadline: Instant) -> Result<(), Error> {
+        while self.spool.is_recovering() {
+            if self.spool.is_damaged(UtcDateTime::now()) {
+                self.maintain()?;
+            } else if Instant::now() < deadline {
+                thread::sleep(LAST_DELIVERY / 100);
+            } else {
+                info!("the journal is still being recovered; that is done at the next start");
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until no row is in memory only, since memory ends with the program.
-    fn wait_for_delivery(&self) -> Result<(), RecordError> {
+    fn wait_for_delivery(&self, deadline: Instant) -> Result<(), RecordError> {
         let mut count = self.spool.only_in_memory();
         if count > 0 && self.status.delivery.is_some() {
             warn!("{} in memory only; waiting for PostgreSQL to take them", rows(count));
-            let deadline = Instant::now() + LAST_DELIVERY;
             while count > 0 && Instant::now() < deadline {
                 thread::sleep(LAST_DELIVERY / 100);
                 count = self.spool.only_in_memory();
@@ -131,11 +150,15 @@ impl Recorder {
             self.log_twins(row);
         }
         // A row that comes after all held ones of its interval were stored is too late.
+        let assembled: u64 = rows.iter().map(|row| row.batteries.len() as u64).sum();
         let (rows, doubles): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| self.is_first_of_its_row(row));
         let (records, batteries): (Vec<_>, Vec<_>) =
             rows.into_iter().map(|row| (row.record, row.batteries)).unzip();
+        self.is_busy(true);
         let appended = self.spool.append(&records);
+        self.is_busy(false);
+        self.progress.update(|progress| progress.unstored -= assembled.min(progress.unstored));
         self.report();
         appended?;
         if !records.is_empty() {
@@ -164,11 +187,18 @@ impl Recorder {
     }
 
     fn maintain(&mut self) -> Result<(), Error> {
+        self.is_busy(true);
         let maintained = self.spool.maintain(UtcDateTime::now());
+        self.is_busy(false);
         if self.report() {
             self.announce_rows();
         }
         maintained
+    }
+
+    fn is_busy(&self, is_busy: bool) {
+        let since = is_busy.then(Instant::now);
+        self.progress.update(|progress| progress.busy_since = since);
     }
 
     /// Puts what happened to the spool into log and status; returns whether rows have moved.

@@ -15,8 +15,8 @@ use super::outage::REMINDER;
 pub(super) struct SpoolLog {
     path: PathBuf,
     file: RateLimit<Discriminant<Error>>,
-    /// Whether it was logged that rows are in memory, so that their return is logged too.
-    logged_in_memory: bool,
+    /// Whether it was logged that rows go elsewhere, so that their return is logged too.
+    logged_elsewhere: bool,
     /// Whether the file was deleted or replaced, and the rows are not in another one yet.
     was_replaced: bool,
     full: RateLimit<()>,
@@ -27,8 +27,8 @@ pub(super) struct SpoolLog {
 impl SpoolLog {
     pub(super) fn new(path: PathBuf) -> Self {
         let (file, full) = (RateLimit::new(REMINDER), RateLimit::new(REMINDER));
-        let (logged_in_memory, was_replaced) = (false, false);
-        Self { path, file, logged_in_memory, was_replaced, full, evicted: 0 }
+        let (logged_elsewhere, was_replaced) = (false, false);
+        Self { path, file, logged_elsewhere, was_replaced, full, evicted: 0 }
     }
 
     pub(super) fn report(&mut self, notice: &Notice, status: &Shared<StorageStatus>) {
@@ -39,7 +39,7 @@ impl SpoolLog {
             Notice::InMemory(error) => {
                 let why = ErrorChain(error).to_string();
                 if self.file.is_due(mem::discriminant(error), Instant::now()) {
-                    self.logged_in_memory = true;
+                    self.logged_elsewhere = true;
                     error!(
                         "{why}. Rows are kept in memory only, and are lost if the program ends \
                          before the journal can be written; trying again every minute"
@@ -47,15 +47,28 @@ impl SpoolLog {
                 }
                 status.update(|storage| storage.trouble = Some(why));
             }
+            Notice::InStandIn { error: Error::Gone { .. }, .. } => self.was_replaced = true,
+            Notice::InStandIn { error, path } => {
+                let why = ErrorChain(error).to_string();
+                if self.file.is_due(mem::discriminant(error), Instant::now()) {
+                    self.logged_elsewhere = true;
+                    let stand_in = path.display();
+                    error!(
+                        "{why}. Rows are safe in {stand_in}, and move to the journal as soon as it \
+                         can be written"
+                    );
+                }
+                status.update(|storage| storage.trouble = Some(why));
+            }
             Notice::InFile { rows } => {
-                let logged_in_memory = mem::take(&mut self.logged_in_memory);
+                let logged_elsewhere = mem::take(&mut self.logged_elsewhere);
                 if mem::take(&mut self.was_replaced) {
                     warn!(
                         "journal {path} was deleted or replaced while in use: written again, with \
                          {rows} rows that the file there did not have"
                     );
-                } else if logged_in_memory {
-                    info!("journal {path}: written again, with {rows} rows from memory");
+                } else if logged_elsewhere || *rows > 0 {
+                    info!("journal {path}: written again, with {rows} rows from its stand-in");
                 }
                 status.update(|storage| storage.trouble = None);
             }

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::Write,
+    net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -28,7 +29,7 @@ use crate::{
     },
     rounds,
     rows::{Cell, Row, Rows, sqlite_rows, stamp},
-    support::{Home, TIME_LIMIT, count, named, shared_cluster, stored, talking_battery},
+    support::{Home, TIME_LIMIT, count, get, named, shared_cluster, stored, talking_battery},
 };
 
 /// How long it may take until a file that failed is tried again.
@@ -121,6 +122,16 @@ impl Disk {
     }
 }
 
+/// A file system of a real disk's kind under a program's home, and the home of its image.
+fn ext4(home: &Home) -> (Home, Disk) {
+    let of_image = Home::new();
+    let image = of_image.path("image");
+    File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+    let disk = Disk::mount(home, &["-o", "loop", &image.display().to_string()]);
+    (of_image, disk)
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily, since in a test that fails the program has files open.
@@ -158,12 +169,8 @@ fn s08_a_full_disk_costs_no_row() {
 #[test]
 fn s08_a_disk_that_cannot_be_written_costs_no_row() {
     let mut setup = Setup::new(shared_cluster(), "journal_read_only");
-    let image = Home::new();
-    let image = image.path("image");
-    File::create(&image).unwrap().set_len(16 << 20).unwrap();
-    run(Command::new("mkfs.ext4").arg("-q").arg(&image));
-    let image = image.display().to_string();
-    let disk = Disk::mount(setup.program.home(), &["-o", "loop", &image]);
+    let (image, disk) = ext4(setup.program.home());
+    let image = image.path("image").display().to_string();
     disk.remount("ro");
     setup.starts();
     setup.program.listener().wait_for("kept in memory only");
@@ -515,4 +522,122 @@ fn s15_a_damaged_file_costs_what_was_damaged() {
     for (mut client, program) in runs {
         check_without_journal(&mut client, &sent, &program);
     }
+}
+
+/// A file system that takes no writes, and lets those who write wait, until dropped.
+struct FrozenDisk<'a>(&'a Disk);
+
+impl<'a> FrozenDisk<'a> {
+    fn freeze(disk: &'a Disk) -> Self {
+        run(as_root("fsfreeze").arg("--freeze").arg(&disk.0));
+        Self(disk)
+    }
+}
+
+impl Drop for FrozenDisk<'_> {
+    fn drop(&mut self) {
+        _ = as_root("fsfreeze").arg("--unfreeze").arg(&self.0.0).status();
+    }
+}
+
+#[test]
+fn s08_a_disk_that_hangs_is_reported_and_costs_no_row() {
+    let mut setup = Setup::new(shared_cluster(), "journal_hangs");
+    let (_image, disk) = ext4(setup.program.home());
+    let address = SocketAddr::from(([127, 0, 0, 1], 0)).to_string();
+    setup.program = setup.program.with(["--http".to_owned(), address]);
+    setup.starts();
+    setup.program.records(2);
+
+    let frozen = FrozenDisk::freeze(&disk);
+    let said = setup.program.listener().wait_for("has not answered for");
+    assert!(said.contains("rows are in memory only ("), "{said}");
+    let page = setup.program.listener().log().iter().find(|line| line.contains("page at "));
+    let page = page.unwrap().rsplit("http://").next().unwrap().trim_matches('/').parse().unwrap();
+    let health = get(page, "/healthz");
+    assert_eq!(health.status, 503);
+    assert!(health.body.contains("has not answered for"), "{}", health.body);
+    drop(frozen);
+    setup.program.listener().wait_for("answers again");
+    fresh_row(&mut setup.client);
+    setup.program.stop();
+    drop(disk);
+    setup.checks();
+}
+
+#[test]
+fn s08_a_program_that_ends_while_the_disk_hangs_says_what_is_lost() {
+    let battery = talking_battery(1);
+    let home = Home::new();
+    let (_image, disk) = ext4(&home);
+    let address = named("no0", battery.local_addr());
+    let mut listener = home.listen(&["-i", "1", "-b", &address, "-d", &home.sqlite("database")]);
+    listener.wait_for(": stored ");
+    let frozen = FrozenDisk::freeze(&disk);
+    listener.wait_for("rows are in memory only");
+    listener.signal(Signal::SIGTERM);
+    let said = listener.wait_for("not stored yet, and lost with the program");
+    drop(frozen);
+    assert!(!said.contains(" 0 rows"), "{said}");
+    assert_eq!(listener.ended().status.code(), Some(1));
+}
+
+/// What a recovery reads of a file in which it finds nothing takes long enough to be killed in it.
+const LONG_RECOVERY: u64 = 64 << 30;
+
+#[test]
+fn s15_a_program_that_ends_during_a_recovery_loses_no_row_and_doubles_none() {
+    let start = UtcDateTime::now().replace_nanosecond(0).unwrap() - time::Duration::DAY;
+    let rows: Vec<PackRecord> = (0..ROWS).map(|n| row(start, n)).collect();
+    let mut journal = original(&rows, false);
+    let length = journal.file.len() as u64;
+    journal.file[..16].fill(0);
+    let mut setup = Setup::new(shared_cluster(), "recovery_killed");
+    let path = setup.program.home().path("journal.sqlite");
+    fs::write(&path, &journal.file).unwrap();
+    fs::write(setup.program.home().path("journal.sqlite.lock"), "1\n").unwrap();
+    let change_length = |length| {
+        File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+    };
+    change_length(LONG_RECOVERY);
+
+    // While the server takes rows, and while it doesn't.
+    setup.starts();
+    setup.program.listener().wait_for("journal.sqlite.stand-in");
+    setup.program.records(1);
+    fresh_row(&mut setup.client);
+    setup.program.kill();
+    setup.server_goes();
+    setup.starts();
+    setup.program.records(2);
+    setup.program.kill();
+    setup.starts();
+    setup.program.records(2);
+    setup.program.stop();
+    let log = setup.log();
+    assert_eq!(count(&setup.program.log(), " was damaged: "), 0, "{log}");
+    assert_eq!(count(&setup.program.log(), "is still being recovered"), 1, "{log}");
+    assert_eq!(count(&setup.program.log(), "in memory only"), 0, "{log}");
+
+    change_length(length);
+    setup.starts();
+    setup.program.listener().wait_for(" was damaged: ");
+    setup.proxy.heal();
+    fresh_row(&mut setup.client);
+    setup.program.stop();
+    let files = fs::read_dir(setup.program.home().path("")).unwrap().flatten();
+    let names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.contains(".stand-in")), "{names:?}");
+
+    let ours = i64::from(mcu_id(0));
+    let mut found = undoubled_rows(&mut setup.client);
+    found.retain(|(_, id), _| *id != ours);
+    let missing: Vec<_> = rows[DELIVERED..]
+        .iter()
+        .map(key_and_cells)
+        .filter(|(key, row)| found.get(key) != Some(row))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}\n{}", setup.log());
+    setup.client.execute("DELETE FROM battery_pack WHERE mcu_id <> $1", &[&ours]).unwrap();
+    setup.checks();
 }

@@ -336,6 +336,8 @@ fn a_damaged_journal_is_no_reason_not_to_record() {
     std::fs::write(home.path("journal.sqlite"), journal).unwrap();
     let mut listener = home.listen(&args);
     let loud = listener.wait_for(" ERROR ");
+    assert!(loud.contains("Rows are safe in") && loud.contains(".stand-in"), "{loud}");
+    let loud = listener.wait_for(" ERROR ");
     assert!(loud.contains("journal.sqlite was damaged"), "{loud}");
     listener.wait_for("attic: stored");
     let second = listener.stop();

@@ -8,7 +8,7 @@ use time::UtcDateTime;
 use crate::{Batch, Error, Journal, Outbox, Sequence};
 
 /// The rows of a [`Spool`](crate::Spool) that another database has not acknowledged yet, in the
-/// file, in memory, and in files that were replaced.
+/// file, in its stand-in, and in files that were replaced.
 ///
 /// It lives on a thread of its own, and never holds up the spool.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Waiting {
 #[derive(Debug)]
 pub(super) struct Source {
     outbox: Outbox,
-    is_in_memory: bool,
+    is_stand_in: bool,
     /// Dead as soon as nobody appends to the journal any more.
     writer: Weak<()>,
 }
@@ -58,7 +58,7 @@ impl SpoolOutbox {
     /// Waits until [`Spool::wake_outbox`](crate::Spool::wake_outbox) was called since the last
     /// call, or until `time_out` has passed.
     pub fn wait(&mut self, time_out: Option<Duration>) -> Wake {
-        // Memory that came and went meanwhile shall not pile up while the other database is away.
+        // Stand-ins that came and went must not pile up while the other database is away.
         self.take_new_sources();
         let woken = match time_out {
             Some(time_out) => self.woken.recv_timeout(time_out),
@@ -75,7 +75,7 @@ impl SpoolOutbox {
     /// none if all are delivered.
     ///
     /// # Errors
-    /// A journal can't be read or is damaged, and the others have no rows. After damage,
+    /// A journal in use can't be read or is damaged, and the others have no rows. After damage,
     /// [`Spool::is_damaged`](crate::Spool::is_damaged) is true.
     pub fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
         self.take_new_sources();
@@ -84,7 +84,7 @@ impl SpoolOutbox {
         let mut none = Batch::default();
         while let Some((source, later)) = self.sources[at..].split_first_mut() {
             let is_replaced = !source.has_writer()
-                && (source.is_in_memory || later.iter().any(|later| !later.is_in_memory));
+                && (source.is_stand_in || later.iter().any(|later| !later.is_stand_in));
             match source.outbox.undelivered(limit) {
                 Ok(batch) if !batch.records.is_empty() => {
                     self.current = Weak::clone(&source.writer);
@@ -97,8 +97,9 @@ impl SpoolOutbox {
                     }
                     none.damaged += batch.damaged;
                 }
-                // What could be read of it is in the journal that replaced it.
-                Err(_) if is_replaced => {}
+                // What can be read of it is in the journal that has replaced it, or is being
+                // recovered.
+                Err(_) if !source.has_writer() => {}
                 Err(error) => unreadable = Some(error),
             }
             if is_replaced {
@@ -141,7 +142,7 @@ impl SpoolOutbox {
         let mut waiting = Waiting::default();
         for source in &self.sources {
             let rows = source.outbox.waiting().unwrap_or(0);
-            if source.is_in_memory {
+            if source.outbox.is_in_memory() {
                 waiting.in_memory += rows;
             } else {
                 waiting.in_file += rows;
@@ -153,7 +154,7 @@ impl SpoolOutbox {
     /// Whether rows go to memory at present.
     pub fn is_in_memory(&mut self) -> bool {
         self.take_new_sources();
-        self.sources.iter().any(|source| source.is_in_memory && source.has_writer())
+        self.sources.iter().any(|source| source.outbox.is_in_memory() && source.has_writer())
     }
 
     /// `None` if the rows are in another source by now, which will have them delivered again.
@@ -166,15 +167,15 @@ impl SpoolOutbox {
         self.sources.extend(self.new_sources.try_iter());
         // A file that comes back to its path must not be open from before: SQLite would go on with
         // the index of the log that it had.
-        let newest = self.sources.iter().rposition(|source| !source.is_in_memory);
+        let newest = self.sources.iter().rposition(|source| !source.is_stand_in);
         let mut at = 0;
         self.sources.retain(|source| {
-            let is_replaced = !source.is_in_memory && newest.is_some_and(|newest| at < newest);
+            let is_replaced = !source.is_stand_in && newest.is_some_and(|newest| at < newest);
             at += 1;
             !is_replaced || source.has_writer()
         });
         self.sources.retain(|source| {
-            !source.is_in_memory
+            !source.is_stand_in
                 || source.has_writer()
                 || source.outbox.waiting().is_ok_and(|n| n > 0)
         });
@@ -189,8 +190,12 @@ impl Waiting {
 }
 
 impl Source {
-    pub(super) fn new(journal: &Journal, writer: Weak<()>) -> Result<Self, Error> {
-        Ok(Self { outbox: journal.outbox()?, is_in_memory: journal.is_in_memory(), writer })
+    pub(super) fn new(
+        journal: &Journal,
+        is_stand_in: bool,
+        writer: Weak<()>,
+    ) -> Result<Self, Error> {
+        Ok(Self { outbox: journal.outbox()?, is_stand_in, writer })
     }
 
     fn has_writer(&self) -> bool {

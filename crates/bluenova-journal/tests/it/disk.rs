@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use bluenova_journal::{Error, Journal, Retention};
+use bluenova_journal::{Error, Journal, Notice, Retention, Spool};
 use bluenova_record::PackRecord;
-use bluenova_test_support::{TIME_LIMIT, as_root};
+use bluenova_test_support::{TIME_LIMIT, as_root, wait_until};
 use tempfile::TempDir;
 
-use crate::{START, patiently, typical, undelivered};
+use crate::spool::{NOW, mend, rows};
+use crate::stand_in::HeldUp;
+use crate::{START, numbers, patiently, typical, undelivered};
 
 /// A small file system in memory, until dropped.
 struct Disk(TempDir);
@@ -171,4 +173,48 @@ fn a_disk_that_is_read_only_is_no_damage() {
     assert!(error.to_string().starts_with("can't lock"), "{error}");
     disk.remount("rw");
     assert_eq!(undelivered(&open(&disk.path()).unwrap()), records);
+}
+
+/// Some rows are in the file that stands in for the journal by then, others in memory.
+#[test]
+fn a_disk_that_fills_up_during_a_recovery_is_survived() {
+    let disk = Disk::new("size=1m");
+    let path = disk.path();
+    open(&path).unwrap().append(&rows(0..3)).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..16].fill(0);
+    fs::write(&path, bytes).unwrap();
+    let held_up = HeldUp::new(&path);
+    let (mut spool, mut outbox) =
+        patiently(|| Spool::open(&path, Retention::default(), NOW)).unwrap();
+    let is_aside = |file: std::io::Result<fs::DirEntry>| {
+        file.unwrap().file_name().to_string_lossy().contains(".damaged-")
+    };
+    wait_until("the journal is recovered", TIME_LIMIT, || {
+        fs::read_dir(path.parent().unwrap()).unwrap().any(is_aside)
+    });
+    spool.append(&rows(3..5)).unwrap();
+    let filler = disk.fill_but(0);
+    let mut next = 5;
+    while !spool.is_in_memory() {
+        spool.append(&rows(next..next + 1)).unwrap();
+        next += 1;
+    }
+    spool.append(&rows(next..next + 1)).unwrap();
+    let (waiting, only_in_memory) = (spool.waiting(), spool.only_in_memory());
+    assert_eq!((waiting, only_in_memory), (u64::from(next) - 2, 2), "{next}");
+    let notices = spool.take_notices();
+    let [Notice::InStandIn { .. }, Notice::InMemory(error)] = &notices[..] else {
+        panic!("{notices:?}")
+    };
+    assert!(error.is_full(), "{error:?}");
+
+    fs::remove_file(filler).unwrap();
+    drop(held_up);
+    mend(&mut spool);
+    assert_eq!(spool.only_in_memory(), 0);
+    let mut delivered = numbers(&outbox.undelivered(10_000).unwrap().records);
+    delivered.sort_unstable();
+    assert_eq!(delivered, (0..=next).collect::<Vec<_>>());
+    assert!(!path.with_extension("stand-in").exists());
 }

@@ -21,6 +21,7 @@ mod recover;
 mod replaced;
 mod set_aside;
 mod spool;
+mod stand_in;
 mod threads;
 mod torn;
 mod trim;

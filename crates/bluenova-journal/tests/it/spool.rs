@@ -8,27 +8,28 @@ use bluenova_journal::{
     Error, Journal, Notice, Reader, Recovery, Retention, Spool, SpoolOutbox, Waiting, Wake,
 };
 use bluenova_record::{COLUMNS, PackRecord, Value};
+use bluenova_test_support::{TIME_LIMIT, wait_until};
 use tempfile::TempDir;
 use time::{Duration, UtcDateTime};
 
 use crate::{BATTERY, START, nth, numbers, patiently, undelivered};
 
 /// After all rows of the tests, so that nothing is trimmed for its age.
-const NOW: UtcDateTime = START.saturating_add(Duration::HOUR);
+pub(crate) const NOW: UtcDateTime = START.saturating_add(Duration::HOUR);
 
-struct House {
+pub(crate) struct House {
     directory: TempDir,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state/journal");
         Self { directory, path }
     }
 
-    fn open(&self) -> (Spool, SpoolOutbox) {
+    pub(crate) fn open(&self) -> (Spool, SpoolOutbox) {
         patiently(|| Spool::open(&self.path, Retention::default(), NOW)).unwrap()
     }
 
@@ -46,7 +47,7 @@ impl House {
     }
 
     /// All rows in the file, once nobody has it open.
-    fn in_file(&self) -> Vec<u16> {
+    pub(crate) fn in_file(&self) -> Vec<u16> {
         let journal = patiently(|| Journal::open(&self.path, Retention::default())).unwrap();
         let energy_in = COLUMNS.iter().find(|column| column.name == "energy_in").unwrap();
         let mut rows = vec![];
@@ -60,12 +61,12 @@ impl House {
     }
 }
 
-fn rows(numbers: Range<u16>) -> Vec<PackRecord> {
+pub(crate) fn rows(numbers: Range<u16>) -> Vec<PackRecord> {
     numbers.map(|n| nth(BATTERY, n)).collect()
 }
 
 /// Delivers what there is, in batches of `limit`; returns the numbers of the rows.
-fn deliver(outbox: &mut SpoolOutbox, limit: usize) -> Vec<u16> {
+pub(crate) fn deliver(outbox: &mut SpoolOutbox, limit: usize) -> Vec<u16> {
     let mut delivered = vec![];
     loop {
         let batch = outbox.undelivered(limit).unwrap();
@@ -78,7 +79,18 @@ fn deliver(outbox: &mut SpoolOutbox, limit: usize) -> Vec<u16> {
     }
 }
 
-fn in_file(rows: u64) -> Waiting {
+/// Waits until the file is written again, and returns all notices until then.
+pub(crate) fn mend(spool: &mut Spool) -> Vec<Notice> {
+    let mut notices = vec![];
+    wait_until("the file is written again", TIME_LIMIT, || {
+        spool.maintain(NOW).unwrap();
+        notices.extend(spool.take_notices());
+        matches!(notices.last(), Some(Notice::InFile { .. }))
+    });
+    notices
+}
+
+pub(crate) fn in_file(rows: u64) -> Waiting {
     Waiting { in_file: rows, in_memory: 0 }
 }
 
@@ -203,9 +215,12 @@ fn damage_that_the_outbox_finds_is_mended_by_the_spool() {
     };
     assert!(error.is_damage() && spool.is_damaged(NOW), "{error:?}");
 
-    spool.maintain(NOW).unwrap();
-    let notices = spool.take_notices();
-    let [Notice::Recovered(Recovery { rows: saved, .. }), Notice::InFile { rows: 0 }] = notices[..]
+    let notices = mend(&mut spool);
+    let [
+        Notice::InStandIn { error: Error::Damaged { .. }, .. },
+        Notice::Recovered(Recovery { rows: saved, .. }),
+        Notice::InFile { rows: 0 },
+    ] = notices[..]
     else {
         panic!("{notices:?}");
     };
@@ -302,20 +317,20 @@ fn rows_of_which_nothing_is_legible_hold_nothing_up() {
     assert_eq!(deliver(&mut outbox, 2), [3]);
 }
 
-/// It is deleted while the disk is full, so that nobody has noticed it yet.
+/// It is deleted while it can't be written, so that nobody has noticed it yet.
 #[test]
-fn rows_of_memory_never_go_into_a_deleted_file() {
+fn rows_of_the_stand_in_never_go_into_a_deleted_file() {
     let house = House::new();
     let (mut spool, mut outbox) = house.open();
     spool.append(&rows(0..2)).unwrap();
     let row = outbox.undelivered(1).unwrap();
     outbox.set_aside(&row.records[0], "22003", "too much", NOW).unwrap();
     outbox.delivered(row.last).unwrap();
-    // Another connection has the lock on the database: then it can't be written, as on a full disk.
+    // Another connection has the lock on the database: then it can't be written.
     let other = rusqlite::Connection::open(&house.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     spool.append(&rows(2..4)).unwrap();
-    assert!(spool.is_in_memory());
+    assert_eq!((spool.waiting(), spool.only_in_memory()), (3, 0));
     drop(other);
     remove(&house.path);
     spool.maintain(NOW).unwrap();
@@ -324,8 +339,8 @@ fn rows_of_memory_never_go_into_a_deleted_file() {
         matches!(
             notices[..],
             [
-                Notice::InMemory(Error::Sqlite { .. }),
-                Notice::InMemory(Error::Gone { .. }),
+                Notice::InStandIn { error: Error::Sqlite { .. }, .. },
+                Notice::InStandIn { error: Error::Gone { .. }, .. },
                 Notice::InFile { rows: 3 }
             ]
         ),
@@ -347,7 +362,7 @@ fn memory_that_comes_and_goes_does_not_pile_up() {
         spool.append(&rows(n..n + 1)).unwrap();
         spool.wake_outbox();
         assert_eq!(outbox.wait(None), Wake::Rows);
-        let sources = format!("{outbox:?}").matches("is_in_memory: true").count();
+        let sources = format!("{outbox:?}").matches("is_stand_in: true").count();
         assert!(sources <= 1, "{sources}");
     }
     let mut delivered = deliver(&mut outbox, 7);

@@ -1,0 +1,129 @@
+use std::{
+    path::PathBuf,
+    sync::mpsc::Sender,
+    time::{Duration, Instant},
+};
+
+use bluenova_http::{RateLimit, Shared, StorageStatus, duration};
+use log::{error, info};
+
+use super::{Assembled, battery::RecorderGone, outage::REMINDER};
+use crate::console::rows;
+
+/// How long a call of the spool may take: longer than SQLite waits for a lock, and than a file and
+/// its stand-in together.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
+
+/// How far the recorder has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RecorderProgress {
+    /// Rows that a battery thread has sent, and that are not stored yet.
+    pub(crate) unstored: u64,
+    /// Since when a call of the spool lasts.
+    pub(super) busy_since: Option<Instant>,
+}
+
+/// The way to the recorder, which counts what is under way.
+#[derive(Clone)]
+pub(crate) struct RecorderInput {
+    records: Sender<Assembled>,
+    progress: Shared<RecorderProgress>,
+}
+
+impl RecorderInput {
+    pub(crate) fn new(records: Sender<Assembled>, progress: Shared<RecorderProgress>) -> Self {
+        Self { records, progress }
+    }
+
+    pub(super) fn send(&self, assembled: Assembled) -> Result<(), RecorderGone> {
+        self.progress.update(|progress| progress.unstored += 1);
+        self.records.send(assembled).map_err(|_| RecorderGone)
+    }
+}
+
+/// Watches the recorder from outside: a disk that hangs, rather than fail, holds up its thread, and
+/// nobody can store the rows that come meanwhile.
+pub(crate) struct DiskWatch {
+    journal: PathBuf,
+    progress: Shared<RecorderProgress>,
+    status: Shared<StorageStatus>,
+    limit: RateLimit<()>,
+    /// What was in the status before the disk began to hang, and what is there now.
+    hanging: Option<(Option<String>, String)>,
+}
+
+impl DiskWatch {
+    pub(crate) fn new(progress: Shared<RecorderProgress>, status: Shared<StorageStatus>) -> Self {
+        let journal = status.get().journal;
+        Self { journal, progress, status, limit: RateLimit::new(REMINDER), hanging: None }
+    }
+
+    /// Puts a disk that hangs into status and log. To be called every second or so.
+    pub(crate) fn look(&mut self, now: Instant) {
+        let RecorderProgress { unstored, busy_since } = self.progress.get();
+        let lasts = busy_since.map(|since| now.saturating_duration_since(since));
+        match lasts.filter(|&lasts| lasts >= HANGS_AFTER) {
+            Some(lasts) => self.hangs(unstored, lasts, now),
+            None => self.answers(),
+        }
+    }
+
+    fn hangs(&mut self, unstored: u64, lasts: Duration, now: Instant) {
+        let path = self.journal.display();
+        let why = format!("the disk of {path} has not answered for {}", duration(lasts));
+        let before = self.status.update(|storage| {
+            storage.only_in_memory = unstored;
+            storage.trouble.replace(why.clone())
+        });
+        let before = self.hanging.take().map_or(before, |(before, _)| before);
+        self.hanging = Some((before, why.clone()));
+        if self.limit.is_due((), now) {
+            let rows = rows(unstored);
+            error!(
+                "{why}. Until it does, rows are in memory only ({rows} so far), and are lost if \
+                 the program ends"
+            );
+        }
+    }
+
+    fn answers(&mut self) {
+        let Some((before, why)) = self.hanging.take() else { return };
+        self.status.update(|storage| {
+            // The recorder may have put something else there.
+            if storage.trouble.as_ref() == Some(&why) {
+                storage.trouble = before;
+            }
+        });
+        self.limit = RateLimit::new(REMINDER);
+        info!("the disk of {} answers again", self.journal.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_does_not_end_shows_in_the_status_until_it_does() {
+        let now = Instant::now();
+        let storage = Shared::new(StorageStatus {
+            trouble: Some("a bad sector".to_owned()),
+            ..StorageStatus::default()
+        });
+        let progress = Shared::new(RecorderProgress { unstored: 3, busy_since: Some(now) });
+        let mut watch = DiskWatch::new(progress.clone(), storage.clone());
+        watch.look(now + HANGS_AFTER - Duration::from_secs(1));
+        assert_eq!(storage.get().only_in_memory, 0);
+        for seconds in [0, 1] {
+            watch.look(now + HANGS_AFTER + Duration::from_secs(seconds));
+            let StorageStatus { only_in_memory, trouble, .. } = storage.get();
+            let trouble = trouble.unwrap();
+            assert_eq!(only_in_memory, 3);
+            assert!(trouble.ends_with(&format!("for 3{seconds} s")), "{trouble}");
+        }
+
+        progress.update(|progress| progress.busy_since = None);
+        watch.look(now + HANGS_AFTER * 2);
+        assert_eq!(storage.get().trouble.as_deref(), Some("a bad sector"));
+    }
+}
