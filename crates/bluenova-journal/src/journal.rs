@@ -223,13 +223,7 @@ impl Journal {
     pub fn checkpoint(&mut self) -> Result<(), Error> {
         let Some((log, _)) = &self.files else { return Ok(()) };
         log.sync()?;
-        if log.is_deleted() {
-            self.connection
-                .sqlite
-                .query_row("PRAGMA wal_checkpoint(truncate)", (), |_| Ok(()))
-                .map_err(|source| self.connection.error("write the log of", source))?;
-        }
-        Ok(())
+        if log.is_deleted() { self.empty_log() } else { Ok(()) }
     }
 
     /// Deletes delivered rows that are older at `now` than is to be kept, and the oldest rows,
@@ -293,12 +287,21 @@ impl Journal {
         path: &Path,
         retention: Retention,
     ) -> Result<(Self, WriteAheadLog), Error> {
-        if files::is_stub(path) || salvage::is_log_broken(path) || recover::is_to_be_finished(path)
-        {
+        if files::is_stub(path) || recover::is_to_be_finished(path) {
             return Err(Error::Damaged { path: path.to_owned() });
         }
+        // A loss of power may leave that: transactions behind a tear, where SQLite ends.
+        let is_torn = salvage::is_log_broken(path);
+        if is_torn {
+            files::copy_torn_log(path)?;
+        }
         let journal = Self::at(Address::File(path.to_owned()), retention, Arc::default())?;
-        Ok((journal, WriteAheadLog::open(path)?))
+        let log = WriteAheadLog::open(path)?;
+        if is_torn {
+            // What is behind the tear would be behind what is written from now on.
+            journal.empty_log()?;
+        }
+        Ok((journal, log))
     }
 
     /// Whether there is a row of that battery and time.
@@ -323,6 +326,14 @@ impl Journal {
             .sqlite
             .pragma_update(None, "journal_mode", "delete")
             .map_err(|source| self.connection.error("write", source))
+    }
+
+    /// Brings everything from the log to the file, unless somebody reads it, and begins it anew.
+    fn empty_log(&self) -> Result<(), Error> {
+        self.connection
+            .sqlite
+            .query_row("PRAGMA wal_checkpoint(truncate)", (), |_| Ok(()))
+            .map_err(|source| self.connection.error("write the log of", source))
     }
 
     /// The sequence of the last row.

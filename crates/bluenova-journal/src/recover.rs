@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::files::{self, Lock, WriteAheadLog, beside, keep_damaged, remove_old_damaged};
+use crate::files::{self, Lock, WriteAheadLog, beside, keep_damaged, remove_old_damaged, rename};
 use crate::salvage::{DamagedJournal, RowLocation, SalvagedContents};
 use crate::{BATCH, Error, Journal, Retention};
 
@@ -80,18 +80,19 @@ pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Reco
     Ok(Recovery { aside, rows: copied.rows, lost, removed })
 }
 
-/// Stores the rows of the logs that [`Lock::set_foreign_log_aside`] has set aside, as far as they
-/// are not in the journal already, and removes these logs.
+/// Stores the rows of the logs that were set aside ([`Lock::set_foreign_log_aside`],
+/// [`files::copy_torn_log`]), as far as they are not in the journal already, and removes these logs.
 pub(crate) fn adopt_left_logs(journal: &mut Journal) -> Result<(), Error> {
     let Some(path) = journal.path() else { return Ok(()) };
     for left in files::left_logs(path) {
         // What can't be read must not keep the journal from being written.
         let Ok(image) = DamagedJournal::open(&left) else { continue };
         let contents = image.contents();
-        let versions = contents.rows.chunk_by(|a, b| a.sequence == b.sequence);
-        let rows: Vec<_> = versions.flat_map(|versions| image.newest(versions)).collect();
-        for batch in rows.chunks(BATCH) {
-            journal.adopt(batch)?;
+        for batch in contents.rows.chunks(BATCH) {
+            // All versions: a number may have been given twice, in the place of a row that was
+            // lost.
+            let rows: Vec<_> = batch.iter().filter_map(|&row| image.record(row)).collect();
+            journal.adopt(&rows)?;
         }
         let mut outbox = journal.outbox()?;
         for row in &contents.set_aside {
@@ -179,10 +180,6 @@ fn copy_rows(
     }
     journal.append(&batch)?;
     Ok(())
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(|source| io_error("rename", from, source))
 }
 
 /// Removes a database and its log.
