@@ -71,7 +71,7 @@ pub(crate) fn start(
     let Opened { spool, status, forwarder } = open(settings)?;
     let (to_recorder, records) = mpsc::channel();
     // Before the others, so that status and log have what happened to the spool from the start.
-    let recorder = Recorder::new(records, spool, status.clone(), observer);
+    let recorder = Recorder::new(records, spool, settings.sync, status.clone(), observer);
     let names = &settings.http_hosts;
     let stop = Arc::new(AtomicBool::new(false));
     if page.is_some() || settings.http.is_some() {

@@ -457,14 +457,21 @@ impl WriteAheadLog {
             && identity(&self.journal).is_ok_and(|identity| identity == self.identity)
     }
 
+    /// Syncs the log, if the journal is still at its path.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        let io = |source| Error::Io { action: "sync", path: self.journal.clone(), source };
         match identity(&self.journal) {
-            Ok(identity) if identity == self.identity => {}
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-            _ => return Err(Error::Gone { path: self.journal.clone() }),
+            Ok(identity) if identity == self.identity => self.sync_data(),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.sync_error(error)),
+            _ => Err(Error::Gone { path: self.journal.clone() }),
         }
-        self.file.sync_data().map_err(io)
+    }
+
+    pub(crate) fn sync_data(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(|source| self.sync_error(source))
+    }
+
+    fn sync_error(&self, source: io::Error) -> Error {
+        Error::Io { action: "sync", path: self.journal.clone(), source }
     }
 }
 

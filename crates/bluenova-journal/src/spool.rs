@@ -232,6 +232,28 @@ impl Spool {
         file.outbox.waiting().unwrap_or(0) + self.only_in_memory()
     }
 
+    /// Whether a power loss would cost no row but those in memory.
+    pub fn is_synced(&self) -> bool {
+        match &self.state {
+            State::File(file) => file.journal.is_synced(),
+            State::Memory { .. } => true,
+        }
+    }
+
+    /// Syncs what was appended to the file to the disk, if anything was since the last time.
+    ///
+    /// # Errors
+    /// The file can't be synced, and there is no memory either.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        if let State::File(file) = &mut self.state
+            && !file.journal.is_synced()
+            && let Err(error) = file.journal.checkpoint()
+        {
+            self.leave_file(error)?;
+        }
+        Ok(())
+    }
+
     /// Syncs what was appended to the disk, trims what need not be kept, and goes back from memory
     /// to the file when it can be written again. To be called once a minute or so, and at the end.
     ///
