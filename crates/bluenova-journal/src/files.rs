@@ -160,6 +160,11 @@ fn copy_and_sync(from: &Path, to: &Path) -> io::Result<()> {
     copy.sync_all()
 }
 
+pub(crate) fn sync_file(path: &Path) -> Result<(), Error> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|source| Error::Io { action: "sync", path: path.to_owned(), source })
+}
+
 fn have_same_content(one: &Path, other: &Path) -> io::Result<bool> {
     let (one, other) = (File::open(one)?, File::open(other)?);
     let length = one.metadata()?.len();
@@ -307,10 +312,16 @@ impl Lock {
         Ok(())
     }
 
-    /// Writes down which files the journal is in, once it is open.
+    /// Writes down which files the journal is in, once it is open, and syncs that.
     pub(crate) fn write_identities(&mut self) -> Result<(), Error> {
         self.identities = Identities::of(&self.journal).ok();
-        self.write()
+        self.write()?;
+        // Numbers of files are given again: those of before could make this log a foreign one.
+        self.file.sync_data().map_err(|source| Error::Io {
+            action: "sync",
+            path: self.path.clone(),
+            source,
+        })
     }
 
     fn write(&mut self) -> Result<(), Error> {

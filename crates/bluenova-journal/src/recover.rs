@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::files::{self, Lock, WriteAheadLog, beside, keep_damaged, remove_old_damaged, rename};
+use crate::files::{
+    self, Lock, WriteAheadLog, beside, keep_damaged, remove_old_damaged, rename, sync_directory_of,
+};
 use crate::salvage::{DamagedJournal, RowLocation, SalvagedContents};
 use crate::{BATCH, Error, Journal, Retention};
 
@@ -73,7 +75,11 @@ pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Reco
         // The disk may be full, and it is made anew the next time.
         let _ = remove(&fresh);
     })?;
+    // Each name is on the disk before the next one changes: a power loss must not leave the new
+    // file beside the old log.
+    files::sync_file(&fresh)?;
     rename(&fresh, &beside(path, COMPLETE))?;
+    sync_directory_of(path);
     let aside = install_complete(path, now)?;
     let lost = copied.lost.filter(|&lost| lost <= image.pages().into());
     let removed = remove_old_damaged(path, &aside);
@@ -111,7 +117,9 @@ pub(crate) fn is_to_be_finished(path: &Path) -> bool {
 
 fn install_complete(path: &Path, now: UtcDateTime) -> Result<PathBuf, Error> {
     let aside = keep_damaged(path, now)?;
+    sync_directory_of(path);
     rename(&beside(path, COMPLETE), path)?;
+    sync_directory_of(path);
     Ok(aside)
 }
 
@@ -182,9 +190,9 @@ fn copy_rows(
     Ok(())
 }
 
-/// Removes a database and its log.
+/// Removes a database and its logs: SQLite has a `-journal` while it turns to a `-wal`.
 fn remove(path: &Path) -> Result<(), Error> {
-    for suffix in ["-wal", "-shm", ""] {
+    for suffix in ["-journal", "-wal", "-shm", ""] {
         let path = beside(path, suffix);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
