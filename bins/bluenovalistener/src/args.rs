@@ -66,6 +66,11 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "days")]
     pub(crate) keep: Option<String>,
 
+    /// seconds until a row is synced to the disk, 1 to 3600: a power failure costs that much
+    /// (default 10)
+    #[argh(option, arg_name = "seconds")]
+    pub(crate) sync: Option<String>,
+
     // rustdoc would take the brackets for links.
     #[argh(
         option,

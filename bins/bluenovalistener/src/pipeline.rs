@@ -95,7 +95,8 @@ pub(crate) fn start(
     let progress = Shared::default();
     let to_recorder = RecorderInput::new(to_recorder, progress.clone());
     // Before the others, so that status and log have what happened to the spool from the start.
-    let recorder = Recorder::new(records, spool, progress.clone(), status.clone(), observer);
+    let recorder =
+        Recorder::new(records, spool, settings.sync, progress.clone(), status.clone(), observer);
     let names = &settings.http_hosts;
     let stop = Arc::new(AtomicBool::new(false));
     watch_disk(progress.clone(), &status, &stop);

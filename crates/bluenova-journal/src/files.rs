@@ -122,6 +122,67 @@ fn left_log(path: &Path, n: u32) -> PathBuf {
     beside(path, &format!(".left-{n}"))
 }
 
+/// The name of the next log that is set aside.
+fn free_left_log(path: &Path) -> PathBuf {
+    let free = (1..LEFT_LOGS).find(|&n| !beside(&left_log(path, n), "-wal").exists());
+    beside(&left_log(path, free.unwrap_or(LEFT_LOGS)), "-wal")
+}
+
+/// Copies the log beside the journal to the name of one that was set aside: see [`left_logs`].
+///
+/// SQLite would end at the first frame of it that is damaged, and write over what is behind.
+/// Whatever interrupts this, the log is as it was; a copy that is there already is not made again.
+///
+/// # Errors
+/// If the log can't be read, or its copy not be written and synced.
+pub(crate) fn copy_torn_log(path: &Path) -> Result<(), Error> {
+    let log = beside(path, "-wal");
+    let partial = beside(path, ".left-wal");
+    let error = |source| Error::Io { action: "copy", path: log.clone(), source };
+    for left in left_logs(path) {
+        if have_same_content(&log, &beside(&left, "-wal")).map_err(error)? {
+            return Ok(());
+        }
+    }
+    let copied = copy_and_sync(&log, &partial).map_err(error);
+    copied.inspect_err(|_| {
+        // The disk may be full, and it is made anew the next time.
+        let _ = fs::remove_file(&partial);
+    })?;
+    rename(&partial, &free_left_log(path))?;
+    sync_directory_of(path);
+    Ok(())
+}
+
+fn copy_and_sync(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copy = File::create(to)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
+}
+
+pub(crate) fn sync_file(path: &Path) -> Result<(), Error> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|source| Error::Io { action: "sync", path: path.to_owned(), source })
+}
+
+fn have_same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (File::open(one)?, File::open(other)?);
+    let length = one.metadata()?.len();
+    if other.metadata()?.len() != length {
+        return Ok(false);
+    }
+    let (mut a, mut b) = ([0; 4096], [0; 4096]);
+    for offset in (0..length).step_by(a.len()) {
+        let part = usize::try_from(length - offset).unwrap_or(a.len()).min(a.len());
+        one.read_exact_at(&mut a[..part], offset)?;
+        other.read_exact_at(&mut b[..part], offset)?;
+        if a[..part] != b[..part] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// How many logs may be set aside at a time: each is read, and removed, by the next program that
 /// has the journal open.
 const LEFT_LOGS: u32 = 99;
@@ -246,16 +307,21 @@ impl Lock {
         if !before.has_foreign_log(&self.journal) {
             return Ok(());
         }
-        let log = beside(&self.journal, "-wal");
-        let free = (1..LEFT_LOGS).find(|&n| !beside(&left_log(&self.journal, n), "-wal").exists());
-        let left = beside(&left_log(&self.journal, free.unwrap_or(LEFT_LOGS)), "-wal");
-        fs::rename(&log, &left).map_err(|source| Error::Io { action: "rename", path: log, source })
+        rename(&beside(&self.journal, "-wal"), &free_left_log(&self.journal))?;
+        sync_directory_of(&self.journal);
+        Ok(())
     }
 
-    /// Writes down which files the journal is in, once it is open.
+    /// Writes down which files the journal is in, once it is open, and syncs that.
     pub(crate) fn write_identities(&mut self) -> Result<(), Error> {
         self.identities = Identities::of(&self.journal).ok();
-        self.write()
+        self.write()?;
+        // Numbers of files are given again: those of before could make this log a foreign one.
+        self.file.sync_data().map_err(|source| Error::Io {
+            action: "sync",
+            path: self.path.clone(),
+            source,
+        })
     }
 
     fn write(&mut self) -> Result<(), Error> {
@@ -380,10 +446,7 @@ impl WriteAheadLog {
             path: journal.to_owned(),
             source,
         })?;
-        let directory = directory_of(journal);
-        // Both files should have their names after a power loss. Some file systems can't sync a
-        // directory, and keep the names without.
-        let _ = File::open(directory).and_then(|directory| directory.sync_all());
+        sync_directory_of(journal);
         Ok(Self { journal: journal.to_owned(), identity, file })
     }
 
@@ -410,19 +473,40 @@ impl WriteAheadLog {
             && identity(&self.journal).is_ok_and(|identity| identity == self.identity)
     }
 
+    /// Syncs the log, if the journal is still at its path.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        let io = |source| Error::Io { action: "sync", path: self.journal.clone(), source };
         match identity(&self.journal) {
-            Ok(identity) if identity == self.identity => {}
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-            _ => return Err(Error::Gone { path: self.journal.clone() }),
+            Ok(identity) if identity == self.identity => self.sync_data(),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.sync_error(error)),
+            _ => Err(Error::Gone { path: self.journal.clone() }),
         }
-        self.file.sync_data().map_err(io)
+    }
+
+    pub(crate) fn sync_data(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(|source| self.sync_error(source))
+    }
+
+    fn sync_error(&self, source: io::Error) -> Error {
+        Error::Io { action: "sync", path: self.journal.clone(), source }
     }
 }
 
 fn identity(path: &Path) -> io::Result<Identity> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Has files keep the names that they have now after a power loss. Some file systems can't sync a
+/// directory, and keep the names without.
+pub(crate) fn sync_directory_of(path: &Path) {
+    let _ = File::open(directory_of(path)).and_then(|directory| directory.sync_all());
+}
+
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(|source| Error::Io {
+        action: "rename",
+        path: from.to_owned(),
+        source,
+    })
 }
 
 fn directory_of(path: &Path) -> &Path {

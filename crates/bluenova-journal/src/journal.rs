@@ -36,6 +36,7 @@ pub struct Journal {
     connection: JournalConnection,
     retention: Retention,
     head: WritePosition,
+    unsynced: Unsynced,
     /// `None` in memory. The lock is dropped last, after the connection.
     files: Option<(WriteAheadLog, Lock)>,
 }
@@ -57,6 +58,15 @@ pub struct Trimmed {
     pub delivered: u64,
     /// Rows that were evicted, since the bound was reached before they could be delivered.
     pub undelivered: u64,
+}
+
+/// What a power loss would undo.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unsynced {
+    /// Rows were stored.
+    rows: bool,
+    /// Rows were moved out of their slots, which must not be overwritten before.
+    a_move: bool,
 }
 
 /// Where a record comes from.
@@ -192,6 +202,7 @@ impl Journal {
     /// # Errors
     /// If the file can't be written ([`Error::is_full`]) or is damaged.
     pub fn append(&mut self, records: &[PackRecord]) -> Result<Appended, Error> {
+        self.sync_move()?;
         self.try_append(records, Origin::Assembler)
             .map_err(|source| self.connection.error("append to", source))
     }
@@ -205,6 +216,7 @@ impl Journal {
     /// # Errors
     /// As for [`append`](Self::append).
     pub fn adopt(&mut self, rows: &[PackRecord]) -> Result<u64, Error> {
+        self.sync_move()?;
         let before = self.head.last;
         self.try_append(rows, Origin::Journal)
             .map_err(|source| self.connection.error("append to", source))?;
@@ -233,13 +245,14 @@ impl Journal {
     pub fn checkpoint(&mut self) -> Result<(), Error> {
         let Some((log, _)) = &self.files else { return Ok(()) };
         log.sync()?;
-        if log.is_deleted() {
-            self.connection
-                .sqlite
-                .query_row("PRAGMA wal_checkpoint(truncate)", (), |_| Ok(()))
-                .map_err(|source| self.connection.error("write the log of", source))?;
-        }
-        Ok(())
+        self.unsynced = Unsynced::default();
+        if log.is_deleted() { self.empty_log() } else { Ok(()) }
+    }
+
+    /// Whether a power loss would cost nothing that was appended so far. A journal in memory never
+    /// is.
+    pub fn is_synced(&self) -> bool {
+        self.files.is_some() && !self.unsynced.rows
     }
 
     /// Deletes delivered rows that are older at `now` than is to be kept, and the oldest rows,
@@ -303,12 +316,21 @@ impl Journal {
         path: &Path,
         retention: Retention,
     ) -> Result<(Self, WriteAheadLog), Error> {
-        if files::is_stub(path) || salvage::is_log_broken(path) || recover::is_to_be_finished(path)
-        {
+        if files::is_stub(path) || recover::is_to_be_finished(path) {
             return Err(Error::Damaged { path: path.to_owned() });
         }
+        // A loss of power may leave that: transactions behind a tear, where SQLite ends.
+        let is_torn = salvage::is_log_broken(path);
+        if is_torn {
+            files::copy_torn_log(path)?;
+        }
         let journal = Self::at(Address::File(path.to_owned()), retention, Arc::default())?;
-        Ok((journal, WriteAheadLog::open(path)?))
+        let log = WriteAheadLog::open(path)?;
+        if is_torn {
+            // What is behind the tear would be behind what is written from now on.
+            journal.empty_log()?;
+        }
+        Ok((journal, log))
     }
 
     /// Whether there is a row of that battery and time.
@@ -333,6 +355,14 @@ impl Journal {
             .sqlite
             .pragma_update(None, "journal_mode", "delete")
             .map_err(|source| self.connection.error("write", source))
+    }
+
+    /// Brings everything from the log to the file, unless somebody reads it, and begins it anew.
+    fn empty_log(&self) -> Result<(), Error> {
+        self.connection
+            .sqlite
+            .query_row("PRAGMA wal_checkpoint(truncate)", (), |_| Ok(()))
+            .map_err(|source| self.connection.error("write the log of", source))
     }
 
     /// The sequence of the last row.
@@ -369,7 +399,20 @@ impl Journal {
         migrations::migrate(&mut connection, version).map_err(error)?;
         let head = load(&mut connection, &state).map_err(error)?;
         let connection = JournalConnection::new(connection, address, state);
-        Ok(Self { connection, retention, head, files: None })
+        let unsynced = Unsynced::default();
+        Ok(Self { connection, retention, head, unsynced, files: None })
+    }
+
+    /// Syncs the log if rows have moved out of their slots since it was, so that they are on the
+    /// disk, here or there, whatever part of the log a power loss tears.
+    fn sync_move(&mut self) -> Result<(), Error> {
+        if self.unsynced.a_move
+            && let Some((log, _)) = &self.files
+        {
+            log.sync_data()?;
+        }
+        self.unsynced.a_move = false;
+        Ok(())
     }
 
     fn try_append(&mut self, records: &[PackRecord], origin: Origin) -> rusqlite::Result<Appended> {
@@ -392,6 +435,7 @@ impl Journal {
             schema::put(&mut put, &[head.last % SLOTS, head.last], &record)?;
         }
         transaction.commit()?;
+        self.unsynced.rows |= head.last > self.head.last;
         self.head = head;
         Ok(Appended { last: Sequence(head.last), moved })
     }
@@ -433,6 +477,8 @@ impl Journal {
             .execute((last, delivered))?;
         transaction.commit()?;
         self.connection.state.was_stored(delivered);
+        self.unsynced.rows |= last > self.head.last;
+        self.unsynced.a_move = true;
         self.head = WritePosition { settled: last, last };
         Ok(Appended { last: Sequence(last), moved })
     }

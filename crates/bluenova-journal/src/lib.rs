@@ -63,6 +63,8 @@
 //! - **A file that is deleted or replaced** is [`Error::Gone`] at the next checkpoint. Outboxes
 //!   have it still: open a new journal, [`adopt`](Journal::adopt) what an old outbox holds, and
 //!   drop that. The log beside it is never read as that of the new file.
+//! - **A loss of power** costs what was appended after the last checkpoint. It may leave the log
+//!   torn, where SQLite ends: transactions behind that are found all the same, and it is no damage.
 //! - **A damaged file** ([`Error::is_damage`]): a program starts with [`Journal::open_or_recover`].
 //!   Whichever call of journal, outbox or reader meets damage later, the program drops all of them
 //!   and goes on with [`Journal::recover`]. Rows are found page by page then, not by way of the

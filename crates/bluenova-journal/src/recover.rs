@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::files::{self, Lock, WriteAheadLog, beside, keep_damaged, remove_old_damaged};
+use crate::files::{
+    self, Lock, WriteAheadLog, beside, keep_damaged, remove_old_damaged, rename, sync_directory_of,
+};
 use crate::salvage::{DamagedJournal, RowLocation, SalvagedContents};
 use crate::{BATCH, Error, Journal, Retention};
 
@@ -72,25 +74,30 @@ pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Reco
         // The disk may be full, and it is made anew the next time.
         let _ = remove(&fresh);
     })?;
+    // Each name is on the disk before the next one changes: a power loss must not leave the new
+    // file beside the old log.
+    files::sync_file(&fresh)?;
     rename(&fresh, &beside(path, COMPLETE))?;
+    sync_directory_of(path);
     let aside = install_complete(path, now)?;
     let lost = copied.lost.filter(|&lost| lost <= image.pages().into());
     let removed = remove_old_damaged(path, &aside);
     Ok(Recovery { aside, rows: copied.rows, lost, removed })
 }
 
-/// Stores the rows of the logs that [`Lock::set_foreign_log_aside`] has set aside, as far as they
-/// are not in the journal already, and removes these logs.
+/// Stores the rows of the logs that were set aside ([`Lock::set_foreign_log_aside`],
+/// [`files::copy_torn_log`]), as far as they are not in the journal already, and removes these logs.
 pub(crate) fn adopt_left_logs(journal: &mut Journal) -> Result<(), Error> {
     let Some(path) = journal.path() else { return Ok(()) };
     for left in files::left_logs(path) {
         // What can't be read must not keep the journal from being written.
         let Ok(image) = DamagedJournal::open(&left) else { continue };
         let contents = image.contents();
-        let versions = contents.rows.chunk_by(|a, b| a.sequence == b.sequence);
-        let rows: Vec<_> = versions.flat_map(|versions| image.newest(versions)).collect();
-        for batch in rows.chunks(BATCH) {
-            journal.adopt(batch)?;
+        for batch in contents.rows.chunks(BATCH) {
+            // All versions: a number may have been given twice, in the place of a row that was
+            // lost.
+            let rows: Vec<_> = batch.iter().filter_map(|&row| image.record(row)).collect();
+            journal.adopt(&rows)?;
         }
         let mut outbox = journal.outbox()?;
         for row in &contents.set_aside {
@@ -109,7 +116,9 @@ pub(crate) fn is_to_be_finished(path: &Path) -> bool {
 
 fn install_complete(path: &Path, now: UtcDateTime) -> Result<PathBuf, Error> {
     let aside = keep_damaged(path, now)?;
+    sync_directory_of(path);
     rename(&beside(path, COMPLETE), path)?;
+    sync_directory_of(path);
     Ok(aside)
 }
 
@@ -197,13 +206,9 @@ fn copy_rows(
     Ok(())
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), Error> {
-    fs::rename(from, to).map_err(|source| io_error("rename", from, source))
-}
-
-/// Removes a database and its log.
+/// Removes a database and its logs: SQLite has a `-journal` while it turns to a `-wal`.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
-    for suffix in ["-wal", "-shm", ""] {
+    for suffix in ["-journal", "-wal", "-shm", ""] {
         let path = beside(path, suffix);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {

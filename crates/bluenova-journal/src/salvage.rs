@@ -78,8 +78,7 @@ impl DamagedJournal {
 
     /// Whether the header says that this is a journal.
     pub(crate) fn has_our_header(&self) -> bool {
-        self.parts_of(1).any(|part| {
-            let (_, header) = self.page(1, part);
+        self.parts_of(1).filter_map(|part| self.page(1, part)).any(|(_, header)| {
             header.starts_with(b"SQLite format 3\0")
                 && header[68..72] == APPLICATION_ID.to_be_bytes()
         })
@@ -133,16 +132,18 @@ impl DamagedJournal {
         by_age.map(records).find(|records| !records.is_empty()).unwrap_or_default()
     }
 
-    fn record(&self, location: RowLocation) -> Option<PackRecord> {
-        let (part, page) = self.page(location.page, location.part);
+    /// The record in this version of a row.
+    pub(crate) fn record(&self, location: RowLocation) -> Option<PackRecord> {
+        let (part, page) = self.page(location.page, location.part)?;
         let row = self.row(&page, part, location.cell)?;
         record(&row, if location.is_recent { 2 } else { 1 })
     }
 
     /// All versions of all rows that a page ever had, as far as they count.
     fn rows_of(&self, page: u32) -> impl Iterator<Item = (u32, LogPart, u16, StoredRow)> {
-        self.parts_of(page).flat_map(move |part| {
-            let (_, content) = self.page(page, part);
+        let versions =
+            self.parts_of(page).filter_map(move |part| Some((part, self.page(page, part)?)));
+        versions.flat_map(move |(part, (_, content))| {
             (0..page::cells(&content))
                 .filter_map(move |cell| Some((page, part, cell, self.row(&content, part, cell)?)))
         })
@@ -154,25 +155,23 @@ impl DamagedJournal {
         std::iter::once(LogPart::FIRST).chain(in_log.filter(|part| *part != LogPart::FIRST))
     }
 
-    /// A page as it was at the end of a part, and the part that has it. Zeros, which mean nothing,
-    /// where the disk does not give it.
-    fn page(&self, number: u32, part: LogPart) -> (LogPart, Page) {
-        let in_log = self.log.as_ref().and_then(|log| log.page(number, part));
-        in_log.unwrap_or_else(|| {
-            let mut page = [0; PAGE];
-            let offset = u64::from(number).saturating_sub(1) * PAGE as u64;
-            let database = self.database.as_ref();
-            let is_read =
-                database.is_some_and(|file| file.read_exact_at(&mut page, offset).is_ok());
-            (LogPart::FIRST, if is_read { page } else { [0; PAGE] })
-        })
+    /// A page as it was at the end of a part, and the part that has it; `None` where the disk does
+    /// not give it.
+    fn page(&self, number: u32, part: LogPart) -> Option<(LogPart, Page)> {
+        if let Some(in_log) = self.log.as_ref().and_then(|log| log.page(number, part)) {
+            return Some(in_log);
+        }
+        let mut page = [0; PAGE];
+        let offset = u64::from(number).saturating_sub(1) * PAGE as u64;
+        self.database.as_ref()?.read_exact_at(&mut page, offset).ok()?;
+        Some((LogPart::FIRST, page))
     }
 
-    /// `None`, too, if the row continues on a page that may have been another one by then.
+    /// `None`, too, if the row continues on a page that may have been another one by then, since
+    /// frames are missing in between.
     fn row(&self, page: &Page, part: LogPart, cell: u16) -> Option<StoredRow> {
         StoredRow::read(page, cell, |number| {
-            let (of, page) = self.page(number, part);
-            (!of.is_apart_from(part)).then_some(page)
+            self.page(number, part).filter(|(of, _)| *of == part).map(|(_, page)| page)
         })
     }
 }

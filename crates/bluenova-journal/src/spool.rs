@@ -295,6 +295,28 @@ impl Spool {
             + self.only_in_memory()
     }
 
+    /// Whether a power loss would cost no row but those in memory.
+    pub fn is_synced(&self) -> bool {
+        let (State::File(writer) | State::StandIn { stand_in: writer, .. }) = &self.state;
+        writer.journal.is_in_memory() || writer.journal.is_synced()
+    }
+
+    /// Syncs what was appended to file or stand-in to the disk, if anything was since the last
+    /// time.
+    ///
+    /// # Errors
+    /// Neither can be synced, and there is no memory either.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        if self.is_synced() {
+            return Ok(());
+        }
+        match self.journal().checkpoint() {
+            Err(error) if self.has_stand_in() => self.leave_stand_in(error),
+            Err(error) => self.leave_file(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// Syncs what was appended to the disk, trims what need not be kept, and goes back from the
     /// stand-in to the file when it can be written again. To be called once a minute or so, and at
     /// the end.

@@ -1,7 +1,7 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`PgBouncer`] before it,
 //! a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for
-//! HTTP, [`wait_until`] with its [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a
-//! [`sample_row`].
+//! HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its [`TIME_LIMIT`],
+//! [`Cleanup`] after tests that are killed, and a [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -25,6 +25,7 @@ mod cluster;
 mod frozen;
 mod http;
 mod pgbouncer;
+mod power_cut;
 mod programs;
 mod proxy;
 mod sample;
@@ -41,6 +42,7 @@ pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use frozen::Frozen;
 pub use http::{Answer, get};
 pub use pgbouncer::PgBouncer;
+pub use power_cut::{DiskCosts, DiskHistory, DiskRecord};
 pub use proxy::{Point, Proxy};
 pub use sample::sample_row;
 

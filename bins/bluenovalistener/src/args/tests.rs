@@ -25,13 +25,14 @@ fn long_names_with_and_without_equals_sign() {
     let args = read(
         "--daemon --battery=attic=10.0.0.2 --battery 10.0.0.3 --database=dbname=x --user u \
          --interval=60 --log-file l --log-keep=1 --log-size 1M --log-flush=0 --raw \
-         --journal=j --keep 3 --http=[::1]:9080",
+         --journal=j --keep 3 --sync=5 --http=[::1]:9080",
     );
     assert_eq!(args.battery, ["attic=10.0.0.2", "10.0.0.3"]);
     assert_eq!(args.database.as_deref(), Some("dbname=x"));
     assert_eq!(args.interval.as_deref(), Some("60"));
     assert_eq!(args.journal.as_deref(), Some("j"));
     assert_eq!(args.keep.as_deref(), Some("3"));
+    assert_eq!(args.sync.as_deref(), Some("5"));
     assert_eq!(args.http.as_deref(), Some("[::1]:9080"));
 }
 

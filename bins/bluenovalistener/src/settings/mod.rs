@@ -26,6 +26,7 @@ use log::log_file;
 const DEFAULT_DATABASE: &str = "homeauto";
 const DEFAULT_INTERVAL: &str = "10";
 const DEFAULT_KEEP_DAYS: &str = "7";
+const DEFAULT_SYNC: &str = "10";
 
 /// Settings of the listener.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) batteries: Vec<Battery>,
     pub(crate) store: Store,
     pub(crate) interval: Interval,
+    /// How old a row may become until it is synced to the disk.
+    pub(crate) sync: Duration,
     pub(crate) raw: bool,
     /// Address of the page; `None`: there is no page.
     pub(crate) http: Option<SocketAddr>,
@@ -103,6 +106,7 @@ impl Settings {
             batteries,
             store,
             interval,
+            sync: sync(args)?,
             raw: args.raw,
             http: http(args)?,
             http_hosts: http_hosts(args)?,
@@ -137,6 +141,13 @@ pub(crate) fn whole_number(
         .ok()
         .filter(|number| range.contains(number))
         .ok_or_else(|| SettingsError::NotAllowed { option, given: given.to_owned(), allowed })
+}
+
+/// How old a row may become until it is synced to the disk.
+pub(crate) fn sync(args: &Args) -> Result<Duration, SettingsError> {
+    let seconds = args.sync.as_deref().unwrap_or(DEFAULT_SYNC);
+    let seconds = whole_number("--sync", seconds, 1..=3600, "1 to 3600 seconds")?;
+    Ok(Duration::from_secs(seconds.into()))
 }
 
 /// Address of the page, if one is given. Names of other machines would have to be looked up.

@@ -33,6 +33,10 @@ fn what_is_not_allowed_is_refused_with_what_is() {
     refused("-m 99999999999G", "K, M or G");
     refused("-f 2", "0 or 1 is allowed");
     refused("--keep 0", "1 to 3650 days");
+    refused("--sync 0", "--sync \"0\": 1 to 3600 seconds is allowed");
+    refused("--sync 3601", "1 to 3600 seconds");
+    assert_eq!(settings("-d sqlite:x").unwrap().sync, Duration::from_secs(10));
+    assert_eq!(settings("-d sqlite:x --sync 3600").unwrap().sync, Duration::from_secs(3600));
     refused("-b a=h -b b=h", "battery h:9000/ws/ is given twice");
     refused("-b a=h -b a=i", "two batteries are named \"a\"");
     refused("-b =h", "the name before = is missing");

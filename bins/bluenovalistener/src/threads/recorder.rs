@@ -19,7 +19,7 @@ use super::{
 };
 use crate::console::rows;
 
-/// How often the journal is synced to the disk, and trimmed.
+/// How often the journal is trimmed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Time for a recovery to end, and for PostgreSQL to take the rows that are in memory only, when
@@ -43,6 +43,8 @@ pub(crate) struct Recorder {
     observer: Option<Sender<Assembled>>,
     spool_log: SpoolLog,
     held: HeldRows,
+    /// How old a row may become until it is synced to the disk.
+    sync_after: Duration,
     /// The latest row of each MCU ID, and which battery of the command line it came from.
     latest: HashMap<u32, (UtcDateTime, usize)>,
     /// Pairs of addresses that lead to the same battery.
@@ -50,10 +52,12 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// `observer` sees every record that was stored.
+    /// A row is synced to the disk within `sync_after`. `observer` sees every record that was
+    /// stored.
     pub(crate) fn new(
         records: Receiver<Assembled>,
         spool: Spool,
+        sync_after: Duration,
         progress: Shared<RecorderProgress>,
         status: LiveStatus,
         observer: Option<Sender<Assembled>>,
@@ -61,8 +65,18 @@ impl Recorder {
         let spool_log = SpoolLog::new(status.storage.get().journal);
         let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
-        let mut recorder =
-            Self { records, spool, progress, status, observer, spool_log, held, latest, twins };
+        let mut recorder = Self {
+            records,
+            spool,
+            progress,
+            status,
+            observer,
+            spool_log,
+            held,
+            sync_after,
+            latest,
+            twins,
+        };
         recorder.report();
         // Rows of an earlier run.
         if recorder.spool.waiting() > 0 {
@@ -77,8 +91,9 @@ impl Recorder {
     /// Neither file nor memory takes a record, or rows in memory are lost at the end.
     pub(crate) fn run(mut self) -> Result<(), RecordError> {
         let mut due = Instant::now() + MAINTAIN_EVERY;
+        let mut sync_due = None;
         loop {
-            let wake = self.held.due().map_or(due, |held| held.min(due));
+            let wake = self.held.due().into_iter().chain(sync_due).fold(due, Instant::min);
             match self.records.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(first) => self.hold(first),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -89,7 +104,13 @@ impl Recorder {
             if Instant::now() >= due || self.spool.is_damaged(UtcDateTime::now()) {
                 self.maintain()?;
                 due = Instant::now() + MAINTAIN_EVERY;
+            } else if sync_due.is_some_and(|due| Instant::now() >= due) {
+                self.sync()?;
             }
+            sync_due = match self.spool.is_synced() {
+                true => None,
+                false => sync_due.or(Some(Instant::now() + self.sync_after)),
+            };
         }
         let held = self.held.take_all();
         self.store(held)?;
@@ -184,6 +205,14 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.is_busy(true);
+        let synced = self.spool.sync();
+        self.is_busy(false);
+        self.report();
+        synced
     }
 
     fn maintain(&mut self) -> Result<(), Error> {

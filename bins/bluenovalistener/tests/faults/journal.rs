@@ -380,7 +380,7 @@ struct Damage {
     what: String,
     /// Rows that it may cost, and rows that it may change: SQLite has no checksums in its file.
     most: usize,
-    /// Whether a loss must show. The end of a log may be missing without a trace.
+    /// Whether a loss must show. A torn log is what a power failure leaves.
     must_show: bool,
 }
 
@@ -405,7 +405,7 @@ fn damage(Original { file, log }: &mut Original, random: &mut Rng) -> Damage {
             ("flipped", page)
         }
     };
-    Damage { what: format!("{name} {how} at {at}"), most, must_show: (name, how) != ("log", "cut") }
+    Damage { what: format!("{name} {how} at {at}"), most, must_show: name != "log" }
 }
 
 /// Damages the file where that shows only when its rows are read.

@@ -17,6 +17,7 @@ mod clock;
 mod journal;
 mod oracle;
 mod outage;
+mod power;
 mod process;
 mod proxy;
 mod server;

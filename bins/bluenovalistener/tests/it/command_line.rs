@@ -114,6 +114,7 @@ fn help_and_version() {
             "-r, --raw",
             "--journal",
             "--keep",
+            "--sync",
             "--http",
             "--http-host",
             "--version",
@@ -328,6 +329,8 @@ fn every_option_has_its_short_and_its_long_form() {
         "j/j.sqlite",
         "--keep",
         "1",
+        "--sync",
+        "1",
     ];
     let args_long = [
         "--battery",
@@ -365,6 +368,7 @@ fn every_option_has_its_short_and_its_long_form() {
         "--raw",
         "--journal=j/j.sqlite",
         "--keep=1",
+        "--sync=1",
     ];
     for (database, args) in [
         ("options_short", &args_short[..]),

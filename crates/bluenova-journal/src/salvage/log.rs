@@ -38,11 +38,6 @@ impl LogPart {
     /// The first one, along with the database.
     pub(super) const FIRST: Self = Self(0);
 
-    /// Whether a page that is missing may have come between these two.
-    pub(super) fn is_apart_from(self, other: Self) -> bool {
-        self.0 / 2 != other.0 / 2
-    }
-
     /// The beginning of the transaction that is torn at the end of this part: SQLite alone has the
     /// pages before it.
     fn torn(self) -> Self {
@@ -131,7 +126,7 @@ impl DamagedLog {
 }
 
 /// Whether the log of the journal at `path` has transactions behind a frame that is damaged, where
-/// SQLite would end.
+/// SQLite ends.
 ///
 /// That takes reading the log, a fraction of a second.
 pub(crate) fn is_log_broken(path: &Path) -> bool {

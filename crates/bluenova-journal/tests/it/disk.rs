@@ -11,9 +11,10 @@ use bluenova_record::PackRecord;
 use bluenova_test_support::{TIME_LIMIT, as_root, wait_until};
 use tempfile::TempDir;
 
+use crate::recover::beside;
 use crate::spool::{NOW, mend, rows};
 use crate::stand_in::HeldUp;
-use crate::{START, numbers, patiently, typical, undelivered};
+use crate::{START, numbers, patiently, torn, typical, undelivered};
 
 /// A small file system in memory, until dropped.
 struct Disk(TempDir);
@@ -160,6 +161,26 @@ fn a_recovery_without_room_leaves_everything_as_it_was() {
         patiently(|| Journal::open_or_recover(&path, Retention::default(), START)).unwrap();
     assert_eq!(recovery.unwrap().rows, 300);
     assert_eq!(undelivered(&journal), records);
+}
+
+/// SQLite would write over what is behind the tear: it must not, before there is a copy.
+#[test]
+fn a_torn_log_waits_for_space() {
+    let killed = torn::killed(200);
+    let mut log = killed.log.clone();
+    log[killed.moving.clone()][..512].fill(0);
+    let disk = Disk::new("size=2m");
+    let path = disk.path();
+    fs::write(&path, &killed.database).unwrap();
+    fs::write(beside(&path, "-wal"), &log).unwrap();
+    let filler = disk.fill_but(100_000);
+    let error = open(&path).unwrap_err();
+    assert!(error.is_full() && !error.is_damage(), "{error:?}");
+    assert!(error.to_string().starts_with("can't copy"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), killed.database);
+    assert_eq!(fs::read(beside(&path, "-wal")).unwrap(), log);
+    fs::remove_file(filler).unwrap();
+    assert!(undelivered(&open(&path).unwrap()).len() + 1 >= usize::from(killed.rows));
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod disk;
 mod files;
 mod history;
 mod outbox;
+#[cfg(target_os = "linux")]
+mod power;
 mod processes;
 mod reader;
 mod recover;

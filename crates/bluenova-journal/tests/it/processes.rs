@@ -18,14 +18,16 @@ pub(crate) fn directory_of_child() -> Option<PathBuf> {
 
 /// Starts the ignored test `name` in a process of its own; returns what it prints.
 pub(crate) fn start(name: &str, directory: &std::path::Path) -> (Child, BufReader<ChildStdout>) {
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
-        .env(DIRECTORY, directory)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command(name, directory).stdout(Stdio::piped()).spawn().unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     (child, output)
+}
+
+pub(crate) fn command(name: &str, directory: &std::path::Path) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env(DIRECTORY, directory);
+    command
 }
 
 /// Appends until it is killed, and prints the number of each record once it is stored.

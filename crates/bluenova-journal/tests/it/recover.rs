@@ -20,8 +20,10 @@ const DELIVERED: u16 = 150;
 pub(crate) fn row(n: u16) -> PackRecord {
     let mut row = typical(n);
     if n.is_multiple_of(5) {
-        row.errors = Some(Text::new(&"überladen🔋".repeat(4)));
-        row.system_state = Some(Text::new(&"🔋".repeat(32)));
+        // Another text in each row: what continues on a page of another row must show.
+        let animal = char::from_u32(0x1F400 + u32::from(n % 256)).unwrap();
+        row.errors = Some(Text::new(&format!("überladen{animal}").repeat(4)));
+        row.system_state = Some(Text::new(&animal.to_string().repeat(32)));
     }
     row
 }
@@ -256,23 +258,22 @@ fn a_bad_byte_in_the_file() {
     assert!(seen > 0);
 }
 
-/// SQLite would end there. But it costs two pages at most, since the checksum of the second one
-/// goes on from that of the first, and a page has two rows at most.
+/// SQLite ends there. But it costs two pages at most, since the checksum of the second one goes on
+/// from that of the first, and a page has two rows at most.
 #[test]
 fn a_bad_byte_in_the_log() {
     let original = original();
     let directory = memory_directory();
     let path = directory.path().join("journal");
     let (database, log) = &original.killed;
-    let mut seen = 0;
     for n in 0..trials() {
         let mut log = log.clone();
         let place = place(n, trials(), log.len());
         log[place] ^= [0x55, 0x01, 0x80, 0xFF][n % 4];
         write(&path, database, Some(&log));
-        seen += usize::from(check(&format!("byte {place} of the log"), &path, 4));
+        let damage = check(&format!("byte {place} of the log"), &path, 4);
+        assert!(!damage, "{place}: a torn log is nothing to speak of");
     }
-    assert!(seen > trials() / 2, "{seen}");
 }
 
 #[test]

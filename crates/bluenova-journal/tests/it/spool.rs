@@ -369,3 +369,30 @@ fn memory_that_comes_and_goes_does_not_pile_up() {
     delivered.dedup();
     assert!(delivered.len() >= 20);
 }
+
+/// A sync that fails is like any write that does: rows go to memory.
+#[test]
+fn rows_are_synced_once_and_a_sync_that_fails_turns_to_memory() {
+    let house = House::new();
+    let (mut spool, _outbox) = house.open();
+    assert!(spool.is_synced(), "nothing was appended");
+    spool.append(&[nth(BATTERY, 0)]).unwrap();
+    assert!(!spool.is_synced());
+    spool.sync().unwrap();
+    assert!(spool.is_synced());
+    spool.append(&[nth(BATTERY, 1)]).unwrap();
+    spool.maintain(NOW).unwrap();
+    assert!(spool.is_synced() && spool.take_notices().is_empty());
+
+    fs::remove_file(&house.path).unwrap();
+    spool.sync().unwrap();
+    assert!(spool.take_notices().is_empty(), "nothing was appended since");
+    spool.append(&[nth(BATTERY, 2)]).unwrap();
+    spool.sync().unwrap();
+    let notices = spool.take_notices();
+    assert!(matches!(notices[..], [Notice::InMemory(Error::Gone { .. })]), "{notices:?}");
+    assert!(spool.is_in_memory() && spool.is_synced());
+    spool.maintain(NOW).unwrap();
+    drop(spool);
+    assert_eq!(house.in_file(), [0, 1, 2]);
+}

@@ -1,14 +1,15 @@
 //! Logs that a power cut has torn: pages are missing in the middle, and whole transactions are
 //! behind them.
 //!
-//! SQLite ends at the tear. What is kept must be more than that, and nothing that never was.
+//! SQLite ends at the tear. What is kept must be that and more, and nothing that never was; and it
+//! is no damage.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use bluenova_journal::Journal;
+use bluenova_journal::{Journal, Retention};
 use bluenova_record::PackRecord;
 use rusqlite::Connection;
 
@@ -24,18 +25,18 @@ const BLOCK: usize = 4096;
 const SLOTS: u16 = 128;
 
 /// A journal as a killed process leaves it, none of whose rows are delivered.
-struct Killed {
-    database: Vec<u8>,
-    log: Vec<u8>,
-    rows: u16,
+pub(crate) struct Killed {
+    pub(crate) database: Vec<u8>,
+    pub(crate) log: Vec<u8>,
+    pub(crate) rows: u16,
     /// Where in the log a move out of the slots is, and an insert.
-    moving: Range<usize>,
+    pub(crate) moving: Range<usize>,
     insert: Range<usize>,
 }
 
 /// Rows 0..100 are in the database, those after them in the log, where all slots were moved and
 /// some of them overwritten.
-fn killed(rows_behind: u16) -> Killed {
+pub(crate) fn killed(rows_behind: u16) -> Killed {
     let directory = memory_directory();
     let path = directory.path().join("journal");
     append(&mut open(&path), 0..100);
@@ -82,25 +83,64 @@ fn numbers_for_sqlite(path: &Path) -> BTreeSet<u16> {
     select.query_map((), |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
+/// What the disk has where something was not written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lost {
+    Zeros,
+    /// The first half was written.
+    Half,
+    /// What was there before, when the log was used the last time.
+    Old,
+}
+
 /// Loses parts of the log; returns how many rows that costs, and how many SQLite alone would lose.
 fn tear(killed: &Killed, lost: &[Range<usize>]) -> (usize, usize) {
+    tear_to(killed, lost, Lost::Zeros)
+}
+
+fn tear_to(killed: &Killed, lost: &[Range<usize>], what: Lost) -> (usize, usize) {
     let mut log = killed.log.clone();
     for range in lost {
-        log[range.clone()].fill(0);
+        match what {
+            Lost::Zeros => log[range.clone()].fill(0),
+            Lost::Half => log[range.start + range.len() / 2..range.end].fill(0),
+            // Whole frames of other pages, with another salt.
+            Lost::Old => {
+                log[range.clone()].copy_from_slice(&killed.log[LOG_HEADER..][..range.len()]);
+                log[range.start + 8] ^= 1;
+            }
+        }
     }
+    losses(killed, &log)
+}
+
+/// How many rows are lost with such a log, and how many SQLite alone would lose.
+fn losses(killed: &Killed, log: &[u8]) -> (usize, usize) {
     let directory = memory_directory();
     let path = directory.path().join("journal");
-    write(&path, &killed.database, Some(&log));
+    write(&path, &killed.database, Some(log));
     let alone = numbers_for_sqlite(&path);
-    write(&path, &killed.database, Some(&log));
-    let (journal, recovery) = reopen(&path);
-    let kept = numbers(&undelivered(&journal));
+    write(&path, &killed.database, Some(log));
+    let kept = kept(&path, killed.rows);
     let gone: Vec<_> = alone.difference(&kept).collect();
-    assert!(gone.is_empty(), "{lost:?}: SQLite alone has {gone:?}");
-    assert!(kept.iter().all(|&n| n < killed.rows));
-    assert_eq!(recovery.is_some(), !files_with(directory.path(), ".damaged").is_empty());
+    assert!(gone.is_empty(), "SQLite alone has {gone:?}");
     let all = usize::from(killed.rows);
     (all - kept.len(), all - alone.len())
+}
+
+/// The rows that are found, now and at the next start, without a word about damage.
+fn kept(path: &Path, rows: u16) -> BTreeSet<u16> {
+    let mut kept = None;
+    for _ in 0..2 {
+        let (journal, recovery) = reopen(path);
+        assert_eq!(recovery, None);
+        let found = numbers(&undelivered(&journal));
+        assert!(found.iter().all(|&n| n < rows));
+        assert_eq!(*kept.get_or_insert_with(|| found.clone()), found);
+        assert!(files_with(path.parent().unwrap(), ".left").is_empty());
+    }
+    assert!(files_with(path.parent().unwrap(), ".damaged").is_empty());
+    kept.unwrap()
 }
 
 fn frames(range: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
@@ -112,9 +152,10 @@ fn frames(range: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
 #[test]
 fn a_move_without_one_of_its_pages() {
     let killed = killed(100);
-    for frame in frames(&killed.moving) {
-        let (lost, lost_by_sqlite) = tear(&killed, std::slice::from_ref(&frame));
-        assert!(lost <= 1, "{frame:?}: {lost}");
+    for (n, frame) in frames(&killed.moving).enumerate() {
+        let what = [Lost::Zeros, Lost::Half, Lost::Old][n % 3];
+        let (lost, lost_by_sqlite) = tear_to(&killed, std::slice::from_ref(&frame), what);
+        assert!(lost <= 1, "{frame:?}, {what:?}: {lost}");
         assert_eq!(lost_by_sqlite, usize::from(killed.rows - SLOTS));
     }
 }
@@ -136,10 +177,85 @@ fn a_move_without_one_of_its_blocks() {
 fn an_insert_without_one_of_its_pages() {
     let killed = killed(100);
     for frame in frames(&killed.insert) {
-        let (lost, lost_by_sqlite) = tear(&killed, std::slice::from_ref(&frame));
-        // The page is checked by way of the one before it.
-        assert!(lost <= 2, "{frame:?}: {lost}");
-        assert!(lost_by_sqlite >= 100, "{lost_by_sqlite}");
+        for what in [Lost::Zeros, Lost::Half, Lost::Old] {
+            let (lost, lost_by_sqlite) = tear_to(&killed, std::slice::from_ref(&frame), what);
+            // The page is checked by way of the one before it.
+            assert!(lost <= 2, "{frame:?}, {what:?}: {lost}");
+            assert!(lost_by_sqlite >= 100, "{lost_by_sqlite}");
+        }
+    }
+}
+
+/// In the middle of each frame of a move and of an insert, and between the frames.
+#[test]
+fn a_log_that_was_cut() {
+    let killed = killed(100);
+    for frame in frames(&killed.moving).step_by(4).chain(frames(&killed.insert)) {
+        for length in [frame.start, frame.start + 1, frame.start + FRAME / 2, frame.end - 1] {
+            let (lost, lost_by_sqlite) = losses(&killed, &killed.log[..length]);
+            assert_eq!(lost, lost_by_sqlite, "{length}");
+        }
+    }
+}
+
+/// A process that is killed while it deals with such a log, at each step.
+#[test]
+fn a_start_that_is_interrupted_is_begun_again() {
+    let killed = killed(100);
+    let mut log = killed.log.clone();
+    log[killed.moving.start..killed.moving.start + FRAME].fill(0);
+    let all = kept_after(&killed, &log, |_| {});
+    assert!(all.len() + 1 >= usize::from(killed.rows), "{}", all.len());
+    type Interruption<'a> = (&'static str, &'a dyn Fn(&Path));
+    let interruptions: [Interruption<'_>; 4] = [
+        ("the log is half copied", &|path| {
+            fs::write(beside(path, ".left-wal"), &log[..log.len() / 2]).unwrap();
+        }),
+        ("the log is copied", &|path| fs::write(beside(path, ".left-1-wal"), &log).unwrap()),
+        ("SQLite has written behind the end", &|path| {
+            fs::write(beside(path, ".left-1-wal"), &log).unwrap();
+            let connection = Connection::open(path).unwrap();
+            connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+            connection.execute("UPDATE progress SET settled = settled", ()).unwrap();
+            // As a killed process leaves it: closing it would remove the log.
+            std::mem::forget(connection);
+        }),
+        ("the rows are there, and the copy is", &|path| {
+            fs::write(beside(path, ".left-1-wal"), &log).unwrap();
+            drop(reopen(path));
+            fs::write(beside(path, ".left-1-wal"), &log).unwrap();
+        }),
+    ];
+    for (what, interrupt) in interruptions {
+        println!("{what}");
+        assert_eq!(kept_after(&killed, &log, interrupt), all, "{what}");
+    }
+}
+
+fn kept_after(killed: &Killed, log: &[u8], interrupt: impl Fn(&Path)) -> BTreeSet<u16> {
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
+    write(&path, &killed.database, Some(log));
+    interrupt(&path);
+    kept(&path, killed.rows)
+}
+
+/// The copy of a log that was made already is not made again: a program that is killed again and
+/// again shall not fill the disk.
+#[test]
+fn a_torn_log_is_copied_once() {
+    let killed = killed(10);
+    let mut log = killed.log.clone();
+    log[killed.moving.start..killed.moving.start + FRAME].fill(0);
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
+    write(&path, &killed.database, Some(&log));
+    // SQLite finds a lock there that is no lock, and the copy is made before.
+    fs::create_dir(beside(&path, "-shm")).unwrap();
+    for _ in 0..3 {
+        Journal::open(&path, Retention::FOREVER).unwrap_err();
+        assert_eq!(files_with(directory.path(), ".left"), [beside(&path, ".left-1-wal")]);
+        assert_eq!(fs::read(beside(&path, ".left-1-wal")).unwrap(), log);
     }
 }
 

@@ -130,7 +130,8 @@ fn settings(
     let interval = Interval::from_seconds(1).ok_or("a second is an interval")?;
     let store = Store::Sqlite { path: path.to_owned() };
     let http_hosts = settings::http_hosts(args)?;
-    Ok(Settings { batteries, store, interval, raw: args.raw, http, http_hosts })
+    let sync = settings::sync(args)?;
+    Ok(Settings { batteries, store, interval, sync, raw: args.raw, http, http_hosts })
 }
 
 /// At the address that was given; else at the usual one, or, where that is in use, at a free port.
