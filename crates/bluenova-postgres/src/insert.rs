@@ -57,8 +57,8 @@ pub(crate) struct Inserted {
 
 impl Inserter {
     /// Connects to one of `hosts`, creates table and index where they are missing, or tries to, and
-    /// checks that the insert can be planned. With it come warnings for people. `begun` is called as soon as
-    /// there is a session.
+    /// checks that the insert can be planned. With it come warnings for people. `begun` is called
+    /// as soon as there is a session.
     ///
     /// A table that is there is used as it is: it may have more columns, in any order.
     pub(crate) fn connect(

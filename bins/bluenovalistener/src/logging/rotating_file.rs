@@ -160,7 +160,7 @@ pub(super) fn check_rotation(path: &Path, keep: u32) -> io::Result<()> {
     let (user, owners) = (geteuid(), [file.uid(), directory.uid()]);
     let is_sticky = directory.mode() & STICKY != 0;
     if is_sticky && !user.is_root() && !owners.contains(&user.as_raw()) {
-        return Err(io::Error::other("only its owner may rename it in that directory"));
+        return Err(io::Error::other("only its owner may rename it"));
     }
     Ok(())
 }

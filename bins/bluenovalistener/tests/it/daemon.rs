@@ -212,6 +212,7 @@ fn on_terminal(home: &Home, before: &str, at: &str) -> (Killed, Pid) {
 fn closing_the_terminal_ends_it_well_and_hup_alone_does_not() {
     let (server, home) = (talking_battery(1), Home::new());
     let at = named("attic", server.local_addr());
+    let _killed_if_it_fails = Daemon(&home);
     let (terminal, pid) = on_terminal(&home, "", &at);
     fs::rename(home.path("x.log"), home.path("old.log")).unwrap();
     kill(pid, Signal::SIGHUP).unwrap();
@@ -229,6 +230,7 @@ fn closing_the_terminal_ends_it_well_and_hup_alone_does_not() {
 fn under_nohup_closing_the_terminal_does_not_end_it() {
     let (server, home) = (talking_battery(1), Home::new());
     let at = named("attic", server.local_addr());
+    let _killed_if_it_fails = Daemon(&home);
     let (terminal, pid) = on_terminal(&home, "nohup", &at);
     drop(terminal);
     let before = sqlite_rows(&home.path("db")).len();

@@ -170,7 +170,7 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
     }
 }
 
-/// Tries to write; returns how many rows wait, and how many are set aside, if that is to be counted.
+/// Tries to write; returns how many rows wait, and how many are set aside, if it `counts`.
 fn try_writing(journal: &mut Journal, counts: bool) -> Result<(u64, u64), bluenova_journal::Error> {
     journal.try_write()?;
     if !counts {
