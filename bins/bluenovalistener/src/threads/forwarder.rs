@@ -108,6 +108,9 @@ impl Forwarder {
         }
         loop {
             let batch = self.outbox.undelivered(self.sink.batch_size())?;
+            if self.outbox.may_repeat() {
+                self.is_caught_up = false;
+            }
             self.damaged += batch.damaged;
             if self.damaged > 0 && self.is_due(Warning::DamagedRows) {
                 let damaged = rows(mem::take(&mut self.damaged));

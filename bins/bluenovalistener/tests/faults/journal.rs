@@ -459,6 +459,7 @@ fn cost_what_was_damaged(found: &Rows, rows: &[PackRecord], program: &Program, d
     assert_eq!(recoveries, usize::from(aside > 0), "{what}\n{log}");
     let lines = program.log().len() - count(&program.log(), ": stored ");
     assert!(lines < 15, "{what}\n{log}");
+    assert!(!log.contains("Does another listener"), "{what}\n{log}");
     assert!(missing <= changed || aside > 0 || !must_show, "{what}: {missing} lost\n{log}");
     println!("journal: {what}: {missing} lost, {changed} changed, {aside} files aside");
 }

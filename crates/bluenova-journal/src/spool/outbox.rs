@@ -1,3 +1,4 @@
+use std::mem;
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct SpoolOutbox {
     sources: Vec<Source>,
     /// The source of the last batch, by its writer: others come and go meanwhile.
     current: Weak<()>,
+    /// Whether sources came or went since [`SpoolOutbox::may_repeat`] was asked.
+    has_changed: bool,
 }
 
 /// Why [`SpoolOutbox::wait`] returned.
@@ -52,7 +55,7 @@ pub(super) struct Source {
 
 impl SpoolOutbox {
     pub(super) fn new(woken: Receiver<()>, new_sources: Receiver<Source>) -> Self {
-        Self { woken, new_sources, sources: vec![], current: Weak::new() }
+        Self { woken, new_sources, sources: vec![], current: Weak::new(), has_changed: false }
     }
 
     /// Waits until [`Spool::wake_outbox`](crate::Spool::wake_outbox) was called since the last
@@ -104,6 +107,7 @@ impl SpoolOutbox {
             }
             if is_replaced {
                 self.sources.remove(at);
+                self.has_changed = true;
             } else {
                 at += 1;
             }
@@ -136,6 +140,12 @@ impl SpoolOutbox {
         source.outbox.set_aside(record, sqlstate, reason, since)
     }
 
+    /// Whether rows that were delivered may come again: there are several files, or were since the
+    /// last call, and a row may have moved from one to another while it was delivered.
+    pub fn may_repeat(&mut self) -> bool {
+        mem::take(&mut self.has_changed) || self.sources.len() > 1
+    }
+
     /// Rows that are not delivered, as far as they can be counted.
     pub fn waiting(&mut self) -> Waiting {
         self.take_new_sources();
@@ -164,7 +174,10 @@ impl SpoolOutbox {
 
     /// Takes what the spool has opened, and closes what it has emptied.
     fn take_new_sources(&mut self) {
+        let before = self.sources.len();
         self.sources.extend(self.new_sources.try_iter());
+        self.has_changed |= self.sources.len() > before;
+        let before = self.sources.len();
         // A file that comes back to its path must not be open from before: SQLite would go on with
         // the index of the log that it had.
         let newest = self.sources.iter().rposition(|source| !source.is_stand_in);
@@ -179,6 +192,7 @@ impl SpoolOutbox {
                 || source.has_writer()
                 || source.outbox.waiting().is_ok_and(|n| n > 0)
         });
+        self.has_changed |= self.sources.len() < before;
     }
 }
 
