@@ -13,6 +13,7 @@ use std::{
 use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE, Value};
 use postgres::{
     Client,
+    error::SqlState,
     types::{ToSql, Type},
 };
 use time::{PrimitiveDateTime, UtcDateTime};
@@ -78,7 +79,7 @@ impl Inserter {
         // In one message, for lines with a long round trip; and in a transaction, under its limits,
         // for planning waits for any lock on the table.
         let found = table::find(&mut client, &begin(&[])).map_err(|e| {
-            let refuses = client.is_closed() && refuses_transactions(settings, hosts, &is_trying);
+            let refuses = is_refusal(&e) && refuses_transactions(settings, hosts, &is_trying);
             let cause = if refuses { Cause::NoTransactions } else { Cause::Postgres(e) };
             Error::new(LOOKING_FOR_TABLE, name, cause)
         })?;
@@ -233,7 +234,7 @@ impl Inserter {
 }
 
 /// Whether sessions end as soon as a transaction begins, although they do other work: that is how a
-/// pooler of statements refuses. Its message is lost in the `postgres` crate.
+/// pooler of statements refuses.
 fn refuses_transactions(
     settings: &Settings,
     hosts: &[Host],
@@ -243,7 +244,13 @@ fn refuses_transactions(
         return false;
     };
     client.batch_execute("SELECT 1").is_ok()
-        && client.batch_execute("BEGIN").is_err_and(|e| e.code().is_none())
+        && client.batch_execute("BEGIN").is_err_and(|e| is_refusal(&e))
+}
+
+/// Whether a session may have been ended by such a pooler. Its message, a protocol violation, is
+/// often lost in the `postgres` crate, which sees the end of the connection first.
+fn is_refusal(error: &postgres::Error) -> bool {
+    error.code().is_none_or(|code| *code == SqlState::PROTOCOL_VIOLATION)
 }
 
 /// What a person should do about an error of the insert.
