@@ -37,12 +37,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod answer_thread;
 mod api;
 mod bank;
 mod downsample;
 mod error;
 mod history;
-mod history_thread;
 mod host;
 mod mcu_id;
 mod metrics;
@@ -59,8 +59,8 @@ mod status;
 use std::io;
 use std::net::TcpListener;
 
-use history_thread::HistoryThread;
 use host::HostNames;
+use routes::AnswerThreads;
 use serve::Limits;
 
 pub use error::HistoryError;
@@ -102,10 +102,10 @@ pub fn start_with_names(
     names: impl IntoIterator<Item = String>,
     status: impl Fn() -> Status + Send + Sync + 'static,
 ) -> io::Result<HttpServer> {
-    let thread = HistoryThread::start()?;
+    let threads = AnswerThreads::start()?;
     let names = HostNames::new(names);
     serve::start(listener, Limits::default(), move |request| match &request.host {
         Some(host) if !names.allow(host) => routes::misdirected(host),
-        _ => routes::answer(request, &status(), &thread),
+        _ => routes::answer(request, status(), &threads),
     })
 }

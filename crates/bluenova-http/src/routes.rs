@@ -1,42 +1,64 @@
 //! Which address is answered with what.
 
+use std::io;
+
 use bluenova_journal::Reader;
 use bluenova_record::{ErrorChain, Escaped, first_chars};
 use serde::Serialize;
 
+use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs};
-use crate::history_thread::HistoryThread;
 use crate::serve::{Request, Response};
 use crate::{HistoryError, Status, history, metrics, page, plots};
 
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
+/// The threads for answers that take much memory.
+pub(crate) struct AnswerThreads {
+    history: AnswerThread,
+    /// On its own, since it never waits for a disk.
+    metrics: AnswerThread,
+}
+
+impl AnswerThreads {
+    /// Starts the threads, which end when the value is dropped.
+    pub(crate) fn start() -> io::Result<Self> {
+        let [history, metrics] = ["history", "metrics"].map(AnswerThread::start);
+        Ok(Self { history: history?, metrics: metrics? })
+    }
+}
+
 /// The response to a request.
-pub(crate) fn answer(request: &Request, status: &Status, thread: &HistoryThread) -> Response {
+pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads) -> Response {
     let segments: Vec<&str> = request.path.split('/').skip(1).collect();
     match segments[..] {
         [""] => Response::new(200, HTML, page::html().as_bytes())
             .with("Content-Security-Policy", page::policy()),
         ["healthz"] => {
-            let health = HealthJson::of(status);
+            let health = HealthJson::of(&status);
             json(if health.ok { 200 } else { 503 }, &health)
         }
-        ["metrics"] => match metrics::exposition(status) {
-            Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
-            Err(error) => failed(500, &error.to_string()),
-        },
+        ["metrics"] => {
+            let work = move || match metrics::exposition(&status) {
+                Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
+                Err(error) => failed(500, &error.to_string()),
+            };
+            threads.metrics.run(work).unwrap_or_else(|| too_many("the metrics"))
+        }
         ["api", "batteries"] => {
-            let earlier = reader(status).map(|journal| rows_of_earlier_runs(&journal, status));
-            json(200, &BatteriesJson::new(status, &earlier.unwrap_or_default()))
+            let earlier = reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
+            json(200, &BatteriesJson::new(&status, &earlier.unwrap_or_default()))
         }
         ["api", "batteries", mcu_id, "history"] => {
             let (query, now) = (request.query.clone(), status.now);
-            from_journal(mcu_id, status, thread, move |reader, id| history(reader, id, &query, now))
+            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
+                history(reader, id, &query, now)
+            })
         }
         ["api", "batteries", mcu_id, "plots"] => {
             let (query, now, interval) = (request.query.clone(), status.now, status.interval);
-            from_journal(mcu_id, status, thread, move |reader, id| {
+            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
                 plots(reader, id, &query, now, interval)
             })
         }
@@ -64,7 +86,7 @@ fn reader(status: &Status) -> Option<Reader> {
 fn from_journal<T: Serialize>(
     mcu_id: &str,
     status: &Status,
-    thread: &HistoryThread,
+    thread: &AnswerThread,
     read: impl FnOnce(&Reader, u32) -> Result<T, HistoryError> + Send + 'static,
 ) -> Response {
     // Without the sign that numbers may have.
@@ -85,10 +107,7 @@ fn from_journal<T: Serialize>(
         };
         answer.unwrap_or_else(|error| failed(error.http_status(), &ErrorChain(&error).to_string()))
     };
-    thread.run(work).unwrap_or_else(|| {
-        failed(503, "too many requests for the history; ask again in a moment")
-            .with("Retry-After", "1")
-    })
+    thread.run(work).unwrap_or_else(|| too_many("the history"))
 }
 
 fn json(status: u16, value: &impl Serialize) -> Response {
@@ -101,6 +120,11 @@ fn json(status: u16, value: &impl Serialize) -> Response {
         // No value here is one that JSON can't hold.
         Err(_) => Response::plain(500),
     }
+}
+
+fn too_many(of_what: &str) -> Response {
+    let why = format!("too many requests for {of_what}; ask again in a moment");
+    failed(503, &why).with("Retry-After", "1")
 }
 
 fn failed(status: u16, why: &str) -> Response {

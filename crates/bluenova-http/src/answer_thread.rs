@@ -1,4 +1,4 @@
-//! The thread that reads much of the journal.
+//! Threads for the answers that take much memory.
 
 use std::{
     io,
@@ -12,17 +12,17 @@ use std::{
 
 use crate::serve::{Response, STACK};
 
-/// Maximum number of queued history and plot requests. While one is queued its connection can't be
-/// closed for a new one, so most connections are left to other requests.
+/// Maximum number of queued requests. While one is queued its connection can't be closed for a new
+/// one, so most connections are left to other requests.
 const QUEUE_LIMIT: usize = 8;
 
-/// A thread that answers history and plot requests, one at a time, so that many of them don't take
-/// the machine from the threads that record.
+/// A thread that answers requests of one kind, one at a time, so that many of them don't take the
+/// machine from the threads that record.
 ///
 /// It is always the same thread, for the sake of memory: an allocator assigns threads to its
-/// arenas, and each arena keeps what was freed in it. On the threads of the connections, plots made
-/// one arena after the other grow.
-pub(crate) struct HistoryThread {
+/// arenas, and each arena keeps what was freed in it. On the threads of the connections, plots and
+/// metrics made one arena after the other grow.
+pub(crate) struct AnswerThread {
     requests: Sender<Work>,
     /// Requests that wait or are being answered.
     length: AtomicUsize,
@@ -30,11 +30,11 @@ pub(crate) struct HistoryThread {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-impl HistoryThread {
+impl AnswerThread {
     /// Starts the thread, which ends when the value is dropped and its last request is answered.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(name: &str) -> io::Result<Self> {
         let (requests, works) = mpsc::channel::<Work>();
-        thread::Builder::new().name("history".to_owned()).stack_size(STACK).spawn(move || {
+        thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(move || {
             for work in works {
                 work();
             }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_short() {
-        let thread = HistoryThread::start().unwrap();
+        let thread = AnswerThread::start("test").unwrap();
         let others: Vec<_> = (1..QUEUE_LIMIT).map(|_| thread.enter().unwrap()).collect();
         let last = thread.enter();
         assert!(last.is_some());
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn one_thread_does_all() {
-        let thread = HistoryThread::start().unwrap();
+        let thread = AnswerThread::start("test").unwrap();
         let (done, by) = mpsc::channel();
         let run = |done: mpsc::Sender<thread::ThreadId>| {
             thread.run(move || {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_passed_on_and_costs_no_other_request() {
-        let thread = HistoryThread::start().unwrap();
+        let thread = AnswerThread::start("test").unwrap();
         let panic = catch_unwind(AssertUnwindSafe(|| thread.run(|| panic!("for the test"))));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"for the test"));
         assert!(thread.run(|| Response::plain(200)).is_some());
