@@ -14,18 +14,22 @@ use crate::{HistoryError, Status, history, metrics, page, plots};
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// The threads for answers that take much memory.
+/// The threads for answers that take much memory. While the disk of the journal hangs, those that
+/// read the journal hang too.
 pub(crate) struct AnswerThreads {
     history: AnswerThread,
-    /// On its own, since it never waits for a disk.
+    batteries: AnswerThread,
     metrics: AnswerThread,
 }
 
 impl AnswerThreads {
     /// Starts the threads, which end when the value is dropped.
     pub(crate) fn start() -> io::Result<Self> {
-        let [history, metrics] = ["history", "metrics"].map(AnswerThread::start);
-        Ok(Self { history: history?, metrics: metrics? })
+        Ok(Self {
+            history: AnswerThread::start("history")?,
+            batteries: AnswerThread::start("batteries")?,
+            metrics: AnswerThread::start("metrics")?,
+        })
     }
 }
 
@@ -47,8 +51,12 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
             threads.metrics.run(work).unwrap_or_else(|| too_many("the metrics"))
         }
         ["api", "batteries"] => {
-            let earlier = reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
-            json(200, &BatteriesJson::new(&status, &earlier.unwrap_or_default()))
+            let work = move || {
+                let earlier =
+                    reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
+                json(200, &BatteriesJson::new(&status, &earlier.unwrap_or_default()))
+            };
+            threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
         }
         ["api", "batteries", mcu_id, "history"] => {
             let (query, now) = (request.query.clone(), status.now);
