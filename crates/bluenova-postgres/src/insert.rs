@@ -28,6 +28,10 @@ use crate::{
     table,
 };
 
+/// Rows in one statement at most. What is sent of so many takes a few hundred kilobytes, as much as
+/// an allocator may keep for good.
+const STATEMENT_ROWS: usize = 250;
+
 /// An open connection to the table, ready to insert.
 pub(crate) struct Inserter {
     client: Client,
@@ -151,7 +155,10 @@ impl Inserter {
     fn commit(&mut self, records: &[&PackRecord]) -> Result<Inserted, Cause> {
         self.begin(records)?;
         let known = if self.counts_first { Some(self.count_known(records)?) } else { None };
-        let added = self.add(records)?;
+        let mut added = 0;
+        for records in records.chunks(STATEMENT_ROWS) {
+            added += self.add(records)?;
+        }
         let Some(known) = known.or((added == records.len() as u64).then_some(0)) else {
             // A trigger may have swallowed the others, or stored them elsewhere.
             self.client.batch_execute("ROLLBACK")?;

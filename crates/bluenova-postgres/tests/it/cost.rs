@@ -1,5 +1,6 @@
 //! A batch costs the same whatever the table holds, and runs under the settings that it needs.
 
+use bluenova_postgres::BATCH;
 use bluenova_test_support::wait_until;
 
 use crate::{Database, MINUTE, cluster, deliver, delivered, record};
@@ -117,4 +118,23 @@ fn settings_are_the_transactions_own() {
         let setting: String = database.client().query_one(sql, &[&name]).unwrap().get(0);
         assert_eq!(setting, expected, "{name}");
     }
+}
+
+#[test]
+fn a_batch_is_one_transaction_of_small_statements() {
+    let database = Database::new("statements");
+    database.admin("CREATE TABLE seen (rows BIGINT, xid BIGINT); GRANT INSERT ON seen TO homeauto");
+    let mut sink = database.sink();
+    database.admin(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+           'BEGIN INSERT INTO seen SELECT count(*), txid_current() FROM new; RETURN NULL; END';
+         CREATE TRIGGER note AFTER INSERT ON battery_pack REFERENCING NEW TABLE AS new
+           FOR EACH STATEMENT EXECUTE PROCEDURE note()",
+    );
+    let batch: Vec<_> = (0..BATCH as i64).map(|n| record(n, 1)).collect();
+    assert_eq!(deliver(&mut sink, &batch).unwrap(), delivered(BATCH as u64, 0));
+    let sql = "SELECT sum(rows)::bigint, max(rows), count(DISTINCT xid) FROM seen";
+    let seen = database.client().query_one(sql, &[]).unwrap();
+    let [sum, most, transactions]: [i64; 3] = [0, 1, 2].map(|column| seen.get(column));
+    assert_eq!((sum, most, transactions), (BATCH as i64, 250, 1));
 }
