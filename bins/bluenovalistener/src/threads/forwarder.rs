@@ -13,6 +13,10 @@ use super::{
 };
 use crate::console::{lasting, rows};
 
+/// Maximum number of rows of a batch. Each takes a kilobyte, twice while it is read, and an
+/// allocator may keep as much for good. Larger batches would need fewer commits.
+const MAX_ROWS: usize = 250;
+
 /// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {
     server: String,
@@ -114,7 +118,7 @@ impl Forwarder {
             info!("{}: connected", self.server);
         }
         loop {
-            let batch = self.outbox.undelivered(self.sink.batch_size())?;
+            let batch = self.outbox.undelivered(self.sink.batch_size().min(MAX_ROWS))?;
             self.damaged += batch.damaged;
             if self.damaged > 0 && self.is_due(Warning::DamagedRows) {
                 let damaged = rows(mem::take(&mut self.damaged));
