@@ -13,6 +13,10 @@ use super::{
 };
 use crate::console::{lasting, rows};
 
+/// Maximum number of rows of a batch. Each takes a kilobyte, twice while it is read, and an
+/// allocator may keep as much for good. Larger batches would need fewer commits.
+const MAX_ROWS: usize = 250;
+
 /// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {
     server: String,
@@ -107,7 +111,7 @@ impl Forwarder {
             info!("{}: connected", self.server);
         }
         loop {
-            let batch = self.outbox.undelivered(self.sink.batch_size())?;
+            let batch = self.outbox.undelivered(self.sink.batch_size().min(MAX_ROWS))?;
             if self.outbox.may_repeat() {
                 self.is_caught_up = false;
             }

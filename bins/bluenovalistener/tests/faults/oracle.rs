@@ -320,7 +320,7 @@ pub(crate) fn prepare(client: &mut Client) {
                  RETURN NULL;
              END $$;
              CREATE TRIGGER count_resent AFTER INSERT ON battery_pack
-             REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_resent()",
+             REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE PROCEDURE count_resent()",
         )
         .unwrap();
 }

@@ -88,7 +88,7 @@ fn slow_down(client: &mut Client, each: &str, seconds: f64) {
             "CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$
              BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$;
              CREATE TRIGGER take_time BEFORE INSERT ON battery_pack
-             FOR EACH {each} EXECUTE FUNCTION take_time()"
+             FOR EACH {each} EXECUTE PROCEDURE take_time()"
         ))
         .unwrap();
 }
@@ -287,7 +287,7 @@ fn s09_a_full_disk() {
                 "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
                  BEGIN RAISE EXCEPTION USING ERRCODE = '53100'; END $$;
                  CREATE TRIGGER full_disk BEFORE INSERT ON battery_pack
-                 FOR EACH STATEMENT EXECUTE FUNCTION full_disk()",
+                 FOR EACH STATEMENT EXECUTE PROCEDURE full_disk()",
             )
             .unwrap();
     }
@@ -529,7 +529,7 @@ fn s12_one_row_in_a_hundred_is_refused() {
                  RETURN NULL;
              END $$;
              CREATE TRIGGER arrives AFTER INSERT ON battery_pack
-             FOR EACH ROW EXECUTE FUNCTION arrives();
+             FOR EACH ROW EXECUTE PROCEDURE arrives();
              CREATE FUNCTION is_bad(at TIMESTAMP, id BIGINT) RETURNS bool LANGUAGE sql AS
              'SELECT (floor(extract(epoch FROM at))::BIGINT * 25 + id) % 100 = 7';
              CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -540,7 +540,7 @@ fn s12_one_row_in_a_hundred_is_refused() {
                  RETURN NEW;
              END $$;
              CREATE TRIGGER refuse BEFORE INSERT ON battery_pack
-             FOR EACH ROW EXECUTE FUNCTION refuse()",
+             FOR EACH ROW EXECUTE PROCEDURE refuse()",
         )
         .unwrap();
     let batteries = Batteries::start(25);
@@ -602,7 +602,7 @@ fn s12_everything_is_refused() {
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
              'BEGIN RAISE EXCEPTION $$not today$$; END';
          CREATE TRIGGER refuse BEFORE INSERT ON battery_pack
-         FOR EACH ROW EXECUTE FUNCTION refuse()",
+         FOR EACH ROW EXECUTE PROCEDURE refuse()",
         "not today (P0001)",
         "DROP TRIGGER refuse ON battery_pack",
     );

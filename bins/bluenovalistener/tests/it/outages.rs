@@ -293,6 +293,9 @@ fn two_listeners_of_one_battery_double_no_row() {
 fn what_a_person_can_mend_holds_the_rows_and_is_said_once() {
     let cluster = shared_cluster();
     cluster.create_database("mend");
+    // Everybody had that right before PostgreSQL 15.
+    let revoke = "REVOKE CREATE ON SCHEMA public FROM public";
+    cluster.client("mend").batch_execute(revoke).unwrap();
     cluster.create_role("eve");
     let url = format!("{} user=eve", cluster.conninfo("mend").replace("user=postgres ", ""));
     let server = talking_battery(1);
