@@ -138,7 +138,14 @@ impl Journal {
         let (given, path, lock) = take(path)?;
         match recover::open(&path, &lock, retention, now) {
             Ok((journal, log, recovery)) => {
-                Ok((journal.with_files(log.opened_by(&given), lock)?, recovery))
+                match journal.with_files(log.opened_by(&given), lock) {
+                    // It showed when rows of a log that was set aside were to be stored.
+                    Err(error) if error.is_damage() => {
+                        let (journal, recovery) = Self::recover(&given, retention, now)?;
+                        Ok((journal, Some(recovery)))
+                    }
+                    opened => opened.map(|journal| (journal, recovery)),
+                }
             }
             Err(error) => {
                 if matches!(error, Error::Foreign { .. }) {
