@@ -125,10 +125,11 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
         }
         Store::Postgres { server, journal, keep } => {
             let retention = Retention { keep: Some(*keep), ..Retention::default() };
-            let (spool, outbox) = Spool::open(journal, retention, now)?;
+            let (spool, outbox) = Spool::open_for(journal, retention, &server.to_string(), now)?;
             let delivery = Shared::new(DeliveryStatus::new(server.to_string()));
             let status = status(settings, Some(delivery.clone()));
-            let forwarder = Some(Forwarder::new(server.as_ref().clone(), outbox, delivery));
+            let server = server.as_ref().clone();
+            let forwarder = Some(Forwarder::new(server, journal.clone(), outbox, delivery));
             Ok(Opened { spool, status, forwarder })
         }
     }

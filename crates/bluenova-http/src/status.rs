@@ -149,6 +149,9 @@ pub struct DeliveryStatus {
     /// Rows in the journal that the database has rejected; `None`: not known yet.
     #[serde(skip)]
     pub set_aside: Option<u64>,
+    /// Of the waiting rows, those that are in journals of other options.
+    #[serde(skip)]
+    pub in_leftovers: u64,
     /// When the first of the waiting rows arrived, or when one was acknowledged last. `None`: no
     /// row waits.
     #[serde(skip)]
@@ -236,14 +239,23 @@ impl DeliveryStatus {
             waiting: 0,
             trouble: None,
             set_aside: None,
+            in_leftovers: 0,
             waits_since: None,
             arrivals: 0,
         }
     }
 
-    /// Rows have arrived in the journal; `waiting` rows wait now.
+    /// Rows wait in journals of other options, too.
+    pub fn leftovers_found(&mut self, rows: u64, now: Instant) {
+        self.in_leftovers = rows;
+        if rows > 0 {
+            self.rows_arrived(self.waiting, now);
+        }
+    }
+
+    /// Rows have arrived in the journal; `waiting` rows of it wait now.
     pub fn rows_arrived(&mut self, waiting: u64, now: Instant) {
-        self.waiting = waiting;
+        self.waiting = waiting + self.in_leftovers;
         self.arrivals += 1;
         self.waits_since.get_or_insert(now);
     }
@@ -257,6 +269,7 @@ impl DeliveryStatus {
     /// There were no rows to deliver when `arrivals` was read: only rows that arrived since can
     /// wait.
     pub fn found_none(&mut self, arrivals: u64, now: Instant) {
+        self.in_leftovers = 0;
         if self.arrivals == arrivals {
             (self.waiting, self.waits_since) = (0, None);
         } else {

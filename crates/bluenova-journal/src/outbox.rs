@@ -1,10 +1,11 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use bluenova_record::PackRecord;
 use rusqlite::Connection;
 use time::UtcDateTime;
 
-use crate::address::Access;
+use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
 use crate::{Error, Sequence, SetAsideRow, set_aside};
@@ -51,6 +52,20 @@ impl Outbox {
         // The first query opens the log, by its name: it must be the one that is there now, though
         // the file is deleted before its rows are asked for. An error will come again then.
         let _ = connection.sqlite.query_row("SELECT settled FROM progress", (), |_| Ok(()));
+        Ok(Self { connection })
+    }
+
+    /// The outbox of a journal that is there, whether or not a process has it open.
+    pub(crate) fn of_existing(path: &Path) -> Result<Self, Error> {
+        let address = Address::of_existing(path)?;
+        let (connection, _) = address.connect_to_journal(Access::Write)?;
+        let connection = JournalConnection::new(connection, address, Arc::default());
+        let delivered = connection
+            .sqlite
+            .query_row("SELECT delivered FROM progress", (), |row| row.get(0))
+            .map_err(|source| connection.error("read", source))?;
+        connection.state.raise_delivered(delivered);
+        connection.state.was_stored(delivered);
         Ok(Self { connection })
     }
 
@@ -179,7 +194,7 @@ impl Outbox {
 
 /// How many rows are behind the cursor, which is `delivered` or what the database says, whichever
 /// is further.
-fn waiting(connection: &Connection, delivered: i64) -> rusqlite::Result<u64> {
+pub(crate) fn waiting(connection: &Connection, delivered: i64) -> rusqlite::Result<u64> {
     // Rows are deleted in their order, so that there is no gap behind the oldest one.
     let (settled, cursor, last, oldest): (i64, i64, Option<i64>, Option<i64>) = connection
         .prepare_cached(

@@ -122,11 +122,7 @@ impl Reader {
     /// # Errors
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn set_aside(&self) -> Result<u64, Error> {
-        self.ask(|| {
-            // A reader can't add the table to a journal of version 1 that doesn't have it yet.
-            let is_there = self.connection.sqlite.table_exists(Some("main"), "set_aside")?;
-            if is_there { set_aside::count(&self.connection.sqlite) } else { Ok(0) }
-        })
+        self.ask(|| set_aside::count(&self.connection.sqlite))
     }
 
     fn with(mut connection: JournalConnection) -> Result<Self, Error> {

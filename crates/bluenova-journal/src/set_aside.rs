@@ -69,6 +69,16 @@ impl SetAside {
         rows(&self.connection).map_err(|source| self.connection.error("read", source))
     }
 
+    /// Adds a row that was set aside in another journal, as it was there. Where it is here already,
+    /// its reason counts.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn add(&mut self, row: &SetAsideRow) -> Result<(), Error> {
+        put(&self.connection, &row.record, &row.sqlstate, &row.message, row.since)
+            .map_err(|source| self.connection.error("set a row aside in", source))
+    }
+
     /// Removes a row, since it was delivered after all.
     ///
     /// # Errors
@@ -113,6 +123,10 @@ pub(crate) fn put(
 }
 
 pub(crate) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    // Journals of version 1 may lack the table.
+    if !connection.table_exists(Some("main"), "set_aside")? {
+        return Ok(0);
+    }
     let count: i64 = connection
         .prepare_cached("SELECT count(*) FROM set_aside")?
         .query_row((), |row| row.get(0))?;

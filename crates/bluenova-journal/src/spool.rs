@@ -75,6 +75,8 @@ struct ToOutbox {
     /// One wake-up is as good as many.
     wake: SyncSender<()>,
     sources: Sender<Source>,
+    /// The other database, where its name is known.
+    database: Option<String>,
 }
 
 /// Event of a [`Spool`], for the log.
@@ -115,9 +117,32 @@ impl Spool {
         retention: Retention,
         now: UtcDateTime,
     ) -> Result<(Self, SpoolOutbox), Error> {
+        Self::open_with(path, retention, None, now)
+    }
+
+    /// Does what [`open`](Self::open) does, and notes in the file that its rows are for `database`:
+    /// see [`Journal::note_destination`].
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_for(
+        path: &Path,
+        retention: Retention,
+        database: &str,
+        now: UtcDateTime,
+    ) -> Result<(Self, SpoolOutbox), Error> {
+        Self::open_with(path, retention, Some(database.to_owned()), now)
+    }
+
+    fn open_with(
+        path: &Path,
+        retention: Retention,
+        database: Option<String>,
+        now: UtcDateTime,
+    ) -> Result<(Self, SpoolOutbox), Error> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (sources, new_sources) = mpsc::channel();
-        let to_outbox = Some(ToOutbox { wake, sources });
+        let to_outbox = Some(ToOutbox { wake, sources, database });
         let mut notices = vec![];
         let mut recovery_failed = None;
         let opened = open_file(path, retention, now, to_outbox.as_ref(), &mut notices);
@@ -391,9 +416,13 @@ impl Spool {
 
 impl Writer {
     /// Has the outbox deliver from `journal`, too.
-    fn new(journal: Journal, to_outbox: Option<&ToOutbox>) -> Result<Box<Self>, Error> {
+    fn new(mut journal: Journal, to_outbox: Option<&ToOutbox>) -> Result<Box<Self>, Error> {
         let alive = Arc::new(());
-        if let Some(ToOutbox { sources, .. }) = to_outbox {
+        if let Some(ToOutbox { sources, database, .. }) = to_outbox {
+            if let Some(database) = database {
+                // On a full disk, say: it is noted when the file is opened the next time.
+                let _ = journal.note_destination(database);
+            }
             let source = Source::new(&journal, Arc::downgrade(&alive))?;
             // If the outbox has gone the rows wait in the journal.
             let _ = sources.send(source);

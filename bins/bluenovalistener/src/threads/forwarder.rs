@@ -1,7 +1,7 @@
-use std::{mem, time::Instant};
+use std::{mem, path::PathBuf, time::Instant};
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
-use bluenova_journal::{Batch, SpoolOutbox, Waiting, Wake};
+use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use log::{error, info, warn};
@@ -9,6 +9,7 @@ use time::UtcDateTime;
 
 use super::{
     delivery_trouble::{ForwardError, Trouble, rows_wait, what_to_expect},
+    leftovers::Leftovers,
     outage::REMINDER,
 };
 use crate::console::{lasting, rows};
@@ -17,6 +18,9 @@ use crate::console::{lasting, rows};
 pub(crate) struct Forwarder {
     server: String,
     outbox: SpoolOutbox,
+    journal: PathBuf,
+    /// Found when the forwarder runs: looking for them must not delay the recording.
+    leftovers: Option<Leftovers>,
     sink: Sink,
     status: Shared<DeliveryStatus>,
     has_connected: bool,
@@ -30,6 +34,13 @@ pub(crate) struct Forwarder {
     trouble: Option<Trouble>,
 }
 
+/// Where the rows of a batch are.
+#[derive(Clone, Copy, PartialEq)]
+enum BatchSource {
+    Spool,
+    Leftover,
+}
+
 /// What is logged once an hour at most.
 #[derive(PartialEq)]
 enum Warning {
@@ -39,14 +50,18 @@ enum Warning {
 }
 
 impl Forwarder {
+    /// `journal` is the path of the spool.
     pub(crate) fn new(
         server: Settings,
+        journal: PathBuf,
         outbox: SpoolOutbox,
         status: Shared<DeliveryStatus>,
     ) -> Self {
         Self {
             server: server.to_string(),
             outbox,
+            journal,
+            leftovers: None,
             sink: Sink::new(server, Deadlines::default()),
             status,
             has_connected: false,
@@ -60,6 +75,10 @@ impl Forwarder {
 
     /// Delivers until the spool is closed, and then what is left, if the server takes it.
     pub(crate) fn run(mut self) {
+        let leftovers = Leftovers::find(self.journal.clone(), &self.server);
+        let found = leftovers.waiting();
+        self.status.update(|delivery| delivery.leftovers_found(found, Instant::now()));
+        self.leftovers = Some(leftovers);
         let mut ended = false;
         loop {
             let arrivals = self.status.update(|delivery| delivery.arrivals());
@@ -74,7 +93,7 @@ impl Forwarder {
             }
             ended = self.wait();
         }
-        match self.outbox.waiting() {
+        match self.waiting() {
             Waiting { in_memory: 0, in_file: 0 } => {}
             Waiting { in_memory: 0, in_file } => {
                 let (waiting, server) = (rows_wait(in_file), &self.server);
@@ -114,7 +133,7 @@ impl Forwarder {
             info!("{}: connected", self.server);
         }
         loop {
-            let batch = self.outbox.undelivered(self.sink.batch_size())?;
+            let (batch, source) = self.undelivered()?;
             self.damaged += batch.damaged;
             if self.damaged > 0 && self.is_due(Warning::DamagedRows) {
                 let damaged = rows(mem::take(&mut self.damaged));
@@ -125,15 +144,33 @@ impl Forwarder {
             if batch.records.is_empty() {
                 break;
             }
-            self.deliver(&batch)?;
+            self.deliver(&batch, source)?;
         }
         self.is_caught_up = true;
         self.end_trouble();
         Ok(())
     }
 
+    /// The spool's rows come first, batch by batch, since they are newer.
+    fn undelivered(&mut self) -> Result<(Batch, BatchSource), bluenova_journal::Error> {
+        let limit = self.sink.batch_size();
+        let batch = self.outbox.undelivered(limit)?;
+        match &mut self.leftovers {
+            Some(leftovers) if batch.records.is_empty() && batch.damaged == 0 => {
+                Ok((leftovers.undelivered(limit), BatchSource::Leftover))
+            }
+            _ => Ok((batch, BatchSource::Spool)),
+        }
+    }
+
+    fn waiting(&mut self) -> Waiting {
+        let mut waiting = self.outbox.waiting();
+        waiting.in_file += self.leftovers.as_ref().map_or(0, Leftovers::waiting);
+        waiting
+    }
+
     /// Delivers a batch step by step, so that what a step has settled is never done again.
-    fn deliver(&mut self, batch: &Batch) -> Result<(), ForwardError> {
+    fn deliver(&mut self, batch: &Batch, source: BatchSource) -> Result<(), ForwardError> {
         let mut done = 0;
         while done < batch.records.len() {
             let delivered = self.sink.deliver(&batch.records, done);
@@ -144,27 +181,44 @@ impl Forwarder {
                 }
             })?;
             if let Some(rejected) = &delivered.rejected {
-                self.set_aside(&batch.records[done], rejected)?;
+                self.set_aside(&batch.records[done], rejected, source)?;
             }
             done += delivered.rows;
-            if let Err(error) = self.outbox.delivered(batch.through(done))
+            let noted = match self.leftover(source) {
+                Some(leftover) => leftover.delivered(batch.through(done)),
+                None => self.outbox.delivered(batch.through(done)),
+            };
+            if let Err(error) = noted
                 && self.is_due(Warning::CursorNotWritten)
             {
                 // The outbox keeps the position in memory, so that this process sends no row twice.
                 let why = ErrorChain(&error);
                 warn!("{why}. The rows are delivered; they may be sent again after a restart");
             }
-            self.delivered(&delivered);
+            self.delivered(&delivered, source);
         }
         Ok(())
+    }
+
+    /// The leftover that the last batch is from, if it is from one.
+    fn leftover(&mut self, source: BatchSource) -> Option<&mut LeftoverOutbox> {
+        match source {
+            BatchSource::Spool => None,
+            BatchSource::Leftover => self.leftovers.as_mut()?.current(),
+        }
     }
 
     fn set_aside(
         &mut self,
         record: &PackRecord,
         Rejected { sqlstate, reason }: &Rejected,
+        source: BatchSource,
     ) -> Result<(), ForwardError> {
-        self.outbox.set_aside(record, sqlstate, reason, UtcDateTime::now())?;
+        let now = UtcDateTime::now();
+        match self.leftover(source) {
+            Some(leftover) => leftover.set_aside(record, sqlstate, reason, now)?,
+            None => self.outbox.set_aside(record, sqlstate, reason, now)?,
+        }
         let (time, id) = (Timestamp(record.insert_time_utc), record.mcu_id);
         error!(
             "PostgreSQL rejected the row of {id:08X} at {time}. It is set aside in the journal \
@@ -174,17 +228,21 @@ impl Forwarder {
     }
 
     /// A step has succeeded.
-    fn delivered(&mut self, delivered: &Delivered) {
+    fn delivered(&mut self, delivered: &Delivered, source: BatchSource) {
         if let Some(why) = &delivered.too_slow {
             self.log_slow_server(why, delivered.rows);
         }
         let taken = delivered.added + delivered.known + delivered.swallowed;
-        let waiting = self.outbox.waiting().total();
+        let leftovers = self.leftovers.as_ref().map_or(0, Leftovers::waiting);
+        let waiting = self.outbox.waiting().total() + leftovers;
+        self.status.update(|delivery| delivery.in_leftovers = leftovers);
         self.status.update(|delivery| delivery.rows_delivered(taken, waiting, Instant::now()));
         if self.trouble.as_ref().is_some_and(Trouble::is_of_server) {
             self.end_trouble();
         }
-        if delivered.known > 0 && self.is_caught_up && !self.logged_known {
+        // Those of a leftover may have lost their acknowledgement.
+        let is_surprise = self.is_caught_up && source == BatchSource::Spool;
+        if delivered.known > 0 && is_surprise && !self.logged_known {
             self.logged_known = true;
             warn!(
                 "{}: the table had {} already. None is lost or doubled. Does another listener \
@@ -216,7 +274,7 @@ impl Forwarder {
         if let Some(trouble) = self.trouble.take() {
             self.status.update(|delivery| delivery.trouble = None);
             let away = duration(trouble.lasted());
-            let waiting = rows(self.outbox.waiting().total());
+            let waiting = rows(self.waiting().total());
             info!("{}: delivering after {away}, {waiting} to go", self.server);
         }
     }
@@ -229,7 +287,7 @@ impl Forwarder {
         if trouble.goes_on(error, Instant::now()) {
             let lasting = lasting(trouble.lasted());
             let is_in_memory = self.outbox.is_in_memory();
-            let expect = what_to_expect(error, self.outbox.waiting(), is_in_memory);
+            let expect = what_to_expect(error, self.waiting(), is_in_memory);
             warn!("{why}. {expect}{lasting}");
         }
     }
