@@ -164,8 +164,13 @@ fn count_set_aside(status: &LiveStatus, stop: &Arc<AtomicBool>) {
     let count = move || {
         while !stop.load(Ordering::Relaxed) {
             // If the journal can't be read, the status has that already.
-            if let Ok(count) = Reader::open(&journal).and_then(|reader| reader.set_aside()) {
-                delivery.update(|delivery| delivery.set_aside = Some(count));
+            let counted = Reader::open(&journal)
+                .and_then(|reader| Ok((reader.set_aside()?, reader.retried()?)));
+            if let Ok((count, retried)) = counted {
+                let rejected = Some(count.saturating_sub(retried));
+                delivery.update(|delivery| {
+                    (delivery.set_aside, delivery.retried) = (rejected, Some(retried));
+                });
             }
             thread::sleep(COUNT_SET_ASIDE_EVERY);
         }

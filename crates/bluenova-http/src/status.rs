@@ -149,6 +149,10 @@ pub struct DeliveryStatus {
     /// Rows in the journal that the database has rejected; `None`: not known yet.
     #[serde(skip)]
     pub set_aside: Option<u64>,
+    /// Rows in the journal that the database can't take yet, and that are retried while others are
+    /// delivered; `None`: not known yet.
+    #[serde(skip)]
+    pub retried: Option<u64>,
     /// Of the waiting rows, those that are in journals of other options.
     #[serde(skip)]
     pub in_leftovers: u64,
@@ -239,6 +243,7 @@ impl DeliveryStatus {
             waiting: 0,
             trouble: None,
             set_aside: None,
+            retried: None,
             in_leftovers: 0,
             waits_since: None,
             arrivals: 0,
@@ -358,6 +363,7 @@ impl Status {
             .chain(self.storage_problem())
             .chain(self.delivery_problem())
             .chain(self.set_aside_problem())
+            .chain(self.retried_problem())
             .collect()
     }
 
@@ -414,16 +420,28 @@ impl Status {
     }
 
     fn set_aside_problem(&self) -> Option<String> {
-        let delivery = self.delivery.as_ref()?;
-        let rows = match delivery.set_aside? {
-            0 => return None,
-            1 => "1 row is".to_owned(),
-            count => format!("{count} rows are"),
-        };
+        let rows = rows_are(self.delivery.as_ref()?.set_aside?)?;
         Some(format!(
             "{rows} set aside, since the database rejected them: `bluenovalistener set-aside` \
              lists and retries them"
         ))
+    }
+
+    fn retried_problem(&self) -> Option<String> {
+        let rows = rows_are(self.delivery.as_ref()?.retried?)?;
+        Some(format!(
+            "{rows} waiting for a partition of the table, and retried: `bluenovalistener \
+             set-aside` lists them"
+        ))
+    }
+}
+
+/// `None` if there are none.
+fn rows_are(count: u64) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("1 row is".to_owned()),
+        count => Some(format!("{count} rows are")),
     }
 }
 

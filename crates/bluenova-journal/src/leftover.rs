@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bluenova_record::PackRecord;
-use time::UtcDateTime;
-
 use crate::address::{Access, Address};
-use crate::{Batch, Error, Outbox, Sequence, SetAside, destination, files, outbox, set_aside};
+use crate::{
+    Batch, Error, Outbox, Sequence, SetAside, SetAsideRow, destination, files, outbox, set_aside,
+};
 
 /// A journal that no process has open, and that has rows for a database: rows that wait, or rows
 /// that are set aside.
@@ -125,14 +124,8 @@ impl LeftoverOutbox {
     ///
     /// # Errors
     /// If the file can't be written or is damaged.
-    pub fn set_aside(
-        &mut self,
-        record: &PackRecord,
-        sqlstate: &str,
-        message: &str,
-        now: UtcDateTime,
-    ) -> Result<(), Error> {
-        self.outbox.set_aside(record, sqlstate, message, now)
+    pub fn set_aside_row(&mut self, row: &SetAsideRow) -> Result<(), Error> {
+        self.outbox.set_aside_row(row)
     }
 
     /// Moves the rows that are set aside to the journal at `path`, which may be in use, so that

@@ -142,8 +142,43 @@ impl Outbox {
         message: &str,
         now: UtcDateTime,
     ) -> Result<(), Error> {
-        set_aside::put(&self.connection, record, sqlstate, message, now)
+        self.set_aside_row(&SetAsideRow {
+            record: record.clone(),
+            sqlstate: sqlstate.to_owned(),
+            message: message.to_owned(),
+            since: now,
+            is_retried: false,
+        })
+    }
+
+    /// Does what [`set_aside`](Self::set_aside) does, also with a row that is retried.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn set_aside_row(&mut self, row: &SetAsideRow) -> Result<(), Error> {
+        set_aside::put(&self.connection, row)
             .map_err(|source| self.connection.error("set a row aside in", source))
+    }
+
+    /// Removes a row that was set aside and is delivered after all.
+    pub(crate) fn remove_set_aside(&mut self, record: &PackRecord) -> Result<(), Error> {
+        set_aside::remove(&self.connection, record)
+            .map_err(|source| self.connection.error("take a row out of", source))
+    }
+
+    /// The newest row that is not delivered.
+    pub(crate) fn newest(&self) -> Result<Option<PackRecord>, Error> {
+        let last: Result<Option<i64>, _> = self.connection.sqlite.query_row(
+            "SELECT max(coalesce((SELECT max(sequence) FROM recent), 0), settled) FROM progress",
+            (),
+            |row| row.get(0),
+        );
+        let last = last.map_err(|source| self.connection.error("read", source))?.unwrap_or(0);
+        if last <= self.cursor().0 {
+            return Ok(None);
+        }
+        let batch = self.rows_after(Sequence(last - 1), 1)?;
+        Ok(batch.records.first().cloned())
     }
 
     /// The rows that are set aside, even if the file has been deleted.

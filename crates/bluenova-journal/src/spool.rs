@@ -481,9 +481,7 @@ fn move_rows(from: &mut Outbox, to: &mut Writer, all: bool) -> Result<usize, Mov
         }
     }
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
-        to.outbox
-            .set_aside(&row.record, &row.sqlstate, &row.message, row.since)
-            .map_err(MoveError::Write)?;
+        to.outbox.set_aside_row(&row).map_err(MoveError::Write)?;
     }
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }

@@ -1,8 +1,8 @@
-use std::{mem, path::PathBuf, time::Instant};
+use std::{mem, path::PathBuf, sync::Arc, time::Instant};
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
-use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
-use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
+use bluenova_journal::{Batch, LeftoverOutbox, SetAsideRow, SpoolOutbox, Waiting, Wake};
+use bluenova_postgres::{Deadlines, Delivered, Rejected, Retry, Settings, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use log::{error, info, warn};
 use time::UtcDateTime;
@@ -11,8 +11,13 @@ use super::{
     delivery_trouble::{ForwardError, Trouble, rows_wait, what_to_expect},
     leftovers::Leftovers,
     outage::REMINDER,
+    retry_schedule::RetrySchedule,
 };
 use crate::console::{lasting, rows};
+
+/// Rows that wait on their own and are refused again before a round of retries ends: each costs the
+/// server a line in its log.
+const MAX_REFUSED: u32 = 100;
 
 /// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {
@@ -23,6 +28,7 @@ pub(crate) struct Forwarder {
     leftovers: Option<Leftovers>,
     sink: Sink,
     status: Shared<DeliveryStatus>,
+    retries: RetrySchedule,
     has_connected: bool,
     /// Whether all rows that may have lost their acknowledgement have been delivered again. Until
     /// then, rows that the table has already are no surprise.
@@ -47,6 +53,7 @@ enum Warning {
     SlowServer,
     DamagedRows,
     CursorNotWritten,
+    RowWaits,
 }
 
 impl Forwarder {
@@ -64,6 +71,7 @@ impl Forwarder {
             leftovers: None,
             sink: Sink::new(server, Deadlines::default()),
             status,
+            retries: RetrySchedule::begin(Instant::now()),
             has_connected: false,
             is_caught_up: false,
             logged_known: false,
@@ -111,7 +119,7 @@ impl Forwarder {
     /// Waits until there is something to do; returns whether the spool is closed.
     fn wait(&mut self) -> bool {
         let Some(retry_at) = self.trouble.as_ref().map(Trouble::retry_at) else {
-            return self.outbox.wait(None) == Wake::Ended;
+            return self.outbox.wait(self.retries.due_in(Instant::now())) == Wake::Ended;
         };
         loop {
             let back_off = retry_at.saturating_duration_since(Instant::now());
@@ -148,7 +156,7 @@ impl Forwarder {
         }
         self.is_caught_up = true;
         self.end_trouble();
-        Ok(())
+        self.retry_set_aside()
     }
 
     /// The spool's rows come first, batch by batch, since they are newer.
@@ -173,13 +181,7 @@ impl Forwarder {
     fn deliver(&mut self, batch: &Batch, source: BatchSource) -> Result<(), ForwardError> {
         let mut done = 0;
         while done < batch.records.len() {
-            let delivered = self.sink.deliver(&batch.records, done);
-            self.log_warnings();
-            let delivered = delivered.inspect_err(|error| {
-                if error.is_too_slow() {
-                    self.log_slow_server(&ErrorChain(error).to_string(), self.sink.batch_size());
-                }
-            })?;
+            let delivered = self.deliver_step(batch, done)?;
             if let Some(rejected) = &delivered.rejected {
                 self.set_aside(&batch.records[done], rejected, source)?;
             }
@@ -200,6 +202,36 @@ impl Forwarder {
         Ok(())
     }
 
+    fn deliver_step(
+        &mut self,
+        batch: &Batch,
+        done: usize,
+    ) -> Result<Delivered, bluenova_postgres::Error> {
+        let delivered = self.sink.deliver(&batch.records, done);
+        self.log_warnings();
+        match delivered {
+            Err(error) if error.is_about_partitions() && self.takes_newest(batch) => {
+                let rejected = Some(Rejected::because(&error));
+                Ok(Delivered { rows: 1, rejected, ..Delivered::default() })
+            }
+            Err(error) => {
+                if error.is_too_slow() {
+                    self.log_slow_server(&ErrorChain(&error).to_string(), self.sink.batch_size());
+                }
+                Err(error)
+            }
+            delivered => delivered,
+        }
+    }
+
+    /// Whether the server takes the newest row, which is behind those of the batch: then it is the
+    /// batch that waits on its own, however long that is.
+    fn takes_newest(&mut self, batch: &Batch) -> bool {
+        let newest = self.outbox.newest();
+        let behind = newest.filter(|newest| batch.records.last() != Some(newest));
+        behind.is_some_and(|newest| self.sink.probe(&newest).is_ok())
+    }
+
     /// The leftover that the last batch is from, if it is from one.
     fn leftover(&mut self, source: BatchSource) -> Option<&mut LeftoverOutbox> {
         match source {
@@ -211,19 +243,77 @@ impl Forwarder {
     fn set_aside(
         &mut self,
         record: &PackRecord,
-        Rejected { sqlstate, reason }: &Rejected,
+        rejected: &Rejected,
         source: BatchSource,
     ) -> Result<(), ForwardError> {
-        let now = UtcDateTime::now();
+        let Rejected { sqlstate, reason, is_mendable } = rejected;
+        let row = SetAsideRow {
+            record: record.clone(),
+            sqlstate: sqlstate.clone(),
+            message: reason.clone(),
+            since: UtcDateTime::now(),
+            is_retried: *is_mendable,
+        };
         match self.leftover(source) {
-            Some(leftover) => leftover.set_aside(record, sqlstate, reason, now)?,
-            None => self.outbox.set_aside(record, sqlstate, reason, now)?,
+            Some(leftover) => leftover.set_aside_row(&row)?,
+            None => self.outbox.set_aside_row(&row)?,
         }
         let (time, id) = (Timestamp(record.insert_time_utc), record.mcu_id);
-        error!(
-            "PostgreSQL rejected the row of {id:08X} at {time}. It is set aside in the journal \
-             (`bluenovalistener set-aside` lists and retries such rows): {reason}"
-        );
+        if !is_mendable {
+            error!(
+                "PostgreSQL rejected the row of {id:08X} at {time}. It is set aside in the journal \
+                 (`bluenovalistener set-aside` lists and retries such rows): {reason}"
+            );
+            return Ok(());
+        }
+        self.retries.row_added(Instant::now());
+        if self.is_due(Warning::RowWaits) {
+            warn!(
+                "the row of {id:08X} at {time} waits on its own, while others are delivered. Such \
+                 rows are retried within the hour (`bluenovalistener set-aside` lists them): \
+                 {reason}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Retries the rows that wait on their own, if they are due.
+    fn retry_set_aside(&mut self) -> Result<(), ForwardError> {
+        if !self.retries.is_due(Instant::now()) {
+            return Ok(());
+        }
+        let waiting = self.outbox.retried();
+        let mut records: Vec<_> = waiting.into_iter().map(|row| row.record).collect();
+        // From another row on each time, since a round ends early where none is taken.
+        let first = fastrand::usize(..=records.len());
+        records.rotate_left(first);
+        let records: Arc<[_]> = records.into();
+        let (mut done, mut delivered, mut refused) = (0, 0, 0);
+        while done < records.len() && refused < MAX_REFUSED {
+            match self.sink.deliver(&records, done) {
+                Ok(Delivered { rows, rejected: None, .. }) => {
+                    for record in &records[done..done + rows] {
+                        self.outbox.remove_set_aside(record)?;
+                    }
+                    (done, delivered) = (done + rows, delivered + rows);
+                }
+                Ok(_) => (done, refused) = (done + 1, refused + 1),
+                Err(error) if error.retry() == Retry::Row => {
+                    (done, refused) = (done + 1, refused + 1);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.log_warnings();
+        if delivered > 0 {
+            self.status.update(|delivery| delivery.delivered += delivered as u64);
+            info!(
+                "{}: {} that waited on their own are delivered",
+                self.server,
+                rows(delivered as u64)
+            );
+        }
+        self.retries.tried(delivered, records.len() - delivered, Instant::now());
         Ok(())
     }
 
@@ -273,6 +363,7 @@ impl Forwarder {
     fn end_trouble(&mut self) {
         if let Some(trouble) = self.trouble.take() {
             self.status.update(|delivery| delivery.trouble = None);
+            self.retries.server_is_back(Instant::now());
             let away = duration(trouble.lasted());
             let waiting = rows(self.waiting().total());
             info!("{}: delivering after {away}, {waiting} to go", self.server);

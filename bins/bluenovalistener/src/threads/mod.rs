@@ -10,6 +10,7 @@ mod leftovers;
 mod outage;
 mod owner_log;
 mod recorder;
+mod retry_schedule;
 mod spool_log;
 
 pub(crate) use battery::{Assembled, BatteryThread};

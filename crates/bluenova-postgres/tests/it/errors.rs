@@ -106,8 +106,8 @@ fn a_missing_partition_holds_until_it_is_there() {
     );
     let mut sink = database.sink();
     let words = ["no partition of relation", "; a partition is missing; create it"];
-    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Hold, "23514", &words);
-    check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Hold, "23514", &words);
+    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Row, "23514", &words);
+    check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Row, "23514", &words);
     database.admin("CREATE TABLE rest PARTITION OF battery_pack DEFAULT");
     assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
     database.admin("ALTER TABLE battery_pack ADD CONSTRAINT sane CHECK (mcu_id <> 13)");
