@@ -601,6 +601,22 @@ mod tests {
     }
 
     #[test]
+    fn rows_in_journals_of_other_options_wait_too() {
+        let start = Instant::now();
+        let mut delivery = DeliveryStatus::new("server".to_owned());
+        delivery.leftovers_found(0, start);
+        assert!(delivery.waits_since.is_none());
+        delivery.rows_arrived(1, start);
+        delivery.leftovers_found(3, start + SECOND);
+        assert_eq!(delivery.waiting, 4);
+        delivery.rows_arrived(2, start + SECOND);
+        assert_eq!(delivery.waiting, 5);
+        delivery.found_none(delivery.arrivals(), start + SECOND);
+        delivery.rows_arrived(1, start + SECOND);
+        assert_eq!(delivery.waiting, 1);
+    }
+
+    #[test]
     fn the_wait_begins_again_with_each_row_that_is_acknowledged() {
         let start = Instant::now();
         let mut delivery = DeliveryStatus::new("server".to_owned());

@@ -393,6 +393,54 @@ fn a_row_that_the_server_never_takes_does_not_hold_up_the_others() {
     assert_eq!(stamps_of(&sqlite_rows(journal.as_ref()), 1).len(), 3);
 }
 
+#[test]
+fn a_journal_that_is_not_for_this_database_is_named_and_left_alone() {
+    let cluster = shared_cluster();
+    cluster.create_database("leftover");
+    let mut client = cluster.client("leftover");
+    client.batch_execute(&bluenova_postgres::schema()).unwrap();
+    let home = Home::new();
+    let path = |digit: char| {
+        home.path(&format!("state/bluenova/journal-{}.sqlite", String::from(digit).repeat(16)))
+    };
+    let wait_in = |digit, database: Option<&str>| {
+        let mut journal = Journal::open(&path(digit), Retention::FOREVER).unwrap();
+        database.into_iter().for_each(|database| journal.note_destination(database).unwrap());
+        journal.append(&[PackRecord::new(UtcDateTime::UNIX_EPOCH, 1)]).unwrap();
+    };
+    wait_in('a', None);
+    wait_in('b', Some("other on pi:5432"));
+    std::fs::write(path('c'), [0xAA; 2048]).unwrap();
+    let server = talking_battery(1);
+    let (at, url) = (named("attic", server.local_addr()), cluster.url("leftover"));
+    let args = ["-b", &at, "-d", &url, "-i", "1"];
+    let names = [
+        format!("--journal '{}'", path('a').display()),
+        format!("{}: 1 row waits, for other on pi:5432", path('b').display()),
+        format!("{}: file is not a database", path('c').display()),
+    ];
+    let check = text(&home.run(&[&args[..], &["check"]].concat()).stdout);
+    for (name, verdict) in names.iter().zip(["NOT OK", "ok", "NOT OK"]) {
+        let line =
+            check.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{check}"));
+        assert!(line.starts_with(&format!("{verdict} ")), "{line}");
+    }
+    let mut listener = home.listen(&args);
+    listener.wait_for("attic: stored");
+    names.iter().for_each(|name| listener.wait_until_said(name));
+    let ended = listener.stop();
+    assert_eq!(stamps_of(&postgres_rows(&mut client), 1), Vec::<String>::new());
+    assert_eq!(count(&ended.log, "row waits"), 2, "{}", ended.log.join("\n"));
+
+    // As the log has it.
+    let first = path('a').display().to_string();
+    let listener = home.listen(&[&args[..], &["--journal", &first]].concat());
+    wait_until("its row arrives", TIME_LIMIT, || {
+        stamps_of(&postgres_rows(&mut client), 1).len() == 1
+    });
+    listener.stop();
+}
+
 /// A clock that was wrong for a while, say.
 #[test]
 fn a_row_without_a_partition_waits_and_passes_by_itself() {
