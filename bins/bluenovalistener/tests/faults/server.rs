@@ -595,6 +595,38 @@ fn bad_rows(client: &mut Client, program: &Program) -> Exceptions {
     bad.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
+/// Rows of one battery have no partition, while those of the others are taken.
+#[test]
+fn s12_a_partition_is_missing() {
+    let cluster = shared_cluster();
+    let mut client = database(cluster, "s12_partition");
+    client
+        .batch_execute(
+            "ALTER TABLE battery_pack RENAME TO whole;
+             CREATE TABLE battery_pack (LIKE whole) PARTITION BY LIST (mcu_id);
+             DROP TABLE whole;
+             CREATE TABLE others PARTITION OF battery_pack FOR VALUES IN (x'20000000'::BIGINT);
+             CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc)",
+        )
+        .unwrap();
+    let batteries = Batteries::start(2);
+    let mut program = Program::start(&batteries, &cluster.url("s12_partition"));
+    program.listener().wait_until_said("waits on its own");
+    program.runs_for(seconds(3, 120));
+    program.kill();
+    program.launch();
+    program.wait_until_connected();
+    program.runs_for(seconds(3, 120));
+    // A row of the other battery.
+    fresh_row(&mut client);
+    client.batch_execute("CREATE TABLE rest PARTITION OF battery_pack DEFAULT").unwrap();
+    program.stop();
+    program.launch();
+    program.wait_until_connected();
+    program.listener().wait_until_said("that waited on their own are delivered");
+    recovers(&mut client, batteries, program);
+}
+
 #[test]
 fn s12_everything_is_refused() {
     holds_until_it_is_mended(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::{Batch, Error, Journal, Outbox, Sequence};
+use crate::{Batch, Error, Journal, Outbox, Sequence, SetAsideRow};
 
 /// The rows of a [`Spool`](crate::Spool) that another database has not acknowledged yet, in the
 /// file, in its stand-in, and in files that were replaced.
@@ -144,6 +144,36 @@ impl SpoolOutbox {
     /// last call, and a row may have moved from one to another while it was delivered.
     pub fn may_repeat(&mut self) -> bool {
         mem::take(&mut self.has_changed) || self.sources.len() > 1
+    }
+
+    /// Does what [`set_aside`](Self::set_aside) does, also with a row that is retried.
+    ///
+    /// # Errors
+    /// The file can't be written or is damaged.
+    pub fn set_aside_row(&mut self, row: &SetAsideRow) -> Result<(), Error> {
+        let Some(source) = self.current() else { return Ok(()) };
+        source.outbox.set_aside_row(row)
+    }
+
+    /// The rows that were set aside and are retried, as far as they can be read.
+    pub fn retried(&mut self) -> Vec<SetAsideRow> {
+        self.take_new_sources();
+        let rows = self.sources.iter().flat_map(|source| source.outbox.rows_set_aside());
+        rows.flatten().filter(|row| row.is_retried).collect()
+    }
+
+    /// Removes a row that was set aside and is delivered after all.
+    ///
+    /// # Errors
+    /// A file can't be written or is damaged.
+    pub fn remove_set_aside(&mut self, record: &PackRecord) -> Result<(), Error> {
+        self.sources.iter_mut().try_for_each(|source| source.outbox.remove_set_aside(record))
+    }
+
+    /// The newest row that is not delivered, as far as it can be read.
+    pub fn newest(&mut self) -> Option<PackRecord> {
+        self.take_new_sources();
+        self.sources.iter().rev().find_map(|source| source.outbox.newest().ok().flatten())
     }
 
     /// Rows that are not delivered, as far as they can be counted.

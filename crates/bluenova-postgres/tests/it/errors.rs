@@ -108,8 +108,8 @@ fn a_missing_partition_holds_until_it_is_there() {
     }
     let mut sink = database.sink();
     let words = ["no partition of relation", "; a partition is missing; create it"];
-    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Hold, "23514", &words);
-    check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Hold, "23514", &words);
+    check(&deliver(&mut sink, &[record(0, 1)]).unwrap_err(), Retry::Row, "23514", &words);
+    check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Row, "23514", &words);
     database.admin(
         "CREATE TABLE rest PARTITION OF battery_pack FOR VALUES FROM (MINVALUE) TO (MAXVALUE)",
     );

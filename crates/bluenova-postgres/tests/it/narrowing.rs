@@ -56,7 +56,7 @@ fn check_rejected(name: &str, bad: &[usize]) {
     let batch = rows(BATCH, bad);
     let rejected = deliver_and_reject(&mut sink, &batch);
     assert_eq!(rejected.iter().map(|(index, _)| *index).collect::<Vec<_>>(), bad, "{name}");
-    for (_, Rejected { sqlstate, reason }) in &rejected {
+    for (_, Rejected { sqlstate, reason, .. }) in &rejected {
         assert_eq!(sqlstate, "23514");
         let start = format!("can't insert into battery_pack of {name} on /");
         assert!(reason.starts_with(&start) && reason.contains("\"sane\""), "{reason}");
