@@ -271,7 +271,7 @@ impl Lock {
         if is_new {
             give_to_owner_of_directory(&file, journal).map_err(error)?;
         }
-        match lock(&file) {
+        match lock(&file, || thread::sleep(LOCK_RETRY)) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let (holder, _) = read_lock(&mut file);
@@ -423,7 +423,7 @@ fn give_to_owner_of_directory(file: &File, journal: &Path) -> io::Result<()> {
 /// Closing a file drops no lock of this kind that another descriptor has. Some file systems have
 /// no such locks, or none on a file that is read only: there `.lock` has to do.
 fn lock_log(log: &File, journal: &Path) -> Result<(), Error> {
-    match lock(log) {
+    match lock(log, || thread::sleep(LOCK_RETRY)) {
         Err(TryLockError::WouldBlock) => {
             Err(Error::InUse { path: journal.to_owned(), holder: None })
         }
@@ -433,10 +433,10 @@ fn lock_log(log: &File, journal: &Path) -> Result<(), Error> {
 
 /// Locks a file. A process that looks whether it is locked ([`is_in_use`]) has a lock on it for a
 /// moment, which passes.
-fn lock(file: &File) -> Result<(), TryLockError> {
+fn lock(file: &File, mut wait: impl FnMut()) -> Result<(), TryLockError> {
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_RETRY),
+            Err(TryLockError::WouldBlock) => wait(),
             result => return result,
         }
     }
@@ -564,25 +564,19 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use super::*;
 
     #[test]
     fn who_looks_does_not_keep_a_program_from_starting() {
         let directory = tempfile::tempdir().unwrap();
-        let journal = directory.path().join("journal");
-        let has_ended = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..10_000 {
-                    is_in_use(&journal).unwrap();
-                }
-                has_ended.store(true, Ordering::Relaxed);
-            });
-            while !has_ended.load(Ordering::Relaxed) {
-                drop(Lock::take(&journal).unwrap());
-            }
-        });
+        let path = directory.path().join("lock");
+        let file = File::create(&path).unwrap();
+        let mut who_looks = Some(File::open(&path).unwrap());
+        who_looks.as_ref().unwrap().lock_shared().unwrap();
+        lock(&file, || who_looks = None).unwrap();
+        let other = File::open(&path).unwrap();
+        let mut tries = 0;
+        assert!(matches!(lock(&other, || tries += 1), Err(TryLockError::WouldBlock)));
+        assert_eq!(tries, LOCK_TRIES);
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bluenova_journal::{Journal, Leftover, LeftoverOutbox, Retention, SetAside, Spool, leftovers};
 use tempfile::TempDir;
 
+use crate::spool::mend;
 use crate::{BATTERY, START, nth, numbers, open, patiently, undelivered};
 
 const OURS: &str = "journal-00000000000000aa.sqlite";
@@ -202,7 +203,7 @@ fn a_spool_notes_its_database_in_every_file() {
     let mut bytes = fs::read(&theirs).unwrap();
     bytes[..512].fill(0xAA);
     fs::write(&theirs, &bytes).unwrap();
-    drop(spool("attic on pi:5432"));
+    mend(&mut spool("attic on pi:5432").0);
     is_noted("attic on pi:5432");
     // One that nobody gives a name keeps the last one.
     drop(patiently(|| Spool::open(&theirs, Retention::default(), START)).unwrap());
