@@ -18,7 +18,7 @@ mod set_aside;
 
 /// Maximum number of rows of a batch. Each takes a kilobyte, twice while it is read, and an
 /// allocator may keep as much for good. Larger batches would need fewer commits.
-const MAX_ROWS: usize = 250;
+const MAX_ROWS: usize = 100;
 
 /// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {

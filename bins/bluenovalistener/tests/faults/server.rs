@@ -570,7 +570,7 @@ fn s12_one_row_in_a_hundred_is_refused() {
     assert_eq!(listed.lines().count(), bad.len(), "{listed}");
     for (stamp, id) in &bad {
         let is_listed = |line: &str| {
-            line.starts_with(&format!("{stamp}  {id:08X}  ")) && line.contains("no luck with")
+            line.starts_with(&format!("{stamp} UTC  {id:08X}  ")) && line.contains("no luck with")
         };
         assert!(listed.lines().any(is_listed), "{stamp} {id:08X}:\n{listed}");
     }
