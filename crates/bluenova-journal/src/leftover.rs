@@ -61,7 +61,7 @@ fn look_at(path: &Path) -> Result<Option<Leftover>, Error> {
     let leftover = Leftover {
         path: path.to_owned(),
         database: destination::read(&connection).map_err(error)?,
-        waiting: outbox::waiting(&connection, 0).map_err(error)?,
+        waiting: outbox::waiting(&connection, |stored| stored).map_err(error)?,
         set_aside: set_aside::count(&connection).map_err(error)?,
     };
     Ok(Some(leftover).filter(|leftover| leftover.waiting + leftover.set_aside > 0))

@@ -21,6 +21,7 @@ mod power;
 mod processes;
 mod reader;
 mod recover;
+mod redelivery;
 mod replaced;
 mod set_aside;
 mod spool;
