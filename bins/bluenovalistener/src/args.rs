@@ -100,6 +100,7 @@ pub(crate) struct Args {
 pub(crate) enum Mode {
     Check(Check),
     Demo(Demo),
+    Resend(Resend),
     Schema(Schema),
     SetAside(SetAside),
 }
@@ -118,6 +119,17 @@ pub(crate) struct SetAside {
     /// deliver them again, and take those off the list that PostgreSQL accepts now
     #[argh(switch)]
     pub(crate) retry: bool,
+}
+
+/// Deliver the rows of the journal to PostgreSQL once more, where it has lost some, and say how many
+/// were missing. Works while a listener is running. Takes the listener's options.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "resend")]
+pub(crate) struct Resend {
+    /// only rows from that time on: UTC, as in 2026-11-22 or "2026-11-22 16:50:10"; or RFC 3339; or
+    /// a span back from now, as in 7d or 12h (default: all)
+    #[argh(option, arg_name = "time")]
+    pub(crate) since: Option<String>,
 }
 
 /// Record two simulated batteries, without a battery or a server, and show them here and in a
@@ -202,14 +214,15 @@ const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
 
 const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 
-/// Options of subcommands, one with a value and one without.
-const OF_SUBCOMMANDS: [&str; 2] = ["--seconds", "--retry"];
+/// Options of subcommands, with a value and without.
+const OF_SUBCOMMANDS: [&str; 3] = ["--seconds", "--since", "--retry"];
 
 fn has_value(name: &str) -> bool {
-    name == "--seconds" || WITH_VALUE.iter().flatten().any(|known| *known == name)
+    ["--seconds", "--since"].contains(&name)
+        || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-const WORDS: [&str; 6] = ["check", "demo", "schema", "set-aside", "version", "help"];
+const WORDS: [&str; 7] = ["check", "demo", "resend", "schema", "set-aside", "version", "help"];
 
 /// Puts the listener's options in front of the subcommand, as argh has it.
 ///

@@ -88,6 +88,7 @@ mod migrations;
 mod outbox;
 mod reader;
 mod recover;
+mod rows;
 mod salvage;
 mod schema;
 mod set_aside;
@@ -103,6 +104,7 @@ pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
+pub use rows::JournalRows;
 pub use set_aside::{SetAside, SetAsideRow};
 pub use spool::{Notice, OutboxWaker, Spool, SpoolOutbox, Waiting, Wake};
 

@@ -70,6 +70,14 @@ impl Outbox {
         Ok(Self { connection })
     }
 
+    pub(crate) fn with(connection: JournalConnection) -> Self {
+        Self { connection }
+    }
+
+    pub(crate) fn connection(&self) -> &JournalConnection {
+        &self.connection
+    }
+
     /// The outbox of a journal that is there, whether or not a process has it open.
     pub(crate) fn of_existing(path: &Path) -> Result<Self, Error> {
         let address = Address::of_existing(path)?;

@@ -23,6 +23,7 @@ mod reader;
 mod recover;
 mod redelivery;
 mod replaced;
+mod rows;
 mod set_aside;
 mod spool;
 mod stand_in;
