@@ -1,6 +1,6 @@
 //! `resend`: the rows of the journal go to PostgreSQL once more.
 
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::{PackRecord, Timestamp};
@@ -8,7 +8,9 @@ use bluenova_test_support::wait_until;
 use postgres::Client;
 use time::{Duration, UtcDateTime};
 
-use crate::support::{Home, TIME_LIMIT, count, named, obedient_battery, shared_cluster, text};
+use crate::support::{
+    Home, TIME_LIMIT, count, named, obedient_battery, output, shared_cluster, text,
+};
 
 const MCU_ID: u32 = 0x5E_5E4D;
 const ROWS: u32 = 2500;
@@ -73,8 +75,8 @@ fn resend_delivers_what_is_missing_beside_a_running_listener() {
     listener.stop();
 
     client.batch_execute("DELETE FROM battery_pack").unwrap();
-    let output = resends(&home, &resend, 0, ROWS, ROWS);
-    assert_eq!(text(&output.stderr), "", "there is no progress bar without a terminal");
+    let resent = resends(&home, &resend, 0, ROWS, ROWS);
+    assert_eq!(text(&resent.stderr), "", "there is no progress bar without a terminal");
     assert_eq!(count_rows(&mut client), ROWS);
     resends(&home, &resend, 0, ROWS, 0);
 }
@@ -102,6 +104,24 @@ fn rows_that_are_rejected_are_listed_and_rows_that_are_set_aside_are_left_out() 
     assert!(listed[0].contains(&format!("{time} UTC  {MCU_ID:08X}  ")), "{stderr}");
     assert!(listed[0].contains("(23514)"), "{stderr}");
     assert_eq!(listed[1], "bluenovalistener: PostgreSQL has rejected 1 row");
+}
+
+#[test]
+fn a_terminal_shows_how_far_resend_is() {
+    let cluster = shared_cluster();
+    cluster.create_database("resend_bar");
+    let home = Home::new();
+    fill(&home);
+    let (url, program) = (cluster.url("resend_bar"), env!("CARGO_BIN_EXE_bluenovalistener"));
+    let line = format!("'{program}' -d '{url}' --journal journal.sqlite resend");
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]).current_dir(home.directory()).env_clear();
+    command.env("TERM", "xterm").env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+    let shown = output(command);
+    assert!(shown.status.success(), "{shown:?}");
+    let shown = text(&shown.stdout);
+    assert!(shown.contains(" of 2,500 rows, ") && shown.contains(" rows/s, "), "{shown}");
+    assert!(shown.contains("2500 were missing in "), "{shown}");
 }
 
 #[test]
