@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bluenova_journal::{Journal, Retention};
+use bluenova_journal::{Journal, Retention, SetAside};
 use bluenova_test_support::{Cluster, Mode, TIME_LIMIT, wait_until};
 use nix::{
     sys::signal::{Signal, kill},
@@ -19,7 +19,7 @@ use time::UtcDateTime;
 
 use crate::{
     backlog,
-    oracle::{Batteries, Program, fresh_row},
+    oracle::{Batteries, Exceptions, Program, check_except, fresh_row},
     rounds, seconds,
     server::{copy_as_standby, database, give, recovers, slow_down, speed_up},
     support::{Home, Listener, count, named, obedient_battery, shared_cluster},
@@ -155,6 +155,61 @@ fn s22_the_table_is_emptied_and_its_rows_are_deleted() {
     assert_eq!(count(program.listener().log(), HAD_LOST), 1, "that shows by itself");
     program.listener().signal(Signal::SIGHUP);
     heals(&mut client, batteries, program, 1);
+}
+
+/// What the table refuses is set aside once, and what it swallows is never lost, whatever is
+/// delivered again.
+#[test]
+fn s22_rows_that_the_table_does_not_take_are_not_lost() {
+    let cluster = shared_cluster();
+    let mut client = database(cluster, "s22_taken");
+    client
+        .batch_execute(
+            "CREATE FUNCTION digit(at TIMESTAMP, id BIGINT) RETURNS BIGINT LANGUAGE sql AS
+             'SELECT (floor(extract(epoch FROM at))::BIGINT * 5 + id) % 10';
+             CREATE FUNCTION take() RETURNS trigger LANGUAGE plpgsql AS $$
+             DECLARE digit BIGINT := digit(NEW.insert_time_utc, NEW.mcu_id);
+             BEGIN
+                 IF digit = 7 THEN RAISE EXCEPTION 'no luck'; END IF;
+                 IF digit IN (3, 4) THEN RETURN NULL; END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER take BEFORE INSERT ON battery_pack
+             FOR EACH ROW EXECUTE PROCEDURE take()",
+        )
+        .unwrap();
+    let batteries = Batteries::start(5);
+    let mut program = Program::start(&batteries, &cluster.url("s22_taken"));
+    program.runs_for(seconds(4, 30));
+    fresh_row(&mut client);
+    for _ in 0..2 {
+        client.batch_execute("TRUNCATE battery_pack").unwrap();
+        assert!(rows_found_lost(program.listener()) > 0);
+    }
+    program.listener().signal(Signal::SIGHUP);
+    program.listener().wait_for("has all rows that it has acknowledged");
+    // So it has after a start.
+    program.stop();
+    program.launch();
+    program.wait_until_connected();
+    fresh_row(&mut client);
+    program.stop();
+    assert_eq!(count(&program.log(), HAD_LOST), 2, "{}", program.log().join("\n"));
+
+    let (stamps, ids): (Vec<String>, Vec<i64>) = program.journal().into_keys().unzip();
+    let mut with_digits = |digits: &[i64]| -> Exceptions {
+        let sql = "SELECT stamp, id FROM unnest($1::TEXT[], $2::BIGINT[]) AS keys (stamp, id)
+                   WHERE digit(stamp::TIMESTAMP, id) = ANY ($3)";
+        let rows = client.query(sql, &[&stamps, &ids, &digits]).unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let (refused, not_taken) = (with_digits(&[7]), with_digits(&[3, 4, 7]));
+    let set_aside = SetAside::open(&program.home().path("journal.sqlite")).unwrap().rows().unwrap();
+    assert!(!refused.is_empty());
+    assert_eq!(set_aside.len(), refused.len());
+    let rejected = count(&program.log(), "PostgreSQL rejected the row");
+    assert_eq!(rejected, refused.len(), "each is rejected once");
+    check_except(&mut client, &batteries.end(), &[&program], &not_taken);
 }
 
 #[test]
