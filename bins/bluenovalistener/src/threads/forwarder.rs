@@ -165,7 +165,7 @@ impl Forwarder {
                     "{damaged} damaged in the journal; the values that can be read are delivered"
                 );
             }
-            if !batch.is_again {
+            if !self.outbox.is_set_back() {
                 self.log_lost_rows();
             }
             if batch.records.is_empty() {
