@@ -121,8 +121,8 @@ pub(crate) struct SetAside {
     pub(crate) retry: bool,
 }
 
-/// Deliver the rows of the journal to PostgreSQL once more, where it has lost some, and say how many
-/// were missing. Works while a listener is running. Takes the listener's options.
+/// Deliver the rows of the journal to PostgreSQL once more, where it has lost some, and say how
+/// many were missing. Works while a listener is running. Takes the listener's options.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "resend")]
 pub(crate) struct Resend {

@@ -92,8 +92,8 @@ impl Outbox {
         Ok(Self { connection })
     }
 
-    /// The oldest rows that are not delivered, `limit` at most. Those that are set aside already are
-    /// left out.
+    /// The oldest rows that are not delivered, `limit` at most. Those that are set aside already
+    /// are left out.
     ///
     /// # Errors
     /// If the file can't be read or is damaged.

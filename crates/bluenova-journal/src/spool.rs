@@ -259,8 +259,8 @@ impl Spool {
         }
     }
 
-    /// What ends the outbox's [`wait`](SpoolOutbox::wait) from another thread; `None` if there is no
-    /// outbox.
+    /// What ends the outbox's [`wait`](SpoolOutbox::wait) from another thread; `None` if there is
+    /// no outbox.
     pub fn outbox_waker(&self) -> Option<OutboxWaker> {
         self.to_outbox.as_ref().map(|to_outbox| OutboxWaker(Arc::downgrade(&to_outbox.wake)))
     }

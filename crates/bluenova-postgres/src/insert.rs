@@ -146,9 +146,9 @@ impl Inserter {
     }
 
     /// Looks for `records` in the table. The first one is missing that the table doesn't have, but
-    /// would have if all were inserted: that is tried, and rolled back. So a row is not missing that
-    /// a trigger swallows, or stores under another key. Where the insert fails because of a row, or
-    /// takes too long, no more is known than which the table doesn't have.
+    /// would have if all were inserted: that is tried, and rolled back. So a row is not missing
+    /// that a trigger swallows, or stores under another key. Where the insert fails because of a
+    /// row, or takes too long, no more is known than which the table doesn't have.
     pub(crate) fn find_missing(&mut self, records: &[PackRecord]) -> Result<Inserted, Error> {
         if self.table_is_missing {
             return Ok(Inserted::default());

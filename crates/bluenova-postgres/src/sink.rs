@@ -200,7 +200,7 @@ impl Sink {
     /// swallows are not missing. Nothing is changed. Connects, if it isn't connected.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect) has them, and whatever else the server objects to but the rows.
+    /// As [`connect`](Self::connect) has them, and whatever the server objects to but the rows.
     pub fn find_missing(&mut self, rows: &Arc<[PackRecord]>) -> Result<Option<usize>, Error> {
         if rows.is_empty() {
             return Ok(None);

@@ -23,7 +23,7 @@ use crate::{
     rounds,
     rows::sqlite_rows,
     seconds,
-    server::{copy_as_standby, database, give, recovers, slow_down, speed_up},
+    server::{database, give, primary_and_standby, recovers, slow_down, speed_up},
     support::{Home, Listener, count, named, shared_cluster, talking_battery},
 };
 
@@ -50,15 +50,7 @@ fn heals(client: &mut Client, batteries: Batteries, mut program: Program, lost: 
 
 #[test]
 fn s22_a_standby_that_lags_behind_is_promoted_after_kill_9_of_the_primary() {
-    let mut primary = Cluster::start();
-    drop(database(&primary, "s22"));
-    let mut standby = Cluster::start();
-    for cluster in [&mut primary, &mut standby] {
-        cluster.stop(Mode::Fast);
-    }
-    copy_as_standby(&primary, &standby);
-    primary.start_again();
-    standby.start_again();
+    let (primary, standby) = primary_and_standby("s22");
     let hosts = [&primary, &standby].map(|cluster| cluster.socket_dir().display().to_string());
     let database = format!(
         "host={} port=5432,5432 user=postgres dbname=s22 target_session_attrs=read-write",

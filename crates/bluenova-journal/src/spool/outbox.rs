@@ -203,8 +203,8 @@ impl SpoolOutbox {
         }
     }
 
-    /// Has the rows after `last` delivered again. They are not trimmed for their age meanwhile. Rows
-    /// that were never delivered don't wait for them.
+    /// Has the rows after `last` delivered again. They are not trimmed for their age meanwhile.
+    /// Rows that were never delivered don't wait for them.
     ///
     /// Nothing of that is written to the file. Rows are delivered again in their order, so that
     /// after a process was killed it is the last ones of them that are missing, which the next
