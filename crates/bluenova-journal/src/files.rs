@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -94,6 +95,19 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
 
 /// Symbolic links that lead to each other, as many as Linux follows.
 const MAX_LINKS: u32 = 40;
+
+/// Fails if `path` can't be that of a file: it is a directory or says that it is one, or it is a
+/// FIFO, which would hold up who opens it, or a device.
+pub(crate) fn check_is_file(path: &Path) -> io::Result<()> {
+    let names_directory = path.as_os_str().as_bytes().ends_with(b"/");
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Err(io::Error::other("it is no regular file")),
+        Err(_) if names_directory => Err(io::ErrorKind::IsADirectory.into()),
+        Err(_) => Ok(()),
+    }
+}
 
 /// Whether the file is too short for a database, but it or its log holds something. SQLite would
 /// take it for a new one, write over it and remove the log.

@@ -189,7 +189,9 @@ impl Spool {
         let opened = open_file(path, retention, now, to_outbox.as_ref(), &mut notices);
         let (file, error) = match opened {
             Ok(file) => (Some(file), None),
-            Err(error) if is_final(&error) || path.is_dir() => return Err(error),
+            Err(error) if is_final(&error) || files::check_is_file(path).is_err() => {
+                return Err(error);
+            }
             Err(error) if to_outbox.is_none() && !error.is_damage() => return Err(error),
             Err(error) => (None, Some(error)),
         };
