@@ -408,6 +408,10 @@ impl Spool {
     fn leave_file(&mut self, error: Error) -> Result<(), Error> {
         let is_gone = matches!(error, Error::Gone { .. });
         self.turn_to_stand_in(&error)?;
+        if !is_for_memory(&error) {
+            // What replaced the file can't be written for a longer time.
+            self.leave_memory();
+        }
         self.notices.push(self.in_stand_in(error));
         if is_gone && let Some(file) = self.close_file() {
             // The rows can still be read, and go into the file that is made in its place.
@@ -668,6 +672,12 @@ fn open_file(
     Writer::file(journal, to_outbox)
 }
 
+/// Whether no file is to stand in: in place of a deleted journal a new one is made at once, and on a
+/// full disk no file can be.
+fn is_for_memory(error: &Error) -> bool {
+    error.is_full() || matches!(error, Error::Gone { .. })
+}
+
 /// Opens the stand-in: a file where one can be written, else memory.
 fn open_stand_in(
     path: &Path,
@@ -675,10 +685,9 @@ fn open_stand_in(
     error: Option<&Error>,
     to_outbox: Option<&ToOutbox>,
 ) -> Result<Box<Writer>, Error> {
-    // In place of a deleted file a new journal is made at once, and on a full disk no file can be.
-    let is_for_memory =
-        error.is_some_and(|error| error.is_full() || matches!(error, Error::Gone { .. }));
-    if !is_for_memory && let Ok(journal) = stand_in::open(path, retention) {
+    if !error.is_some_and(is_for_memory)
+        && let Ok(journal) = stand_in::open(path, retention)
+    {
         return Writer::stand_in(journal, to_outbox);
     }
     Writer::stand_in(Journal::in_memory(IN_MEMORY)?, to_outbox)
