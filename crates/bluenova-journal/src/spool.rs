@@ -499,6 +499,14 @@ impl Spool {
             && move_rows(&mut stand_in.outbox, &mut file, all, true).is_ok()
         {
             *stand_in = file;
+            if !all {
+                // Those of a deleted file would end with the process, too. A whole database is left
+                // where it is until it can be moved to its place.
+                self.orphans.retain_mut(|orphan| {
+                    orphan.stand_in.is_some()
+                        || move_rows(&mut orphan.outbox, stand_in, all, false).is_err()
+                });
+            }
         }
     }
 
