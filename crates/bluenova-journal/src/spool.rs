@@ -747,7 +747,8 @@ fn move_rows(
     is_stand_in: bool,
 ) -> Result<usize, MoveError> {
     let mut rows = 0;
-    let mut last = if all { Sequence::default() } else { from.cursor() };
+    let first = if all { Sequence::default() } else { from.cursor() };
+    let mut last = first;
     loop {
         let batch = from.rows_after(last, BATCH).map_err(MoveError::Read)?;
         if batch.records.is_empty() {
@@ -755,10 +756,12 @@ fn move_rows(
         }
         rows += to.journal.adopt(&batch.records).map_err(MoveError::Write)?;
         last = batch.last;
-        // In a journal they are not delivered: it may come back to its path, with its disk.
-        if is_stand_in {
-            let _ = from.delivered(last);
-        }
+    }
+    // In a journal they are not delivered: it may come back to its path, with its disk.
+    if is_stand_in && last != first {
+        // First, or a power loss could keep the cursor without the rows.
+        to.journal.checkpoint().map_err(MoveError::Write)?;
+        let _ = from.delivered(last);
     }
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
         to.outbox.set_aside_row(&row).map_err(MoveError::Write)?;
