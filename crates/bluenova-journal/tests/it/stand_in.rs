@@ -9,8 +9,8 @@ use bluenova_test_support::{TIME_LIMIT, wait_until};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::numbers;
 use crate::spool::{House, NOW, deliver, in_file, mend, rows};
+use crate::{numbers, open, undelivered};
 
 /// Rows in a journal that is damaged; the first page is not among them.
 const STORED: u16 = 20;
@@ -267,4 +267,40 @@ fn a_damaged_database_records_from_the_start_too() {
     mend(&mut spool);
     drop(spool);
     assert_eq!(house.in_file(), all(STORED + 2));
+}
+
+/// What was restored from a backup as another user, say, or with the damage.
+#[test]
+fn rows_are_in_a_file_while_what_replaced_the_journal_cannot_be_written() {
+    let restored: [fn(&House); 2] = [
+        |house| {
+            fs::write(house.beside(".copy"), "no journal at all".repeat(100)).unwrap();
+            fs::rename(house.beside(".copy"), &house.path).unwrap();
+        },
+        |house| {
+            fs::remove_file(&house.path).unwrap();
+            fs::create_dir(&house.path).unwrap();
+        },
+    ];
+    for (restore, is_damaged) in restored.into_iter().zip([true, false]) {
+        let house = House::new();
+        let (mut spool, _outbox) = house.open();
+        let held_up = is_damaged.then(|| HeldUp::new(&house.path));
+        spool.append(&rows(0..1)).unwrap();
+        restore(&house);
+        spool.maintain(NOW).unwrap();
+        assert!(!spool.is_in_memory(), "{:?}", spool.take_notices());
+        assert_eq!(spool.only_in_memory(), 0);
+        spool.append(&rows(1..2)).unwrap();
+        let killed = house.killed();
+        drop(held_up);
+        if !is_damaged {
+            fs::remove_dir(&house.path).unwrap();
+        }
+        mend(&mut spool);
+        assert!(!house.has_stand_in());
+        drop(spool);
+        assert_eq!(house.in_file(), [0, 1]);
+        assert_eq!(numbers(&undelivered(&open(&killed.beside(".stand-in")))), [0, 1]);
+    }
 }
