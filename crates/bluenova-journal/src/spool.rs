@@ -738,8 +738,9 @@ impl MoveError {
     }
 }
 
-/// Moves what `from` has not delivered (or all that it has), and what was set aside there, into
-/// `to`; returns the number of rows that were not there yet.
+/// Moves what `from` has not delivered (or all that it has, out of a file that stands in for the
+/// journal), and what was set aside there, into `to`; returns the number of rows that were not there
+/// yet.
 fn move_rows(
     from: &mut Outbox,
     to: &mut Writer,
@@ -747,6 +748,9 @@ fn move_rows(
     is_stand_in: bool,
 ) -> Result<usize, MoveError> {
     let mut rows = 0;
+    // All rows of a stand-in: one that was delivered from there may have the time of another row in
+    // the journal, which the database took it for. It is delivered again, at a time of its own.
+    let all = all || (is_stand_in && !from.is_in_memory());
     let first = if all { Sequence::default() } else { from.cursor() };
     let mut last = first;
     loop {

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use bluenova_journal::{Error, Notice, Retention, Spool, Waiting};
+use bluenova_record::PackRecord;
 use bluenova_test_support::{TIME_LIMIT, wait_until};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -105,20 +106,38 @@ fn a_damaged_journal_is_recovered_while_rows_are_recorded() {
     wait_until("the recovery ends", TIME_LIMIT, || spool.is_damaged(NOW));
     let notices = mend(&mut spool);
     assert!(
-        matches!(notices[..], [Notice::Recovered(_), Notice::InFile { rows: 1 }]),
+        matches!(notices[..], [Notice::Recovered(_), Notice::InFile { rows: 3 }]),
         "{notices:?}"
     );
     assert!(!house.has_stand_in());
     spool.append(&rows(STORED + 3..STORED + 4)).unwrap();
     let mut delivered = deliver(&mut outbox, 100);
     delivered.sort_unstable();
-    let in_file: Vec<_> = (0..STORED).chain([STORED + 2, STORED + 3]).collect();
-    assert_eq!(delivered, in_file);
+    assert_eq!(delivered, all(STORED + 4), "those that were delivered, once more");
     assert!(outbox.may_repeat());
     drop((spool, outbox));
     let mut found = house.in_file();
     found.sort_unstable();
-    assert_eq!(found, in_file);
+    assert_eq!(found, all(STORED + 4));
+}
+
+/// The database would take the row for the one of that time that it has.
+#[test]
+fn a_clock_that_goes_back_meanwhile_costs_no_row() {
+    let house = House::damaged();
+    let held_up = HeldUp::new(&house.path);
+    let (mut spool, mut outbox) = house.open();
+    let mut again = rows(3..4);
+    again[0].energy_in = Some(500.0);
+    spool.append(&again).unwrap();
+    assert_eq!(deliver(&mut outbox, 100), [500]);
+    drop(held_up);
+    mend(&mut spool);
+    let batch = outbox.undelivered(100).unwrap();
+    let at_row_3 = |record: &&PackRecord| record.energy_in == Some(500.0);
+    let moved = batch.records.iter().find(at_row_3).unwrap();
+    assert!(moved.insert_time_utc > again[0].insert_time_utc);
+    assert_eq!(batch.records.len(), usize::from(STORED) + 1);
 }
 
 /// At each moment: while rows are in the stand-in, and while they are in both.
