@@ -24,6 +24,13 @@ pub struct Outbox {
     connection: JournalConnection,
 }
 
+/// Which rows to read.
+#[derive(Clone, Copy, PartialEq)]
+enum Rows {
+    All,
+    NotSetAside,
+}
+
 /// Some rows of an [`Outbox`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -99,7 +106,7 @@ impl Outbox {
     /// If the file can't be read or is damaged.
     pub fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
         let cursor = self.cursor();
-        let batch = self.rows_after(cursor, limit)?;
+        let batch = self.deliverable_after(cursor, limit)?;
         if batch.records.is_empty() && batch.damaged == 0 && batch.last > cursor {
             // All of them are set aside. If that can't be written down they are read again.
             let _ = self.delivered(batch.last);
@@ -109,7 +116,14 @@ impl Outbox {
 
     /// The oldest rows after a sequence, delivered ones too, even if the file has been deleted.
     pub(crate) fn rows_after(&self, after: Sequence, limit: usize) -> Result<Batch, Error> {
-        self.try_rows_after(after, limit).map_err(|source| self.connection.error("read", source))
+        self.try_rows_after(after, limit, Rows::All)
+            .map_err(|source| self.connection.error("read", source))
+    }
+
+    /// The oldest rows after a sequence, delivered ones too, without those that are set aside.
+    pub(crate) fn deliverable_after(&self, after: Sequence, limit: usize) -> Result<Batch, Error> {
+        self.try_rows_after(after, limit, Rows::NotSetAside)
+            .map_err(|source| self.connection.error("read", source))
     }
 
     /// The oldest rows after a sequence that are delivered, without those that are set aside. None
@@ -134,7 +148,7 @@ impl Outbox {
             return Ok(Batch::none_after(after));
         }
         // Where rows are trimmed or set aside, others come in their place.
-        let batch = self.rows_after(after, limit)?;
+        let batch = self.deliverable_after(after, limit)?;
         Ok(if batch.last.0 > end { batch.ending_at(end) } else { batch })
     }
 
@@ -255,14 +269,14 @@ impl Outbox {
             .map_err(|source| self.connection.error("read", source))
     }
 
-    fn try_rows_after(&self, after: Sequence, limit: usize) -> rusqlite::Result<Batch> {
+    fn try_rows_after(&self, after: Sequence, limit: usize, rows: Rows) -> rusqlite::Result<Batch> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (mut records, mut sequences, mut damaged) = (vec![], vec![], 0);
         let Sequence(mut last) = after;
         // One transaction, so that no row comes or goes between the questions.
         let transaction = self.connection.sqlite.unchecked_transaction()?;
         let mut select = transaction.prepare_cached(&self.connection.sql.select_after)?;
-        let has_set_aside = set_aside::count(&transaction)? > 0;
+        let leaves_out = rows == Rows::NotSetAside && set_aside::count(&transaction)? > 0;
         loop {
             let before = last;
             let mut rows = select.query((before, limit))?;
@@ -273,7 +287,7 @@ impl Outbox {
                 damaged += u64::from(row.is_damaged);
                 let sql = &self.connection.sql;
                 if let Some(record) = row.record
-                    && !(has_set_aside && set_aside::contains(&transaction, sql, &record)?)
+                    && !(leaves_out && set_aside::contains(&transaction, sql, &record)?)
                 {
                     records.push(record);
                     sequences.push(row.sequence);

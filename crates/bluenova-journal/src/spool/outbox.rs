@@ -340,7 +340,7 @@ impl Source {
     /// The oldest rows that are not delivered, or else the oldest that are to be delivered again.
     fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
         while self.is_set_back() {
-            let new = self.outbox.rows_after(self.new_through, limit)?;
+            let new = self.outbox.deliverable_after(self.new_through, limit)?;
             if !new.records.is_empty() {
                 return Ok(new);
             }
