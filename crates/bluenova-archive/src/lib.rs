@@ -1,0 +1,2 @@
+//! Old logs of BlueNova batteries in, CSV out.
+#![forbid(unsafe_code)]
