@@ -98,6 +98,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use error::Error;
+pub use history::RowSelection;
 pub use journal::{Appended, Journal, Trimmed};
 pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};

@@ -11,7 +11,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
-use crate::{Error, history, set_aside};
+use crate::{Error, RowSelection, history, set_aside};
 
 /// Half of what the writer waits for others. A file is written whoever reads it; a journal in
 /// memory is not.
@@ -107,6 +107,69 @@ impl Reader {
         each: impl FnMut(UtcDateTime, &[Option<Value<'_>>]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         self.ask(|| history::read(&self.connection.sqlite, mcu_id, times, columns, each))
+    }
+
+    /// Calls `each` with time and battery of each row of a selection, in its order, and with the
+    /// row's values in `columns`, as [`history`](Self::history) does for one battery.
+    ///
+    /// Many rows are best read some at a time: [`ControlFlow::Break`] after so many, and a further
+    /// call for those [`after`](RowSelection::after) the last one. Between two calls the writer has
+    /// the write-ahead log to itself.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use bluenova_journal::{Journal, Retention, RowSelection};
+    /// use bluenova_record::{COLUMNS, PackRecord};
+    /// use time::UtcDateTime;
+    ///
+    /// # fn main() -> Result<(), bluenova_journal::Error> {
+    /// let mut journal = Journal::in_memory(Retention::default())?;
+    /// journal.append(&[2, 1, 3].map(|id| PackRecord::new(UtcDateTime::UNIX_EPOCH, id)))?;
+    ///
+    /// let reader = journal.reader()?;
+    /// let times = UtcDateTime::UNIX_EPOCH..UtcDateTime::MAX;
+    /// let mut selection = RowSelection { times, batteries: vec![1, 3], after: None };
+    /// let mut found = vec![];
+    /// reader.rows(&selection.clone(), &[], |time, mcu_id, _values| {
+    ///     found.push(mcu_id);
+    ///     selection.after = Some((time, mcu_id));
+    ///     ControlFlow::Break(())
+    /// })?;
+    /// reader.rows(&selection, &[], |_time, mcu_id, _values| {
+    ///     found.push(mcu_id);
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!(found, [1, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`history`](Self::history) has them.
+    pub fn rows(
+        &self,
+        selection: &RowSelection,
+        columns: &[&Column],
+        each: impl FnMut(UtcDateTime, u32, &[Option<Value<'_>>]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.ask(|| history::read_selection(&self.connection.sqlite, selection, columns, each))
+    }
+
+    /// How many rows a selection has. It takes longer the more there are.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn count_rows(&self, selection: &RowSelection) -> Result<u64, Error> {
+        self.ask(|| history::count(&self.connection.sqlite, selection))
+    }
+
+    /// The MCU IDs of all batteries that have rows, in order.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn batteries(&self) -> Result<Vec<u32>, Error> {
+        Ok(self.latest()?.iter().map(|record| record.mcu_id).collect())
     }
 
     /// How many rows of a battery there are.
