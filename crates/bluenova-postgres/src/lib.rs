@@ -33,12 +33,15 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`TableReader`] copies rows out of the table, as CSV.
 #![forbid(unsafe_code)]
 
 mod client_certificate;
 mod connect;
 mod connection;
 mod conninfo;
+mod copy_out;
 mod encoding;
 mod error;
 mod host;
@@ -53,6 +56,7 @@ mod table;
 mod tls;
 
 pub use connection::Deadlines;
+pub use copy_out::{TableReader, TableSelection};
 pub use error::{Error, Retry};
 pub use settings::{Settings, SettingsError};
 pub use sink::{BATCH, Delivered, Rejected, Sink};

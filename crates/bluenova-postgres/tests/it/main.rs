@@ -7,6 +7,7 @@
     reason = "that is how a test fails"
 )]
 
+mod copy_out;
 mod cost;
 mod deadlines;
 mod encodings;
