@@ -91,6 +91,11 @@ impl<W: Write> CsvWriter<W> {
         result
     }
 
+    /// What the rows are written to.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// What the rows were written to.
     pub fn into_inner(self) -> W {
         self.out
@@ -183,30 +188,42 @@ impl fmt::Display for Real {
         if number.is_infinite() {
             return f.write_str(if number > 0.0 { "Infinity" } else { "-Infinity" });
         }
-        // Those limits are PostgreSQL's, and C's.
-        if number == 0.0 || (1e-4..1e6).contains(&number.abs()) {
-            return write!(f, "{number}");
-        }
         let text = digits(number);
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(exponent) => ('-', exponent),
+        let (sign, size) = match exponent.strip_prefix('-') {
+            Some(size) => ('-', size),
             None => ('+', exponent),
         };
-        write!(f, "{mantissa}e{sign}{exponent:0>2}")
+        match exponent.parse() {
+            // Those limits are PostgreSQL's, and C's.
+            Ok(exponent @ -4..6) => {
+                let decimals = decimals(mantissa).saturating_add_signed(-exponent);
+                write!(f, "{number:.decimals$}")
+            }
+            _ => write!(f, "{mantissa}e{sign}{size:0>2}"),
+        }
     }
 }
 
-/// The fewest digits that are certain, as in `1.5e-7`. A decimal halfway between two numbers is
-/// certain for Rust, where it is read as the even one, and not for PostgreSQL.
+/// The fewest digits that are certain, as in `1.5e-7`.
+///
+/// In two ways PostgreSQL has it otherwise than Rust. Of two decimals that are equally near to the
+/// number, it takes the even one, which Rust does only where the number of digits is given. And a
+/// decimal halfway between two numbers isn't certain, though it is read as the even one of them.
 fn digits(number: f32) -> String {
     let shortest = format!("{number:e}");
-    if number.abs() < FAR_APART || !is_halfway(&shortest, number) {
-        return shortest;
+    let count = shortest.split('e').next().map_or(0, decimals);
+    let rounded = format!("{number:.count$e}");
+    if number.abs() < FAR_APART || !is_halfway(&rounded, number) {
+        return rounded;
     }
-    let longer = (1..=MOST_DECIMALS).map(|decimals| format!("{number:.decimals$e}"));
-    let is_certain = |text: &String| text.parse() == Ok(number) && !is_halfway(text, number);
-    longer.into_iter().find(is_certain).unwrap_or(shortest)
+    let mut longer = (count + 1..=MOST_DECIMALS).map(|count| format!("{number:.count$e}"));
+    longer.find(|text| text.parse() == Ok(number) && !is_halfway(text, number)).unwrap_or(rounded)
+}
+
+/// Number of digits behind the point.
+fn decimals(mantissa: &str) -> usize {
+    mantissa.split_once('.').map_or(0, |(_, decimals)| decimals.len())
 }
 
 /// Whether a decimal lies in the middle between a number and the next one of either side. An `f64`
@@ -276,6 +293,8 @@ mod tests {
             (f32::from_bits(1), "1e-45"),
             // Rust prints 3.355445e7, which is as near to the next number.
             (33_554_448.0, "3.3554448e+07"),
+            // It is 34148.0625; Rust prints 34148.063.
+            (34_148.063, "34148.062"),
             (f32::NAN, "NaN"),
             (f32::INFINITY, "Infinity"),
             (f32::NEG_INFINITY, "-Infinity"),

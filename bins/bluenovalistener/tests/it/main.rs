@@ -10,6 +10,7 @@
 mod command_line;
 mod daemon;
 mod end_to_end;
+mod export;
 mod foreign_server;
 mod log;
 mod outages;
