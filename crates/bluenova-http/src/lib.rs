@@ -40,6 +40,7 @@
 mod answer_thread;
 mod api;
 mod bank;
+mod csv;
 mod downsample;
 mod error;
 mod history;

@@ -478,6 +478,7 @@ async function draw() {
     const answer = await fetchJson(url, attempt);
     if (drawing !== attempt) return;
     shownPlots = `${range} ${answer.battery}`;
+    showDownload(answer);
     answer.plots.forEach((plot, i) => showPlot($("plots").children[i] ?? newPlot(), plot, answer));
     trouble.hidden = true;
   } catch (error) {
@@ -491,6 +492,13 @@ async function draw() {
   markOutdated();
   lastDrawing = { url, at, failed };
   drawing = null;
+}
+
+/** Links to the rows from which the plots were drawn. */
+function showDownload({ battery, from, to }) {
+  const query = new URLSearchParams({ from, to });
+  $("csv").href = `api/batteries/${battery}/rows.csv?${query}`;
+  $("csv").hidden = false;
 }
 
 function markOutdated() {

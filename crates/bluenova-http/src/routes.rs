@@ -1,6 +1,6 @@
 //! Which address is answered with what.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bluenova_journal::Reader;
 use bluenova_record::{ErrorChain, Escaped, first_chars};
@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs};
+use crate::csv::{self, Downloads};
 use crate::serve::{Request, Response};
 use crate::{HistoryError, Status, history, metrics, page, plots};
 
@@ -20,6 +21,7 @@ pub(crate) struct AnswerThreads {
     history: AnswerThread,
     batteries: AnswerThread,
     metrics: AnswerThread,
+    downloads: Arc<Downloads>,
 }
 
 impl AnswerThreads {
@@ -29,6 +31,7 @@ impl AnswerThreads {
             history: AnswerThread::start("history")?,
             batteries: AnswerThread::start("batteries")?,
             metrics: AnswerThread::start("metrics")?,
+            downloads: Downloads::start()?,
         })
     }
 }
@@ -61,13 +64,22 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
         ["api", "batteries", mcu_id, "history"] => {
             let (query, now) = (request.query.clone(), status.now);
             from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                history(reader, id, &query, now)
+                Ok(json(200, &history(reader, id, &query, now)?))
             })
         }
         ["api", "batteries", mcu_id, "plots"] => {
             let (query, now, interval) = (request.query.clone(), status.now, status.interval);
             from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                plots(reader, id, &query, now, interval)
+                Ok(json(200, &plots(reader, id, &query, now, interval)?))
+            })
+        }
+        ["api", "batteries", mcu_id, "rows.csv"] => {
+            let Some(download) = threads.downloads.begin() else {
+                return too_many("rows as CSV");
+            };
+            let (query, of_then) = (request.query.clone(), status.clone());
+            from_journal(mcu_id, &status, &threads.downloads.thread, move |reader, id| {
+                csv::response(reader, id, &query, &of_then, download)
             })
         }
         _ => failed(404, &format!("there is nothing at {}", request.path)),
@@ -91,11 +103,11 @@ fn reader(status: &Status) -> Option<Reader> {
 }
 
 /// What `read` makes of a battery's rows in the journal.
-fn from_journal<T: Serialize>(
+fn from_journal(
     mcu_id: &str,
     status: &Status,
     thread: &AnswerThread,
-    read: impl FnOnce(&Reader, u32) -> Result<T, HistoryError> + Send + 'static,
+    read: impl FnOnce(&Reader, u32) -> Result<Response, HistoryError> + Send + 'static,
 ) -> Response {
     // Without the sign that numbers may have.
     let is_hex = mcu_id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -109,7 +121,7 @@ fn from_journal<T: Serialize>(
         let found = Reader::open(journal)
             .and_then(|reader| Ok((is_live || reader.count(id)? > 0).then_some(reader)));
         let answer = match found {
-            Ok(Some(reader)) => read(&reader, id).map(|answer| json(200, &answer)),
+            Ok(Some(reader)) => read(&reader, id),
             Ok(None) => Ok(failed(404, &format!("{name} is a battery without any row"))),
             Err(error) => Err(error.into()),
         };

@@ -7,6 +7,7 @@
 )]
 
 mod api;
+mod csv;
 mod history;
 mod host;
 mod metrics;
