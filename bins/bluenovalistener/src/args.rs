@@ -102,6 +102,7 @@ pub(crate) enum Mode {
     Check(Check),
     Demo(Demo),
     Export(Export),
+    Resend(Resend),
     Schema(Schema),
     SetAside(SetAside),
 }
@@ -120,6 +121,17 @@ pub(crate) struct SetAside {
     /// deliver them again, and take those off the list that PostgreSQL accepts now
     #[argh(switch)]
     pub(crate) retry: bool,
+}
+
+/// Deliver the rows of the journal to PostgreSQL once more, where it has lost some, and say how many
+/// were missing. Works while a listener is running. Takes the listener's options.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "resend")]
+pub(crate) struct Resend {
+    /// only rows from that time on: UTC, as in 2026-11-22 or "2026-11-22 16:50:10"; or RFC 3339; or
+    /// a span back from now, as in 7d or 12h (default: all)
+    #[argh(option, arg_name = "time")]
+    pub(crate) since: Option<String>,
 }
 
 /// Record two simulated batteries, without a battery or a server, and show them here and in a
@@ -237,19 +249,29 @@ const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
 const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 
 /// Options of subcommands.
-const OF_SUBCOMMANDS: [&str; 8] =
-    ["--seconds", "--retry", "--from", "--to", "--columns", "--from-database", "-o", "--output"];
+const OF_SUBCOMMANDS: [&str; 9] = [
+    "--seconds",
+    "--since",
+    "--retry",
+    "--from",
+    "--to",
+    "--columns",
+    "--from-database",
+    "-o",
+    "--output",
+];
 
 /// Those that have a value.
-const OF_SUBCOMMANDS_WITH_VALUE: [&str; 6] =
-    ["--seconds", "--from", "--to", "--columns", "-o", "--output"];
+const OF_SUBCOMMANDS_WITH_VALUE: [&str; 7] =
+    ["--seconds", "--since", "--from", "--to", "--columns", "-o", "--output"];
 
 fn has_value(name: &str) -> bool {
     OF_SUBCOMMANDS_WITH_VALUE.contains(&name)
         || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-const WORDS: [&str; 7] = ["check", "demo", "export", "schema", "set-aside", "version", "help"];
+const WORDS: [&str; 8] =
+    ["check", "demo", "export", "resend", "schema", "set-aside", "version", "help"];
 
 /// Puts the listener's options in front of the subcommand, as argh has it.
 ///

@@ -67,7 +67,7 @@ fn look_at(path: &Path) -> Result<Option<Leftover>, Error> {
     let leftover = Leftover {
         path: path.to_owned(),
         database: destination::read(&connection).map_err(error)?,
-        waiting: outbox::waiting(&connection, 0).map_err(error)?,
+        waiting: outbox::waiting(&connection, |stored| stored).map_err(error)?,
         set_aside: set_aside::count(&connection).map_err(error)?,
         has_torn_log: address.path().is_some_and(recover::has_torn_log),
     };

@@ -88,6 +88,7 @@ mod migrations;
 mod outbox;
 mod reader;
 mod recover;
+mod rows;
 mod salvage;
 mod schema;
 mod set_aside;
@@ -104,8 +105,9 @@ pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
+pub use rows::JournalRows;
 pub use set_aside::{SetAside, SetAsideRow};
-pub use spool::{Notice, Spool, SpoolOutbox, Waiting, Wake};
+pub use spool::{Notice, OutboxWaker, Spool, SpoolOutbox, Waiting, Wake};
 
 /// Rows that are moved or handed on in one transaction: enough to make it worth its price, few
 /// enough to take well under a second.
@@ -139,6 +141,13 @@ impl Default for Retention {
 /// It grows by one with each row, and is never used again once its row was trimmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(i64);
+
+impl Sequence {
+    /// The position that many rows before, or before the first row where there are not so many.
+    pub fn back(self, rows: u64) -> Self {
+        Self(self.0.saturating_sub_unsigned(rows).max(0))
+    }
+}
 
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

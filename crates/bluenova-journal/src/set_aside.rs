@@ -2,14 +2,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bluenova_record::{COLUMNS, PackRecord, Timestamp, first_chars};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use time::UtcDateTime;
 
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::migrations::VERSION;
 use crate::recover;
-use crate::schema;
+use crate::schema::{self, Statements};
 use crate::value::parse_time;
 use crate::{Error, Journal, Retention};
 
@@ -128,6 +128,20 @@ pub(crate) fn remove(connection: &JournalConnection, record: &PackRecord) -> rus
             (time, record.mcu_id),
         )
         .map(drop)
+}
+
+/// Whether this very row is set aside: one of its battery and time with the same values.
+pub(crate) fn contains(
+    connection: &Connection,
+    sql: &Statements,
+    record: &PackRecord,
+) -> rusqlite::Result<bool> {
+    let time = Timestamp(record.insert_time_utc).to_string();
+    let row = connection
+        .prepare_cached(&sql.select_set_aside_at)?
+        .query_row((time, record.mcu_id), schema::read_row)
+        .optional()?;
+    Ok(row.and_then(|row| row.record).is_some_and(|set_aside| set_aside == *record))
 }
 
 pub(crate) fn count(connection: &Connection) -> rusqlite::Result<u64> {

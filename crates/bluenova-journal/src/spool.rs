@@ -14,7 +14,7 @@ use time::{Duration, UtcDateTime};
 
 use crate::{BATCH, Error, Journal, Outbox, Recovery, Retention, Sequence, files};
 use outbox::Source;
-pub use outbox::{SpoolOutbox, Waiting, Wake};
+pub use outbox::{OutboxWaker, SpoolOutbox, Waiting, Wake};
 use recovery::RecoveryThread;
 
 /// What the stand-in may take in memory: nearly a week of one battery at ten seconds.
@@ -85,7 +85,7 @@ struct Orphan {
 #[derive(Debug)]
 struct ToOutbox {
     /// One wake-up is as good as many.
-    wake: SyncSender<()>,
+    wake: Arc<SyncSender<()>>,
     sources: Sender<Source>,
     /// The other database, where its name is known.
     database: Option<String>,
@@ -163,7 +163,7 @@ impl Spool {
     ) -> Result<(Self, SpoolOutbox), Error> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (sources, new_sources) = mpsc::channel();
-        let to_outbox = Some(ToOutbox { wake, sources, database });
+        let to_outbox = Some(ToOutbox { wake: Arc::new(wake), sources, database });
         let spool = Self::start(path, retention, to_outbox, now)?;
         Ok((spool, SpoolOutbox::new(woken, new_sources)))
     }
@@ -257,6 +257,12 @@ impl Spool {
             // It has been woken already; or it has gone, and the rows wait in the journal.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
         }
+    }
+
+    /// What ends the outbox's [`wait`](SpoolOutbox::wait) from another thread; `None` if there is no
+    /// outbox.
+    pub fn outbox_waker(&self) -> Option<OutboxWaker> {
+        self.to_outbox.as_ref().map(|to_outbox| OutboxWaker(Arc::downgrade(&to_outbox.wake)))
     }
 
     /// Whether the file was found to be damaged, by whoever read or wrote it, or was recovered,

@@ -27,7 +27,7 @@ use bluenova_record::PackRecord;
 
 use crate::{
     Error, Retry, Settings,
-    error::{CONNECTING, Cause, INSERTING, PROBING},
+    error::{CHECKING, CONNECTING, Cause, INSERTING, PROBING},
     host::Host,
     insert::{Inserted, Inserter},
     table::IfMissing,
@@ -91,7 +91,6 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
-/// The result is a number of rows.
 type Job = Arc<dyn Fn(&mut Inserter) -> Result<Inserted, Error> + Send + Sync>;
 
 enum Answer {
@@ -157,6 +156,13 @@ impl Connection {
             inserter.insert(rows.get(range.clone()).unwrap_or_default())
         };
         self.run(INSERTING, &(Arc::new(insert) as Job))
+    }
+
+    /// Looks for rows, as [`Inserter::find_missing`] does.
+    pub(crate) fn find_missing(&mut self, rows: &Arc<[PackRecord]>) -> Result<Inserted, Error> {
+        let rows = Arc::clone(rows);
+        let find = move |inserter: &mut Inserter| inserter.find_missing(&rows);
+        self.run(CHECKING, &(Arc::new(find) as Job))
     }
 
     /// Probes a row, as [`Inserter::probe`] does.

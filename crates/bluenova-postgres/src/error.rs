@@ -26,6 +26,7 @@ pub(crate) const PREPARING: &str = "can't prepare to insert into battery_pack of
 pub(crate) const INSERTING: &str = "can't insert into battery_pack of";
 pub(crate) const READING: &str = "can't read battery_pack of";
 pub(crate) const PROBING: &str = "can't insert a test row into battery_pack of";
+pub(crate) const CHECKING: &str = "can't look for rows in battery_pack of";
 
 /// Why the operation failed.
 #[derive(Debug)]

@@ -205,6 +205,11 @@ impl Cluster {
         }
     }
 
+    /// One of PostgreSQL's programs, `pg_dump` say, of the server's version and run as its user.
+    pub fn program(&self, name: &str) -> Command {
+        self.programs.command(name)
+    }
+
     /// What the server has written to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.log()).unwrap_or_default()

@@ -65,6 +65,9 @@ fn options_may_stand_behind_the_subcommand() {
     assert_eq!((args.battery, args.database), (vec!["10.0.0.2".to_owned()], Some("x".into())));
     let args = read("set-aside -d x --retry");
     assert!(matches!(args.mode, Some(Mode::SetAside(SetAside { retry: true }))));
+    let args = read("resend --since=7d -d x");
+    let Some(Mode::Resend(Resend { since })) = args.mode else { panic!("{args:?}") };
+    assert_eq!(since.as_deref(), Some("7d"));
     assert!(matches!(read("schema -d x").mode, Some(Mode::Schema(_))));
     let args = read("demo --seconds 3 --http=127.0.0.1:0");
     assert_eq!(args.http.as_deref(), Some("127.0.0.1:0"));
@@ -85,7 +88,7 @@ fn a_mistyped_word_is_answered_with_the_right_one() {
         assert!(refused(word).ends_with(&format!("did you mean {right}?")), "{word}");
     }
     let error = refused("10.0.0.2");
-    assert!(error.contains("check, demo, export, schema, set-aside"), "{error}");
+    assert!(error.contains("check, demo, export, resend, schema, set-aside"), "{error}");
 }
 
 #[test]

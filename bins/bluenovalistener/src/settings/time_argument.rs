@@ -13,8 +13,8 @@ use super::SettingsError;
 const WITHOUT_ZONE: [&str; 2] =
     ["[year]-[month]-[day] [hour]:[minute]", "[year]-[month]-[day] [hour]:[minute]:[second]"];
 
-/// What is allowed, for the help and for errors.
-pub(crate) const TIME_ALLOWED: &str = "a time in UTC such as 2026-11-22 or \"2026-11-22 16:50:10\", one with its zone such as \
+/// What is allowed, for errors.
+const TIME_ALLOWED: &str = "a time in UTC such as 2026-11-22 or \"2026-11-22 16:50:10\", one with its zone such as \
      2026-11-22T16:50:10+01:00, or a span back from now such as 7d, 12h or 30m,";
 
 /// The time that `given` means. Without a zone it is UTC, as all times in the table are; a date is

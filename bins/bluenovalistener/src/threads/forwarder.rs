@@ -1,4 +1,9 @@
-use std::{mem, path::PathBuf, time::Instant};
+use std::{
+    mem,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
 use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
@@ -13,7 +18,9 @@ use super::{
     retry_schedule::RetrySchedule,
 };
 use crate::console::{lasting, rows};
+use lost_rows::LostRows;
 
+mod lost_rows;
 mod set_aside;
 
 /// Maximum number of rows of a batch. Each takes a kilobyte, twice while it is read, and an
@@ -30,6 +37,7 @@ pub(crate) struct Forwarder {
     sink: Sink,
     status: Shared<DeliveryStatus>,
     retries: RetrySchedule,
+    lost_rows: LostRows,
     has_connected: bool,
     /// Whether all rows that may have lost their acknowledgement have been delivered again. Until
     /// then, rows that the table has already are no surprise.
@@ -53,17 +61,20 @@ enum BatchSource {
 enum Warning {
     SlowServer,
     DamagedRows,
+    NotChecked,
     CursorNotWritten,
     RowWaits,
 }
 
 impl Forwarder {
-    /// `journal` is the path of the spool.
+    /// `journal` is the path of the spool. `check_requested` is set when somebody asks whether the
+    /// table still has its rows.
     pub(crate) fn new(
         server: Settings,
         journal: PathBuf,
         outbox: SpoolOutbox,
         status: Shared<DeliveryStatus>,
+        check_requested: Arc<AtomicBool>,
     ) -> Self {
         Self {
             server: server.to_string(),
@@ -73,6 +84,7 @@ impl Forwarder {
             sink: Sink::new(server, Deadlines::default()),
             status,
             retries: RetrySchedule::begin(Instant::now()),
+            lost_rows: LostRows::begin(check_requested, Instant::now()),
             has_connected: false,
             is_caught_up: false,
             logged_known: false,
@@ -113,7 +125,10 @@ impl Forwarder {
     /// Waits until there is something to do; returns whether the spool is closed.
     fn wait(&mut self) -> bool {
         let Some(retry_at) = self.trouble.as_ref().map(Trouble::retry_at) else {
-            return self.outbox.wait(self.retries.due_in(Instant::now())) == Wake::Ended;
+            let now = Instant::now();
+            let check = self.lost_rows.due_in(now);
+            let time_out = self.retries.due_in(now).map_or(check, |retries| retries.min(check));
+            return self.outbox.wait(Some(time_out)) == Wake::Ended;
         };
         loop {
             let back_off = retry_at.saturating_duration_since(Instant::now());
@@ -127,12 +142,16 @@ impl Forwarder {
     }
 
     fn deliver_all(&mut self) -> Result<(), ForwardError> {
+        let is_new = !self.sink.is_connected();
         let connected = self.sink.connect();
         self.log_warnings();
         connected?;
         if !self.has_connected {
             self.has_connected = true;
             info!("{}: connected", self.server);
+        }
+        if self.lost_rows.is_due(Instant::now()) || is_new {
+            self.check_delivered()?;
         }
         loop {
             let (batch, source) = self.undelivered()?;
@@ -145,6 +164,9 @@ impl Forwarder {
                 warn!(
                     "{damaged} damaged in the journal; the values that can be read are delivered"
                 );
+            }
+            if !batch.is_again {
+                self.log_lost_rows();
             }
             if batch.records.is_empty() {
                 break;
@@ -179,6 +201,10 @@ impl Forwarder {
         let mut done = 0;
         while done < batch.records.len() {
             let delivered = self.deliver_step(batch, done)?;
+            if self.sink.has_table_changed() && self.check_delivered()? {
+                // The rows of this step come again, behind those that are missing.
+                return Ok(());
+            }
             if let Some(rejected) = &delivered.rejected {
                 self.set_aside(&batch.records[done], rejected, source)?;
             }
@@ -193,6 +219,9 @@ impl Forwarder {
                 // The outbox keeps the position in memory, so that this process sends no row twice.
                 let why = ErrorChain(&error);
                 warn!("{why}. The rows are delivered; they may be sent again after a restart");
+            }
+            if batch.is_again {
+                self.lost_rows.delivered(delivered.added);
             }
             self.delivered(&delivered, source);
         }

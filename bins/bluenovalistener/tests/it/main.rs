@@ -15,6 +15,7 @@ mod foreign_server;
 mod log;
 mod outages;
 mod page;
+mod resend;
 mod rows;
 mod strange_lines;
 mod support;

@@ -16,6 +16,7 @@ mod errors;
 mod flat;
 mod hosts;
 mod limits;
+mod lost_rows;
 mod narrowing;
 mod once;
 mod partitions;

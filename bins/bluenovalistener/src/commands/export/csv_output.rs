@@ -1,22 +1,13 @@
 //! The CSV on its way to its output, with a header in front and a progress bar.
 
-use std::{
-    fmt,
-    io::{self, IsTerminal, Write},
-    time::Duration,
-};
+use std::io::{self, IsTerminal, Write};
 
 use bluenova_archive::CsvWriter;
 use bluenova_record::{Column, Value};
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{ExportError, output::Output};
 use crate::console;
-
-const BAR: &str = "{wide_bar} {human_pos} of {human_len} rows, {per_s}, {left} left";
-
-/// The same where the number of rows isn't known.
-const SPINNER: &str = "{spinner} {human_pos} rows, {per_s}";
 
 /// Writes rows, behind a header that comes with the first of them: without a row, nothing is
 /// written.
@@ -31,7 +22,7 @@ pub(super) struct CsvOutput {
 }
 
 impl CsvOutput {
-    /// Opens what `-o` names. `total` is asked for the number of rows if a progress bar is shown.
+    /// Opens what `-o` names. `total` is asked for the number of rows if a progress bar can be shown.
     ///
     /// # Errors
     /// The output can't be opened.
@@ -43,7 +34,7 @@ impl CsvOutput {
         let file = output.filter(|path| *path != "-").map(str::to_owned);
         let output = Output::open(output).map_err(ExportError::Wrong)?;
         let bar = if file.is_some() && io::stderr().is_terminal() {
-            progress_bar(total())
+            total().map_or_else(ProgressBar::hidden, console::progress_bar)
         } else {
             ProgressBar::hidden()
         };
@@ -93,24 +84,6 @@ impl CsvOutput {
         self.bar.inc(rows);
         Ok(())
     }
-}
-
-fn progress_bar(total: Option<u64>) -> ProgressBar {
-    let (bar, template) = match total {
-        Some(total) => (ProgressBar::new(total), BAR),
-        None => (ProgressBar::new_spinner(), SPINNER),
-    };
-    let per_s = |state: &ProgressState, out: &mut dyn fmt::Write| {
-        // Where that fails, a part of the bar is missing.
-        let _ = write!(out, "{:.0}/s", state.per_sec());
-    };
-    let left = |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let seconds = Duration::from_secs(state.eta().as_secs());
-        let _ = write!(out, "{seconds:?}");
-    };
-    let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
-    bar.set_style(style.with_key("per_s", per_s).with_key("left", left));
-    bar
 }
 
 /// Counts the rows of CSV that comes in pieces.
