@@ -74,6 +74,13 @@ fn any_real(random: &mut fastrand::Rng) -> f32 {
     if number.is_nan() { f32::INFINITY } else { number }
 }
 
+/// Creates a database, and gives its URL.
+fn create_database(name: &str) -> String {
+    let cluster = shared_cluster();
+    cluster.create_database(name);
+    cluster.url(name)
+}
+
 fn write_journal(path: &Path, rows: &[PackRecord]) {
     let mut journal = Journal::open(path, Retention::FOREVER).unwrap();
     journal.append(rows).unwrap();
@@ -133,16 +140,14 @@ fn rfc_3339(time: &str) -> String {
 
 #[test]
 fn what_is_exported_is_what_copy_gives() {
-    let cluster = shared_cluster();
-    cluster.create_database("exported");
-    let url = cluster.url("exported");
+    let url = create_database("exported");
     let home = Home::new();
     let rows = any_rows(2500);
     write_journal(&home.path("journal"), &rows);
     deliver(&url, &rows);
 
     let sql = "SELECT * FROM battery_pack ORDER BY insert_time_utc, mcu_id";
-    let copied = cluster.psql("exported", &format!("\\copy ({sql}) TO STDOUT CSV HEADER"));
+    let copied = shared_cluster().psql("exported", &format!("\\copy ({sql}) TO STDOUT CSV HEADER"));
     let copied = parsed(&copied);
     assert_eq!(copied.len(), 2501);
     let from_journal = home.run(&["export", "-d", &url, "--journal", "journal"]);
@@ -164,9 +169,7 @@ fn what_is_exported_is_what_copy_gives() {
 
 #[test]
 fn times_batteries_and_columns_can_be_chosen() {
-    let cluster = shared_cluster();
-    cluster.create_database("chosen");
-    let url = cluster.url("chosen");
+    let url = create_database("chosen");
     let home = Home::new();
     let rows = usual_rows(3);
     write_journal(&home.path("journal"), &rows);
@@ -243,9 +246,7 @@ fn an_only_battery_need_not_be_there() {
 
 #[test]
 fn errors_name_what_is_wrong() {
-    let cluster = shared_cluster();
-    cluster.create_database("wrong");
-    let url = cluster.url("wrong");
+    let url = create_database("wrong");
     let home = Home::new();
     write_journal(&home.path("db"), &usual_rows(1));
     write_journal(&home.path("empty"), &[]);
@@ -297,9 +298,7 @@ fn errors_name_what_is_wrong() {
 /// As `| head` does.
 #[test]
 fn a_reader_may_have_enough() {
-    let cluster = shared_cluster();
-    cluster.create_database("enough");
-    let url = cluster.url("enough");
+    let url = create_database("enough");
     let home = Home::new();
     let rows = usual_rows(5000);
     write_journal(&home.path("db"), &rows);
@@ -318,6 +317,42 @@ fn a_reader_may_have_enough() {
         child.0.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
         assert_eq!((child.0.wait().unwrap().code(), &*errors), (Some(0), ""));
     }
+}
+
+/// Of megabytes, less than one is ever in memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_the_rows() {
+    const MIB: usize = 1 << 20;
+    let url = create_database("growing");
+    let home = Home::new();
+    let rows = usual_rows(10_000);
+    write_journal(&home.path("db"), &rows);
+    deliver(&url, &rows);
+    for args in [&["-d", "sqlite:db"][..], &["-d", &url, "--from-database"]] {
+        let mut command = home.command(&[&["export"], args].concat());
+        command.stdout(Stdio::piped());
+        let mut child = Killed(command.spawn().unwrap());
+        let mut out = child.0.stdout.take().unwrap();
+        let mut read = vec![0; MIB];
+        out.read_exact(&mut read).unwrap();
+        let before = peak_kib(child.0.id());
+        for _ in 0..4 {
+            out.read_exact(&mut read).unwrap();
+        }
+        // It waits for a reader, and so is still there.
+        let grown = peak_kib(child.0.id()) - before;
+        assert!(grown < 1024, "{args:?}: {grown} KiB more for 4 MiB");
+        assert!(out.read_to_end(&mut read).unwrap() > MIB / 4, "that was most of it");
+        assert!(child.0.wait().unwrap().success());
+    }
+}
+
+/// The most memory that a process has had.
+fn peak_kib(process: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let (_, peak) = status.split_once("VmHWM:").unwrap();
+    peak.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]
@@ -351,13 +386,11 @@ fn unfinished(home: &Home) -> Vec<String> {
 
 #[test]
 fn an_interrupted_export_leaves_nothing() {
-    let cluster = shared_cluster();
-    cluster.create_database("interrupted");
-    let url = cluster.url("interrupted");
+    let url = create_database("interrupted");
     let home = Home::new();
     deliver(&url, &usual_rows(1));
     // The export waits for the lock.
-    let mut other = cluster.client("interrupted");
+    let mut other = shared_cluster().client("interrupted");
     other.batch_execute("BEGIN; LOCK TABLE battery_pack").unwrap();
     fs::write(home.path("old.csv"), "old").unwrap();
     let args = ["export", "-d", &url, "--from-database", "-o", "old.csv"];
