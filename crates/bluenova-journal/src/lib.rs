@@ -32,6 +32,8 @@
 //! # }
 //! ```
 //!
+//! [`Event`]s of the listener explain why a row is missing; the newest [`MAX_EVENTS`] are kept.
+//!
 //! [`leftovers`] finds the journals that nobody opens any more, with rows that nobody delivers.
 //!
 //! # The file
@@ -80,6 +82,7 @@ mod address;
 mod connection;
 mod destination;
 mod error;
+mod events;
 mod files;
 mod history;
 mod journal;
@@ -98,6 +101,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use error::Error;
+pub use events::{Event, EventKind, MAX_EVENTS};
 pub use journal::{Appended, Journal, Trimmed};
 pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};

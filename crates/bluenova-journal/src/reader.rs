@@ -11,7 +11,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
-use crate::{Error, history, set_aside};
+use crate::{Error, Event, events, history, set_aside};
 
 /// Half of what the writer waits for others. A file is written whoever reads it; a journal in
 /// memory is not.
@@ -133,6 +133,14 @@ impl Reader {
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn set_aside(&self) -> Result<u64, Error> {
         self.ask(|| set_aside::count(&self.connection.sqlite))
+    }
+
+    /// The events, in the order of their beginning; none in journals of older versions.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn events(&self) -> Result<Vec<Event>, Error> {
+        self.ask(|| events::read(&self.connection.sqlite))
     }
 
     fn with(mut connection: JournalConnection) -> Result<Self, Error> {

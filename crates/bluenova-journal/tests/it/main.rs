@@ -12,6 +12,7 @@ mod backlog;
 mod clock;
 #[cfg(target_os = "linux")]
 mod disk;
+mod events;
 mod files;
 mod history;
 mod leftover;
