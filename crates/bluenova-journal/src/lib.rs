@@ -84,6 +84,7 @@ mod destination;
 mod error;
 mod events;
 mod files;
+mod gaps;
 mod history;
 mod journal;
 mod leftover;
@@ -102,6 +103,7 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use events::{Event, EventKind, MAX_EVENTS};
+pub use gaps::{Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, percent};
 pub use journal::{Appended, Journal, Trimmed};
 pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
