@@ -33,6 +33,8 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`row_times`] looks which rows the table has, and changes nothing.
 #![forbid(unsafe_code)]
 
 mod client_certificate;
@@ -46,6 +48,7 @@ mod insert;
 mod limits;
 mod parameters;
 mod password;
+mod row_times;
 mod service;
 mod settings;
 mod sink;
@@ -54,6 +57,7 @@ mod tls;
 
 pub use connection::Deadlines;
 pub use error::{Error, Retry};
+pub use row_times::row_times;
 pub use settings::{Settings, SettingsError};
 pub use sink::{BATCH, Delivered, Rejected, Sink};
 pub use table::schema;
