@@ -3,6 +3,8 @@
 //! A row counts for an interval if it lies within half an interval of its end, so that the first
 //! listener's odd seconds count as well as our multiples.
 
+mod in_journal;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
@@ -11,6 +13,8 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use crate::events::{Event, EventKind};
+
+pub use self::in_journal::{RowsOutsideTable, gaps_in_journal};
 
 /// Finds the intervals without a row while the rows pass by in the order of time, and names the
 /// cause of each.
@@ -226,6 +230,11 @@ impl GapFinder {
         let half = self.length / 2;
         time(self.end_of(*missing.numbers.start()).saturating_sub(half))
             ..time(self.end_of(*missing.numbers.end()).saturating_add(half + 1))
+    }
+
+    /// The batteries that count so far.
+    pub fn batteries(&self) -> impl Iterator<Item = &GapBattery> {
+        self.batteries.iter().map(|tracked| &tracked.battery)
     }
 
     /// The battery of these intervals.
@@ -578,6 +587,18 @@ impl fmt::Display for GapCause {
             Self::BeforeEvents => "unknown, since causes were not recorded yet",
             Self::Unknown => "unknown",
         })
+    }
+}
+
+impl fmt::Display for GapBattery {
+    /// Its names and its MCU ID.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.names.join(" = ");
+        match self.mcu_id {
+            None => f.write_str(&names),
+            Some(id) if names.is_empty() => write!(f, "{id:08X}"),
+            Some(id) => write!(f, "{names} {id:08X}"),
+        }
     }
 }
 

@@ -92,6 +92,7 @@ mod migrations;
 mod outbox;
 mod reader;
 mod recover;
+mod row_times;
 mod salvage;
 mod schema;
 mod set_aside;
@@ -103,12 +104,16 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use events::{Event, EventKind, MAX_EVENTS};
-pub use gaps::{Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, percent};
+pub use gaps::{
+    Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, RowsOutsideTable,
+    gaps_in_journal, percent,
+};
 pub use journal::{Appended, Journal, Trimmed};
 pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
+pub use row_times::RowTime;
 pub use set_aside::{SetAside, SetAsideRow};
 pub use spool::{Notice, Spool, SpoolOutbox, Waiting, Wake};
 

@@ -23,6 +23,7 @@ mod processes;
 mod reader;
 mod recover;
 mod replaced;
+mod row_times;
 mod set_aside;
 mod spool;
 mod stand_in;
