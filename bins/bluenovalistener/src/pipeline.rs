@@ -24,7 +24,8 @@ use crate::{
     page::Page,
     settings::{Settings, Store},
     threads::{
-        Assembled, BatteryThread, DiskWatch, Forwarder, Recorder, RecorderInput, RecorderProgress,
+        Assembled, BatteryThread, DiskWatch, Forwarder, NewEvent, Recorder, RecorderInput,
+        RecorderInputs, RecorderProgress,
     },
 };
 
@@ -90,13 +91,14 @@ pub(crate) fn start(
     page: Option<TcpListener>,
     observer: Option<Sender<Assembled>>,
 ) -> Result<Pipeline, StartError> {
-    let Opened { spool, status, forwarder } = open(settings)?;
-    let (to_recorder, records) = mpsc::channel();
+    let (to_events, server_events) = mpsc::channel();
+    let Opened { spool, status, forwarder } = open(settings, to_events)?;
+    let (to_recorder, messages) = mpsc::channel();
     let progress = Shared::default();
     let to_recorder = RecorderInput::new(to_recorder, progress.clone());
     // Before the others, so that status and log have what happened to the spool from the start.
-    let recorder =
-        Recorder::new(records, spool, settings.sync, progress.clone(), status.clone(), observer);
+    let inputs = RecorderInputs { messages, server_events, observer };
+    let recorder = Recorder::new(inputs, spool, settings.sync, progress.clone(), status.clone())?;
     let names = &settings.http_hosts;
     let stop = Arc::new(AtomicBool::new(false));
     watch_disk(progress.clone(), &status, &stop);
@@ -141,7 +143,7 @@ struct Opened {
     forwarder: Option<Forwarder>,
 }
 
-fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
+fn open(settings: &Settings, events: Sender<NewEvent>) -> Result<Opened, bluenova_journal::Error> {
     let now = UtcDateTime::now();
     match &settings.store {
         Store::Sqlite { path } => {
@@ -155,7 +157,8 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
             let delivery = Shared::new(DeliveryStatus::new(server.to_string()));
             let status = status(settings, Some(delivery.clone()));
             let server = server.as_ref().clone();
-            let forwarder = Some(Forwarder::new(server, journal.clone(), outbox, delivery));
+            let forwarder = Forwarder::new(server, journal.clone(), outbox, delivery, events);
+            let forwarder = Some(forwarder);
             Ok(Opened { spool, status, forwarder })
         }
     }

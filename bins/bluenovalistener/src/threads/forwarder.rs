@@ -1,12 +1,13 @@
-use std::{mem, path::PathBuf, time::Instant};
+use std::{mem, path::PathBuf, sync::mpsc::Sender, time::Instant};
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
-use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
+use bluenova_journal::{Batch, EventKind, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
 use bluenova_record::ErrorChain;
 use log::{info, warn};
 
 use super::{
+    NewEvent,
     delivery_trouble::{ForwardError, Trouble, rows_wait, what_to_expect},
     leftovers::Leftovers,
     outage::REMINDER,
@@ -29,6 +30,7 @@ pub(crate) struct Forwarder {
     leftovers: Option<Leftovers>,
     sink: Sink,
     status: Shared<DeliveryStatus>,
+    events: Sender<NewEvent>,
     retries: RetrySchedule,
     has_connected: bool,
     /// Whether all rows that may have lost their acknowledgement have been delivered again. Until
@@ -64,6 +66,7 @@ impl Forwarder {
         journal: PathBuf,
         outbox: SpoolOutbox,
         status: Shared<DeliveryStatus>,
+        events: Sender<NewEvent>,
     ) -> Self {
         Self {
             server: server.to_string(),
@@ -72,6 +75,7 @@ impl Forwarder {
             leftovers: None,
             sink: Sink::new(server, Deadlines::default()),
             status,
+            events,
             retries: RetrySchedule::begin(Instant::now()),
             has_connected: false,
             is_caught_up: false,
@@ -280,8 +284,14 @@ impl Forwarder {
         }
     }
 
+    fn note(&self, kind: EventKind, detail: &str) {
+        // The recorder is gone first.
+        let _ = self.events.send(NewEvent::now(kind, detail));
+    }
+
     fn end_trouble(&mut self) {
         if let Some(trouble) = self.trouble.take() {
+            self.note(EventKind::ServerBack, "");
             self.status.update(|delivery| delivery.trouble = None);
             self.retries.server_is_back(Instant::now());
             let away = duration(trouble.lasted());
@@ -294,6 +304,9 @@ impl Forwarder {
         self.is_caught_up = false;
         let why = ErrorChain(error).to_string();
         self.status.update(|delivery| delivery.trouble = Some(why.clone()));
+        if self.trouble.is_none() {
+            self.note(EventKind::ServerAway, &why);
+        }
         let trouble = self.trouble.get_or_insert_with(Trouble::begin);
         if trouble.goes_on(error, Instant::now()) {
             let lasting = lasting(trouble.lasted());
