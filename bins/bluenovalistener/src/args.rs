@@ -100,6 +100,7 @@ pub(crate) struct Args {
 pub(crate) enum Mode {
     Check(Check),
     Demo(Demo),
+    Gaps(Gaps),
     Schema(Schema),
     SetAside(SetAside),
 }
@@ -128,6 +129,25 @@ pub(crate) struct Demo {
     /// number of seconds after which it ends (default: at Ctrl-C)
     #[argh(option, arg_name = "n")]
     pub(crate) seconds: Option<String>,
+}
+
+/// List the intervals without a row in the table, and why each has none: the listener didn't run, no
+/// connection, rows that wait, … Takes the listener's options, and changes nothing.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "gaps")]
+pub(crate) struct Gaps {
+    /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
+    /// 12h, 30m back from now (default: as far back as the journal keeps delivered rows)
+    #[argh(option, arg_name = "time")]
+    pub(crate) from: Option<String>,
+
+    /// latest time (default: now)
+    #[argh(option, arg_name = "time")]
+    pub(crate) to: Option<String>,
+
+    /// print one JSON object for programs
+    #[argh(switch)]
+    pub(crate) json: bool,
 }
 
 /// Print the SQL that creates the table and its index.
@@ -202,14 +222,18 @@ const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
 
 const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 
-/// Options of subcommands, one with a value and one without.
-const OF_SUBCOMMANDS: [&str; 2] = ["--seconds", "--retry"];
+/// Options of subcommands.
+const OF_SUBCOMMANDS: [&str; 5] = ["--seconds", "--retry", "--from", "--to", "--json"];
+
+/// Those that have a value.
+const OF_SUBCOMMANDS_WITH_VALUE: [&str; 3] = ["--seconds", "--from", "--to"];
 
 fn has_value(name: &str) -> bool {
-    name == "--seconds" || WITH_VALUE.iter().flatten().any(|known| *known == name)
+    OF_SUBCOMMANDS_WITH_VALUE.contains(&name)
+        || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-const WORDS: [&str; 6] = ["check", "demo", "schema", "set-aside", "version", "help"];
+const WORDS: [&str; 7] = ["check", "demo", "gaps", "schema", "set-aside", "version", "help"];
 
 /// Puts the listener's options in front of the subcommand, as argh has it.
 ///
@@ -221,7 +245,12 @@ fn options_first(arguments: impl Iterator<Item = String>) -> Result<Vec<String>,
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         let with_value = WITH_VALUE.iter().find(|names| names.contains(&&*argument));
-        if let Some([short, long]) = with_value.filter(|_| !argument.is_empty()) {
+        let is_of_subcommand = OF_SUBCOMMANDS_WITH_VALUE.contains(&argument.as_str());
+        if is_of_subcommand && !subcommand.is_empty() {
+            // The value too, which may begin with `-`.
+            subcommand.push(argument);
+            subcommand.extend(arguments.next());
+        } else if let Some([short, long]) = with_value.filter(|_| !argument.is_empty()) {
             if given.contains(long) && !REPEATABLE.contains(long) {
                 let name = if short.is_empty() { long } else { short };
                 return Err(format!("{name} is given twice"));

@@ -23,8 +23,7 @@ use journal_path::journal_name;
 pub(crate) use journal_path::state_directory;
 pub(crate) use log::LogSettings;
 use log::log_file;
-#[allow(unused_imports, reason = "for subcommands to come")]
-pub(crate) use time_argument::{TIME_ALLOWED, time_argument};
+pub(crate) use time_argument::time_argument;
 
 const DEFAULT_DATABASE: &str = "homeauto";
 const DEFAULT_INTERVAL: &str = "10";

@@ -1,5 +1,4 @@
 //! Times on the command line, for all subcommands that have any.
-#![allow(dead_code, reason = "for subcommands to come")]
 
 use std::time::Duration;
 

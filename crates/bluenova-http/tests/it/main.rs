@@ -7,6 +7,7 @@
 )]
 
 mod api;
+mod gaps;
 mod history;
 mod host;
 mod metrics;
