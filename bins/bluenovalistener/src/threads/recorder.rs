@@ -406,3 +406,46 @@ fn summary(record: &PackRecord) -> String {
     add(record.temp.map(|t| t.to_string()), "°C");
     summary
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use bluenova_http::StorageStatus;
+    use bluenova_journal::Reader;
+
+    use super::*;
+
+    #[test]
+    fn a_minute_without_a_row_has_a_sign_of_life() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let spool = Spool::open_database(&path, UtcDateTime::now()).unwrap();
+        let status = LiveStatus {
+            started: Instant::now(),
+            interval: Duration::from_secs(10),
+            batteries: vec![],
+            storage: Shared::new(StorageStatus { journal: path.clone(), ..Default::default() }),
+            delivery: None,
+        };
+        let (_to_recorder, messages) = mpsc::channel();
+        let (_to_events, server_events) = mpsc::channel();
+        let inputs = RecorderInputs { messages, server_events, observer: None };
+        let progress = Shared::default();
+        let mut recorder = Recorder::new(inputs, spool, MAINTAIN_EVERY, progress, status).unwrap();
+        let reader = Reader::open(&path).unwrap();
+        let started = || {
+            let mut events = reader.events().unwrap();
+            assert_eq!((events.len(), events[0].kind), (1, EventKind::Started));
+            events.remove(0)
+        };
+        assert_eq!(started().until, None);
+
+        recorder.has_stored = true;
+        recorder.show_life().unwrap();
+        assert_eq!(started().until, None, "a row is a sign of life, too");
+        let before = UtcDateTime::now().truncate_to_second();
+        recorder.show_life().unwrap();
+        assert!(started().until >= Some(before));
+    }
+}
