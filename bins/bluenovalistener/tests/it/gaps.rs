@@ -129,6 +129,7 @@ fn a_battery_may_be_away() {
     let server = Server::bind(address, battery(1), Pace::Free { speed: 4.0 }).unwrap();
     listener.wait_for("attic: connected");
     listener.wait_for("attic: stored");
+    settled(away);
     let found = gaps(&home, &args);
     assert_eq!(cause_at(&found, away), Some("not_connected"), "{found:?}");
     let answer = json(&home, &args, &[]);
@@ -168,6 +169,7 @@ fn a_battery_may_be_silent() {
     listener.wait_for("attic: stored");
     let silent = later(UtcDateTime::now());
     listener.wait_for("sent no text");
+    settled(silent);
     wait_until("the event is there", TIME_LIMIT, || {
         kinds(&events(&home)).contains(&EventKind::Silent)
     });
