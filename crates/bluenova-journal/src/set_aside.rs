@@ -8,7 +8,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::migrations::VERSION;
-use crate::salvage;
+use crate::recover;
 use crate::schema;
 use crate::value::parse_time;
 use crate::{Error, Journal, Retention};
@@ -52,13 +52,8 @@ impl SetAside {
     /// older version and in use.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let address = Address::of_existing(path)?;
-        if address.path().is_some_and(salvage::is_log_broken) {
-            // SQLite would write over what is behind the tear. Where the journal is in use that was
-            // dealt with, or the log was just being written.
-            match Journal::open(path, Retention::FOREVER) {
-                Ok(_) | Err(Error::InUse { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        if let Some(path) = address.path() {
+            recover::store_torn_log(path)?;
         }
         let (mut connection, version) = address.connect_to_journal(Access::Write)?;
         if version < VERSION {
