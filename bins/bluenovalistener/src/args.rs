@@ -102,6 +102,7 @@ pub(crate) enum Mode {
     Check(Check),
     Demo(Demo),
     Export(Export),
+    Gaps(Gaps),
     Resend(Resend),
     Schema(Schema),
     SetAside(SetAside),
@@ -174,6 +175,25 @@ pub(crate) struct Export {
     /// file to write, which appears when it is whole; - for standard output (default: -)
     #[argh(option, short = 'o', arg_name = "file")]
     pub(crate) output: Option<String>,
+}
+
+/// List the intervals without a row in the table, and why each has none: the listener didn't run, no
+/// connection, rows that wait, … Takes the listener's options, and changes nothing.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "gaps")]
+pub(crate) struct Gaps {
+    /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
+    /// 12h, 30m back from now (default: as far back as the journal keeps delivered rows)
+    #[argh(option, arg_name = "time")]
+    pub(crate) from: Option<String>,
+
+    /// latest time (default: now)
+    #[argh(option, arg_name = "time")]
+    pub(crate) to: Option<String>,
+
+    /// print one JSON object for programs
+    #[argh(switch)]
+    pub(crate) json: bool,
 }
 
 /// Print the SQL that creates the table and its index.
@@ -249,12 +269,13 @@ const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
 const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 
 /// Options of subcommands.
-const OF_SUBCOMMANDS: [&str; 9] = [
+const OF_SUBCOMMANDS: [&str; 10] = [
     "--seconds",
     "--since",
     "--retry",
     "--from",
     "--to",
+    "--json",
     "--columns",
     "--from-database",
     "-o",
@@ -270,8 +291,8 @@ fn has_value(name: &str) -> bool {
         || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-const WORDS: [&str; 8] =
-    ["check", "demo", "export", "resend", "schema", "set-aside", "version", "help"];
+const WORDS: [&str; 9] =
+    ["check", "demo", "export", "gaps", "resend", "schema", "set-aside", "version", "help"];
 
 /// Puts the listener's options in front of the subcommand, as argh has it.
 ///

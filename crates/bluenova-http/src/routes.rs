@@ -10,7 +10,7 @@ use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs};
 use crate::csv::{self, Downloads};
 use crate::serve::{Request, Response};
-use crate::{HistoryError, Status, history, metrics, page, plots};
+use crate::{HistoryError, Status, gaps, history, mcu_id, metrics, page, plots};
 
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
@@ -61,6 +61,16 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
             };
             threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
         }
+        ["api", "gaps"] => {
+            let (query, now, interval) = (request.query.clone(), status.now, status.interval);
+            let journal = status.storage.journal;
+            let work = move || {
+                let found = Reader::open(journal).map_err(HistoryError::from);
+                let found = found.and_then(|reader| gaps(&reader, &query, now, interval));
+                found.map_or_else(|error| refused(&error), |gaps| json(200, &gaps))
+            };
+            threads.history.run(work).unwrap_or_else(|| too_many("the history"))
+        }
         ["api", "batteries", mcu_id, "history"] => {
             let (query, now) = (request.query.clone(), status.now);
             from_journal(mcu_id, &status, &threads.history, move |reader, id| {
@@ -109,9 +119,7 @@ fn from_journal(
     thread: &AnswerThread,
     read: impl FnOnce(&Reader, u32) -> Result<Response, HistoryError> + Send + 'static,
 ) -> Response {
-    // Without the sign that numbers may have.
-    let is_hex = mcu_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let Some(id) = u32::from_str_radix(mcu_id, 16).ok().filter(|_| is_hex) else {
+    let Some(id) = mcu_id::parse(mcu_id) else {
         let why = format!("{mcu_id:.60} is no MCU ID, which has 1 to 8 hexadecimal digits");
         return failed(404, &why);
     };
@@ -125,7 +133,7 @@ fn from_journal(
             Ok(None) => Ok(failed(404, &format!("{name} is a battery without any row"))),
             Err(error) => Err(error.into()),
         };
-        answer.unwrap_or_else(|error| failed(error.http_status(), &ErrorChain(&error).to_string()))
+        answer.unwrap_or_else(|error| refused(&error))
     };
     thread.run(work).unwrap_or_else(|| too_many("the history"))
 }
@@ -145,6 +153,10 @@ fn json(status: u16, value: &impl Serialize) -> Response {
 fn too_many(of_what: &str) -> Response {
     let why = format!("too many requests for {of_what}; ask again in a moment");
     failed(503, &why).with("Retry-After", "1")
+}
+
+fn refused(error: &HistoryError) -> Response {
+    failed(error.http_status(), &ErrorChain(error).to_string())
 }
 
 fn failed(status: u16, why: &str) -> Response {

@@ -35,6 +35,7 @@
 //! ```
 //!
 //! [`TableReader`] copies rows out of the table, as CSV.
+//! [`row_times`] looks which rows the table has, and changes nothing.
 #![forbid(unsafe_code)]
 
 mod client_certificate;
@@ -49,6 +50,7 @@ mod insert;
 mod limits;
 mod parameters;
 mod password;
+mod row_times;
 mod service;
 mod settings;
 mod sink;
@@ -58,6 +60,7 @@ mod tls;
 pub use connection::Deadlines;
 pub use copy_out::{TableReader, TableSelection};
 pub use error::{Error, Retry};
+pub use row_times::row_times;
 pub use settings::{Settings, SettingsError};
 pub use sink::{BATCH, Delivered, Rejected, Sink};
 pub use table::schema;

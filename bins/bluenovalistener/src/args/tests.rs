@@ -88,7 +88,7 @@ fn a_mistyped_word_is_answered_with_the_right_one() {
         assert!(refused(word).ends_with(&format!("did you mean {right}?")), "{word}");
     }
     let error = refused("10.0.0.2");
-    assert!(error.contains("check, demo, export, resend, schema, set-aside"), "{error}");
+    assert!(error.contains("check, demo, export, gaps, resend, schema, set-aside"), "{error}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
 mod check;
 mod demo;
 mod export;
+mod gaps;
 mod listen;
 mod resend;
 mod set_aside;
@@ -54,6 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Some(Mode::Demo(options)) => demo::run(args, options),
         Some(Mode::Check(_)) => check::run(args),
         Some(Mode::Export(options)) => export::run(args, options),
+        Some(Mode::Gaps(options)) => gaps::run(args, options),
         Some(Mode::Resend(options)) => resend::run(args, options),
         Some(Mode::SetAside(options)) => set_aside::run(args, options),
         Some(Mode::Schema(_)) => {

@@ -12,6 +12,7 @@ mod daemon;
 mod end_to_end;
 mod export;
 mod foreign_server;
+mod gaps;
 mod log;
 mod outages;
 mod page;

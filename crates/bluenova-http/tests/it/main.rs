@@ -8,6 +8,7 @@
 
 mod api;
 mod csv;
+mod gaps;
 mod history;
 mod host;
 mod metrics;

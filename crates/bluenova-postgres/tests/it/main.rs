@@ -23,6 +23,7 @@ mod partitions;
 mod passwords;
 mod poolers;
 mod probe;
+mod row_times;
 mod rows;
 mod table;
 mod triggers;
