@@ -166,14 +166,6 @@ impl Reader {
         self.ask(|| history::count(&self.connection.sqlite, selection))
     }
 
-    /// The MCU IDs of all batteries that have rows, in order.
-    ///
-    /// # Errors
-    /// If the file can't be read or is damaged, or if it takes too long.
-    pub fn batteries(&self) -> Result<Vec<u32>, Error> {
-        Ok(self.latest()?.iter().map(|record| record.mcu_id).collect())
-    }
-
     /// How many rows of a battery there are.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `export`: what comes out is what `\copy` of the same rows gives.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Read},
     os::unix::fs::{PermissionsExt, symlink},
@@ -18,8 +19,7 @@ use nix::unistd::Pid;
 use time::{Duration, UtcDateTime};
 
 use crate::support::{
-    Home, Killed, Listener, TIME_LIMIT, named, obedient_battery, shared_cluster, talking_battery,
-    text,
+    Home, Killed, Listener, TIME_LIMIT, named, shared_cluster, talking_battery, text,
 };
 use bluenova_test_support::wait_until;
 
@@ -206,42 +206,48 @@ fn times_batteries_and_columns_can_be_chosen() {
     }
 }
 
+/// The journal has the MCU IDs that batteries have sent, so that they need not be there.
 #[test]
 fn a_name_stands_for_the_battery_that_has_it() {
+    let url = create_database("named");
     let home = Home::new();
     let (attic, cellar) = (talking_battery(1), talking_battery(2));
     let names = [named("attic", attic.local_addr()), named("cellar", cellar.local_addr())];
-    let database = home.sqlite("db");
-    let listener = ["-b", &names[0], "-b", &names[1], "-d", &database, "-i", "1"];
+    let listener = ["-b", &names[0], "-b", &names[1], "-d", &url, "-i", "1"];
     let mut running = home.listen(&listener);
     running.wait_for("cellar: stored");
     running.wait_until_said("attic: stored");
+    let export = |more: &[&str]| {
+        let export = ["export", "--columns", "mcu_id", "--battery", "cellar"];
+        home.run(&[&listener[..], &export, more].concat())
+    };
+    let ids = |output: &Output| {
+        succeeded(output).lines().skip(1).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let only_cellar = BTreeSet::from(["548130287".to_owned()]);
     // The listener goes on.
-    let export = ["export", "--columns", "mcu_id", "--battery", "cellar"];
-    let output = home.run(&[&listener[..], &export].concat());
-    let lines = succeeded(&output);
-    let ids: Vec<_> = lines.lines().skip(1).collect();
-    assert!(!ids.is_empty() && ids.iter().all(|id| *id == "548130287"), "{lines}");
+    assert_eq!(ids(&export(&[])), only_cellar);
+    wait_until("a row is delivered", TIME_LIMIT, || export(&["--from-database"]).status.success());
     running.stop();
     drop((attic, cellar));
-    let error = failed(&home.run(&[&listener[..], &export].concat()));
-    assert!(
-        error.contains("--battery cellar: the battery can't be asked for its MCU ID"),
-        "{error}"
-    );
+    assert_eq!(ids(&export(&[])), only_cellar);
+    assert_eq!(ids(&export(&["--from-database"])), only_cellar);
 }
 
-/// A battery that is the only one, in the command line and in the journal, need not answer.
+/// As for rows of a listener that noted no MCU ID.
 #[test]
-fn an_only_battery_need_not_be_there() {
+fn a_battery_is_asked_for_an_id_that_is_not_in_the_journal() {
     let home = Home::new();
-    let battery = obedient_battery(1);
-    let at = named("attic", battery.local_addr());
+    let battery = talking_battery(2);
+    let at = named("cellar", battery.local_addr());
+    write_journal(&home.path("db"), &[sample_row(start(), 7), sample_row(start(), 548_130_287)]);
+    let args = ["-b", &at, "-d", "sqlite:db", "export", "--battery", "cellar", "--columns"];
+    let export = || home.run(&[&args[..], &["mcu_id"]].concat());
+    assert_eq!(succeeded(&export()), "mcu_id\n548130287\n");
     drop(battery);
-    write_journal(&home.path("db"), &[sample_row(start(), 7)]);
-    let database = home.sqlite("db");
-    let args = ["-b", &at, "-d", &database, "export", "--battery", "attic", "--columns", "mcu_id"];
-    assert_eq!(succeeded(&home.run(&args)), "mcu_id\n7\n");
+    let error = failed(&export());
+    let expected = "--battery cellar: the battery can't be asked for its MCU ID; give that.";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]

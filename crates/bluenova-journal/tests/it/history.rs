@@ -325,5 +325,4 @@ fn a_selection_is_in_the_order_of_time_and_battery_however_it_is_cut() {
             assert_eq!(reader.count_rows(&selection).unwrap(), expected.len() as u64);
         }
     }
-    assert_eq!(reader.batteries().unwrap(), [2, 5, 9]);
 }

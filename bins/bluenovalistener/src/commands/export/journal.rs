@@ -6,7 +6,7 @@ use bluenova_journal::{Reader, RowSelection};
 use bluenova_record::Rfc3339;
 use time::UtcDateTime;
 
-use super::{ExportError, Request, csv_output::CsvOutput, listed, mcu_id, of_batteries};
+use super::{ExportError, Request, csv_output::CsvOutput, listed, mcu_ids, of_batteries};
 
 /// Rows that are read at a time: few enough that the writer, whose log grows meanwhile, has it back
 /// soon.
@@ -46,22 +46,19 @@ fn open(path: &Path) -> Result<Reader, ExportError> {
 }
 
 fn batteries(reader: &Reader, path: &Path, request: &Request<'_>) -> Result<Vec<u32>, ExportError> {
-    let known = reader.batteries()?;
+    let known = reader.mcu_ids()?;
     let mut chosen = vec![];
     for given in request.batteries {
-        let id = match (request.known, &known[..]) {
-            // No other one can be meant, and it need not answer.
-            ([only], [id]) if only.name == *given => *id,
-            _ => mcu_id(given, request.known)?,
-        };
-        if !known.contains(&id) {
+        let ids = mcu_ids(given, request.known, Some(reader))?;
+        if !ids.iter().any(|id| known.contains(id)) {
             return Err(ExportError::Wrong(format!(
-                "--battery {given}: there are no rows of {id:08X} in {}, but of {}",
+                "--battery {given}: there are no rows of {} in {}, but of {}",
+                listed(&ids),
                 path.display(),
                 listed(&known)
             )));
         }
-        chosen.push(id);
+        chosen.extend(ids);
     }
     Ok(chosen)
 }

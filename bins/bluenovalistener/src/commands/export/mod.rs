@@ -1,9 +1,10 @@
 //! `bluenovalistener export`: rows as CSV, from the journal or from PostgreSQL's table. It works
 //! while a listener is running.
 
-use std::{env, error::Error, io};
+use std::{collections::BTreeSet, env, error::Error, io};
 
 use bluenova_archive::{ColumnsError, columns};
+use bluenova_journal::Reader;
 use bluenova_record::{COLUMNS, Column, Rfc3339};
 use time::UtcDateTime;
 
@@ -28,7 +29,9 @@ pub(crate) fn run(args: &Args, options: &args::Export) -> Result<(), Box<dyn Err
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let request = Request::resolve(options, &settings.batteries, UtcDateTime::now())?;
     let written = match &settings.store {
-        Store::Postgres { server, .. } if options.from_database => table::export(server, &request),
+        Store::Postgres { server, journal, .. } if options.from_database => {
+            table::export(server, journal, &request)
+        }
         Store::Postgres { journal: path, .. } | Store::Sqlite { path } => {
             journal::export(path, &request)
         }
@@ -108,11 +111,21 @@ fn wrong_columns(error: &ColumnsError) -> String {
     }
 }
 
-/// The MCU ID that a value of `--battery` means: of one of `batteries`, which is asked for it, or
-/// itself.
-fn mcu_id(given: &str, batteries: &[Battery]) -> Result<u32, ExportError> {
-    if let Some(battery) = batteries.iter().find(|battery| battery.name == given) {
-        return ask_for_mcu_id(battery).map_err(|why| {
+/// The MCU IDs that a value of `--battery` means: those that a battery of that name has sent, as
+/// `journal` has it, or as one of `known` answers; or else the value itself.
+fn mcu_ids(
+    given: &str,
+    known: &[Battery],
+    journal: Option<&Reader>,
+) -> Result<Vec<u32>, ExportError> {
+    let events = journal.map_or(Ok(vec![]), Reader::events)?;
+    let of_name = events.iter().filter(|event| event.battery.as_deref() == Some(given));
+    let ids: BTreeSet<u32> = of_name.filter_map(|event| event.mcu_id).collect();
+    if !ids.is_empty() {
+        return Ok(ids.into_iter().collect());
+    }
+    if let Some(battery) = known.iter().find(|battery| battery.name == given) {
+        return ask_for_mcu_id(battery).map(|id| vec![id]).map_err(|why| {
             ExportError::Wrong(format!(
                 "--battery {given}: the battery can't be asked for its MCU ID; give that. {why}"
             ))
@@ -120,8 +133,9 @@ fn mcu_id(given: &str, batteries: &[Battery]) -> Result<u32, ExportError> {
     }
     // Without the sign that numbers may have.
     let is_hex = given.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u32::from_str_radix(given, 16).ok().filter(|_| is_hex).ok_or_else(|| {
-        let names: Vec<_> = batteries.iter().map(|battery| battery.name.as_str()).collect();
+    let id = u32::from_str_radix(given, 16).ok().filter(|_| is_hex);
+    id.map(|id| vec![id]).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|battery| battery.name.as_str()).collect();
         let names = names.join(", ");
         ExportError::Wrong(format!(
             "--battery {given:?}: the name of a battery in -b ({names}) or an MCU ID, 1 to 8 \

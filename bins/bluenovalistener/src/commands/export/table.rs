@@ -1,30 +1,41 @@
 //! Rows of the table in PostgreSQL.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
+use bluenova_journal::Reader;
 use bluenova_postgres::{Settings, TableReader, TableSelection};
 
 use super::{
     ExportError, Request,
     csv_output::{CsvOutput, RowCount},
-    mcu_id, of_batteries,
+    listed, mcu_ids, of_batteries,
 };
 
-/// Exports the rows of the table.
-pub(super) fn export(server: &Settings, request: &Request<'_>) -> Result<(), ExportError> {
-    let batteries = request.batteries.iter().map(|given| mcu_id(given, request.known));
-    let batteries = batteries.collect::<Result<Vec<_>, _>>()?;
+/// Exports the rows of the table. The journal at `path`, if it is there, has names of batteries.
+pub(super) fn export(
+    server: &Settings,
+    path: &Path,
+    request: &Request<'_>,
+) -> Result<(), ExportError> {
+    let journal = Reader::open(path).ok();
+    let ids = |given: &String| mcu_ids(given, request.known, journal.as_ref());
+    let chosen = request.batteries.iter().map(ids).collect::<Result<Vec<_>, _>>()?;
     let mut table = TableReader::connect(server)?;
     for warning in &table.warnings {
         let _ = writeln!(io::stderr(), "bluenovalistener: {warning}");
     }
-    for (id, given) in batteries.iter().zip(request.batteries) {
-        if !table.has_battery(*id)? {
+    for (ids, given) in chosen.iter().zip(request.batteries) {
+        if !has_any(&mut table, ids)? {
+            let ids = listed(ids);
             return Err(ExportError::Wrong(format!(
-                "--battery {given}: there are no rows of {id:08X} in battery_pack of {server}"
+                "--battery {given}: there are no rows of {ids} in battery_pack of {server}"
             )));
         }
     }
+    let batteries = chosen.concat();
     let selection = TableSelection { from: request.from, to: request.to, batteries };
     let total = || table.count(&selection).ok();
     let mut output = CsvOutput::open(request.output, request.columns.clone(), total)?;
@@ -36,4 +47,13 @@ pub(super) fn export(server: &Settings, request: &Request<'_>) -> Result<(), Exp
         return Err(ExportError::Wrong(why));
     }
     output.finish()
+}
+
+fn has_any(table: &mut TableReader, ids: &[u32]) -> Result<bool, bluenova_postgres::Error> {
+    for id in ids {
+        if table.has_battery(*id)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
