@@ -11,6 +11,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::{JournalConnection, JournalState};
 use crate::destination;
+use crate::events::{self, Event};
 use crate::files::{self, Lock, WriteAheadLog};
 use crate::migrations::{self, VERSION};
 use crate::recover::{self, Recovery};
@@ -64,7 +65,7 @@ pub struct Trimmed {
 /// What a power loss would undo.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unsynced {
-    /// Rows were stored.
+    /// Rows or events were stored.
     rows: bool,
     /// Rows were moved out of their slots, which must not be overwritten before.
     a_move: bool,
@@ -229,6 +230,23 @@ impl Journal {
         self.try_append(rows, Origin::Journal)
             .map_err(|source| self.connection.error("append to", source))?;
         Ok(u64::try_from(self.head.last - before).unwrap_or(0))
+    }
+
+    /// Stores events, all of them or none. One that is there already, by time, kind and battery, is
+    /// not stored twice, and lasts as long as the longer one of the two.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn put_events(&mut self, events: &[Event]) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let stored = immediate(&mut self.connection.sqlite).and_then(|transaction| {
+            events::put(&transaction, events)?;
+            transaction.commit()
+        });
+        self.unsynced.rows |= stored.is_ok();
+        stored.map_err(|source| self.connection.error("append to", source))
     }
 
     /// Notes for which database the rows are, so that they can be found and delivered even if
@@ -576,7 +594,12 @@ impl Journal {
     }
 
     fn delete_through(&mut self, last: i64) -> rusqlite::Result<Trimmed> {
+        let delivered_through = self.connection.state.delivered();
+        let detail = if self.is_in_memory() { "from memory" } else { "from the journal" };
         let transaction = immediate(&mut self.connection.sqlite)?;
+        if last > delivered_through {
+            events::put_evicted(&transaction, delivered_through, last, detail)?;
+        }
         transaction
             .prepare_cached(
                 "UPDATE battery
@@ -589,7 +612,7 @@ impl Journal {
             )?
             .execute([last])?;
         let mut delete = transaction.prepare_cached("DELETE FROM history WHERE sequence <= ?")?;
-        let delivered = delete.execute([last.min(self.connection.state.delivered())])?;
+        let delivered = delete.execute([last.min(delivered_through)])?;
         let undelivered = delete.execute([last])?;
         drop(delete);
         transaction.commit()?;
