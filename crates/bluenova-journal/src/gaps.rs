@@ -20,7 +20,7 @@ use self::timeline::{Period, batteries, evicted, idle_periods, is_about, states}
 use crate::events::Event;
 
 pub use self::cause::GapCause;
-pub use self::in_journal::{RowsOutsideTable, gaps_in_journal};
+pub use self::in_journal::{RowsOutsideTable, gaps_in_journal, gaps_of};
 
 /// Finds the intervals without a row while the rows pass by in the order of time, and names the
 /// cause of each.

@@ -106,7 +106,7 @@ pub use error::Error;
 pub use events::{Event, EventKind, MAX_EVENTS};
 pub use gaps::{
     Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, RowsOutsideTable,
-    gaps_in_journal, percent,
+    gaps_in_journal, gaps_of, percent,
 };
 pub use journal::{Appended, Journal, Trimmed};
 pub use leftover::{Leftover, LeftoverOutbox, leftovers};

@@ -5,7 +5,10 @@ use std::ops::{ControlFlow, Range};
 
 use time::UtcDateTime;
 
-use crate::{Error, Gap, GapBattery, GapCause, GapFinder, Reader, RowShare, RowTime, Sequence};
+use crate::{
+    Error, Gap, GapBattery, GapCause, GapFinder, MissingIntervals, Reader, RowShare, RowTime,
+    Sequence,
+};
 
 /// Rows that may be delivered though the file doesn't say so yet: the outbox writes down how far
 /// it is after a thousand rows, and a batch may be under way.
@@ -84,8 +87,8 @@ impl<'a> RowsOutsideTable<'a> {
     }
 }
 
-/// Calls `each` with each gap between the rows of a journal, in the order of their end; returns how
-/// many intervals have a row, battery by battery.
+/// Calls `each` with each gap between the rows of a journal, as its end is found, those that have not
+/// ended last; returns how many intervals have a row, battery by battery.
 ///
 /// # Errors
 /// If the file can't be read or is damaged, or if it takes too long.
@@ -95,22 +98,38 @@ pub fn gaps_in_journal(
     mut each: impl FnMut(&GapBattery, Gap),
 ) -> Result<Vec<RowShare>, Error> {
     let set_aside = RowsOutsideTable::new(journal)?;
-    let mut explain = |finder: &GapFinder, missing| {
-        let Some(battery) = finder.battery(&missing) else { return };
-        let times = finder.times_of(&missing);
-        let elsewhere = battery.mcu_id.map(|id| set_aside.set_aside(id, &times));
-        for gap in finder.explain(&missing, &elsewhere.unwrap_or_default()) {
-            each(battery, gap);
-        }
-    };
+    let rows = |mcu_id, times| Ok::<_, Error>(set_aside.set_aside(mcu_id, &times));
     journal.row_times(finder.row_times(), |row| {
-        if let Some(missing) = finder.row(row.mcu_id, row.time) {
-            explain(&finder, missing);
+        let missing = finder.row(row.mcu_id, row.time);
+        for (battery, gap) in gaps_of(&finder, missing, rows).into_iter().flatten() {
+            each(battery, gap);
         }
         ControlFlow::Continue(())
     })?;
-    for missing in finder.end() {
-        explain(&finder, missing);
+    let missing = finder.end();
+    for (battery, gap) in gaps_of(&finder, missing, rows)? {
+        each(battery, gap);
     }
     Ok(finder.shares())
+}
+
+/// The gaps that intervals without a row are made of, in the order of their end. `rows` are those of
+/// a battery and a time that the table lacks.
+///
+/// # Errors
+/// Those of `rows`.
+pub fn gaps_of<E>(
+    finder: &GapFinder,
+    missing: impl IntoIterator<Item = MissingIntervals>,
+    rows: impl Fn(u32, Range<UtcDateTime>) -> Result<Vec<(UtcDateTime, GapCause)>, E>,
+) -> Result<Vec<(&GapBattery, Gap)>, E> {
+    let mut gaps = vec![];
+    for missing in missing {
+        let Some(battery) = finder.battery(&missing) else { continue };
+        let rows = battery.mcu_id.map(|id| rows(id, finder.times_of(&missing))).transpose()?;
+        let found = finder.explain(&missing, &rows.unwrap_or_default());
+        gaps.extend(found.into_iter().map(|gap| (battery, gap)));
+    }
+    gaps.sort_by_key(|(_, gap)| gap.to);
+    Ok(gaps)
 }

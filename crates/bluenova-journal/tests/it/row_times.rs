@@ -131,3 +131,25 @@ fn a_row_that_the_table_lacks_waits_or_was_delivered() {
     let rows = RowsOutsideTable::new(&reader).unwrap();
     assert_eq!(signs(&rows), "-!-------   ");
 }
+
+#[test]
+fn gaps_that_have_not_ended_come_in_the_order_of_their_end() {
+    let mut journal = Journal::in_memory(Retention::FOREVER).unwrap();
+    journal.append(&[nth(1, 1), nth(2, 1)]).unwrap();
+    let events = [1, 2].map(|id| Event {
+        battery: Some(id.to_string()),
+        mcu_id: Some(id),
+        ..Event::new(at(1), EventKind::Identified, "")
+    });
+    let lost = [1, 2].map(|id| Event {
+        battery: Some(id.to_string()),
+        ..Event::new(at(4), EventKind::NotConnected, "why")
+    });
+    journal.put_events(&[events, lost].concat()).unwrap();
+    let reader = journal.reader().unwrap();
+    let events = reader.events().unwrap();
+    let finder = GapFinder::new(SECONDS, at(0)..at(9), &events, &[], true);
+    let mut ends = vec![];
+    gaps_in_journal(&reader, finder, |_, gap| ends.push(gap.to)).unwrap();
+    assert_eq!(ends, [at(4), at(4), at(9), at(9)]);
+}
