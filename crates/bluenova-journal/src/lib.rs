@@ -113,7 +113,7 @@ pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
-pub use row_times::RowTime;
+pub use row_times::{RowTime, SetAsideTime};
 pub use set_aside::{SetAside, SetAsideRow};
 pub use spool::{Notice, Spool, SpoolOutbox, Waiting, Wake};
 

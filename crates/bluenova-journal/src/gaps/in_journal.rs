@@ -7,7 +7,7 @@ use time::UtcDateTime;
 
 use crate::{
     Error, Gap, GapBattery, GapCause, GapFinder, MissingIntervals, Reader, RowShare, RowTime,
-    Sequence,
+    Sequence, SetAsideTime,
 };
 
 /// Rows that may be delivered though the file doesn't say so yet: the outbox writes down how far
@@ -20,7 +20,7 @@ const MAX_LAG: usize = 2200;
 pub struct RowsOutsideTable<'a> {
     journal: &'a Reader,
     /// In the order of time.
-    set_aside: Vec<(UtcDateTime, u32)>,
+    set_aside: Vec<SetAsideTime>,
     is_set_aside: HashSet<(UtcDateTime, u32)>,
     delivered: Sequence,
     /// The first rows that the file has as undelivered.
@@ -34,7 +34,7 @@ impl<'a> RowsOutsideTable<'a> {
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn new(journal: &'a Reader) -> Result<Self, Error> {
         let set_aside = journal.set_aside_times()?;
-        let is_set_aside = set_aside.iter().copied().collect();
+        let is_set_aside = set_aside.iter().map(|row| (row.time, row.mcu_id)).collect();
         let delivered = journal.delivered()?;
         let maybe_delivered = journal.undelivered_times(MAX_LAG)?;
         Ok(Self { journal, set_aside, is_set_aside, delivered, maybe_delivered })
@@ -80,10 +80,14 @@ impl<'a> RowsOutsideTable<'a> {
     }
 
     fn set_aside(&self, mcu_id: u32, times: &Range<UtcDateTime>) -> Vec<(UtcDateTime, GapCause)> {
-        let from = self.set_aside.partition_point(|(time, _)| *time < times.start);
-        let within = self.set_aside.iter().skip(from).take_while(|(time, _)| *time < times.end);
-        let of_battery = within.filter(|(_, id)| *id == mcu_id);
-        of_battery.map(|(time, _)| (*time, GapCause::SetAside)).collect()
+        let from = self.set_aside.partition_point(|row| row.time < times.start);
+        let within = self.set_aside.iter().skip(from).take_while(|row| row.time < times.end);
+        let of_battery = within.filter(|row| row.mcu_id == mcu_id);
+        let cause = |row: &SetAsideTime| match row.is_retried {
+            true => GapCause::Waiting,
+            false => GapCause::SetAside,
+        };
+        of_battery.map(|row| (row.time, cause(row))).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bluenova_journal::{
     Event, EventKind, GapBattery, GapCause, GapFinder, Journal, Reader, Retention,
-    RowsOutsideTable, gaps_in_journal,
+    RowsOutsideTable, SetAsideRow, gaps_in_journal,
 };
 use time::UtcDateTime;
 
@@ -97,6 +97,14 @@ fn a_row_that_the_table_lacks_waits_or_was_delivered() {
     let last = outbox.undelivered(20).unwrap().last;
     outbox.delivered(last).unwrap();
     outbox.set_aside(&nth(BATTERY, 3), "22003", "too much", START).unwrap();
+    let waits_alone = SetAsideRow {
+        record: nth(BATTERY, 4),
+        sqlstate: "23514".into(),
+        message: "no partition".into(),
+        since: START,
+        is_retried: true,
+    };
+    outbox.set_aside_row(&waits_alone).unwrap();
     let reader = journal.reader().unwrap();
     let causes = |rows: &RowsOutsideTable<'_>| {
         let rows = rows.rows(BATTERY, at(2)..at(14)).unwrap();
@@ -122,14 +130,14 @@ fn a_row_that_the_table_lacks_waits_or_was_delivered() {
     assert_eq!(signs(&rows), " !          ");
     assert_eq!(rows.times_to_check(), Some(at(0)..at(299) + Duration::from_micros(1)));
     rows.is_in_table(at(5), 1);
-    assert_eq!(signs(&rows), "-!--        ");
+    assert_eq!(signs(&rows), "-! -        ");
     rows.is_in_table(at(4), 1);
     rows.is_in_table(at(5), 2);
-    assert_eq!(signs(&rows), "-!--        ");
+    assert_eq!(signs(&rows), "-! -        ");
 
     outbox.flush().unwrap();
     let rows = RowsOutsideTable::new(&reader).unwrap();
-    assert_eq!(signs(&rows), "-!-------   ");
+    assert_eq!(signs(&rows), "-! ------   ");
 }
 
 #[test]
