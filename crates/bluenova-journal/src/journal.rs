@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -633,10 +632,8 @@ fn take(path: &Path) -> Result<(PathBuf, PathBuf, Lock), Error> {
     let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
     let given = std::path::absolute(path).map_err(error)?;
     let path = files::resolve(&given).map_err(error)?;
+    files::check_is_file(&path).map_err(error)?;
     files::create_directory_of(&path)?;
-    if path.is_dir() {
-        return Err(error(io::ErrorKind::IsADirectory.into()));
-    }
     let lock = Lock::take(&path)?;
     lock.set_foreign_log_aside()?;
     Ok((given, path, lock))

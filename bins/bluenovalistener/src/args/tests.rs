@@ -109,6 +109,7 @@ fn an_option_that_is_none_gets_a_suggestion() {
         ("--intervall 5", "\"--intervall\" is no option; did you mean --interval?"),
         ("-deamon", "did you mean -daemon?"),
         ("--raw=1", "did you mean --raw?"),
+        ("--databse=postgresql://u:secret@h/db", "did you mean --database?"),
         ("--check -d x", "did you mean check?"),
         ("-i10", "\"-i10\" is no option; a blank stands between -i and its value"),
         ("-b=10.0.0.2", "a blank stands between -b and its value"),
