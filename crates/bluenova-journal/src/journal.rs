@@ -532,7 +532,7 @@ impl Journal {
             let mut bound = bound;
             if bytes_in_use(&self.connection.sqlite)? > bound {
                 // That is worth finding out only then: it takes reading them.
-                bound += bytes_set_aside(&self.connection.sqlite)?;
+                bound += bytes_not_of_rows(&self.connection.sqlite)?;
             }
             while rows_left >= BOUND_ROWS && bytes_in_use(&self.connection.sqlite)? > bound {
                 let Some(last) = self.last_of_oldest(BOUND_ROWS)? else { break };
@@ -752,10 +752,11 @@ fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
 }
 
-fn bytes_set_aside(connection: &Connection) -> rusqlite::Result<u64> {
+/// What rows that are set aside and events take: no row has to go for those.
+fn bytes_not_of_rows(connection: &Connection) -> rusqlite::Result<u64> {
     let bytes: Option<i64> = connection.query_row(
         "SELECT sum(pgsize) FROM dbstat('main', 1)
-         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = 'set_aside')",
+         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name IN ('set_aside', 'event'))",
         (),
         |row| row.get(0),
     )?;
