@@ -100,6 +100,7 @@ pub(crate) struct Args {
 pub(crate) enum Mode {
     Check(Check),
     Demo(Demo),
+    Import(Import),
     Schema(Schema),
     SetAside(SetAside),
 }
@@ -128,6 +129,26 @@ pub(crate) struct Demo {
     /// number of seconds after which it ends (default: at Ctrl-C)
     #[argh(option, arg_name = "n")]
     pub(crate) seconds: Option<String>,
+}
+
+/// Fill holes in the table, or in the file of -d sqlite:PATH, from logs: those of the first
+/// listener (a C program), and console lines that either listener logged with -r. Takes the
+/// listener's options; -i is the interval of the logs.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "import")]
+pub(crate) struct Import {
+    /// log files, rotated ones too, in any order, gzipped or not
+    #[argh(positional, arg_name = "file")]
+    pub(crate) files: Vec<String>,
+
+    /// show what would be added, per day and battery, and add nothing
+    #[argh(switch)]
+    pub(crate) dry_run: bool,
+
+    /// zone of the local times in logs that don't show it: Europe/Berlin, +02:00 (default: the
+    /// system's)
+    #[argh(option, arg_name = "zone")]
+    pub(crate) timezone: Option<String>,
 }
 
 /// Print the SQL that creates the table and its index.
@@ -202,14 +223,18 @@ const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
 
 const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 
-/// Options of subcommands, one with a value and one without.
-const OF_SUBCOMMANDS: [&str; 2] = ["--seconds", "--retry"];
+/// Options of subcommands.
+const OF_SUBCOMMANDS: [&str; 4] = ["--seconds", "--timezone", "--retry", "--dry-run"];
+
+/// Those that have a value.
+const OF_SUBCOMMANDS_WITH_VALUE: [&str; 2] = ["--seconds", "--timezone"];
 
 fn has_value(name: &str) -> bool {
-    name == "--seconds" || WITH_VALUE.iter().flatten().any(|known| *known == name)
+    OF_SUBCOMMANDS_WITH_VALUE.contains(&name)
+        || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-const WORDS: [&str; 6] = ["check", "demo", "schema", "set-aside", "version", "help"];
+const WORDS: [&str; 7] = ["check", "demo", "import", "schema", "set-aside", "version", "help"];
 
 /// Puts the listener's options in front of the subcommand, as argh has it.
 ///

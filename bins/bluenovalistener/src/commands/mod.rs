@@ -9,6 +9,7 @@ use crate::{
 
 mod check;
 mod demo;
+mod import;
 mod listen;
 mod set_aside;
 
@@ -25,6 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         None => listen::run(args),
         Some(Mode::Demo(options)) => demo::run(args, options),
         Some(Mode::Check(_)) => check::run(args),
+        Some(Mode::Import(options)) => import::run(args, options),
         Some(Mode::SetAside(options)) => set_aside::run(args, options),
         Some(Mode::Schema(_)) => {
             console::print(&bluenova_postgres::schema());

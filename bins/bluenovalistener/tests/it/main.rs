@@ -11,6 +11,7 @@ mod command_line;
 mod daemon;
 mod end_to_end;
 mod foreign_server;
+mod import;
 mod log;
 mod outages;
 mod page;
