@@ -151,10 +151,11 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
         }
         Store::Postgres { server, journal, keep } => {
             let retention = Retention { keep: Some(*keep), ..Retention::default() };
-            let (spool, outbox) = Spool::open(journal, retention, now)?;
+            let (spool, outbox) = Spool::open_for(journal, retention, &server.to_string(), now)?;
             let delivery = Shared::new(DeliveryStatus::new(server.to_string()));
             let status = status(settings, Some(delivery.clone()));
-            let forwarder = Some(Forwarder::new(server.as_ref().clone(), outbox, delivery));
+            let server = server.as_ref().clone();
+            let forwarder = Some(Forwarder::new(server, journal.clone(), outbox, delivery));
             Ok(Opened { spool, status, forwarder })
         }
     }
@@ -206,8 +207,13 @@ fn count_set_aside(status: &LiveStatus, stop: &Arc<AtomicBool>) {
     let count = move || {
         while !stop.load(Ordering::Relaxed) {
             // If the journal can't be read, the status has that already.
-            if let Ok(count) = Reader::open(&journal).and_then(|reader| reader.set_aside()) {
-                delivery.update(|delivery| delivery.set_aside = Some(count));
+            let counted = Reader::open(&journal)
+                .and_then(|reader| Ok((reader.set_aside()?, reader.retried()?)));
+            if let Ok((count, retried)) = counted {
+                let rejected = Some(count.saturating_sub(retried));
+                delivery.update(|delivery| {
+                    (delivery.set_aside, delivery.retried) = (rejected, Some(retried));
+                });
             }
             thread::sleep(COUNT_SET_ASIDE_EVERY);
         }

@@ -56,6 +56,7 @@ struct StorageJson<'a> {
     #[serde(flatten)]
     storage: &'a StorageStatus,
     set_aside: Option<u64>,
+    retried: Option<u64>,
     delivery: Option<DeliveryJson<'a>>,
 }
 
@@ -153,7 +154,8 @@ impl<'a> StorageJson<'a> {
             waiting_for_s: rounded(delivery.waiting_for(status.instant).as_secs_f64(), 10.0),
         });
         let set_aside = status.delivery.as_ref().and_then(|delivery| delivery.set_aside);
-        Self { storage: &status.storage, set_aside, delivery }
+        let retried = status.delivery.as_ref().and_then(|delivery| delivery.retried);
+        Self { storage: &status.storage, set_aside, retried, delivery }
     }
 }
 

@@ -37,6 +37,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod answer_thread;
 mod api;
 mod bank;
 mod downsample;
@@ -59,7 +60,7 @@ use std::io;
 use std::net::TcpListener;
 
 use host::HostNames;
-use routes::HistoryQueue;
+use routes::AnswerThreads;
 use serve::Limits;
 
 pub use error::HistoryError;
@@ -101,10 +102,10 @@ pub fn start_with_names(
     names: impl IntoIterator<Item = String>,
     status: impl Fn() -> Status + Send + Sync + 'static,
 ) -> io::Result<HttpServer> {
-    let queue = HistoryQueue::default();
+    let threads = AnswerThreads::start()?;
     let names = HostNames::new(names);
     serve::start(listener, Limits::default(), move |request| match &request.host {
         Some(host) if !names.allow(host) => routes::misdirected(host),
-        _ => routes::answer(request, &status(), &queue),
+        _ => routes::answer(request, status(), &threads),
     })
 }

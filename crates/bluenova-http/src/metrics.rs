@@ -208,6 +208,11 @@ impl Metrics {
                 number(delivery.and_then(|delivery| delivery.set_aside)),
             ),
             (
+                "rows_retried",
+                "Rows that wait for a partition of the table, and are retried.",
+                number(delivery.and_then(|delivery| delivery.retried)),
+            ),
+            (
                 "problems",
                 "Number of problems; /healthz says what they are.",
                 Some(status.problems().len() as f64),

@@ -374,6 +374,7 @@ function showStorage() {
   for (const [rows, where] of [
     [delivery?.waiting, "waiting"],
     [storage.set_aside, "set aside"],
+    [storage.retried, "waiting for a partition"],
     [storage.rows_only_in_memory, "in memory only"],
   ]) {
     if (rows) facts.push(`${count(rows, "row")} ${where}`);

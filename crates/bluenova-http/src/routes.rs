@@ -1,12 +1,12 @@
 //! Which address is answered with what.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
 
 use bluenova_journal::Reader;
 use bluenova_record::{ErrorChain, Escaped, first_chars};
 use serde::Serialize;
 
+use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs};
 use crate::serve::{Request, Response};
 use crate::{HistoryError, Status, history, metrics, page, plots};
@@ -14,73 +14,60 @@ use crate::{HistoryError, Status, history, metrics, page, plots};
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Maximum number of queued history and plot requests. While one is queued its connection can't be
-/// closed for a new one, so most connections are left to other requests.
-const QUEUE_LIMIT: usize = 8;
-
-/// The queue of the requests that read much of the journal: one at a time, so that many of them
-/// don't take the machine from the threads that record.
-#[derive(Default)]
-pub(crate) struct HistoryQueue {
-    turn: Mutex<()>,
-    length: AtomicUsize,
+/// The threads for answers that take much memory. While the disk of the journal hangs, those that
+/// read the journal hang too.
+pub(crate) struct AnswerThreads {
+    history: AnswerThread,
+    batteries: AnswerThread,
+    metrics: AnswerThread,
 }
 
-impl HistoryQueue {
-    /// Waits for a turn, which lasts until the result is dropped; `None`: the queue is full.
-    fn wait(&self) -> Option<HistoryTurn<'_>> {
-        let entry = self.enter()?;
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(HistoryTurn { _turn: turn, _entry: entry })
-    }
-
-    fn enter(&self) -> Option<QueueEntry<'_>> {
-        // A count that guards nothing needs no ordering.
-        let before = self.length.fetch_add(1, Ordering::Relaxed);
-        let entry = QueueEntry(&self.length);
-        (before < QUEUE_LIMIT).then_some(entry)
-    }
-}
-
-/// The turn ends before the entry does: fields are dropped in their order.
-struct HistoryTurn<'a> {
-    _turn: MutexGuard<'a, ()>,
-    _entry: QueueEntry<'a>,
-}
-
-struct QueueEntry<'a>(&'a AtomicUsize);
-
-impl Drop for QueueEntry<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl AnswerThreads {
+    /// Starts the threads, which end when the value is dropped.
+    pub(crate) fn start() -> io::Result<Self> {
+        Ok(Self {
+            history: AnswerThread::start("history")?,
+            batteries: AnswerThread::start("batteries")?,
+            metrics: AnswerThread::start("metrics")?,
+        })
     }
 }
 
 /// The response to a request.
-pub(crate) fn answer(request: &Request, status: &Status, queue: &HistoryQueue) -> Response {
-    let Request { query, .. } = request;
+pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads) -> Response {
     let segments: Vec<&str> = request.path.split('/').skip(1).collect();
     match segments[..] {
         [""] => Response::new(200, HTML, page::html().as_bytes())
             .with("Content-Security-Policy", page::policy()),
         ["healthz"] => {
-            let health = HealthJson::of(status);
+            let health = HealthJson::of(&status);
             json(if health.ok { 200 } else { 503 }, &health)
         }
-        ["metrics"] => match metrics::exposition(status) {
-            Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
-            Err(error) => failed(500, &error.to_string()),
-        },
+        ["metrics"] => {
+            let work = move || match metrics::exposition(&status) {
+                Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
+                Err(error) => failed(500, &error.to_string()),
+            };
+            threads.metrics.run(work).unwrap_or_else(|| too_many("the metrics"))
+        }
         ["api", "batteries"] => {
-            let earlier = reader(status).map(|journal| rows_of_earlier_runs(&journal, status));
-            json(200, &BatteriesJson::new(status, &earlier.unwrap_or_default()))
+            let work = move || {
+                let earlier =
+                    reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
+                json(200, &BatteriesJson::new(&status, &earlier.unwrap_or_default()))
+            };
+            threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
         }
         ["api", "batteries", mcu_id, "history"] => {
-            from_journal(mcu_id, status, queue, |reader, id| history(reader, id, query, status.now))
+            let (query, now) = (request.query.clone(), status.now);
+            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
+                history(reader, id, &query, now)
+            })
         }
         ["api", "batteries", mcu_id, "plots"] => {
-            from_journal(mcu_id, status, queue, |reader, id| {
-                plots(reader, id, query, status.now, status.interval)
+            let (query, now, interval) = (request.query.clone(), status.now, status.interval);
+            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
+                plots(reader, id, &query, now, interval)
             })
         }
         _ => failed(404, &format!("there is nothing at {}", request.path)),
@@ -107,8 +94,8 @@ fn reader(status: &Status) -> Option<Reader> {
 fn from_journal<T: Serialize>(
     mcu_id: &str,
     status: &Status,
-    queue: &HistoryQueue,
-    read: impl FnOnce(&Reader, u32) -> Result<T, HistoryError>,
+    thread: &AnswerThread,
+    read: impl FnOnce(&Reader, u32) -> Result<T, HistoryError> + Send + 'static,
 ) -> Response {
     // Without the sign that numbers may have.
     let is_hex = mcu_id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -116,20 +103,19 @@ fn from_journal<T: Serialize>(
         let why = format!("{mcu_id:.60} is no MCU ID, which has 1 to 8 hexadecimal digits");
         return failed(404, &why);
     };
-    let Some(_turn) = queue.wait() else {
-        return failed(503, "too many requests for the history; ask again in a moment")
-            .with("Retry-After", "1");
+    let (name, journal) = (mcu_id.to_owned(), status.storage.journal.clone());
+    let is_live = status.batteries.iter().any(|battery| battery.mcu_id() == Some(id));
+    let work = move || {
+        let found = Reader::open(journal)
+            .and_then(|reader| Ok((is_live || reader.count(id)? > 0).then_some(reader)));
+        let answer = match found {
+            Ok(Some(reader)) => read(&reader, id).map(|answer| json(200, &answer)),
+            Ok(None) => Ok(failed(404, &format!("{name} is a battery without any row"))),
+            Err(error) => Err(error.into()),
+        };
+        answer.unwrap_or_else(|error| failed(error.http_status(), &ErrorChain(&error).to_string()))
     };
-    let found = Reader::open(&status.storage.journal).and_then(|reader| {
-        let is_live = status.batteries.iter().any(|battery| battery.mcu_id() == Some(id));
-        Ok((is_live || reader.count(id)? > 0).then_some(reader))
-    });
-    let answer = match found {
-        Ok(Some(reader)) => read(&reader, id).map(|answer| json(200, &answer)),
-        Ok(None) => Ok(failed(404, &format!("{mcu_id} is a battery without any row"))),
-        Err(error) => Err(error.into()),
-    };
-    answer.unwrap_or_else(|error| failed(error.http_status(), &ErrorChain(&error).to_string()))
+    thread.run(work).unwrap_or_else(|| too_many("the history"))
 }
 
 fn json(status: u16, value: &impl Serialize) -> Response {
@@ -144,26 +130,11 @@ fn json(status: u16, value: &impl Serialize) -> Response {
     }
 }
 
-fn failed(status: u16, why: &str) -> Response {
-    json(status, &serde_json::json!({ "error": why }))
+fn too_many(of_what: &str) -> Response {
+    let why = format!("too many requests for {of_what}; ask again in a moment");
+    failed(503, &why).with("Retry-After", "1")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_queue_is_short() {
-        let queue = HistoryQueue::default();
-        let others: Vec<_> = (1..QUEUE_LIMIT).map(|_| queue.enter().unwrap()).collect();
-        let last = queue.wait();
-        assert!(last.is_some());
-        for _ in 0..3 {
-            assert!(queue.wait().is_none());
-        }
-        drop(last);
-        assert!(queue.wait().is_some(), "a refusal takes no room in the queue");
-        drop(others);
-        assert_eq!(queue.length.load(Ordering::Relaxed), 0);
-    }
+fn failed(status: u16, why: &str) -> Response {
+    json(status, &serde_json::json!({ "error": why }))
 }

@@ -5,7 +5,8 @@
 //! that a byte now and then holds a connection for ever. oxhttp also reads bodies without limit,
 //! prints to stderr, and can't be stopped.
 //!
-//! One thread accepts; each connection has a thread of its own for as long as it lasts. When there
+//! One thread accepts; each connection has a thread to itself for as long as it lasts. A thread
+//! that has served a connection serves the next one, in memory that it has used before. When there
 //! are as many [`connections`] as are allowed, the one that has waited longest for its client is
 //! closed for a new one.
 
@@ -15,6 +16,7 @@ mod request;
 mod response;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::{
     io,
@@ -25,14 +27,15 @@ use std::{
 };
 
 use crate::RateLimit;
+use connection::refuse;
 pub(crate) use connection::{read, write};
-use connection::{refuse, serve};
 use connections::{Admission, Connections};
 pub(crate) use request::{Method, Request};
 pub(crate) use response::Response;
+use threads::Threads;
 
-/// Stack of a connection's thread: several times what drawing a plot and SQLite need.
-const STACK: usize = 1024 * 1024;
+/// Stack of a thread that answers requests: several times what drawing a plot and SQLite need.
+pub(crate) const STACK: usize = 1024 * 1024;
 
 /// Pause after accepting failed; at the limit of open files it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -163,7 +166,7 @@ pub(crate) fn start(
     let service = Arc::new(Service { limits, handler: Box::new(handler), panics });
     let acceptor = thread::Builder::new().name(format!("http {address}")).spawn({
         let connections = Arc::clone(&connections);
-        move || accept(&listener, &connections, &service)
+        move || accept(&listener, &connections, &Threads::new(service))
     })?;
     Ok(HttpServer { address, connections, acceptor: Some(acceptor), stop_limit: limits.stop })
 }
@@ -184,7 +187,7 @@ impl Service {
 }
 
 /// Accepts connections until all are closed.
-fn accept(listener: &TcpListener, connections: &Arc<Connections>, service: &Arc<Service>) {
+fn accept(listener: &TcpListener, connections: &Arc<Connections>, threads: &Threads) {
     let mut failures = RateLimit::new(LOG_PERIOD);
     loop {
         let accepted = listener.accept();
@@ -193,7 +196,7 @@ fn accept(listener: &TcpListener, connections: &Arc<Connections>, service: &Arc<
         }
         match accepted {
             Ok((stream, peer)) => {
-                if let Err(error) = receive(stream, peer, connections, service)
+                if let Err(error) = receive(stream, connections, threads)
                     && failures.is_due((), Instant::now())
                 {
                     log::warn!("can't start a thread to answer {peer} over HTTP: {error}");
@@ -216,21 +219,10 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
-/// Starts a thread for a new connection, or refuses it. If either fails, it is closed.
-fn receive(
-    stream: TcpStream,
-    peer: SocketAddr,
-    connections: &Arc<Connections>,
-    service: &Arc<Service>,
-) -> io::Result<()> {
+/// Gives a new connection to a thread, or refuses it. If either fails, it is closed.
+fn receive(stream: TcpStream, connections: &Arc<Connections>, threads: &Threads) -> io::Result<()> {
     match connections.admit(stream) {
-        Admission::Admitted(connection) => {
-            let service = Arc::clone(service);
-            thread::Builder::new()
-                .name(format!("http {peer}"))
-                .stack_size(STACK)
-                .spawn(move || serve(&connection, &service))?;
-        }
+        Admission::Admitted(connection) => threads.serve(connection)?,
         Admission::Full(stream) => refuse(&stream),
         Admission::Closed => {}
     }

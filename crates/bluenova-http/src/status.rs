@@ -149,6 +149,13 @@ pub struct DeliveryStatus {
     /// Rows in the journal that the database has rejected; `None`: not known yet.
     #[serde(skip)]
     pub set_aside: Option<u64>,
+    /// Rows in the journal that the database can't take yet, and that are retried while others are
+    /// delivered; `None`: not known yet.
+    #[serde(skip)]
+    pub retried: Option<u64>,
+    /// Of the waiting rows, those that are in journals of other options.
+    #[serde(skip)]
+    pub in_leftovers: u64,
     /// When the first of the waiting rows arrived, or when one was acknowledged last. `None`: no
     /// row waits.
     #[serde(skip)]
@@ -236,14 +243,24 @@ impl DeliveryStatus {
             waiting: 0,
             trouble: None,
             set_aside: None,
+            retried: None,
+            in_leftovers: 0,
             waits_since: None,
             arrivals: 0,
         }
     }
 
-    /// Rows have arrived in the journal; `waiting` rows wait now.
+    /// Rows wait in journals of other options, too.
+    pub fn leftovers_found(&mut self, rows: u64, now: Instant) {
+        self.in_leftovers = rows;
+        if rows > 0 {
+            self.rows_arrived(self.waiting, now);
+        }
+    }
+
+    /// Rows have arrived in the journal; `waiting` rows of it wait now.
     pub fn rows_arrived(&mut self, waiting: u64, now: Instant) {
-        self.waiting = waiting;
+        self.waiting = waiting + self.in_leftovers;
         self.arrivals += 1;
         self.waits_since.get_or_insert(now);
     }
@@ -257,6 +274,7 @@ impl DeliveryStatus {
     /// There were no rows to deliver when `arrivals` was read: only rows that arrived since can
     /// wait.
     pub fn found_none(&mut self, arrivals: u64, now: Instant) {
+        self.in_leftovers = 0;
         if self.arrivals == arrivals {
             (self.waiting, self.waits_since) = (0, None);
         } else {
@@ -345,6 +363,7 @@ impl Status {
             .chain(self.storage_problem())
             .chain(self.delivery_problem())
             .chain(self.set_aside_problem())
+            .chain(self.retried_problem())
             .collect()
     }
 
@@ -404,16 +423,28 @@ impl Status {
     }
 
     fn set_aside_problem(&self) -> Option<String> {
-        let delivery = self.delivery.as_ref()?;
-        let rows = match delivery.set_aside? {
-            0 => return None,
-            1 => "1 row is".to_owned(),
-            count => format!("{count} rows are"),
-        };
+        let rows = rows_are(self.delivery.as_ref()?.set_aside?)?;
         Some(format!(
             "{rows} set aside, since the database rejected them: `bluenovalistener set-aside` \
              lists and retries them"
         ))
+    }
+
+    fn retried_problem(&self) -> Option<String> {
+        let rows = rows_are(self.delivery.as_ref()?.retried?)?;
+        Some(format!(
+            "{rows} waiting for a partition of the table, and retried: `bluenovalistener \
+             set-aside` lists them"
+        ))
+    }
+}
+
+/// `None` if there are none.
+fn rows_are(count: u64) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("1 row is".to_owned()),
+        count => Some(format!("{count} rows are")),
     }
 }
 
@@ -570,6 +601,22 @@ mod tests {
         assert_eq!(delivery.waiting, 1);
         delivery.found_none(delivery.arrivals(), start + SECOND);
         assert!(delivery.waits_since.is_none());
+    }
+
+    #[test]
+    fn rows_in_journals_of_other_options_wait_too() {
+        let start = Instant::now();
+        let mut delivery = DeliveryStatus::new("server".to_owned());
+        delivery.leftovers_found(0, start);
+        assert!(delivery.waits_since.is_none());
+        delivery.rows_arrived(1, start);
+        delivery.leftovers_found(3, start + SECOND);
+        assert_eq!(delivery.waiting, 4);
+        delivery.rows_arrived(2, start + SECOND);
+        assert_eq!(delivery.waiting, 5);
+        delivery.found_none(delivery.arrivals(), start + SECOND);
+        delivery.rows_arrived(1, start + SECOND);
+        assert_eq!(delivery.waiting, 1);
     }
 
     #[test]

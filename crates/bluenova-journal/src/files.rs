@@ -6,6 +6,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use bluenova_record::Timestamp;
 use nix::fcntl::OFlag;
@@ -269,7 +271,7 @@ impl Lock {
         if is_new {
             give_to_owner_of_directory(&file, journal).map_err(error)?;
         }
-        match file.try_lock() {
+        match lock(&file, || thread::sleep(LOCK_RETRY)) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let (holder, _) = read_lock(&mut file);
@@ -381,6 +383,32 @@ fn check_is_ours(file: &File) -> io::Result<()> {
     }
 }
 
+/// Whether a process has the journal open. This takes the locks for a moment, shared with others
+/// that look.
+pub(crate) fn is_in_use(journal: &Path) -> Result<bool, Error> {
+    for suffix in [".lock", "-wal"] {
+        let path = beside(journal, suffix);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(Error::Io { action: "open", path, source }),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(true),
+            Err(TryLockError::Error(source)) => {
+                return Err(Error::Io { action: "lock", path, source });
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Whether both paths lead to the same file.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    identity(one).is_ok_and(|one| identity(other).is_ok_and(|other| one == other))
+}
+
 /// What root makes in somebody's directory, to check things, must not lock them out.
 fn give_to_owner_of_directory(file: &File, journal: &Path) -> io::Result<()> {
     if !geteuid().is_root() {
@@ -395,13 +423,28 @@ fn give_to_owner_of_directory(file: &File, journal: &Path) -> io::Result<()> {
 /// Closing a file drops no lock of this kind that another descriptor has. Some file systems have
 /// no such locks, or none on a file that is read only: there `.lock` has to do.
 fn lock_log(log: &File, journal: &Path) -> Result<(), Error> {
-    match log.try_lock() {
+    match lock(log, || thread::sleep(LOCK_RETRY)) {
         Err(TryLockError::WouldBlock) => {
             Err(Error::InUse { path: journal.to_owned(), holder: None })
         }
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
+
+/// Locks a file. A process that looks whether it is locked ([`is_in_use`]) has a lock on it for a
+/// moment, which passes.
+fn lock(file: &File, mut wait: impl FnMut()) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => wait(),
+            result => return result,
+        }
+    }
+    file.try_lock()
+}
+
+const LOCK_TRIES: u32 = 50;
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Process ID and identities in a lock file, as far as they were written.
 fn read_lock(file: &mut File) -> (Option<u32>, Option<Identities>) {
@@ -509,7 +552,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     })
 }
 
-fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
@@ -517,4 +560,23 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_does_not_keep_a_program_from_starting() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let file = File::create(&path).unwrap();
+        let mut who_looks = Some(File::open(&path).unwrap());
+        who_looks.as_ref().unwrap().lock_shared().unwrap();
+        lock(&file, || who_looks = None).unwrap();
+        let other = File::open(&path).unwrap();
+        let mut tries = 0;
+        assert!(matches!(lock(&other, || tries += 1), Err(TryLockError::WouldBlock)));
+        assert_eq!(tries, LOCK_TRIES);
+    }
 }

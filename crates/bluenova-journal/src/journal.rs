@@ -10,6 +10,7 @@ use time::UtcDateTime;
 
 use crate::address::{Access, Address};
 use crate::connection::{JournalConnection, JournalState};
+use crate::destination;
 use crate::files::{self, Lock, WriteAheadLog};
 use crate::migrations::{self, VERSION};
 use crate::recover::{self, Recovery};
@@ -138,7 +139,14 @@ impl Journal {
         let (given, path, lock) = take(path)?;
         match recover::open(&path, &lock, retention, now) {
             Ok((journal, log, recovery)) => {
-                Ok((journal.with_files(log.opened_by(&given), lock)?, recovery))
+                match journal.with_files(log.opened_by(&given), lock) {
+                    // It showed when rows of a log that was set aside were to be stored.
+                    Err(error) if error.is_damage() => {
+                        let (journal, recovery) = Self::recover(&given, retention, now)?;
+                        Ok((journal, Some(recovery)))
+                    }
+                    opened => opened.map(|journal| (journal, recovery)),
+                }
             }
             Err(error) => {
                 if matches!(error, Error::Foreign { .. }) {
@@ -239,6 +247,17 @@ impl Journal {
         self.try_append(rows, Origin::Journal)
             .map_err(|source| self.connection.error("append to", source))?;
         Ok(u64::try_from(self.head.last - before).unwrap_or(0))
+    }
+
+    /// Notes for which database the rows are, so that they can be found and delivered even if
+    /// nobody opens this journal again: see [`leftovers`](crate::leftovers). `database` has no
+    /// password in it.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn note_destination(&mut self, database: &str) -> Result<(), Error> {
+        destination::write(&mut self.connection.sqlite, database)
+            .map_err(|source| self.connection.error("write to", source))
     }
 
     /// Writes something that changes nothing, to find out whether the file can be written.

@@ -32,6 +32,8 @@
 //! # }
 //! ```
 //!
+//! [`leftovers`] finds the journals that nobody opens any more, with rows that nobody delivers.
+//!
 //! # The file
 //!
 //! Anything that reads SQLite finds all rows in `battery_pack`: the columns of
@@ -76,10 +78,12 @@
 
 mod address;
 mod connection;
+mod destination;
 mod error;
 mod files;
 mod history;
 mod journal;
+mod leftover;
 mod migrations;
 mod outbox;
 mod reader;
@@ -95,6 +99,7 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use journal::{Appended, Journal, Trimmed};
+pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;

@@ -30,8 +30,11 @@ struct Migration {
 /// released stay as they are to the letter: [`content_of`] goes by the tables that they make.
 /// Each must add or change a table, index or view, so that a program that does not have it yet can
 /// see a newer version from a damaged number.
-const MIGRATIONS: [Migration; 2] =
-    [Migration { sql: version_1, space: |_| 0 }, Migration { sql: version_2, space: |_| 0 }];
+const MIGRATIONS: [Migration; 3] = [
+    Migration { sql: version_1, space: |_| 0 },
+    Migration { sql: version_2, space: |_| 0 },
+    Migration { sql: version_3, space: |_| 0 },
+];
 
 /// Version of the tables that this program writes.
 pub(crate) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -83,6 +86,20 @@ fn version_2() -> String {
          );
          CREATE VIEW {TABLE}_set_aside (number, {names}, sqlstate, message, since) AS
              SELECT number, {values}, sqlstate, message, since FROM set_aside"
+    )
+}
+
+/// The database for which the rows are, in one row at most: none until it is known. And which rows
+/// that are set aside are retried without a person.
+fn version_3() -> String {
+    let names = column_names();
+    let values = column_values();
+    format!(
+        "CREATE TABLE destination (database TEXT NOT NULL);
+         ALTER TABLE set_aside ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;
+         DROP VIEW {TABLE}_set_aside;
+         CREATE VIEW {TABLE}_set_aside (number, {names}, sqlstate, message, since, retried) AS
+             SELECT number, {values}, sqlstate, message, since, retried FROM set_aside"
     )
 }
 
@@ -235,17 +252,21 @@ mod tests {
                 .bytes()
                 .fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
         });
-        assert_eq!(sums, [3_509_562_676, 1_400_214_047], "other tables need another version");
+        assert_eq!(
+            sums,
+            [3_509_562_676, 1_400_214_047, 2_786_293_363],
+            "other tables need another version"
+        );
     }
 
     #[test]
     fn a_journal_is_known_by_its_tables_too() {
         let id = |id: i32| format!("PRAGMA application_id = {id}");
         for (sql, content) in [
-            (String::new(), Content::Journal(2)),
+            (String::new(), Content::Journal(3)),
             (
                 "CREATE TABLE mine (x); CREATE VIEW of_mine AS SELECT x FROM mine".into(),
-                Content::Journal(2),
+                Content::Journal(3),
             ),
             (
                 "PRAGMA user_version = 1; DROP VIEW battery_pack_set_aside; DROP TABLE set_aside"
@@ -257,13 +278,13 @@ mod tests {
             ("DROP TABLE set_aside".into(), Content::Damaged),
             ("DROP VIEW battery_pack".into(), Content::Damaged),
             ("ALTER TABLE history RENAME COLUMN soc TO sod".into(), Content::Damaged),
-            ("PRAGMA user_version = 3".into(), Content::Damaged),
-            ("PRAGMA user_version = 3; DROP TABLE set_aside".into(), Content::Damaged),
+            ("PRAGMA user_version = 4".into(), Content::Damaged),
+            ("PRAGMA user_version = 4; DROP TABLE set_aside".into(), Content::Damaged),
             ("PRAGMA user_version = -1; CREATE TABLE mine (x)".into(), Content::Other(-1)),
             ("PRAGMA user_version = 0; CREATE TABLE mine (x)".into(), Content::Other(0)),
             (id(42), Content::Damaged),
             (id(0), Content::Damaged),
-            ("PRAGMA user_version = 3; CREATE TABLE later (x)".into(), Content::Other(3)),
+            ("PRAGMA user_version = 4; CREATE TABLE later (x)".into(), Content::Other(4)),
             (format!("{}; DROP VIEW battery_pack", id(42)), Content::Foreign),
         ] {
             let mut connection = Connection::open_in_memory().unwrap();

@@ -1,10 +1,11 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use bluenova_record::PackRecord;
 use rusqlite::Connection;
 use time::UtcDateTime;
 
-use crate::address::Access;
+use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
 use crate::{Error, Sequence, SetAsideRow, set_aside};
@@ -51,6 +52,20 @@ impl Outbox {
         // The first query opens the log, by its name: it must be the one that is there now, though
         // the file is deleted before its rows are asked for. An error will come again then.
         let _ = connection.sqlite.query_row("SELECT settled FROM progress", (), |_| Ok(()));
+        Ok(Self { connection })
+    }
+
+    /// The outbox of a journal that is there, whether or not a process has it open.
+    pub(crate) fn of_existing(path: &Path) -> Result<Self, Error> {
+        let address = Address::of_existing(path)?;
+        let (connection, _) = address.connect_to_journal(Access::Write)?;
+        let connection = JournalConnection::new(connection, address, Arc::default());
+        let delivered = connection
+            .sqlite
+            .query_row("SELECT delivered FROM progress", (), |row| row.get(0))
+            .map_err(|source| connection.error("read", source))?;
+        connection.state.raise_delivered(delivered);
+        connection.state.was_stored(delivered);
         Ok(Self { connection })
     }
 
@@ -127,8 +142,43 @@ impl Outbox {
         message: &str,
         now: UtcDateTime,
     ) -> Result<(), Error> {
-        set_aside::put(&self.connection, record, sqlstate, message, now)
+        self.set_aside_row(&SetAsideRow {
+            record: record.clone(),
+            sqlstate: sqlstate.to_owned(),
+            message: message.to_owned(),
+            since: now,
+            is_retried: false,
+        })
+    }
+
+    /// Does what [`set_aside`](Self::set_aside) does, also with a row that is retried.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn set_aside_row(&mut self, row: &SetAsideRow) -> Result<(), Error> {
+        set_aside::put(&self.connection, row)
             .map_err(|source| self.connection.error("set a row aside in", source))
+    }
+
+    /// Removes a row that was set aside and is delivered after all.
+    pub(crate) fn remove_set_aside(&mut self, record: &PackRecord) -> Result<(), Error> {
+        set_aside::remove(&self.connection, record)
+            .map_err(|source| self.connection.error("take a row out of", source))
+    }
+
+    /// The newest row that is not delivered.
+    pub(crate) fn newest(&self) -> Result<Option<PackRecord>, Error> {
+        let last: Result<Option<i64>, _> = self.connection.sqlite.query_row(
+            "SELECT max(coalesce((SELECT max(sequence) FROM recent), 0), settled) FROM progress",
+            (),
+            |row| row.get(0),
+        );
+        let last = last.map_err(|source| self.connection.error("read", source))?.unwrap_or(0);
+        if last <= self.cursor().0 {
+            return Ok(None);
+        }
+        let batch = self.rows_after(Sequence(last - 1), 1)?;
+        Ok(batch.records.first().cloned())
     }
 
     /// The rows that are set aside, even if the file has been deleted.
@@ -179,7 +229,7 @@ impl Outbox {
 
 /// How many rows are behind the cursor, which is `delivered` or what the database says, whichever
 /// is further.
-fn waiting(connection: &Connection, delivered: i64) -> rusqlite::Result<u64> {
+pub(crate) fn waiting(connection: &Connection, delivered: i64) -> rusqlite::Result<u64> {
     // Rows are deleted in their order, so that there is no gap behind the oldest one.
     let (settled, cursor, last, oldest): (i64, i64, Option<i64>, Option<i64>) = connection
         .prepare_cached(

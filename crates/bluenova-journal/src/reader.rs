@@ -117,16 +117,22 @@ impl Reader {
         self.ask(|| self.try_count(mcu_id))
     }
 
-    /// How many rows are set aside: see [`Outbox::set_aside`](crate::Outbox::set_aside).
+    /// How many rows that were set aside are retried:
+    /// [`SetAsideRow::is_retried`](crate::SetAsideRow::is_retried).
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn retried(&self) -> Result<u64, Error> {
+        self.ask(|| set_aside::count_retried(&self.connection.sqlite))
+    }
+
+    /// How many rows are set aside, those that are retried included: see
+    /// [`Outbox::set_aside`](crate::Outbox::set_aside).
     ///
     /// # Errors
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn set_aside(&self) -> Result<u64, Error> {
-        self.ask(|| {
-            // A reader can't add the table to a journal of version 1 that doesn't have it yet.
-            let is_there = self.connection.sqlite.table_exists(Some("main"), "set_aside")?;
-            if is_there { set_aside::count(&self.connection.sqlite) } else { Ok(0) }
-        })
+        self.ask(|| set_aside::count(&self.connection.sqlite))
     }
 
     fn with(mut connection: JournalConnection) -> Result<Self, Error> {

@@ -101,7 +101,7 @@ pub(crate) fn adopt_left_logs(journal: &mut Journal) -> Result<(), Error> {
         }
         let mut outbox = journal.outbox()?;
         for row in &contents.set_aside {
-            outbox.set_aside(&row.record, &row.sqlstate, &row.message, row.since)?;
+            outbox.set_aside_row(row)?;
         }
         journal.checkpoint()?;
         remove(&left)?;
@@ -158,7 +158,7 @@ fn copy(
     outbox.delivered(journal.last())?;
     copy_rows(image, waiting, &mut journal)?;
     for row in &contents.set_aside {
-        outbox.set_aside(&row.record, &row.sqlstate, &row.message, row.since)?;
+        outbox.set_aside_row(row)?;
     }
     outbox.flush()?;
     drop((outbox, log));

@@ -179,7 +179,9 @@ impl DamagedJournal {
 fn table_of(row: &StoredRow) -> Option<TableOfRow> {
     const HISTORY: usize = COLUMNS.len() + 1;
     const RECENT: usize = COLUMNS.len() + 2;
-    const SET_ASIDE: usize = COLUMNS.len() + 4;
+    const SET_ASIDE: usize = COLUMNS.len() + 5;
+    // As versions before 3 wrote it.
+    const SET_ASIDE_BEFORE: usize = COLUMNS.len() + 4;
     let values = row.values()?;
     // A column that is the row's number is not among its values.
     match (values.len(), values[..].first()?, values.get(1)?) {
@@ -187,7 +189,7 @@ fn table_of(row: &StoredRow) -> Option<TableOfRow> {
         (RECENT, ValueRef::Null, &ValueRef::Integer(sequence)) => {
             Some(TableOfRow::Recent(sequence))
         }
-        (SET_ASIDE, ValueRef::Null, _) => Some(TableOfRow::SetAside),
+        (SET_ASIDE | SET_ASIDE_BEFORE, ValueRef::Null, _) => Some(TableOfRow::SetAside),
         (2, ValueRef::Integer(_), &ValueRef::Integer(delivered)) => {
             Some(TableOfRow::Progress { delivered })
         }
@@ -205,7 +207,8 @@ fn record(row: &StoredRow, first: usize) -> Option<PackRecord> {
 fn set_aside_row(row: &StoredRow) -> Option<SetAsideRow> {
     let values = row.values()?;
     let reason = |i: usize| values.get(COLUMNS.len() + 1 + i)?.as_str().ok();
-    Some(SetAsideRow::new(record(row, 1)?, reason))
+    let is_retried = values.get(COLUMNS.len() + 4) == Some(&ValueRef::Integer(1));
+    Some(SetAsideRow { is_retried, ..SetAsideRow::new(record(row, 1)?, reason) })
 }
 
 fn open_if_there(path: &Path) -> io::Result<Option<File>> {

@@ -57,9 +57,9 @@ pub(crate) struct Statements {
     pub(crate) select_one: String,
     /// Parameters: time, `mcu_id`. Yields a number, columns.
     pub(crate) select_at: String,
-    /// Parameters: columns, SQLSTATE, message, since when.
+    /// Parameters: columns, SQLSTATE, message, since when, whether it is retried.
     pub(crate) set_aside: String,
-    /// Yields number, columns, SQLSTATE, message, since when.
+    /// Yields number, columns, SQLSTATE, message, since when, whether it is retried.
     pub(crate) select_set_aside: String,
 }
 
@@ -84,12 +84,13 @@ impl Statements {
                  WHERE insert_time_utc = ?1 AND mcu_id = ?2"
             ),
             set_aside: format!(
-                "INSERT INTO set_aside VALUES (NULL, {marks}, ?, ?, ?)
+                "INSERT INTO set_aside VALUES (NULL, {marks}, ?, ?, ?, ?)
                  ON CONFLICT (insert_time_utc, mcu_id) DO UPDATE
-                 SET sqlstate = excluded.sqlstate, message = excluded.message"
+                 SET sqlstate = excluded.sqlstate, message = excluded.message,
+                     retried = excluded.retried"
             ),
             select_set_aside: format!(
-                "SELECT number, {names}, sqlstate, message, since FROM {TABLE}_set_aside
+                "SELECT number, {names}, sqlstate, message, since, retried FROM {TABLE}_set_aside
                  ORDER BY number"
             ),
         }

@@ -8,6 +8,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::migrations::VERSION;
+use crate::salvage;
 use crate::schema;
 use crate::value::parse_time;
 use crate::{Error, Journal, Retention};
@@ -35,6 +36,9 @@ pub struct SetAsideRow {
     pub message: String,
     /// When it was set aside first.
     pub since: UtcDateTime,
+    /// Whether the program retries it by itself: what keeps it out may be mended, and until then it
+    /// waits on its own.
+    pub is_retried: bool,
 }
 
 impl SetAside {
@@ -48,6 +52,14 @@ impl SetAside {
     /// older version and in use.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let address = Address::of_existing(path)?;
+        if address.path().is_some_and(salvage::is_log_broken) {
+            // SQLite would write over what is behind the tear. Where the journal is in use that was
+            // dealt with, or the log was just being written.
+            match Journal::open(path, Retention::FOREVER) {
+                Ok(_) | Err(Error::InUse { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let (mut connection, version) = address.connect_to_journal(Access::Write)?;
         if version < VERSION {
             drop(connection);
@@ -69,18 +81,22 @@ impl SetAside {
         rows(&self.connection).map_err(|source| self.connection.error("read", source))
     }
 
+    /// Adds a row that was set aside in another journal, as it was there. Where it is here already,
+    /// its reason counts.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn add(&mut self, row: &SetAsideRow) -> Result<(), Error> {
+        put(&self.connection, row)
+            .map_err(|source| self.connection.error("set a row aside in", source))
+    }
+
     /// Removes a row, since it was delivered after all.
     ///
     /// # Errors
     /// If the file can't be written or is damaged.
     pub fn remove(&mut self, record: &PackRecord) -> Result<(), Error> {
-        self.connection
-            .sqlite
-            .execute(
-                "DELETE FROM set_aside WHERE insert_time_utc = ? AND mcu_id = ?",
-                (Timestamp(record.insert_time_utc).to_string(), record.mcu_id),
-            )
-            .map(drop)
+        remove(&self.connection, record)
             .map_err(|source| self.connection.error("take a row out of", source))
     }
 }
@@ -95,26 +111,49 @@ pub(crate) fn rows(connection: &JournalConnection) -> rusqlite::Result<Vec<SetAs
     Ok(set_aside)
 }
 
-pub(crate) fn put(
-    connection: &JournalConnection,
-    record: &PackRecord,
-    sqlstate: &str,
-    message: &str,
-    since: UtcDateTime,
-) -> rusqlite::Result<()> {
-    let message = first_chars(message, MESSAGE_CHARS);
+pub(crate) fn put(connection: &JournalConnection, row: &SetAsideRow) -> rusqlite::Result<()> {
+    let message = first_chars(&row.message, MESSAGE_CHARS);
+    let since = Timestamp(row.since).to_string();
     let mut put = connection.sqlite.prepare_cached(&connection.sql.set_aside)?;
-    schema::bind(&mut put, 1, record)?;
-    for (i, text) in [sqlstate, message, &Timestamp(since).to_string()].into_iter().enumerate() {
+    schema::bind(&mut put, 1, &row.record)?;
+    for (i, text) in [&row.sqlstate, message, &since].into_iter().enumerate() {
         put.raw_bind_parameter(COLUMNS.len() + 1 + i, text)?;
     }
+    put.raw_bind_parameter(COLUMNS.len() + 4, row.is_retried)?;
     put.raw_execute()?;
     Ok(())
 }
 
+pub(crate) fn remove(connection: &JournalConnection, record: &PackRecord) -> rusqlite::Result<()> {
+    let time = Timestamp(record.insert_time_utc).to_string();
+    connection
+        .sqlite
+        .execute(
+            "DELETE FROM set_aside WHERE insert_time_utc = ? AND mcu_id = ?",
+            (time, record.mcu_id),
+        )
+        .map(drop)
+}
+
 pub(crate) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    // Journals of version 1 may lack the table.
+    if !connection.table_exists(Some("main"), "set_aside")? {
+        return Ok(0);
+    }
     let count: i64 = connection
         .prepare_cached("SELECT count(*) FROM set_aside")?
+        .query_row((), |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// How many of them are retried.
+pub(crate) fn count_retried(connection: &Connection) -> rusqlite::Result<u64> {
+    // Journals of older versions lack the column.
+    if !connection.column_exists(Some("main"), "set_aside", "retried")? {
+        return Ok(0);
+    }
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM set_aside WHERE retried")?
         .query_row((), |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
@@ -123,7 +162,8 @@ pub(crate) fn count(connection: &Connection) -> rusqlite::Result<u64> {
 fn read(row: &Row<'_>) -> rusqlite::Result<Option<SetAsideRow>> {
     let record = schema::read_row(row)?.record;
     let reason = |i: usize| row.get_ref(COLUMNS.len() + 1 + i).ok()?.as_str().ok();
-    Ok(record.map(|record| SetAsideRow::new(record, reason)))
+    let is_retried = row.get(COLUMNS.len() + 4).unwrap_or_default();
+    Ok(record.map(|record| SetAsideRow { is_retried, ..SetAsideRow::new(record, reason) }))
 }
 
 impl SetAsideRow {
@@ -135,6 +175,7 @@ impl SetAsideRow {
             record,
             sqlstate: reason(0).unwrap_or_default().to_owned(),
             message: reason(1).unwrap_or_default().to_owned(),
+            is_retried: false,
         }
     }
 }

@@ -87,6 +87,8 @@ struct ToOutbox {
     /// One wake-up is as good as many.
     wake: SyncSender<()>,
     sources: Sender<Source>,
+    /// The other database, where its name is known.
+    database: Option<String>,
 }
 
 /// Event of a [`Spool`], for the log.
@@ -136,9 +138,32 @@ impl Spool {
         retention: Retention,
         now: UtcDateTime,
     ) -> Result<(Self, SpoolOutbox), Error> {
+        Self::open_with(path, retention, None, now)
+    }
+
+    /// Does what [`open`](Self::open) does, and notes in the file that its rows are for `database`:
+    /// see [`Journal::note_destination`].
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_for(
+        path: &Path,
+        retention: Retention,
+        database: &str,
+        now: UtcDateTime,
+    ) -> Result<(Self, SpoolOutbox), Error> {
+        Self::open_with(path, retention, Some(database.to_owned()), now)
+    }
+
+    fn open_with(
+        path: &Path,
+        retention: Retention,
+        database: Option<String>,
+        now: UtcDateTime,
+    ) -> Result<(Self, SpoolOutbox), Error> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (sources, new_sources) = mpsc::channel();
-        let to_outbox = Some(ToOutbox { wake, sources });
+        let to_outbox = Some(ToOutbox { wake, sources, database });
         let spool = Self::start(path, retention, to_outbox, now)?;
         Ok((spool, SpoolOutbox::new(woken, new_sources)))
     }
@@ -593,12 +618,16 @@ impl Writer {
 
     /// Has the outbox deliver from `journal`, too.
     fn new(
-        journal: Journal,
+        mut journal: Journal,
         is_stand_in: bool,
         to_outbox: Option<&ToOutbox>,
     ) -> Result<Box<Self>, Error> {
         let alive = Arc::new(());
-        if let Some(ToOutbox { sources, .. }) = to_outbox {
+        if let Some(ToOutbox { sources, database, .. }) = to_outbox {
+            if let Some(database) = database {
+                // On a full disk, say: it is noted when the file is opened the next time.
+                let _ = journal.note_destination(database);
+            }
             let source = Source::new(&journal, is_stand_in, Arc::downgrade(&alive))?;
             // If the outbox has gone the rows wait in the journal.
             let _ = sources.send(source);
@@ -713,9 +742,7 @@ fn move_rows(
         }
     }
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
-        to.outbox
-            .set_aside(&row.record, &row.sqlstate, &row.message, row.since)
-            .map_err(MoveError::Write)?;
+        to.outbox.set_aside_row(&row).map_err(MoveError::Write)?;
     }
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }

@@ -1,10 +1,14 @@
-//! A connection to the table with deadlines: it has a thread of its own, and is given up where it
-//! doesn't answer in time.
+//! A connection to the table with deadlines: it is made on a thread of its own, and is given up
+//! where it doesn't answer in time.
 //!
 //! The thread is there because nothing else ends a statement in time. The `postgres` crate has no
 //! deadline for one. TCP's keepalives and time-outs end no connection whose server, or proxy, is
 //! frozen, for its system still acknowledges every byte. The server's own limits are of no use
 //! where the server is what hangs.
+//!
+//! One thread makes all connections, one after the other, unless one of them is given up along with
+//! its thread. An allocator assigns threads to its arenas, and each arena keeps what was freed in
+//! it: with a thread per connection, memory grew by the buffers of a batch with many an outage.
 
 use std::{
     collections::HashSet,
@@ -63,6 +67,7 @@ pub(crate) struct Connection {
     settings: Settings,
     deadlines: Deadlines,
     if_missing: IfMissing,
+    /// `None`: none was needed yet, or the last one was given up.
     worker: Option<Worker>,
     given_up: Vec<GivenUp>,
     warnings: Vec<String>,
@@ -70,8 +75,10 @@ pub(crate) struct Connection {
     handed_out: HashSet<String>,
 }
 
-/// The thread of a connection, which does one job at a time.
+/// The thread of one connection at a time, which does one job at a time.
 struct Worker {
+    /// The hosts to connect to; only where it isn't connected.
+    connects: Sender<Vec<Host>>,
     jobs: Sender<Job>,
     answers: Receiver<Answer>,
     /// Cancel flag: set when the connection is given up.
@@ -80,6 +87,8 @@ struct Worker {
     host: Option<Host>,
     /// Whether there is a session on that host.
     has_begun: bool,
+    /// Whether it can do jobs.
+    is_connected: bool,
     thread: JoinHandle<()>,
 }
 
@@ -94,7 +103,7 @@ enum Answer {
     Warning(String),
     /// The thread is connected, or has done its job, and is ready for the next one.
     Ready(Result<Inserted, Error>),
-    /// The same, but the connection is closed and the thread ends.
+    /// The same, but the connection is closed, and the thread is ready for the next one.
     Closed(Result<Inserted, Error>),
 }
 
@@ -121,7 +130,7 @@ impl Connection {
 
     /// Connects, if it isn't connected.
     pub(crate) fn connect(&mut self) -> Result<(), Error> {
-        if self.worker.is_some() {
+        if self.is_connected() {
             return Ok(());
         }
         self.given_up.retain(|given_up| !given_up.thread.is_finished());
@@ -129,8 +138,12 @@ impl Connection {
         if hosts.is_empty() {
             return Err(self.error(CONNECTING, Cause::Stuck(self.given_up.len())));
         }
-        let worker = Worker::start(self.settings.clone(), hosts, self.if_missing)
-            .map_err(|e| self.error(CONNECTING, Cause::NoThread(e)))?;
+        let mut worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => Worker::start(self.settings.clone(), self.if_missing)
+                .map_err(|e| self.error(CONNECTING, Cause::NoThread(e)))?,
+        };
+        worker.connect(hosts);
         self.wait(worker, CONNECTING, self.deadlines.connect).map(|_| ())
     }
 
@@ -190,7 +203,7 @@ impl Connection {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.worker.is_some()
+        self.worker.as_ref().is_some_and(|worker| worker.is_connected)
     }
 
     /// Does a job. Where a pooler, a proxy or the server has ended the session since the last one,
@@ -216,7 +229,7 @@ impl Connection {
         self.wait(worker, doing, self.deadlines.deliver)
     }
 
-    /// Waits for an answer, and keeps the worker where it is ready for more.
+    /// Waits for an answer, and keeps the worker unless it is given up.
     fn wait(
         &mut self,
         mut worker: Worker,
@@ -233,11 +246,13 @@ impl Connection {
                 Ok(Answer::Begun) => worker.has_begun = true,
                 Ok(Answer::Warning(warning)) => self.warn(warning),
                 Ok(Answer::Ready(result)) => {
+                    worker.is_connected = true;
                     self.worker = Some(worker);
                     return result;
                 }
                 Ok(Answer::Closed(result)) => {
-                    let _ = worker.thread.join();
+                    worker.is_connected = false;
+                    self.worker = Some(worker);
                     return result;
                 }
                 Err(RecvTimeoutError::Timeout) => {
@@ -275,17 +290,36 @@ impl Connection {
 }
 
 impl Worker {
-    /// Starts the thread, which begins to connect.
-    fn start(settings: Settings, hosts: Vec<Host>, if_missing: IfMissing) -> io::Result<Self> {
+    /// Starts the thread.
+    fn start(settings: Settings, if_missing: IfMissing) -> io::Result<Self> {
+        let (connects, new_connects) = mpsc::channel::<Vec<Host>>();
         let (jobs, new_jobs) = mpsc::channel();
         let (new_answers, answers) = mpsc::channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&cancelled);
-        let host = hosts.first().cloned();
-        let thread = thread::Builder::new()
-            .name("postgres".to_owned())
-            .spawn(move || work(&settings, &hosts, if_missing, flag, &new_jobs, &new_answers))?;
-        Ok(Self { jobs, answers, cancelled, host, has_begun: false, thread })
+        let thread = thread::Builder::new().name("postgres".to_owned()).spawn(move || {
+            for hosts in new_connects {
+                work(&settings, &hosts, if_missing, Arc::clone(&flag), &new_jobs, &new_answers);
+            }
+        })?;
+        Ok(Self {
+            connects,
+            jobs,
+            answers,
+            cancelled,
+            host: None,
+            has_begun: false,
+            is_connected: false,
+            thread,
+        })
+    }
+
+    /// Has the thread connect to one of `hosts`.
+    fn connect(&mut self, hosts: Vec<Host>) {
+        self.host = hosts.first().cloned();
+        self.has_begun = false;
+        // A thread that has died doesn't answer either.
+        let _ = self.connects.send(hosts);
     }
 
     fn give_up(self, was_connecting: bool) -> GivenUp {
@@ -300,7 +334,7 @@ impl GivenUp {
     }
 }
 
-/// The thread: connects and does jobs, until the connection is closed or its owner drops it.
+/// Connects and does jobs, until the connection is closed or its owner drops it.
 fn work(
     settings: &Settings,
     hosts: &[Host],

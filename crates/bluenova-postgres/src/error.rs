@@ -99,8 +99,9 @@ impl Error {
         matches!(self.cause, Cause::Ended(_)) && self.retry() == Retry::Soon
     }
 
-    /// Whether no partition fits the row.
-    pub(crate) fn is_about_partitions(&self) -> bool {
+    /// Whether no partition of the table fits the row. A person can mend that, so the row should be
+    /// delivered again later.
+    pub fn is_about_partitions(&self) -> bool {
         // Any other violated check has a constraint's name.
         self.answer()
             .is_some_and(|answer| answer.code().code() == "23514" && answer.constraint().is_none())
@@ -120,7 +121,7 @@ impl Error {
     /// What to do with the rows.
     pub fn retry(&self) -> Retry {
         match &self.cause {
-            Cause::Postgres(_) if self.is_about_partitions() => Retry::Hold,
+            Cause::Postgres(_) if self.is_about_partitions() => Retry::Row,
             Cause::Postgres(e) | Cause::Ended(e) => match e.code() {
                 Some(code) => classify(code.code()),
                 // Without a code it's the connection, unless the client itself ended it: without

@@ -14,6 +14,7 @@ use std::{
 use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE, Value};
 use postgres::{
     Client,
+    error::SqlState,
     types::{ToSql, Type},
 };
 use time::{PrimitiveDateTime, UtcDateTime};
@@ -27,6 +28,10 @@ use crate::{
     limits::LIMITS,
     table::{self, IfMissing},
 };
+
+/// Rows in one statement at most. What is sent of so many takes a few hundred kilobytes, as much as
+/// an allocator may keep for good.
+const STATEMENT_ROWS: usize = 250;
 
 /// An open connection to the table, ready to insert.
 pub(crate) struct Inserter {
@@ -82,7 +87,7 @@ impl Inserter {
         // In one message, for lines with a long round trip; and in a transaction, under its limits,
         // for planning waits for any lock on the table.
         let found = table::find(&mut client, &begin(&[])).map_err(|e| {
-            let refuses = client.is_closed() && refuses_transactions(settings, hosts, &is_trying);
+            let refuses = is_refusal(&e) && refuses_transactions(settings, hosts, &is_trying);
             let cause = if refuses { Cause::NoTransactions } else { Cause::Postgres(e) };
             Error::new(LOOKING_FOR_TABLE, name, cause)
         })?;
@@ -177,7 +182,10 @@ impl Inserter {
     fn commit(&mut self, records: &[&PackRecord]) -> Result<Inserted, Cause> {
         self.begin(records)?;
         let known = if self.counts_first { Some(self.count_known(records)?) } else { None };
-        let added = self.add(records)?;
+        let mut added = 0;
+        for records in records.chunks(STATEMENT_ROWS) {
+            added += self.add(records)?;
+        }
         let Some(known) = known.or((added == records.len() as u64).then_some(0)) else {
             // A trigger may have swallowed the others, or stored them elsewhere.
             self.client.batch_execute("ROLLBACK")?;
@@ -281,7 +289,7 @@ impl Inserter {
 }
 
 /// Whether sessions end as soon as a transaction begins, although they do other work: that is how a
-/// pooler of statements refuses. Its message is lost in the `postgres` crate.
+/// pooler of statements refuses.
 fn refuses_transactions(
     settings: &Settings,
     hosts: &[Host],
@@ -291,7 +299,13 @@ fn refuses_transactions(
         return false;
     };
     client.batch_execute("SELECT 1").is_ok()
-        && client.batch_execute("BEGIN").is_err_and(|e| e.code().is_none())
+        && client.batch_execute("BEGIN").is_err_and(|e| is_refusal(&e))
+}
+
+/// Whether a session may have been ended by such a pooler. Its message, a protocol violation, is
+/// often lost in the `postgres` crate, which sees the end of the connection first.
+fn is_refusal(error: &postgres::Error) -> bool {
+    error.code().is_none_or(|code| *code == SqlState::PROTOCOL_VIOLATION)
 }
 
 /// What a person should do about an error of the insert.

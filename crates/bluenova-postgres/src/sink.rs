@@ -1,6 +1,6 @@
 //! The public type: sizes of batches, and how a refused one is narrowed down.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use bluenova_record::{ErrorChain, PackRecord};
 use time::UtcDateTime;
@@ -72,6 +72,9 @@ pub struct Rejected {
     pub sqlstate: String,
     /// The error's whole text, on one line.
     pub reason: String,
+    /// Whether a person can mend what keeps the row out, such as a partition that is missing: then
+    /// it should be delivered again later.
+    pub is_mendable: bool,
 }
 
 impl Sink {
@@ -163,9 +166,8 @@ impl Sink {
                 too_slow = Some(ErrorChain(&error).to_string());
             } else if error.retry() == Retry::Row && count > 1 {
                 self.step = count.div_ceil(2);
-            } else if error.retry() == Retry::Row && self.accepts_others(rows, &rows[from])? {
-                let sqlstate = error.sqlstate().unwrap_or_default().to_owned();
-                let rejected = Some(Rejected { sqlstate, reason: ErrorChain(&error).to_string() });
+            } else if error.retry() == Retry::Row && self.accepts_others(rows, from, &error)? {
+                let rejected = Some(Rejected::because(&error));
                 return Ok(Delivered { rows: 1, rejected, too_slow, ..Delivered::default() });
             } else {
                 return Err(error);
@@ -224,11 +226,24 @@ impl Sink {
         self.accepted = rows.last().cloned();
     }
 
-    /// Whether the server still accepts other rows than `refused`. If it accepts none, the table is
-    /// at fault.
-    fn accepts_others(&mut self, rows: &[PackRecord], refused: &PackRecord) -> Result<bool, Error> {
-        let others = rows.iter().filter(|row| *row != refused).take(MAX_PROBES);
-        for row in self.accepted.iter().chain(others) {
+    /// Whether the server still accepts other rows than the one at `refused`. If it accepts none,
+    /// the table is at fault.
+    fn accepts_others(
+        &mut self,
+        rows: &[PackRecord],
+        refused: usize,
+        error: &Error,
+    ) -> Result<bool, Error> {
+        let row = &rows[refused];
+        let mut others: Vec<_> = self.accepted.iter().collect();
+        if error.is_about_partitions() {
+            // An older row may be in a partition that no new row comes to.
+            others.retain(|accepted| accepted.insert_time_utc >= row.insert_time_utc);
+            others.extend(newest_of_each_battery(&rows[refused + 1..]).take(MAX_PROBES));
+        } else {
+            others.extend(rows.iter().filter(|other| *other != row).take(MAX_PROBES));
+        }
+        for row in others {
             match self.connection.probe(row) {
                 Ok(()) => return Ok(true),
                 Err(error) if error.retry() == Retry::Row => {}
@@ -237,4 +252,21 @@ impl Sink {
         }
         Ok(false)
     }
+}
+
+impl Rejected {
+    /// Why the error's row, which alone is at fault, is rejected.
+    pub fn because(error: &Error) -> Self {
+        Self {
+            sqlstate: error.sqlstate().unwrap_or_default().to_owned(),
+            reason: ErrorChain(error).to_string(),
+            is_mendable: error.is_about_partitions(),
+        }
+    }
+}
+
+/// The last row of each battery, the last one first.
+fn newest_of_each_battery(rows: &[PackRecord]) -> impl Iterator<Item = &PackRecord> {
+    let mut seen = HashSet::new();
+    rows.iter().rev().filter(move |row| seen.insert(row.mcu_id))
 }

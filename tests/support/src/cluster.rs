@@ -132,6 +132,16 @@ impl Cluster {
             .unwrap_or_else(|e| panic!("can't connect to {database} as {user}: {e:?}"))
     }
 
+    /// The major version of the server: 15, for instance.
+    ///
+    /// # Panics
+    /// Where the server is away.
+    pub fn version(&self) -> u32 {
+        let answer = self.client("postgres").query_one("SHOW server_version_num", &[]);
+        let number: String = answer.expect("every version has this setting").get(0);
+        number.parse::<u32>().expect("it is a number") / 10_000
+    }
+
     /// Creates a database that belongs to the superuser.
     ///
     /// # Panics

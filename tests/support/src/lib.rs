@@ -42,7 +42,7 @@ pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use frozen::Frozen;
 pub use http::{Answer, get};
 pub use pgbouncer::PgBouncer;
-pub use power_cut::{DiskCosts, DiskHistory, DiskRecord};
+pub use power_cut::{DiskHistory, DiskRecord};
 pub use proxy::{Point, Proxy};
 pub use sample::sample_row;
 

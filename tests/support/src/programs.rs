@@ -9,6 +9,10 @@ use std::{
 
 use nix::unistd::{Uid, User};
 
+/// Environment variable with the directory of the programs, where it isn't the system's PostgreSQL
+/// that tests are to run against.
+const DIRECTORY: &str = "BLUENOVA_POSTGRES_BIN";
+
 /// PostgreSQL's programs refuse to run as root; then they run as this user.
 pub(crate) struct Programs {
     directory: PathBuf,
@@ -17,15 +21,20 @@ pub(crate) struct Programs {
 
 impl Programs {
     pub(crate) fn find() -> Self {
-        let directory =
-            candidates().into_iter().find(|directory| directory.join("initdb").is_file());
-        Self {
-            directory: directory.expect(
+        let has_initdb = |directory: &PathBuf| directory.join("initdb").is_file();
+        let directory = match env::var_os(DIRECTORY) {
+            // Never another version than the one that was asked for.
+            Some(chosen) => {
+                let chosen = PathBuf::from(chosen);
+                assert!(has_initdb(&chosen), "{DIRECTORY}: no initdb in {}", chosen.display());
+                chosen
+            }
+            None => candidates().into_iter().find(has_initdb).expect(
                 "this test needs PostgreSQL's server programs (initdb, postgres), and found none; \
                  `./test` installs them, or `apt-get install postgresql` does",
             ),
-            user: Uid::effective().is_root().then(unprivileged_user),
-        }
+        };
+        Self { directory, user: Uid::effective().is_root().then(unprivileged_user) }
     }
 
     /// One of the programs, in a process group of its own, so that a Ctrl-C at the terminal is

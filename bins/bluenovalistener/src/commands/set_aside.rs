@@ -41,7 +41,8 @@ pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn E
     }
     if !options.retry {
         for row in &rows {
-            print(row, &row.message);
+            let how = if row.is_retried { "waits, and is retried: " } else { "" };
+            print(row, &format!("{how}{}", row.message));
         }
         return Ok(());
     }

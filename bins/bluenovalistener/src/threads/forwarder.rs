@@ -1,24 +1,35 @@
-use std::{mem, time::Instant};
+use std::{mem, path::PathBuf, time::Instant};
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
-use bluenova_journal::{Batch, SpoolOutbox, Waiting, Wake};
+use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
-use bluenova_record::{ErrorChain, PackRecord, Timestamp};
-use log::{error, info, warn};
-use time::UtcDateTime;
+use bluenova_record::ErrorChain;
+use log::{info, warn};
 
 use super::{
     delivery_trouble::{ForwardError, Trouble, rows_wait, what_to_expect},
+    leftovers::Leftovers,
     outage::REMINDER,
+    retry_schedule::RetrySchedule,
 };
 use crate::console::{lasting, rows};
+
+mod set_aside;
+
+/// Maximum number of rows of a batch. Each takes a kilobyte, twice while it is read, and an
+/// allocator may keep as much for good. Larger batches would need fewer commits.
+const MAX_ROWS: usize = 100;
 
 /// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {
     server: String,
     outbox: SpoolOutbox,
+    journal: PathBuf,
+    /// Found when the forwarder runs: looking for them must not delay the recording.
+    leftovers: Option<Leftovers>,
     sink: Sink,
     status: Shared<DeliveryStatus>,
+    retries: RetrySchedule,
     has_connected: bool,
     /// Whether all rows that may have lost their acknowledgement have been delivered again. Until
     /// then, rows that the table has already are no surprise.
@@ -30,25 +41,38 @@ pub(crate) struct Forwarder {
     trouble: Option<Trouble>,
 }
 
+/// Where the rows of a batch are.
+#[derive(Clone, Copy, PartialEq)]
+enum BatchSource {
+    Spool,
+    Leftover,
+}
+
 /// What is logged once an hour at most.
 #[derive(PartialEq)]
 enum Warning {
     SlowServer,
     DamagedRows,
     CursorNotWritten,
+    RowWaits,
 }
 
 impl Forwarder {
+    /// `journal` is the path of the spool.
     pub(crate) fn new(
         server: Settings,
+        journal: PathBuf,
         outbox: SpoolOutbox,
         status: Shared<DeliveryStatus>,
     ) -> Self {
         Self {
             server: server.to_string(),
             outbox,
+            journal,
+            leftovers: None,
             sink: Sink::new(server, Deadlines::default()),
             status,
+            retries: RetrySchedule::begin(Instant::now()),
             has_connected: false,
             is_caught_up: false,
             logged_known: false,
@@ -60,6 +84,10 @@ impl Forwarder {
 
     /// Delivers until the spool is closed, and then what is left, if the server takes it.
     pub(crate) fn run(mut self) {
+        let leftovers = Leftovers::find(self.journal.clone(), &self.server);
+        let found = leftovers.waiting();
+        self.status.update(|delivery| delivery.leftovers_found(found, Instant::now()));
+        self.leftovers = Some(leftovers);
         let mut ended = false;
         loop {
             let arrivals = self.status.update(|delivery| delivery.arrivals());
@@ -75,7 +103,7 @@ impl Forwarder {
             ended = self.wait();
         }
         // Rows that are in memory only are lost, which the recorder logs.
-        let Waiting { in_file, .. } = self.outbox.waiting();
+        let Waiting { in_file, .. } = self.waiting();
         if in_file > 0 {
             let (waiting, server) = (rows_wait(in_file), &self.server);
             warn!("{waiting} in the journal for {server}, to be delivered at the next start");
@@ -85,7 +113,7 @@ impl Forwarder {
     /// Waits until there is something to do; returns whether the spool is closed.
     fn wait(&mut self) -> bool {
         let Some(retry_at) = self.trouble.as_ref().map(Trouble::retry_at) else {
-            return self.outbox.wait(None) == Wake::Ended;
+            return self.outbox.wait(self.retries.due_in(Instant::now())) == Wake::Ended;
         };
         loop {
             let back_off = retry_at.saturating_duration_since(Instant::now());
@@ -107,7 +135,10 @@ impl Forwarder {
             info!("{}: connected", self.server);
         }
         loop {
-            let batch = self.outbox.undelivered(self.sink.batch_size())?;
+            let (batch, source) = self.undelivered()?;
+            if self.outbox.may_repeat() {
+                self.is_caught_up = false;
+            }
             self.damaged += batch.damaged;
             if self.damaged > 0 && self.is_due(Warning::DamagedRows) {
                 let damaged = rows(mem::take(&mut self.damaged));
@@ -118,66 +149,110 @@ impl Forwarder {
             if batch.records.is_empty() {
                 break;
             }
-            self.deliver(&batch)?;
+            self.deliver(&batch, source)?;
         }
         self.is_caught_up = true;
         self.end_trouble();
-        Ok(())
+        self.retry_set_aside()
+    }
+
+    /// The spool's rows come first, batch by batch, since they are newer.
+    fn undelivered(&mut self) -> Result<(Batch, BatchSource), bluenova_journal::Error> {
+        let limit = self.sink.batch_size().min(MAX_ROWS);
+        let batch = self.outbox.undelivered(limit)?;
+        match &mut self.leftovers {
+            Some(leftovers) if batch.records.is_empty() && batch.damaged == 0 => {
+                Ok((leftovers.undelivered(limit), BatchSource::Leftover))
+            }
+            _ => Ok((batch, BatchSource::Spool)),
+        }
+    }
+
+    fn waiting(&mut self) -> Waiting {
+        let mut waiting = self.outbox.waiting();
+        waiting.in_file += self.leftovers.as_ref().map_or(0, Leftovers::waiting);
+        waiting
     }
 
     /// Delivers a batch step by step, so that what a step has settled is never done again.
-    fn deliver(&mut self, batch: &Batch) -> Result<(), ForwardError> {
+    fn deliver(&mut self, batch: &Batch, source: BatchSource) -> Result<(), ForwardError> {
         let mut done = 0;
         while done < batch.records.len() {
-            let delivered = self.sink.deliver(&batch.records, done);
-            self.log_warnings();
-            let delivered = delivered.inspect_err(|error| {
-                if error.is_too_slow() {
-                    self.log_slow_server(&ErrorChain(error).to_string(), self.sink.batch_size());
-                }
-            })?;
+            let delivered = self.deliver_step(batch, done)?;
             if let Some(rejected) = &delivered.rejected {
-                self.set_aside(&batch.records[done], rejected)?;
+                self.set_aside(&batch.records[done], rejected, source)?;
             }
             done += delivered.rows;
-            if let Err(error) = self.outbox.delivered(batch.through(done))
+            let noted = match self.leftover(source) {
+                Some(leftover) => leftover.delivered(batch.through(done)),
+                None => self.outbox.delivered(batch.through(done)),
+            };
+            if let Err(error) = noted
                 && self.is_due(Warning::CursorNotWritten)
             {
                 // The outbox keeps the position in memory, so that this process sends no row twice.
                 let why = ErrorChain(&error);
                 warn!("{why}. The rows are delivered; they may be sent again after a restart");
             }
-            self.delivered(&delivered);
+            self.delivered(&delivered, source);
         }
         Ok(())
     }
 
-    fn set_aside(
+    fn deliver_step(
         &mut self,
-        record: &PackRecord,
-        Rejected { sqlstate, reason }: &Rejected,
-    ) -> Result<(), ForwardError> {
-        self.outbox.set_aside(record, sqlstate, reason, UtcDateTime::now())?;
-        let (time, id) = (Timestamp(record.insert_time_utc), record.mcu_id);
-        error!(
-            "PostgreSQL rejected the row of {id:08X} at {time} UTC. It is set aside in the journal \
-             (`bluenovalistener set-aside` lists and retries such rows): {reason}"
-        );
-        Ok(())
+        batch: &Batch,
+        done: usize,
+    ) -> Result<Delivered, bluenova_postgres::Error> {
+        let delivered = self.sink.deliver(&batch.records, done);
+        self.log_warnings();
+        match delivered {
+            Err(error) if error.is_about_partitions() && self.takes_newest(batch) => {
+                let rejected = Some(Rejected::because(&error));
+                Ok(Delivered { rows: 1, rejected, ..Delivered::default() })
+            }
+            Err(error) => {
+                if error.is_too_slow() {
+                    self.log_slow_server(&ErrorChain(&error).to_string(), self.sink.batch_size());
+                }
+                Err(error)
+            }
+            delivered => delivered,
+        }
+    }
+
+    /// Whether the server takes the newest row, which is behind those of the batch: then it is the
+    /// batch that waits on its own, however long that is.
+    fn takes_newest(&mut self, batch: &Batch) -> bool {
+        let newest = self.outbox.newest();
+        let behind = newest.filter(|newest| batch.records.last() != Some(newest));
+        behind.is_some_and(|newest| self.sink.probe(&newest).is_ok())
+    }
+
+    /// The leftover that the last batch is from, if it is from one.
+    fn leftover(&mut self, source: BatchSource) -> Option<&mut LeftoverOutbox> {
+        match source {
+            BatchSource::Spool => None,
+            BatchSource::Leftover => self.leftovers.as_mut()?.current(),
+        }
     }
 
     /// A step has succeeded.
-    fn delivered(&mut self, delivered: &Delivered) {
+    fn delivered(&mut self, delivered: &Delivered, source: BatchSource) {
         if let Some(why) = &delivered.too_slow {
             self.log_slow_server(why, delivered.rows);
         }
         let taken = delivered.added + delivered.known + delivered.swallowed;
-        let waiting = self.outbox.waiting().total();
+        let leftovers = self.leftovers.as_ref().map_or(0, Leftovers::waiting);
+        let waiting = self.outbox.waiting().total() + leftovers;
+        self.status.update(|delivery| delivery.in_leftovers = leftovers);
         self.status.update(|delivery| delivery.rows_delivered(taken, waiting, Instant::now()));
         if self.trouble.as_ref().is_some_and(Trouble::is_of_server) {
             self.end_trouble();
         }
-        if delivered.known > 0 && self.is_caught_up && !self.logged_known {
+        // Those of a leftover may have lost their acknowledgement.
+        let is_surprise = self.is_caught_up && source == BatchSource::Spool;
+        if delivered.known > 0 && is_surprise && !self.logged_known {
             self.logged_known = true;
             warn!(
                 "{}: the table had {} already. None is lost or doubled. Does another listener \
@@ -208,8 +283,9 @@ impl Forwarder {
     fn end_trouble(&mut self) {
         if let Some(trouble) = self.trouble.take() {
             self.status.update(|delivery| delivery.trouble = None);
+            self.retries.server_is_back(Instant::now());
             let away = duration(trouble.lasted());
-            let waiting = rows(self.outbox.waiting().total());
+            let waiting = rows(self.waiting().total());
             info!("{}: delivering after {away}, {waiting} to go", self.server);
         }
     }
@@ -222,7 +298,7 @@ impl Forwarder {
         if trouble.goes_on(error, Instant::now()) {
             let lasting = lasting(trouble.lasted());
             let is_in_memory = self.outbox.is_in_memory();
-            let expect = what_to_expect(error, self.outbox.waiting(), is_in_memory);
+            let expect = what_to_expect(error, self.waiting(), is_in_memory);
             warn!("{why}. {expect}{lasting}");
         }
     }

@@ -7,9 +7,11 @@ mod delivery_trouble;
 mod disk_watch;
 mod forwarder;
 mod held_rows;
+mod leftovers;
 mod outage;
 mod owner_log;
 mod recorder;
+mod retry_schedule;
 mod spool_log;
 
 pub(crate) use battery::{Assembled, BatteryThread};
@@ -18,4 +20,5 @@ pub(crate) use connection_log::what_to_look_at;
 pub(crate) use delivery_trouble::is_unreachable;
 pub(crate) use disk_watch::{DiskWatch, RecorderInput, RecorderProgress};
 pub(crate) use forwarder::Forwarder;
+pub(crate) use leftovers::describe;
 pub(crate) use recorder::Recorder;

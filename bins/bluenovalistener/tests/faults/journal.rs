@@ -29,7 +29,7 @@ use crate::{
     },
     rounds,
     rows::{Cell, Row, Rows, sqlite_rows, stamp},
-    support::{Home, TIME_LIMIT, count, get, named, shared_cluster, stored, talking_battery},
+    support::{Home, TIME_LIMIT, count, get, named, shared_cluster, stored, talking_battery, text},
 };
 
 /// How long it may take until a file that failed is tried again.
@@ -143,6 +143,43 @@ fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|e| panic!("can't run {command:?}: {e}"));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {error} (this test needs the right to mount)");
+}
+
+/// Other options mean another journal; what waits in the old one is delivered all the same.
+#[test]
+fn s15_other_options_leave_no_row_behind() {
+    let mut setup = Setup::new(shared_cluster(), "journal_leftover");
+    setup.program = Program::new(&setup.batteries, &setup.proxy.url("journal_leftover"))
+        .with_journal_of_its_own();
+    setup.starts();
+    fresh_row(&mut setup.client);
+    setup.server_goes();
+    setup.program.records(3);
+    setup.program.kill();
+
+    setup.program.dials("localhost");
+    let args: Vec<&str> = setup.program.args().into_iter().chain(["check"]).collect();
+    let check = text(&setup.program.home().run(&args).stdout);
+    let is_said = |line: &str| line.starts_with("ok      journal: ") && line.contains("rows wait");
+    assert!(check.lines().any(is_said), "{check}");
+    setup.starts();
+    setup.program.records(2);
+    let log = setup.program.listener().log().join("\n");
+    assert!(log.contains("rows wait; they are delivered to"), "{log}");
+    setup.proxy.heal();
+    setup.program.listener().wait_until_said("no row waits there any more");
+    fresh_row(&mut setup.client);
+    setup.program.kill();
+
+    // Back again: the first journal goes on.
+    setup.server_goes();
+    setup.program.dials("127.0.0.1");
+    setup.starts();
+    setup.program.records(2);
+    setup.program.kill();
+    setup.program.dials("localhost");
+    setup.checks_in_the_next_run();
+    setup.checks();
 }
 
 #[test]
@@ -459,6 +496,7 @@ fn cost_what_was_damaged(found: &Rows, rows: &[PackRecord], program: &Program, d
     assert_eq!(recoveries, usize::from(aside > 0), "{what}\n{log}");
     let lines = program.log().len() - count(&program.log(), ": stored ");
     assert!(lines < 15, "{what}\n{log}");
+    assert!(!log.contains("Does another listener"), "{what}\n{log}");
     assert!(missing <= changed || aside > 0 || !must_show, "{what}: {missing} lost\n{log}");
     println!("journal: {what}: {missing} lost, {changed} changed, {aside} files aside");
 }

@@ -15,6 +15,7 @@ mod backlog;
 mod battery;
 mod clock;
 mod journal;
+mod memory;
 mod oracle;
 mod outage;
 mod power;

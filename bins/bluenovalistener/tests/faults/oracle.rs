@@ -208,6 +208,27 @@ impl Program {
         Self { wrap, ..self }
     }
 
+    /// Leaves the path of the journal to the program.
+    pub(crate) fn with_journal_of_its_own(mut self) -> Self {
+        let at = self.args.iter().position(|arg| arg == "--journal").unwrap();
+        self.args.drain(at..at + 2);
+        self
+    }
+
+    /// From the next start on it dials the batteries at this `host`.
+    pub(crate) fn dials(&mut self, host: &str) {
+        for arg in &mut self.args {
+            if let Some((name, port)) = arg
+                .split_once('=')
+                .zip(arg.rsplit_once(':'))
+                .filter(|((name, _), _)| self.names.iter().any(|own| own == name))
+                .map(|((name, _), (_, port))| (name, port))
+            {
+                *arg = named(name, format!("{host}:{port}"));
+            }
+        }
+    }
+
     /// Gives the program further arguments.
     pub(crate) fn with(mut self, args: impl IntoIterator<Item = String>) -> Self {
         self.args.extend(args);
@@ -320,7 +341,7 @@ pub(crate) fn prepare(client: &mut Client) {
                  RETURN NULL;
              END $$;
              CREATE TRIGGER count_resent AFTER INSERT ON battery_pack
-             REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_resent()",
+             REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE PROCEDURE count_resent()",
         )
         .unwrap();
 }

@@ -97,7 +97,7 @@ fn s04_cuts_while_the_server_commits() {
             "CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS $$
              BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$;
              CREATE CONSTRAINT TRIGGER take_time AFTER INSERT ON battery_pack
-             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION take_time()",
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE PROCEDURE take_time()",
         )
         .unwrap();
     let proxy = Proxy::start(cluster);

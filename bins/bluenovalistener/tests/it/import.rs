@@ -1,8 +1,8 @@
 //! `import`: rows from old logs, into holes only.
 
-use std::{fmt::Write as _, fs, io::Write as _, path::PathBuf};
+use std::{fmt::Write as _, fs, io::Write as _, path::PathBuf, thread, time::Duration};
 
-use bluenova_test_support::wait_until;
+use bluenova_test_support::{Cluster, Mode, wait_until};
 use flate2::{Compression, write::GzEncoder};
 use nix::sys::signal::Signal;
 use postgres::Client;
@@ -70,7 +70,7 @@ fn database_of_the_first_listener(name: &str) -> (String, Client) {
 
 /// Runs an import that has to end well; returns what it prints.
 #[track_caller]
-fn import(home: &Home, database: &str, args: &[&str]) -> String {
+fn run_import(home: &Home, database: &str, args: &[&str]) -> String {
     let args = [&["-d", database, "import"][..], args].concat();
     let output = home.run(&args);
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
@@ -92,7 +92,7 @@ fn the_rows_that_postgresql_lost_are_added_and_no_other_row_changes() {
     let (plain, raw) = (plain.to_str().unwrap(), genuine("raw.log"));
     let raw = raw.to_str().unwrap();
 
-    let shown = import(&home, &database, &["--dry-run", raw, plain]);
+    let shown = run_import(&home, &database, &["--dry-run", raw, plain]);
     assert!(
         shown.contains("2026-11-27 9F3C07B2: 4 rows would be added, 9 there already"),
         "{shown}"
@@ -100,7 +100,7 @@ fn the_rows_that_postgresql_lost_are_added_and_no_other_row_changes() {
     assert_eq!(postgres_rows(&mut client), before);
     assert_eq!(journals(&home), [""; 0], "a dry run leaves nothing behind");
 
-    let shown = import(&home, &database, &[raw, plain]);
+    let shown = run_import(&home, &database, &[raw, plain]);
     assert!(shown.contains("battery 9F3C07B2: 4 rows added, 9 there already"), "{shown}");
     let after = postgres_rows(&mut client);
     for (key, row) in &before {
@@ -117,7 +117,7 @@ fn the_rows_that_postgresql_lost_are_added_and_no_other_row_changes() {
     assert_eq!(lost.len(), 4);
     assert_eq!(at_the_ends, ["2026-11-27 01:58:00"]);
 
-    let shown = import(&home, &database, &[raw, plain]);
+    let shown = run_import(&home, &database, &[raw, plain]);
     assert!(shown.contains("battery 9F3C07B2: 0 rows added, 13 there already"), "{shown}");
     assert_eq!(postgres_rows(&mut client), after);
     assert_eq!(journals(&home), [""; 0], "the journal of the import is removed");
@@ -137,8 +137,8 @@ fn rotated_and_gzipped_files_in_any_order_are_one_log() {
     fs::write(home.path("x.log.1"), &whole[..cuts[0]]).unwrap();
 
     let raw = genuine("raw.log");
-    import(&home, &home.sqlite("whole"), &[raw.to_str().unwrap()]);
-    let shown = import(&home, &home.sqlite("parts"), &["x.log.0.gz", "x.log", "x.log.1"]);
+    run_import(&home, &home.sqlite("whole"), &[raw.to_str().unwrap()]);
+    let shown = run_import(&home, &home.sqlite("parts"), &["x.log.0.gz", "x.log", "x.log.1"]);
     assert!(!shown.contains("damaged"), "{shown}");
     assert_eq!(sqlite_rows(&home.path("parts")), sqlite_rows(&home.path("whole")));
 }
@@ -176,7 +176,7 @@ fn an_import_that_is_killed_is_completed_by_the_next_one() {
     }
     let before = count(&mut client);
     assert!(before < RECORDS, "it was not killed in between");
-    import(&home, &database, &["x.log"]);
+    run_import(&home, &database, &["x.log"]);
     let sql = "SELECT count(*), count(DISTINCT insert_time_utc), sum(round(adc_0 * 1000)) \
                FROM battery_pack";
     let row = client.query_one(sql, &[]).unwrap();
@@ -192,11 +192,11 @@ fn only_holes_are_filled_whatever_the_seconds_are() {
     let database = home.sqlite("x");
     fs::write(home.path("all.log"), log((0..100).filter(|n| !(40..60).contains(n)), START))
         .unwrap();
-    import(&home, &database, &["all.log"]);
+    run_import(&home, &database, &["all.log"]);
     // The same intervals, recorded three seconds later.
     let later = START + time::Duration::seconds(3);
     fs::write(home.path("later.log"), log(0..100, later)).unwrap();
-    let shown = import(&home, &database, &["later.log"]);
+    let shown = run_import(&home, &database, &["later.log"]);
     assert!(shown.contains("20 rows added, 80 within 5 s of another row"), "{shown}");
     assert_eq!(sqlite_rows(&home.path("x")).len(), 100);
 }
@@ -214,7 +214,7 @@ fn a_file_that_a_listener_records_into_is_left_alone() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("A listener records into that file"));
     // What would be added can be looked at nevertheless.
-    let shown = import(&home, &database, &["--dry-run", plain]);
+    let shown = run_import(&home, &database, &["--dry-run", plain]);
     assert!(shown.contains("13 rows would be added"), "{shown}");
     listener.stop();
 }
@@ -231,7 +231,7 @@ fn console_lines_without_records_need_a_time_zone() {
     }
     fs::write(home.path("x.log"), lines).unwrap();
     let times = |database: &str, zone: &str| {
-        let shown = import(&home, &home.sqlite(database), &["x.log", "--timezone", zone]);
+        let shown = run_import(&home, &home.sqlite(database), &["x.log", "--timezone", zone]);
         assert!(shown.contains("time zone: no record shows that of x.log"), "{shown}");
         let rows = sqlite_rows(&home.path(database));
         rows.into_keys().map(|(time, _)| time).collect::<Vec<_>>()
@@ -257,7 +257,7 @@ fn damage_is_counted_and_the_first_of_each_kind_shown() {
         .replace("Vpack 52.471", "Vpack 5?.471")
         .replacen("MCU ID 9", "MCU ID ?", 1);
     fs::write(home.path("x.log"), log).unwrap();
-    let shown = import(&home, &home.sqlite("x"), &["x.log"]);
+    let shown = run_import(&home, &home.sqlite("x"), &["x.log"]);
     for expected in [
         "battery 9F3C07B2: 9 rows added",
         "damaged: a value of a record can't be read: Vpack, 9 times; first at x.log:5",
@@ -276,4 +276,49 @@ fn a_server_that_is_away_costs_nothing() {
     let output = home.run(&["-d", "postgresql://127.0.0.1:1/x", "import", "x.log"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("127.0.0.1"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_listener_delivers_what_an_import_that_was_killed_has_left() {
+    let home = Home::new();
+    let mut cluster = Cluster::start();
+    cluster.create_database("homeauto");
+    let database = cluster.url("homeauto");
+    cluster.client("homeauto").batch_execute(&bluenova_postgres::schema()).unwrap();
+    fs::write(home.path("x.log"), log(0..20_000, START)).unwrap();
+    let count = |cluster: &Cluster| {
+        let sql = "SELECT count(*) FROM battery_pack";
+        cluster.client("homeauto").query_one(sql, &[]).unwrap().get::<_, i64>(0)
+    };
+
+    let import = home.listen(&["-d", &database, "import", "x.log"]);
+    wait_until("rows arrive", TIME_LIMIT, || count(&cluster) > 0);
+    cluster.stop(Mode::Immediate);
+    let journal = || {
+        let names = journals(&home);
+        let name = names.iter().find(|name| name.ends_with(".sqlite"))?;
+        Some(sqlite_rows(&home.path("state/bluenova").join(name)))
+    };
+    // The batch that the server has not acknowledged.
+    let mut before = journal();
+    wait_until("the import waits for the server", TIME_LIMIT, || {
+        thread::sleep(Duration::from_millis(300));
+        let is_waiting = before.is_some() && journal() == before;
+        before = journal();
+        is_waiting
+    });
+    import.end(Signal::SIGKILL);
+    cluster.start_again();
+    let waiting = journal().unwrap();
+    let delivered = postgres_rows(&mut cluster.client("homeauto"));
+    assert!(waiting.keys().any(|key| !delivered.contains_key(key)), "nothing waits");
+
+    let listener = home.listen(&["-b", "127.0.0.1:1", "-d", &database]);
+    wait_until("the listener has delivered them", TIME_LIMIT, || {
+        let rows = postgres_rows(&mut cluster.client("homeauto"));
+        waiting.keys().all(|key| rows.contains_key(key))
+    });
+    listener.stop();
+    run_import(&home, &database, &["x.log"]);
+    assert_eq!(count(&cluster), 20_000);
 }

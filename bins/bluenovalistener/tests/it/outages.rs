@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use bluenova_journal::{Journal, Retention};
+use bluenova_record::PackRecord;
 use bluenova_simulator::{Message, Pace, Server};
 use bluenova_test_support::{Cluster, Mode, wait_until};
 use nix::{
@@ -14,8 +16,8 @@ use time::UtcDateTime;
 use crate::{
     rows::{Row, Rows, postgres_rows, said, same_row, sqlite_rows, stamps_of},
     support::{
-        Home, Listener, TIME_LIMIT, battery, count, loopback, named, obedient_battery,
-        shared_cluster, stored, talking_battery,
+        Home, Listener, TIME_LIMIT, battery, count, get, loopback, named, obedient_battery,
+        shared_cluster, stored, talking_battery, text,
     },
 };
 
@@ -293,6 +295,9 @@ fn two_listeners_of_one_battery_double_no_row() {
 fn what_a_person_can_mend_holds_the_rows_and_is_said_once() {
     let cluster = shared_cluster();
     cluster.create_database("mend");
+    // Everybody had that right before PostgreSQL 15.
+    let revoke = "REVOKE CREATE ON SCHEMA public FROM public";
+    cluster.client("mend").batch_execute(revoke).unwrap();
     cluster.create_role("eve");
     let url = format!("{} user=eve", cluster.conninfo("mend").replace("user=postgres ", ""));
     let server = talking_battery(1);
@@ -391,4 +396,114 @@ fn a_row_that_the_server_never_takes_does_not_hold_up_the_others() {
     wait_until("the good rows arrive", TIME_LIMIT, || postgres_rows(&mut client).len() == 2);
     listener.stop();
     assert_eq!(stamps_of(&sqlite_rows(journal.as_ref()), 1).len(), 3);
+}
+
+#[test]
+fn a_journal_that_is_not_for_this_database_is_named_and_left_alone() {
+    let cluster = shared_cluster();
+    cluster.create_database("leftover");
+    let mut client = cluster.client("leftover");
+    client.batch_execute(&bluenova_postgres::schema()).unwrap();
+    let home = Home::new();
+    let path = |digit: char| {
+        home.path(&format!("state/bluenova/journal-{}.sqlite", String::from(digit).repeat(16)))
+    };
+    let wait_in = |digit, database: Option<&str>| {
+        let mut journal = Journal::open(&path(digit), Retention::FOREVER).unwrap();
+        database.into_iter().for_each(|database| journal.note_destination(database).unwrap());
+        journal.append(&[PackRecord::new(UtcDateTime::UNIX_EPOCH, 1)]).unwrap();
+    };
+    wait_in('a', None);
+    wait_in('b', Some("other on pi:5432"));
+    std::fs::write(path('c'), [0xAA; 2048]).unwrap();
+    let server = talking_battery(1);
+    let (at, url) = (named("attic", server.local_addr()), cluster.url("leftover"));
+    let args = ["-b", &at, "-d", &url, "-i", "1"];
+    let names = [
+        format!("--journal '{}'", path('a').display()),
+        format!("{}: 1 row waits, for other on pi:5432", path('b').display()),
+        format!("{}: file is not a database", path('c').display()),
+    ];
+    let check = text(&home.run(&[&args[..], &["check"]].concat()).stdout);
+    for (name, verdict) in names.iter().zip(["NOT OK", "ok", "NOT OK"]) {
+        let line =
+            check.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{check}"));
+        assert!(line.starts_with(&format!("{verdict} ")), "{line}");
+    }
+    let mut listener = home.listen(&args);
+    listener.wait_for("attic: stored");
+    names.iter().for_each(|name| listener.wait_until_said(name));
+    let ended = listener.stop();
+    assert_eq!(stamps_of(&postgres_rows(&mut client), 1), Vec::<String>::new());
+    assert_eq!(count(&ended.log, "row waits"), 2, "{}", ended.log.join("\n"));
+
+    // As the log has it.
+    let first = path('a').display().to_string();
+    let listener = home.listen(&[&args[..], &["--journal", &first]].concat());
+    wait_until("its row arrives", TIME_LIMIT, || {
+        stamps_of(&postgres_rows(&mut client), 1).len() == 1
+    });
+    listener.stop();
+}
+
+/// A clock that was wrong for a while, say.
+#[test]
+fn a_row_without_a_partition_waits_and_passes_by_itself() {
+    let cluster = shared_cluster();
+    cluster.create_database("partition");
+    let mut client = cluster.client("partition");
+    let schema = bluenova_postgres::schema();
+    let (table, _) = schema.split_once(';').unwrap();
+    client
+        .batch_execute(&format!(
+            "{table} PARTITION BY RANGE (insert_time_utc);
+             CREATE TABLE until_2031 PARTITION OF battery_pack
+               FOR VALUES FROM (MINVALUE) TO ('2031-01-01');
+             CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc)"
+        ))
+        .unwrap();
+    let home = Home::new();
+    let journal = home.path("journal.sqlite");
+    let row = |year: i64| {
+        let seconds = (year - 1970) * 31_556_952;
+        PackRecord::new(UtcDateTime::from_unix_timestamp(seconds).unwrap(), 1)
+    };
+    {
+        // More of them than fit into a batch.
+        let late = (0..1100).map(|n| PackRecord {
+            insert_time_utc: row(2035).insert_time_utc + time::Duration::seconds(n),
+            ..row(2035)
+        });
+        let rows: Vec<_> = late.chain([row(2020)]).collect();
+        Journal::open(&journal, Retention::FOREVER).unwrap().append(&rows).unwrap();
+    }
+    let server = talking_battery(1);
+    let (at, url) = (named("attic", server.local_addr()), cluster.url("partition"));
+    let args = ["-b", &at, "-d", &url, "-i", "1", "--journal", "journal.sqlite"];
+    let mut listener = home.listen(&[&args[..], &["--http", "127.0.0.1:0"]].concat());
+    let page = crate::page::address(&listener.wait_for("page at "));
+    let told = listener.wait_for("waits on its own");
+    assert!(told.contains("a partition is missing; create it"), "{told}");
+    wait_until("others are delivered", TIME_LIMIT, || {
+        let recorded = stored(listener.log(), "attic").len();
+        recorded > 0 && postgres_rows(&mut client).len() > recorded
+    });
+    let metrics = || get(page, "/metrics").body;
+    wait_until("they are counted", TIME_LIMIT, || metrics().contains("rows_retried 1100"));
+    assert!(metrics().contains("bluenova_rows_set_aside 0"));
+    let listed = text(&home.run(&[&args[..], &["set-aside"]].concat()).stdout);
+    let waits = |line: &&str| line.contains("00000001  waits, and is retried: ");
+    assert_eq!(listed.lines().filter(waits).count(), 1100);
+
+    client.batch_execute("CREATE TABLE rest PARTITION OF battery_pack DEFAULT").unwrap();
+    let ended = listener.stop();
+    assert_eq!(count(&ended.log, "waits on its own"), 1, "{}", ended.log.join("\n"));
+    let mut listener = home.listen(&args);
+    listener.wait_for("1100 rows that waited on their own are delivered");
+    listener.stop();
+    assert_eq!(
+        text(&home.run(&[&args[..], &["set-aside"]].concat()).stdout),
+        "no row is set aside\n"
+    );
+    assert_eq!(postgres_rows(&mut client), sqlite_rows(&journal));
 }

@@ -233,6 +233,12 @@ fn all_answers_have_the_same_problems() {
     let (one, many) = (format!("1 row is {how}"), format!("2 rows are {how}"));
     check_problems(set_aside(1), &[&one], "bluenova_rows_set_aside 1");
     check_problems(set_aside(2), &[&many], "bluenova_rows_set_aside 2");
+    let retried =
+        |count| move |status: &mut Status| status.delivery.as_mut().unwrap().retried = Some(count);
+    let waits = "1 row is waiting for a partition of the table, and retried: `bluenovalistener \
+                 set-aside` lists them";
+    check_problems(retried(0), &[], "bluenova_rows_retried 0");
+    check_problems(retried(1), &[waits], "bluenova_rows_retried 1");
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::mem;
 use std::sync::Weak;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -5,7 +6,7 @@ use std::time::Duration;
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::{Batch, Error, Journal, Outbox, Sequence};
+use crate::{Batch, Error, Journal, Outbox, Sequence, SetAsideRow};
 
 /// The rows of a [`Spool`](crate::Spool) that another database has not acknowledged yet, in the
 /// file, in its stand-in, and in files that were replaced.
@@ -19,6 +20,8 @@ pub struct SpoolOutbox {
     sources: Vec<Source>,
     /// The source of the last batch, by its writer: others come and go meanwhile.
     current: Weak<()>,
+    /// Whether sources came or went since [`SpoolOutbox::may_repeat`] was asked.
+    has_changed: bool,
 }
 
 /// Why [`SpoolOutbox::wait`] returned.
@@ -52,7 +55,7 @@ pub(super) struct Source {
 
 impl SpoolOutbox {
     pub(super) fn new(woken: Receiver<()>, new_sources: Receiver<Source>) -> Self {
-        Self { woken, new_sources, sources: vec![], current: Weak::new() }
+        Self { woken, new_sources, sources: vec![], current: Weak::new(), has_changed: false }
     }
 
     /// Waits until [`Spool::wake_outbox`](crate::Spool::wake_outbox) was called since the last
@@ -104,6 +107,7 @@ impl SpoolOutbox {
             }
             if is_replaced {
                 self.sources.remove(at);
+                self.has_changed = true;
             } else {
                 at += 1;
             }
@@ -136,6 +140,42 @@ impl SpoolOutbox {
         source.outbox.set_aside(record, sqlstate, reason, since)
     }
 
+    /// Whether rows that were delivered may come again: there are several files, or were since the
+    /// last call, and a row may have moved from one to another while it was delivered.
+    pub fn may_repeat(&mut self) -> bool {
+        mem::take(&mut self.has_changed) || self.sources.len() > 1
+    }
+
+    /// Does what [`set_aside`](Self::set_aside) does, also with a row that is retried.
+    ///
+    /// # Errors
+    /// The file can't be written or is damaged.
+    pub fn set_aside_row(&mut self, row: &SetAsideRow) -> Result<(), Error> {
+        let Some(source) = self.current() else { return Ok(()) };
+        source.outbox.set_aside_row(row)
+    }
+
+    /// The rows that were set aside and are retried, as far as they can be read.
+    pub fn retried(&mut self) -> Vec<SetAsideRow> {
+        self.take_new_sources();
+        let rows = self.sources.iter().flat_map(|source| source.outbox.rows_set_aside());
+        rows.flatten().filter(|row| row.is_retried).collect()
+    }
+
+    /// Removes a row that was set aside and is delivered after all.
+    ///
+    /// # Errors
+    /// A file can't be written or is damaged.
+    pub fn remove_set_aside(&mut self, record: &PackRecord) -> Result<(), Error> {
+        self.sources.iter_mut().try_for_each(|source| source.outbox.remove_set_aside(record))
+    }
+
+    /// The newest row that is not delivered, as far as it can be read.
+    pub fn newest(&mut self) -> Option<PackRecord> {
+        self.take_new_sources();
+        self.sources.iter().rev().find_map(|source| source.outbox.newest().ok().flatten())
+    }
+
     /// Rows that are not delivered, as far as they can be counted.
     pub fn waiting(&mut self) -> Waiting {
         self.take_new_sources();
@@ -164,7 +204,10 @@ impl SpoolOutbox {
 
     /// Takes what the spool has opened, and closes what it has emptied.
     fn take_new_sources(&mut self) {
+        let before = self.sources.len();
         self.sources.extend(self.new_sources.try_iter());
+        self.has_changed |= self.sources.len() > before;
+        let before = self.sources.len();
         // A file that comes back to its path must not be open from before: SQLite would go on with
         // the index of the log that it had.
         let newest = self.sources.iter().rposition(|source| !source.is_stand_in);
@@ -179,6 +222,7 @@ impl SpoolOutbox {
                 || source.has_writer()
                 || source.outbox.waiting().is_ok_and(|n| n > 0)
         });
+        self.has_changed |= self.sources.len() < before;
     }
 }
 

@@ -14,6 +14,7 @@ mod clock;
 mod disk;
 mod files;
 mod history;
+mod leftover;
 mod outbox;
 #[cfg(target_os = "linux")]
 mod power;

@@ -120,6 +120,29 @@ fn first_start() {
     exit(0);
 }
 
+/// Each move out of the slots is on the disk before one of them is overwritten, without a
+/// checkpoint.
+#[test]
+fn a_move_is_synced_before_its_slots_are_overwritten() {
+    let directory = memory_directory();
+    let history = record("power::without_checkpoints", directory.path());
+    let synced = history.synced("journal-wal", history.len());
+    // The first row that finds no free slot is in the move.
+    assert_eq!(rows_then(&history, synced), (0..3 * 129).collect());
+    assert_eq!(rows_then(&history, history.len()), (0..400).collect());
+}
+
+#[test]
+#[ignore = "a part of others"]
+fn without_checkpoints() {
+    let Some(directory) = directory_of_child() else { return };
+    let mut journal = open(&directory.join("journal"));
+    for n in 0..400 {
+        journal.append(&[row(n)]).unwrap();
+    }
+    exit(0);
+}
+
 #[test]
 fn a_log_that_begins_anew_is_cut() {
     check("power::long_run", memory_directory().path(), false);

@@ -12,7 +12,7 @@ use time::{Duration, UtcDateTime};
 
 use crate::{BATTERY, nth, open, patiently, typical, undelivered};
 
-const NOW: UtcDateTime = utc_datetime!(2026-03-04 05:06:07);
+pub(crate) const NOW: UtcDateTime = utc_datetime!(2026-03-04 05:06:07);
 const ROWS: u16 = 400;
 const DELIVERED: u16 = 150;
 

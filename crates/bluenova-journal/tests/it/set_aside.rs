@@ -4,11 +4,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use bluenova_journal::{Error, Journal, Retention, SetAside, Trimmed};
+use bluenova_journal::{Error, Journal, Retention, SetAside, SetAsideRow, Trimmed};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::{BATTERY, START, nth, open, typical, undelivered};
+use crate::{BATTERY, START, nth, open, patiently, typical, undelivered};
 
 const MINUTE: time::Duration = time::Duration::MINUTE;
 
@@ -147,4 +147,34 @@ fn their_times_stay_taken() {
     journal.outbox().unwrap().set_aside(&nth(BATTERY, 0), "P0001", "no", START).unwrap();
     assert_eq!(journal.append(&[nth(BATTERY, 0)]).unwrap().moved, 1);
     assert_eq!(journal.append(&[nth(7, 0)]).unwrap().moved, 0);
+}
+
+/// It stays so wherever the row goes: another file, salvage, memory.
+#[test]
+fn one_that_is_retried_stays_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let row = |n, is_retried| SetAsideRow {
+        record: nth(BATTERY, n),
+        sqlstate: "23514".to_owned(),
+        message: "no partition".to_owned(),
+        since: START,
+        is_retried,
+    };
+    let rows = [row(0, true), row(1, false)];
+    let mut journal = open(&path);
+    let mut outbox = journal.outbox().unwrap();
+    rows.iter().for_each(|row| outbox.set_aside_row(row).unwrap());
+    assert_eq!(journal.set_aside().unwrap().rows().unwrap(), rows);
+    let reader = journal.reader().unwrap();
+    assert_eq!((reader.set_aside().unwrap(), reader.retried().unwrap()), (2, 1));
+    journal.checkpoint().unwrap();
+    drop((journal, outbox, reader));
+
+    let (journal, _) = patiently(|| Journal::recover(&path, Retention::default(), START)).unwrap();
+    assert_eq!(journal.set_aside().unwrap().rows().unwrap(), rows);
+    // A rejection for its content ends that.
+    let mut outbox = journal.outbox().unwrap();
+    outbox.set_aside(&nth(BATTERY, 0), "23514", "no", START).unwrap();
+    assert_eq!(journal.reader().unwrap().retried().unwrap(), 0);
 }

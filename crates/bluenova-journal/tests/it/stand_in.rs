@@ -99,6 +99,7 @@ fn a_damaged_journal_is_recovered_while_rows_are_recorded() {
     spool.maintain(NOW).unwrap();
     assert!(spool.take_notices().is_empty(), "it goes on");
     assert_eq!(outbox.waiting(), in_file(1));
+    assert!(outbox.may_repeat() && !outbox.may_repeat());
 
     drop(held_up);
     wait_until("the recovery ends", TIME_LIMIT, || spool.is_damaged(NOW));
@@ -113,6 +114,7 @@ fn a_damaged_journal_is_recovered_while_rows_are_recorded() {
     delivered.sort_unstable();
     let in_file: Vec<_> = (0..STORED).chain([STORED + 2, STORED + 3]).collect();
     assert_eq!(delivered, in_file);
+    assert!(outbox.may_repeat());
     drop((spool, outbox));
     let mut found = house.in_file();
     found.sort_unstable();

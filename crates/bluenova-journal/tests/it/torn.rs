@@ -9,11 +9,11 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use bluenova_journal::{Journal, Retention};
-use bluenova_record::PackRecord;
+use bluenova_journal::{Journal, Retention, SetAside};
+use bluenova_record::{PackRecord, Timestamp};
 use rusqlite::Connection;
 
-use crate::recover::{beside, files_with, memory_directory, reopen, row, trials, write};
+use crate::recover::{NOW, beside, files_with, memory_directory, reopen, row, trials, write};
 use crate::{open, undelivered};
 
 const PAGE: usize = 512;
@@ -269,4 +269,82 @@ fn logs_without_any_three_blocks() {
         let (lost_rows, _) = tear(&killed, &lost);
         assert!(lost_rows <= 20, "{blocks:?}: {lost_rows}");
     }
+}
+
+/// A program that writes to the journal without being its one writer.
+#[test]
+fn rows_behind_a_tear_survive_a_look_at_those_set_aside() {
+    let killed = killed(100);
+    let mut log = killed.log.clone();
+    log[killed.moving.start..killed.moving.start + FRAME].fill(0);
+    let found = kept_after(&killed, &log, |path| {
+        assert!(SetAside::open(path).unwrap().rows().unwrap().is_empty());
+    });
+    assert!(found.len() + 1 >= usize::from(killed.rows), "{}", found.len());
+}
+
+/// Pages of the file itself are damaged besides: what SQLite reads of it, row by row, is there.
+#[test]
+fn a_torn_log_and_a_damaged_file() {
+    let killed = killed(40);
+    let mut log = killed.log.clone();
+    log[killed.moving.start..killed.moving.start + FRAME].fill(0);
+    let pages = killed.database.len() / PAGE;
+    for n in 0..trials() {
+        let mut database = killed.database.clone();
+        let page = n * pages / trials();
+        match n % 2 {
+            0 => database[page * PAGE..][..PAGE].fill(0),
+            _ => database[page * PAGE + n * 37 % PAGE] ^= 0x55,
+        }
+        let directory = memory_directory();
+        let path = directory.path().join("journal");
+        write(&path, &database, Some(&log));
+        let alone = whole_rows_for_sqlite(&path);
+        write(&path, &database, Some(&log));
+        let kept = whole_rows(&path);
+        let gone: Vec<_> = alone.difference(&kept).collect();
+        assert!(gone.is_empty(), "page {page}: SQLite alone has {gone:?}");
+    }
+}
+
+/// What tells a row, and what is on further pages of it.
+type Excerpt = (String, Option<f32>, Option<String>, Option<String>);
+
+fn excerpt(row: &PackRecord) -> Excerpt {
+    (
+        Timestamp(row.insert_time_utc).to_string(),
+        row.energy_in,
+        row.errors.as_ref().map(ToString::to_string),
+        row.system_state.as_ref().map(ToString::to_string),
+    )
+}
+
+/// The numbers of rows that SQLite alone reads as they were appended.
+fn whole_rows_for_sqlite(path: &Path) -> BTreeSet<u16> {
+    let connection = Connection::open(path).unwrap();
+    let sql = "SELECT insert_time_utc, energy_in, errors, system_state FROM battery_pack
+               WHERE sequence = ?";
+    let read = |n: u16| -> rusqlite::Result<Excerpt> {
+        connection
+            .query_row(sql, [n + 1], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+    };
+    (0..SLOTS + 53).filter(|&n| read(n).is_ok_and(|found| found == excerpt(&row(n)))).collect()
+}
+
+/// The numbers of the rows that are found as they were appended, by a program that recovers when
+/// damage shows.
+fn whole_rows(path: &Path) -> BTreeSet<u16> {
+    let read = |journal: &Journal| journal.outbox()?.undelivered(usize::MAX);
+    let (mut journal, _) = reopen(path);
+    let batch = read(&journal).or_else(|error| {
+        assert!(error.is_damage(), "{error:?}");
+        // It must be closed first.
+        journal = Journal::in_memory(Retention::FOREVER)?;
+        journal = Journal::recover(path, Retention::default(), NOW)?.0;
+        read(&journal)
+    });
+    let found: BTreeSet<_> =
+        batch.unwrap().records.iter().map(|row| format!("{:?}", excerpt(row))).collect();
+    (0..SLOTS + 53).filter(|&n| found.contains(&format!("{:?}", excerpt(&row(n))))).collect()
 }

@@ -68,14 +68,19 @@ fn version(path: &Path) -> i32 {
 }
 
 #[test]
-fn a_journal_of_version_1_keeps_everything() {
-    let (_directory, path) = copy("journal-1.sqlite");
-    assert_eq!(version(&path), 1);
+fn a_journal_of_an_older_version_keeps_everything() {
+    check_migration(1);
+    check_migration(2);
+}
+
+fn check_migration(from: i32) {
+    let (_directory, path) = copy(&format!("journal-{from}.sqlite"));
+    assert_eq!(version(&path), from);
     check_reader(&Reader::open(&path).unwrap());
-    assert_eq!(version(&path), 1, "a reader changes nothing");
+    assert_eq!(version(&path), from, "a reader changes nothing");
 
     let mut journal = open(&path);
-    assert_eq!(version(&path), 2);
+    assert_eq!(version(&path), 3);
     assert_eq!(undelivered(&journal), Vec::from_iter((60..180).map(row)));
     assert_eq!(journal.outbox().unwrap().waiting().unwrap(), 120);
     check_reader(&journal.reader().unwrap());
@@ -107,11 +112,13 @@ fn a_database_of_version_1_keeps_everything() {
 }
 
 #[test]
-fn rows_set_aside_by_version_1_are_seen_first_thing() {
-    let (_directory, path) = copy("journal-1.sqlite");
-    check_set_aside(&SetAside::open(&path).unwrap());
-    assert_eq!(version(&path), 2);
-    assert_eq!(undelivered(&open(&path)), Vec::from_iter((60..180).map(row)));
+fn rows_set_aside_by_an_older_version_are_seen_first_thing() {
+    for from in ["journal-1.sqlite", "journal-2.sqlite"] {
+        let (_directory, path) = copy(from);
+        check_set_aside(&SetAside::open(&path).unwrap());
+        assert_eq!(version(&path), 3);
+        assert_eq!(undelivered(&open(&path)), Vec::from_iter((60..180).map(row)));
+    }
 }
 
 /// Such as were made before any row was ever set aside.
@@ -127,15 +134,20 @@ fn a_journal_of_version_1_without_the_table_gets_it() {
         } else {
             assert!(SetAside::open(&path).unwrap().rows().unwrap().is_empty());
         }
-        assert_eq!(version(&path), 2);
+        assert_eq!(version(&path), 3);
         assert_eq!(undelivered(&open(&path)), Vec::from_iter((60..180).map(row)));
     }
 }
 
 /// A recovery makes a journal of this version of what is left.
 #[test]
-fn a_damaged_journal_of_version_1_is_recovered() {
-    let (_directory, path) = copy("journal-1.sqlite");
+fn a_damaged_journal_of_an_older_version_is_recovered() {
+    check_recovery("journal-1.sqlite");
+    check_recovery("journal-2.sqlite");
+}
+
+fn check_recovery(name: &str) {
+    let (_directory, path) = copy(name);
     let mut bytes = fs::read(&path).unwrap();
     bytes[..512].fill(0xAA);
     fs::write(&path, bytes).unwrap();
@@ -144,7 +156,7 @@ fn a_damaged_journal_of_version_1_is_recovered() {
     assert_eq!(recovery.unwrap().lost, Some(0));
     assert_eq!(undelivered(&journal), Vec::from_iter((60..180).map(row)));
     check_set_aside(&journal.set_aside().unwrap());
-    assert_eq!(version(&path), 2);
+    assert_eq!(version(&path), 3);
 }
 
 #[test]
@@ -162,10 +174,10 @@ fn a_newer_version_is_refused_by_all_and_left_alone() {
         Reader::open(&path).unwrap_err(),
         SetAside::open(&path).unwrap_err(),
     ] {
-        assert!(matches!(error, Error::Version { found: 7, known: 2, .. }), "{error:?}");
+        assert!(matches!(error, Error::Version { found: 7, known: 3, .. }), "{error:?}");
         assert!(!error.is_damage() && !error.is_full());
         let text = format!(
-            "journal {} has version 7 of the tables, and this program has up to version 2: \
+            "journal {} has version 7 of the tables, and this program has up to version 3: \
              use the program that wrote it, or a newer one; nothing was changed",
             path.display()
         );

@@ -19,7 +19,7 @@ fn a_lower_limit_of_the_server_stays() {
     database.admin(
         "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN INSERT INTO seen SELECT name, setting FROM pg_settings; RETURN NULL; END';
-         CREATE TRIGGER note AFTER INSERT ON battery_pack EXECUTE FUNCTION note()",
+         CREATE TRIGGER note AFTER INSERT ON battery_pack EXECUTE PROCEDURE note()",
     );
     for (setting, expected) in
         [("'9999ms'", "9999"), ("'1min'", "ours"), ("'1d'", "ours"), ("0", "ours")]
@@ -60,7 +60,7 @@ fn slow_down(database: &Database, milliseconds: u32) {
     database.admin(&format!(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN PERFORM pg_sleep({milliseconds} / 1000.0); RETURN new; END';
-         CREATE TRIGGER slow BEFORE INSERT ON battery_pack FOR EACH ROW EXECUTE FUNCTION slow()"
+         CREATE TRIGGER slow BEFORE INSERT ON battery_pack FOR EACH ROW EXECUTE PROCEDURE slow()"
     ));
 }
 

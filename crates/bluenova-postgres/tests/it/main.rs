@@ -17,6 +17,7 @@ mod hosts;
 mod limits;
 mod narrowing;
 mod once;
+mod partitions;
 mod passwords;
 mod poolers;
 mod probe;

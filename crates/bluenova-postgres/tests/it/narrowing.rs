@@ -56,7 +56,7 @@ fn check_rejected(name: &str, bad: &[usize]) {
     let batch = rows(BATCH, bad);
     let rejected = deliver_and_reject(&mut sink, &batch);
     assert_eq!(rejected.iter().map(|(index, _)| *index).collect::<Vec<_>>(), bad, "{name}");
-    for (_, Rejected { sqlstate, reason }) in &rejected {
+    for (_, Rejected { sqlstate, reason, .. }) in &rejected {
         assert_eq!(sqlstate, "23514");
         let start = format!("can't insert into battery_pack of {name} on /");
         assert!(reason.starts_with(&start) && reason.contains("\"sane\""), "{reason}");
@@ -139,7 +139,7 @@ fn a_table_that_refuses_everything_holds() {
     assert_eq!(deliver(&mut sink, &rows(10, &[])).unwrap(), delivered(10, 0));
     database.admin(
         "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
-         CREATE TRIGGER no BEFORE INSERT ON battery_pack FOR EACH ROW EXECUTE FUNCTION no()",
+         CREATE TRIGGER no BEFORE INSERT ON battery_pack FOR EACH ROW EXECUTE PROCEDURE no()",
     );
     let batch: Arc<[_]> = rows(100, &[]).into();
     for from in [10, 50, 99] {
@@ -173,7 +173,7 @@ fn a_slow_server_gets_smaller_batches_that_grow_again() {
            'BEGIN IF (SELECT count(*) FROM new) > 200 THEN PERFORM pg_sleep(60); END IF;
             RETURN NULL; END';
          CREATE TRIGGER slow AFTER INSERT ON battery_pack REFERENCING NEW TABLE AS new
-           FOR EACH STATEMENT EXECUTE FUNCTION slow()",
+           FOR EACH STATEMENT EXECUTE PROCEDURE slow()",
     );
     let mut sink = database.sink();
     let rows: Arc<[_]> = rows(6000, &[]).into();

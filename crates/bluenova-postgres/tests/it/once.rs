@@ -53,7 +53,7 @@ fn deliver_while_open(database: &Database, end: End) {
     database.admin(
         "CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END';
-         CREATE TRIGGER gate AFTER INSERT ON battery_pack EXECUTE FUNCTION gate()",
+         CREATE TRIGGER gate AFTER INSERT ON battery_pack EXECUTE PROCEDURE gate()",
     );
     let mut gate = database.client();
     gate.batch_execute("SELECT pg_advisory_lock(1)").unwrap();
@@ -167,7 +167,7 @@ fn batteries_of_different_buckets_do_not_wait_for_each_other() {
         "CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN IF new.mcu_id = 1 THEN PERFORM pg_advisory_xact_lock_shared(1); END IF;
             RETURN NULL; END';
-         CREATE TRIGGER gate AFTER INSERT ON battery_pack FOR EACH ROW EXECUTE FUNCTION gate()",
+         CREATE TRIGGER gate AFTER INSERT ON battery_pack FOR EACH ROW EXECUTE PROCEDURE gate()",
     );
     let mut gate = database.client();
     gate.batch_execute("SELECT pg_advisory_lock(1)").unwrap();

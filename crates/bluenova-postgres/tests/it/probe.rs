@@ -69,13 +69,13 @@ fn what_is_wrong_with_a_row_shows() {
     // What refuses everything refuses the row that is there already.
     database.admin(
         "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
-         CREATE TRIGGER no BEFORE INSERT ON battery_pack FOR EACH ROW EXECUTE FUNCTION no()",
+         CREATE TRIGGER no BEFORE INSERT ON battery_pack FOR EACH ROW EXECUTE PROCEDURE no()",
     );
     check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Row, "P0001", &["no (P0001)"]);
     database.admin(
         "DROP TRIGGER no ON battery_pack;
          CREATE CONSTRAINT TRIGGER no AFTER INSERT ON battery_pack
-           DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION no()",
+           DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE PROCEDURE no()",
     );
     check(&sink.probe(&record(0, 1)).unwrap_err(), Retry::Row, "P0001", &["no (P0001)"]);
     database.admin("DROP TRIGGER no ON battery_pack");

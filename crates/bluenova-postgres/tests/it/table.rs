@@ -36,6 +36,8 @@ fn many_sinks_at_once_create_it_once() {
 #[test]
 fn the_error_says_what_to_run_where_it_may_not_be_created() {
     let database = Database::of_another_user("not_created");
+    // Everybody had that right before PostgreSQL 15.
+    database.admin("REVOKE CREATE ON SCHEMA public FROM public");
     let error = connect(database.settings()).err().expect("the schema is another user's");
     assert_eq!(error.sqlstate(), Some("42501"));
     assert_eq!(error.retry(), Retry::Hold);

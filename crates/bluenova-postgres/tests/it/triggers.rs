@@ -19,7 +19,7 @@ fn rows_that_a_trigger_swallows_are_not_known_ones() {
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN IF new.mcu_id = 13 THEN RETURN NULL; END IF; RETURN new; END';
          CREATE TRIGGER swallow BEFORE INSERT ON battery_pack
-           FOR EACH ROW EXECUTE FUNCTION swallow()",
+           FOR EACH ROW EXECUTE PROCEDURE swallow()",
     );
     for n in 0..2 {
         let rows = [record(n, 1), record(n, 13), record(0, 1)].into();
@@ -44,7 +44,7 @@ fn rows_that_a_trigger_stores_elsewhere_are_neither_known_nor_lost() {
          CREATE FUNCTION route() RETURNS trigger LANGUAGE plpgsql AS
            'BEGIN INSERT INTO pack_2025 SELECT new.*; RETURN NULL; END';
          CREATE TRIGGER route BEFORE INSERT ON battery_pack
-           FOR EACH ROW EXECUTE FUNCTION route()",
+           FOR EACH ROW EXECUTE PROCEDURE route()",
     );
     let mut sink = database.sink();
     let first = deliver_one(&mut sink, 0);

@@ -15,7 +15,7 @@ use bluenova_console::{Line, parse};
 use bluenova_http::is_served_at;
 use bluenova_journal::{
     Error::{Foreign, InUse},
-    Journal, Retention,
+    Journal, Leftover, Retention, leftovers,
 };
 use bluenova_postgres::{Deadlines, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
@@ -27,7 +27,7 @@ use crate::{
     console::{self, rows},
     page,
     settings::{Battery, LogSettings, Settings, Store},
-    threads::{clock_is_set, is_unreachable, what_to_look_at},
+    threads::{clock_is_set, describe, is_unreachable, what_to_look_at},
 };
 
 mod files;
@@ -52,6 +52,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     match &settings.store {
         Store::Postgres { server, journal, .. } => {
             fine &= report("journal", open(journal, true));
+            for found in leftovers(journal) {
+                fine &= report("journal", leftover(&found, &server.to_string()));
+            }
             fine &= report("database", database(server));
         }
         Store::Sqlite { path } => fine &= report("database", open(path, false)),
@@ -167,6 +170,16 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
             "{}; see to {shown} and its directory: owner, permissions, free space",
             ErrorChain(&error)
         )),
+    }
+}
+
+/// What is in a journal that a listener with other options has left behind: not fine if it takes a
+/// person to have it delivered.
+fn leftover(found: &Result<Leftover, bluenova_journal::Error>, server: &str) -> Finding {
+    let text = describe(found.as_ref(), server);
+    match found {
+        Ok(Leftover { database: Some(_), .. }) => Ok(text),
+        _ => Err(text),
     }
 }
 

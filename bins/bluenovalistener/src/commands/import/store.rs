@@ -94,10 +94,11 @@ impl RowStore {
                 let path = import_journal(journal, &server.identity());
                 let retention = Retention { keep: Some(Duration::ZERO), bound: None };
                 let opened = Journal::open_or_recover(&path, retention, UtcDateTime::now());
-                let (journal, _) = opened.map_err(|error| match error {
+                let (mut journal, _) = opened.map_err(|error| match error {
                     bluenova_journal::Error::InUse { .. } => StoreError::ImportIsRunning(error),
                     error => error.into(),
                 })?;
+                journal.note_destination(&server.to_string())?;
                 let mut store = ToPostgres {
                     sink: Sink::new(server.as_ref().clone(), Deadlines::default()),
                     outbox: journal.outbox()?,
