@@ -23,6 +23,7 @@ mod poolers;
 mod probe;
 mod rows;
 mod table;
+mod times;
 mod triggers;
 
 use std::{
