@@ -91,7 +91,8 @@ impl<R: Read> LogLines<R> {
                 return Ok(broken.map(|broken| self.join(broken, &[], true)));
             };
             let line = &self.buffer[found.start..found.end];
-            if begins_with_stamp(line)
+            if self.broken.is_some()
+                && begins_with_stamp(line)
                 && let Some(broken) = self.broken.take()
             {
                 // The rest of the broken line is lost; this line stays in the buffer.

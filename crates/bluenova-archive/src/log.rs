@@ -7,7 +7,7 @@ use time::{Duration, PlainDateTime};
 use crate::{
     Damage, LogLine, Position, Stamp,
     block::{self, FIRST_LINE, OTHER_LINE, OtherLine},
-    stamp::{begins_with_stamp, stamp},
+    stamp::{LastStamp, begins_with_stamp},
     zone::offset,
 };
 
@@ -83,6 +83,7 @@ impl LoggedRecord {
 pub struct LogParser {
     /// Number of the file that is read.
     file: usize,
+    last_stamp: LastStamp,
     /// First line of a record, which may go on with the next lines.
     first: Option<FirstLine>,
     record: Option<OpenRecord>,
@@ -121,7 +122,7 @@ impl LogParser {
         if nuls > 0 {
             event(self.at(line), Event::Damage(Damage::CutLine));
         }
-        let Some((stamp, text)) = stamp(bytes) else {
+        let Some((stamp, text)) = self.last_stamp.read(bytes) else {
             if nuls == 0 {
                 self.go_on(line, event);
             }

@@ -56,7 +56,7 @@ impl Replay {
         time: UtcDateTime,
         record: &mut impl FnMut(Result<PackRecord, NoOwner>),
     ) {
-        if let Some(battery) = self.batteries.iter_mut().find(|battery| battery.name == name) {
+        if let Some(battery) = self.batteries.iter_mut().find(|battery| battery.is_named(name)) {
             battery.disconnected(time, record);
         }
     }
@@ -86,7 +86,7 @@ impl Replay {
     }
 
     fn battery(&mut self, name: &[u8], time: UtcDateTime) -> &mut Battery {
-        let at = self.batteries.iter().position(|battery| battery.name == name);
+        let at = self.batteries.iter().position(|battery| battery.is_named(name));
         let at = at.unwrap_or_else(|| {
             let assembler = Assembler::new(self.interval);
             self.batteries.push(Battery { name: name.to_vec(), assembler, last: time });
@@ -97,6 +97,12 @@ impl Replay {
 }
 
 impl Battery {
+    /// Comparing names that are empty, as the first listener's are, takes as long as all the rest:
+    /// nothing lies where their bytes would be.
+    fn is_named(&self, name: &[u8]) -> bool {
+        if name.is_empty() { self.name.is_empty() } else { self.name == name }
+    }
+
     fn tick(&mut self, time: UtcDateTime, record: &mut impl FnMut(Result<PackRecord, NoOwner>)) {
         self.last = time;
         while let Some(result) = self.assembler.tick(time) {

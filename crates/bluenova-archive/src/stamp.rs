@@ -29,8 +29,29 @@ pub(crate) fn begins_with_stamp(line: &[u8]) -> bool {
     is_local(line) || is_with_offset(line)
 }
 
+/// The last local time that was read: some fifty lines have the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LastStamp(Option<([u8; LOCAL], Stamp)>);
+
+impl LastStamp {
+    /// Does what [`stamp`] does.
+    pub(crate) fn read<'a>(&mut self, line: &'a [u8]) -> Option<(Stamp, &'a [u8])> {
+        let start = line.first_chunk::<LOCAL>();
+        if let (Some(start), Some((last, stamp))) = (start, self.0)
+            && *start == last
+        {
+            return Some((stamp, &line[LOCAL..]));
+        }
+        let found = stamp(line);
+        if let (Some(start), Some((stamp @ Stamp::Local(_), _))) = (start, found) {
+            self.0 = Some((*start, stamp));
+        }
+        found
+    }
+}
+
 /// The time of a line, and what follows it.
-pub(crate) fn stamp(line: &[u8]) -> Option<(Stamp, &[u8])> {
+fn stamp(line: &[u8]) -> Option<(Stamp, &[u8])> {
     if is_local(line) {
         return Some((Stamp::Local(date_and_time(line)?), &line[LOCAL..]));
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    ops::Range,
+    ops::{Range, RangeInclusive},
 };
 
 use time::{Duration, UtcDateTime};
@@ -51,10 +51,10 @@ impl TakenTimes {
             }
             unknown.insert(seconds);
         }
-        if self.is_set(mcu_id, second) {
+        if self.is_taken(mcu_id, second..=second) {
             return Ok(Room::SameTime);
         }
-        if (first..=last).any(|near| self.is_set(mcu_id, near)) {
+        if self.is_taken(mcu_id, first..=last) {
             return Ok(Room::Near);
         }
         if let Some(seconds) = self.days.get_mut(&(mcu_id, second.div_euclid(DAY))) {
@@ -63,10 +63,20 @@ impl TakenTimes {
         Ok(Room::Free)
     }
 
-    fn is_set(&self, mcu_id: u32, second: i64) -> bool {
-        let (word, bit) = place(second);
-        let day = self.days.get(&(mcu_id, second.div_euclid(DAY)));
-        day.is_some_and(|seconds| seconds[word] & bit != 0)
+    /// Whether a second of `seconds` is taken.
+    fn is_taken(&self, mcu_id: u32, seconds: RangeInclusive<i64>) -> bool {
+        let (first, last) = seconds.into_inner();
+        (first.div_euclid(DAY)..=last.div_euclid(DAY)).any(|day| {
+            let Some(taken) = self.days.get(&(mcu_id, day)) else { return false };
+            let (first, first_bit) = place(first.max(day * DAY));
+            let (last, last_bit) = place(last.min(day * DAY + DAY - 1));
+            taken[first..=last].iter().enumerate().any(|(n, word)| {
+                // The bits from the first one on, and up to the last one.
+                let from = if n == 0 { !(first_bit - 1) } else { u64::MAX };
+                let to = if first + n == last { last_bit | (last_bit - 1) } else { u64::MAX };
+                word & from & to != 0
+            })
+        })
     }
 }
 
@@ -89,6 +99,22 @@ mod tests {
 
     fn at(second: i64) -> UtcDateTime {
         UtcDateTime::from_unix_timestamp(second).unwrap()
+    }
+
+    #[test]
+    fn half_an_interval_may_be_half_a_day() {
+        let mut taken = TakenTimes::default();
+        let mut take = |second, within| {
+            let nothing = |_, _| Ok::<_, Infallible>(vec![]);
+            taken.take(7, at(second), within, nothing).unwrap()
+        };
+        assert_eq!(take(DAY / 2, 0), Room::Free);
+        for distance in [1, 13, 63, 64, 65, 1000, 30_000, 43_200] {
+            for second in [DAY / 2 - distance, DAY / 2 + distance] {
+                assert_eq!(take(second, distance), Room::Near, "{distance}");
+            }
+        }
+        assert_eq!(take(DAY / 2 + 43_200, 43_199), Room::Free);
     }
 
     #[test]
