@@ -83,6 +83,7 @@ fn records(log: &[u8]) -> Vec<PackRecord> {
             Event::Connection { stamp, battery } => {
                 replay.disconnected(battery, clock.utc(at, stamp), &mut record);
             }
+            Event::Ended { stamp } => replay.ended(clock.utc(at, stamp), &mut record),
             Event::Started { stamp } => replay.restarted(clock.utc(at, stamp), &mut record),
             _ => {}
         });

@@ -45,6 +45,11 @@ pub enum Event<'a> {
         /// When that was.
         stamp: Stamp,
     },
+    /// The listener has ended, as ours says.
+    Ended {
+        /// When it said so, which is a little later.
+        stamp: Stamp,
+    },
     /// Something can't be read.
     Damage(Damage),
 }
@@ -198,6 +203,8 @@ impl LogParser {
             self.console_line(stamp, (battery, text), true, line, event);
         } else if message.starts_with(b"bluenovalistener ") {
             event(self.at(line), Event::Started { stamp });
+        } else if message == b"ended" || message.starts_with(b"ended: ") {
+            event(self.at(line), Event::Ended { stamp });
         } else if let Some(at) = memmem::find(message, b": connect") {
             // `NAME: connected to …`, `NAME: connection lost …`
             event(self.at(line), Event::Connection { stamp, battery: &message[..at] });

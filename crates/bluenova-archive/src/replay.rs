@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bluenova_console::{Assembler, Interval, NoOwner, ParseError};
 use bluenova_record::PackRecord;
-use time::UtcDateTime;
+use time::{Duration, UtcDateTime};
 
 /// Turns the console lines of a log into records, as a listener would have done when they came.
 #[derive(Debug)]
@@ -72,16 +72,29 @@ impl Replay {
         }
     }
 
-    /// Ends the log: calls `record` with the records of the intervals under way, stamped with the
-    /// time of the last line, as a listener does when it ends.
-    pub fn finish(&mut self, record: &mut impl FnMut(Result<PackRecord, NoOwner>)) {
+    /// The listener has ended: calls `record` with the records of the intervals under way. One that
+    /// had not ended by then is stamped with the time of its last line, much as the listener did.
+    pub fn ended(
+        &mut self,
+        time: UtcDateTime,
+        record: &mut impl FnMut(Result<PackRecord, NoOwner>),
+    ) {
         for mut battery in self.batteries.drain(..) {
-            if let Some(result) = battery.assembler.finish(battery.last) {
+            let last = battery.last;
+            battery.tick(time, record);
+            if let Some(result) = battery.assembler.finish(last) {
                 record(result);
             }
-            while let Some(result) = battery.assembler.tick(battery.last) {
-                record(result);
-            }
+            battery.tick(time, record);
+        }
+    }
+
+    /// Ends the log, behind which the listener went on: calls `record` with the records of the
+    /// intervals under way.
+    pub fn finish(&mut self, record: &mut impl FnMut(Result<PackRecord, NoOwner>)) {
+        let length = Duration::seconds(self.interval.seconds().into());
+        for mut battery in self.batteries.drain(..) {
+            battery.tick(battery.last.saturating_add(length), record);
         }
     }
 

@@ -6,6 +6,7 @@ use bluenova_test_support::{Cluster, Mode, wait_until};
 use flate2::{Compression, write::GzEncoder};
 use nix::sys::signal::Signal;
 use postgres::Client;
+use rusqlite::{Connection, OpenFlags};
 use time::{UtcDateTime, macros::utc_datetime};
 
 use crate::{
@@ -115,7 +116,7 @@ fn the_rows_that_postgresql_lost_are_added_and_no_other_row_changes() {
         .map(|(time, _)| time.as_str())
         .partition(|time| time.ends_with('1'));
     assert_eq!(lost.len(), 4);
-    assert_eq!(at_the_ends, ["2026-11-27 01:58:00"]);
+    assert_eq!(at_the_ends, ["2026-11-27 01:58:00", "2026-11-27 02:00:20"]);
 
     let shown = run_import(&home, &database, &[raw, plain]);
     assert!(shown.contains("battery 9F3C07B2: 0 rows added, 13 there already"), "{shown}");
@@ -240,7 +241,7 @@ fn console_lines_without_records_need_a_time_zone() {
         "2026-10-25 00:00:00",
         "2026-10-25 01:00:00",
         "2026-10-25 01:00:10",
-        "2026-10-25 01:59:59",
+        "2026-10-25 02:00:00",
     ];
     assert_eq!(times("berlin", "Europe/Berlin"), in_berlin);
     assert_eq!(times("rule", "CET-1CEST,M3.5.0,M10.5.0/3"), in_berlin);
@@ -321,4 +322,41 @@ fn a_listener_delivers_what_an_import_that_was_killed_has_left() {
     listener.stop();
     run_import(&home, &database, &["x.log"]);
     assert_eq!(count(&cluster), 20_000);
+}
+
+#[test]
+fn an_import_into_a_file_that_is_killed_is_completed_by_the_next_one() {
+    let home = Home::new();
+    const RECORDS: i64 = 60_000;
+    fs::write(home.path("x.log"), log(0..RECORDS, START)).unwrap();
+    let database = home.sqlite("x");
+    let count = || {
+        // There is neither file nor table at first.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let database = Connection::open_with_flags(home.path("x"), flags);
+        let sql = "SELECT count(*) FROM battery_pack";
+        database.and_then(|open| open.query_row(sql, (), |row| row.get::<_, i64>(0))).unwrap_or(0)
+    };
+    for least in [1, 10_000] {
+        let import = home.listen(&["-d", &database, "import", "x.log"]);
+        wait_until("rows arrive", TIME_LIMIT, || count() >= least);
+        import.end(Signal::SIGKILL);
+    }
+    assert!(count() < RECORDS, "it was not killed in between");
+    run_import(&home, &database, &["x.log"]);
+    let rows = sqlite_rows(&home.path("x"));
+    assert_eq!(rows.len(), RECORDS as usize);
+}
+
+#[test]
+fn records_of_nobody_and_of_a_clock_that_was_not_set_are_left_out() {
+    let home = Home::new();
+    let nobody = log(0..3, START).replace("9F3C07B2", "FFFFFFFF");
+    let long_ago = log(0..2, UtcDateTime::UNIX_EPOCH);
+    fs::write(home.path("nobody.log"), nobody).unwrap();
+    fs::write(home.path("old.log"), long_ago).unwrap();
+    let shown = run_import(&home, &home.sqlite("x"), &["nobody.log", "old.log"]);
+    assert!(shown.contains("not added: 3 rows without an MCU ID"), "{shown}");
+    assert!(shown.contains("not added: 2 rows from a clock that wasn't set"), "{shown}");
+    assert!(shown.contains("no rows in these logs"), "{shown}");
 }

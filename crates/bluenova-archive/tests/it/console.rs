@@ -20,6 +20,7 @@ fn replay(log: &str) -> Vec<PackRecord> {
             Event::Connection { stamp, battery } => {
                 replay.disconnected(battery, utc(stamp), &mut record);
             }
+            Event::Ended { stamp } => replay.ended(utc(stamp), &mut record),
             Event::Started { stamp } => replay.restarted(utc(stamp), &mut record),
             Event::Record(_) | Event::Damage(_) => {}
         });
@@ -51,7 +52,7 @@ fn lines_of_the_first_listener_and_of_ours_make_the_same_rows() {
     let expected = [
         (utc_datetime!(2026-11-27 03:58:00), Some(61), Some(812.5)),
         (utc_datetime!(2026-11-27 03:58:10), Some(62), Some(812.5)),
-        (utc_datetime!(2026-11-27 03:58:12), Some(63), None),
+        (utc_datetime!(2026-11-27 03:58:20), Some(63), None),
     ];
     check(
         "2026/11/27 03:57:58 RX: MCU ID: 9F3C07B2\n\
@@ -74,6 +75,22 @@ fn lines_of_the_first_listener_and_of_ours_make_the_same_rows() {
          2026-11-27 05:58:11.000 +02:00 INFO  a: RX: MCU ID: 9F3C07B2\n\
          2026-11-27 05:58:12.000 +02:00 INFO  a: RX: SOC: 63\n",
         &expected,
+    );
+}
+
+#[test]
+fn a_listener_that_ended_has_stamped_its_last_interval_with_that_moment() {
+    check(
+        "2026-11-27 05:58:01.000 +02:00 INFO  a: RX: MCU ID: 9F3C07B2\n\
+         2026-11-27 05:58:02.500 +02:00 INFO  a: RX: SOC: 60\n\
+         2026-11-27 05:58:02.900 +02:00 INFO  ended\n\
+         2026-11-27 05:58:05.000 +02:00 INFO  bluenovalistener 0.1.0: a (ws://x)\n\
+         2026-11-27 05:58:06.000 +02:00 INFO  a: RX: MCU ID: 9F3C07B2\n\
+         2026-11-27 05:58:06.000 +02:00 INFO  a: RX: SOC: 61\n",
+        &[
+            (utc_datetime!(2026-11-27 03:58:02.5), Some(60), None),
+            (utc_datetime!(2026-11-27 03:58:10), Some(61), None),
+        ],
     );
 }
 

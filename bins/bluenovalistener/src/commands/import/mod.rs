@@ -138,7 +138,8 @@ impl Import {
         self.bar.set_length(self.progress.total.load(Ordering::Relaxed));
         self.bar.set_position(self.progress.read.load(Ordering::Relaxed));
         let total: u64 = self.tallies.values().map(|tally| tally.added).sum();
-        self.bar.set_message(rows(total));
+        let rate = total as f64 / self.bar.elapsed().as_secs_f64().max(1.0);
+        self.bar.set_message(format!("{}, {rate:.0} per second", rows(total)));
         Ok(())
     }
 }
@@ -150,9 +151,7 @@ fn bar(is_dry_run: bool) -> ProgressBar {
     }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(FRAMES));
     let what = if is_dry_run { "looking" } else { "importing" };
-    let template = format!(
-        "{what} [{{bar:30}}] {{percent}} %, {{msg}}, {{binary_bytes_per_sec}}, {{eta}} left"
-    );
+    let template = format!("{what} [{{bar:30}}] {{percent}} %, {{msg}}, {{eta}} left");
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style.progress_chars("=> "));
     }

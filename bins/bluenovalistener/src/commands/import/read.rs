@@ -131,7 +131,7 @@ impl LogReader {
                     }),
                     Event::Damage(damage) => out.damage(series, at, damage),
                     Event::Console { .. } => has_console = true,
-                    Event::Connection { .. } | Event::Started { .. } => {}
+                    Event::Connection { .. } | Event::Started { .. } | Event::Ended { .. } => {}
                 });
             })?;
         }
@@ -175,7 +175,12 @@ impl LogReader {
                     Event::Started { stamp } => {
                         let time = clock.utc(at, stamp);
                         replay.restarted(time, &mut |result| out.assembled(result));
-                    } // They are dealt with already.
+                    }
+                    Event::Ended { stamp } => {
+                        let time = clock.utc(at, stamp);
+                        replay.ended(time, &mut |result| out.assembled(result));
+                    }
+                    // They are dealt with already.
                     Event::Record(_) | Event::Damage(_) => {}
                 });
             })?;
