@@ -7,7 +7,7 @@ use std::{
 
 use memchr::{memchr, memchr_iter};
 
-use crate::stamp::begins_with_stamp;
+use crate::stamp::{begins_with_stamp, fits};
 
 /// Longest line in bytes; what is behind that is skipped.
 const LONGEST: usize = 64 * 1024;
@@ -204,17 +204,12 @@ impl<R: Read> LogLines<R> {
     }
 }
 
-/// Where a message of the library begins: `[2026/11/27 03:58:11:1234] `.
+/// How messages of the library begin, by its version; `0` is any digit.
+const LIBRARY: [&[u8]; 2] = [b"[0000/00/00 00:00:00:0000] ", b"[0000000000:0000] "];
+
+/// Where a message of the library begins.
 fn library_message(line: &[u8]) -> Option<usize> {
-    memchr_iter(b'[', line).find(|&at| {
-        let digits_fit = |&(byte, form): &(&u8, &u8)| match form {
-            b'0' => byte.is_ascii_digit(),
-            form => byte == form,
-        };
-        let form = b"[0000/00/00 00:00:00:0000] ";
-        let found = &line[at..];
-        found.len() >= form.len() && found.iter().zip(form).all(|pair| digits_fit(&pair))
-    })
+    memchr_iter(b'[', line).find(|&at| LIBRARY.iter().any(|form| fits(&line[at..], form)))
 }
 
 #[cfg(test)]
@@ -267,6 +262,7 @@ mod tests {
         check(&format!("a{MESSAGE}{MESSAGE}b\nc\n"), &[(1, "ab", false), (4, "c", false)]);
         check(&format!("a{MESSAGE}b{MESSAGE}c\n"), &[(1, "abc", false)]);
         check(&format!("a{MESSAGE}"), &[(1, "a", true)]);
+        check("a[1574834567:0042] NOTICE: x\nb\n", &[(1, "ab", false)]);
         // The line that was broken was never finished.
         let next = "2026/11/27 03:58:11 RX: SOC: 60";
         check(&format!("a{MESSAGE}{next}\n"), &[(1, "a", true), (2, next, false)]);

@@ -77,7 +77,8 @@ fn is_with_offset(line: &[u8]) -> bool {
     fits(line, b"0000-00-00 00:00:00.000 +00:00 ") || fits(line, b"0000-00-00 00:00:00.000 -00:00 ")
 }
 
-fn fits(line: &[u8], form: &[u8]) -> bool {
+/// Whether a line begins as `form` does, in which `0` is any digit.
+pub(crate) fn fits(line: &[u8], form: &[u8]) -> bool {
     line.len() >= form.len()
         && line.iter().zip(form).all(|(byte, form)| match form {
             b'0' => byte.is_ascii_digit(),
