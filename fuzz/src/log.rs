@@ -1,6 +1,6 @@
 use std::io::{self, Read};
 
-use bluenova_archive::{Event, LocalClock, LogLines, LogParser, RecordTimes, Replay};
+use bluenova_archive::{Event, LocalClock, LogLines, LogParser, RecordTimes, Replay, Replayed};
 use bluenova_console::Interval;
 use bluenova_record::{COLUMNS, PackRecord, Value};
 use time::PlainDateTime;
@@ -73,12 +73,16 @@ fn records(log: &[u8]) -> Vec<PackRecord> {
     let mut replay = Replay::new(Interval::from_seconds(10).expect("an interval"));
     let mut parser = LogParser::default();
     let mut lines = LogLines::new(log);
-    let mut record = |result: Result<PackRecord, _>| records.extend(result);
+    let mut record = |replayed: Replayed| {
+        if let Replayed::Record(record) = replayed {
+            records.push(*record);
+        }
+    };
     while let Some(line) = lines.next_line().expect("memory is readable") {
         parser.feed(line, &mut |at, event| match event {
             Event::Console { stamp, battery, text, is_escaped } => {
                 let time = clock.utc(at, stamp);
-                let _ = replay.feed(battery, time, text, is_escaped, &mut record);
+                replay.feed(battery, time, text, is_escaped, &mut record);
             }
             Event::Connection { stamp, battery } => {
                 replay.disconnected(battery, clock.utc(at, stamp), &mut record);

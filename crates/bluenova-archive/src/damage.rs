@@ -18,6 +18,8 @@ pub enum Damage {
     RecordLines,
     /// A value of a record, with its name in the log.
     Value(&'static str),
+    /// The time of a console line is far from its neighbours', so that it is left out.
+    LineTime,
     /// A malformed line of the console: its prefix, and what is wrong with it.
     ConsoleLine(&'static str, ErrorKind),
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Damage {
             Self::RecordStart => f.write_str("the first line of a record is missing"),
             Self::RecordLines => f.write_str("a record lacks one of its four lines"),
             Self::Value(name) => write!(f, "a value of a record can't be read: {name}"),
+            Self::LineTime => f.write_str("the time of a line is far from its neighbours'"),
             Self::ConsoleLine(prefix, kind) => {
                 write!(f, "a line of the console is malformed: `{prefix}`: {kind}")
             }

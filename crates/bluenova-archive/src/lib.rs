@@ -20,6 +20,6 @@ mod zone;
 pub use damage::Damage;
 pub use lines::{LogLine, LogLines};
 pub use log::{Event, LogParser, LoggedRecord, NO_MCU_ID};
-pub use replay::Replay;
+pub use replay::{Replay, Replayed};
 pub use stamp::Stamp;
 pub use zone::{LocalClock, Offsets, Position, RecordTimes};

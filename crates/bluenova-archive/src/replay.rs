@@ -2,16 +2,35 @@
 
 use std::borrow::Cow;
 
-use bluenova_console::{Assembler, Interval, NoOwner, ParseError};
+use bluenova_console::{Assembler, Interval, NoOwner};
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime};
 
+use crate::Damage;
+
+/// What comes of console lines.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Replayed {
+    /// The record of an interval.
+    Record(Box<PackRecord>),
+    /// An interval had lines, but no MCU ID came on its connection.
+    NoOwner,
+    /// A line can't be used, or not all of it.
+    Damage(Damage),
+}
+
 /// Turns the console lines of a log into records, as a listener would have done when they came.
+///
+/// A line that is far from the one before it is held until the next one: if that is back where the
+/// log was, the time of the line was damaged.
 #[derive(Debug)]
 pub struct Replay {
     interval: Interval,
     batteries: Vec<Battery>,
 }
+
+/// How far a line may be from the one before it without being held.
+const NEAR: Duration = Duration::seconds(5);
 
 /// A battery of the log.
 #[derive(Debug)]
@@ -20,6 +39,14 @@ struct Battery {
     assembler: Assembler,
     /// When its last line came.
     last: UtcDateTime,
+    held: Option<HeldLine>,
+}
+
+/// A line that is far from the one before it.
+#[derive(Debug)]
+struct HeldLine {
+    time: UtcDateTime,
+    text: String,
 }
 
 impl Replay {
@@ -28,73 +55,62 @@ impl Replay {
         Self { interval, batteries: vec![] }
     }
 
-    /// Reads a line of the battery `name`, which came at `time`; calls `record` with the records
-    /// that were due before it.
-    ///
-    /// # Errors
-    /// The line is malformed. It has cost at most the field that it was for.
+    /// Reads a line of the battery `name`, which came at `time`; calls `out` with what comes of it
+    /// and of the lines before it.
     pub fn feed(
         &mut self,
         name: &[u8],
         time: UtcDateTime,
         text: &[u8],
         is_escaped: bool,
-        record: &mut impl FnMut(Result<PackRecord, NoOwner>),
-    ) -> Result<(), ParseError> {
+        out: &mut impl FnMut(Replayed),
+    ) {
         let battery = self.battery(name, time);
-        battery.tick(time, record);
+        battery.decide_on_held(time, out);
         let text = String::from_utf8_lossy(text);
         let text = if is_escaped { unescaped(text) } else { text };
-        battery.assembler.feed(&text).map(|_| ())
+        if (time - battery.last).abs() > NEAR {
+            battery.held = Some(HeldLine { time, text: text.into_owned() });
+        } else {
+            battery.line(time, &text, out);
+        }
     }
 
-    /// A connection to the battery `name` began or ended; calls `record` as [`feed`](Self::feed)
-    /// does.
-    pub fn disconnected(
-        &mut self,
-        name: &[u8],
-        time: UtcDateTime,
-        record: &mut impl FnMut(Result<PackRecord, NoOwner>),
-    ) {
+    /// A connection to the battery `name` began or ended; calls `out` as [`feed`](Self::feed) does.
+    pub fn disconnected(&mut self, name: &[u8], time: UtcDateTime, out: &mut impl FnMut(Replayed)) {
         if let Some(battery) = self.batteries.iter_mut().find(|battery| battery.is_named(name)) {
-            battery.disconnected(time, record);
+            battery.disconnected(time, out);
         }
     }
 
     /// The listener was started anew: all connections have ended.
-    pub fn restarted(
-        &mut self,
-        time: UtcDateTime,
-        record: &mut impl FnMut(Result<PackRecord, NoOwner>),
-    ) {
+    pub fn restarted(&mut self, time: UtcDateTime, out: &mut impl FnMut(Replayed)) {
         for battery in &mut self.batteries {
-            battery.disconnected(time, record);
+            battery.disconnected(time, out);
         }
     }
 
-    /// The listener has ended: calls `record` with the records of the intervals under way. One that
+    /// The listener has ended: calls `out` with the records of the intervals under way. One that
     /// had not ended by then is stamped with the time of its last line, much as the listener did.
-    pub fn ended(
-        &mut self,
-        time: UtcDateTime,
-        record: &mut impl FnMut(Result<PackRecord, NoOwner>),
-    ) {
+    pub fn ended(&mut self, time: UtcDateTime, out: &mut impl FnMut(Replayed)) {
         for mut battery in self.batteries.drain(..) {
+            battery.decide_on_held(time, out);
             let last = battery.last;
-            battery.tick(time, record);
+            battery.tick(time, out);
             if let Some(result) = battery.assembler.finish(last) {
-                record(result);
+                out(result.into());
             }
-            battery.tick(time, record);
+            battery.tick(time, out);
         }
     }
 
-    /// Ends the log, behind which the listener went on: calls `record` with the records of the
+    /// Ends the log, behind which the listener went on: calls `out` with the records of the
     /// intervals under way.
-    pub fn finish(&mut self, record: &mut impl FnMut(Result<PackRecord, NoOwner>)) {
+    pub fn finish(&mut self, out: &mut impl FnMut(Replayed)) {
         let length = Duration::seconds(self.interval.seconds().into());
         for mut battery in self.batteries.drain(..) {
-            battery.tick(battery.last.saturating_add(length), record);
+            battery.decide_on_held(UtcDateTime::MAX, out);
+            battery.tick(battery.last.saturating_add(length), out);
         }
     }
 
@@ -102,7 +118,8 @@ impl Replay {
         let at = self.batteries.iter().position(|battery| battery.is_named(name));
         let at = at.unwrap_or_else(|| {
             let assembler = Assembler::new(self.interval);
-            self.batteries.push(Battery { name: name.to_vec(), assembler, last: time });
+            let name = name.to_vec();
+            self.batteries.push(Battery { name, assembler, last: time, held: None });
             self.batteries.len() - 1
         });
         &mut self.batteries[at]
@@ -116,20 +133,42 @@ impl Battery {
         if name.is_empty() { self.name.is_empty() } else { self.name == name }
     }
 
-    fn tick(&mut self, time: UtcDateTime, record: &mut impl FnMut(Result<PackRecord, NoOwner>)) {
-        self.last = time;
-        while let Some(result) = self.assembler.tick(time) {
-            record(result);
+    /// Reads the line that is held, if the log goes on behind it.
+    fn decide_on_held(&mut self, next: UtcDateTime, out: &mut impl FnMut(Replayed)) {
+        let Some(HeldLine { time, text }) = self.held.take() else { return };
+        let earliest = self.last.saturating_sub(NEAR);
+        let goes_on_here = time >= earliest && next >= time.saturating_sub(NEAR);
+        if next >= earliest && !goes_on_here {
+            out(Replayed::Damage(Damage::LineTime));
+        } else {
+            self.line(time, &text, out);
         }
     }
 
-    fn disconnected(
-        &mut self,
-        time: UtcDateTime,
-        record: &mut impl FnMut(Result<PackRecord, NoOwner>),
-    ) {
-        self.tick(time, record);
+    fn line(&mut self, time: UtcDateTime, text: &str, out: &mut impl FnMut(Replayed)) {
+        self.tick(time, out);
+        if let Err(error) = self.assembler.feed(text) {
+            out(Replayed::Damage(Damage::ConsoleLine(error.prefix(), error.kind())));
+        }
+    }
+
+    fn tick(&mut self, time: UtcDateTime, out: &mut impl FnMut(Replayed)) {
+        self.last = time;
+        while let Some(result) = self.assembler.tick(time) {
+            out(result.into());
+        }
+    }
+
+    fn disconnected(&mut self, time: UtcDateTime, out: &mut impl FnMut(Replayed)) {
+        self.decide_on_held(time, out);
+        self.tick(time, out);
         self.assembler.disconnected();
+    }
+}
+
+impl From<Result<PackRecord, NoOwner>> for Replayed {
+    fn from(result: Result<PackRecord, NoOwner>) -> Self {
+        result.map_or(Self::NoOwner, |record| Self::Record(Box::new(record)))
     }
 }
 

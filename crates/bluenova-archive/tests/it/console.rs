@@ -1,6 +1,6 @@
 //! Console lines, logged with `-r`.
 
-use bluenova_archive::{Damage, Event, LogLines, LogParser, Replay, Stamp};
+use bluenova_archive::{Damage, Event, LogLines, LogParser, Replay, Replayed, Stamp};
 use bluenova_console::Interval;
 use bluenova_record::PackRecord;
 use time::macros::utc_datetime;
@@ -9,13 +9,17 @@ use time::macros::utc_datetime;
 fn replay(log: &str) -> Vec<PackRecord> {
     let mut replay = Replay::new(Interval::from_seconds(10).unwrap());
     let mut records = vec![];
-    let mut record = |result: Result<PackRecord, _>| records.extend(result);
+    let mut record = |replayed: Replayed| match replayed {
+        Replayed::Record(record) => records.push(*record),
+        Replayed::Damage(Damage::LineTime) => {}
+        other => panic!("{other:?}"),
+    };
     let mut parser = LogParser::default();
     let mut lines = LogLines::new(log.as_bytes());
     while let Some(line) = lines.next_line().unwrap() {
         parser.feed(line, &mut |_, event| match event {
             Event::Console { stamp, battery, text, is_escaped } => {
-                let _ = replay.feed(battery, utc(stamp), text, is_escaped, &mut record);
+                replay.feed(battery, utc(stamp), text, is_escaped, &mut record);
             }
             Event::Connection { stamp, battery } => {
                 replay.disconnected(battery, utc(stamp), &mut record);
@@ -92,6 +96,23 @@ fn a_listener_that_ended_has_stamped_its_last_interval_with_that_moment() {
             (utc_datetime!(2026-11-27 03:58:10), Some(61), None),
         ],
     );
+}
+
+#[test]
+fn a_line_with_a_damaged_time_is_left_out() {
+    let line = |time: &str, soc| format!("2026/11/27 03:{time} RX: SOC: {soc}\n");
+    let start = "2026/11/27 03:58:01 RX: MCU ID: 9F3C07B2\n".to_owned();
+    let expected = |second, soc| {
+        (utc_datetime!(2026-11-27 03:58:00) + time::Duration::seconds(second), Some(soc), None)
+    };
+    let damaged = start.clone() + &line("58:02", 60) + &line("59:03", 61) + &line("58:04", 62);
+    check(&damaged, &[expected(10, 62)]);
+    let damaged = start.clone() + &line("58:02", 60) + &line("38:03", 61) + &line("58:04", 62);
+    check(&damaged, &[expected(10, 62)]);
+    let set_back = start.clone() + &line("58:02", 60) + &line("38:03", 61) + &line("38:04", 62);
+    check(&set_back, &[expected(10, 60), expected(-1190, 62)]);
+    let after_silence = start + &line("58:02", 60) + &line("59:03", 61) + &line("59:04", 62);
+    check(&after_silence, &[expected(10, 60), expected(70, 62)]);
 }
 
 #[test]

@@ -12,9 +12,9 @@ use std::{
 
 use bluenova_archive::{
     Damage, Event, LocalClock, LogParser, LoggedRecord, NO_MCU_ID, Offsets, Position, RecordTimes,
-    Replay,
+    Replay, Replayed,
 };
-use bluenova_console::{Interval, NoOwner};
+use bluenova_console::Interval;
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
@@ -156,29 +156,30 @@ impl LogReader {
         let mut parser = LogParser::default();
         let mut replay = Replay::new(self.interval);
         let mut clock = LocalClock::new(offsets, |local| self.zone.times(local));
+        let mut last_line = 0;
         for (n, file) in series.iter().enumerate() {
             parser.begin_file(n);
             self.each_line(file, out, |line, out| {
+                last_line = line.number;
                 parser.feed(line, &mut |at, event| match event {
                     Event::Console { stamp, battery, text, is_escaped } => {
                         let time = clock.utc(at, stamp);
-                        let record = &mut |result| out.assembled(result);
-                        if let Err(error) = replay.feed(battery, time, text, is_escaped, record) {
-                            let damage = Damage::ConsoleLine(error.prefix(), error.kind());
-                            out.damage(series, at, damage);
-                        }
+                        let out = &mut |replayed| out.replayed(series, at, replayed);
+                        replay.feed(battery, time, text, is_escaped, out);
                     }
                     Event::Connection { stamp, battery } => {
                         let time = clock.utc(at, stamp);
-                        replay.disconnected(battery, time, &mut |result| out.assembled(result));
+                        replay.disconnected(battery, time, &mut |replayed| {
+                            out.replayed(series, at, replayed);
+                        });
                     }
                     Event::Started { stamp } => {
                         let time = clock.utc(at, stamp);
-                        replay.restarted(time, &mut |result| out.assembled(result));
+                        replay.restarted(time, &mut |replayed| out.replayed(series, at, replayed));
                     }
                     Event::Ended { stamp } => {
                         let time = clock.utc(at, stamp);
-                        replay.ended(time, &mut |result| out.assembled(result));
+                        replay.ended(time, &mut |replayed| out.replayed(series, at, replayed));
                     }
                     // They are dealt with already.
                     Event::Record(_) | Event::Damage(_) => {}
@@ -188,7 +189,8 @@ impl LogReader {
                 out.findings.by_zone.push(file.path.clone());
             }
         }
-        replay.finish(&mut |result| out.assembled(result));
+        let at = Position { file: series.len().saturating_sub(1), line: last_line };
+        replay.finish(&mut |replayed| out.replayed(series, at, replayed));
         Ok(())
     }
 
@@ -246,10 +248,12 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn assembled(&mut self, result: Result<PackRecord, NoOwner>) {
-        match result {
-            Ok(record) => self.row(record),
-            Err(NoOwner) => self.findings.without_owner += 1,
+    /// What came of console lines up to that one.
+    fn replayed(&mut self, series: &Series, at: Position, replayed: Replayed) {
+        match replayed {
+            Replayed::Record(record) => self.row(*record),
+            Replayed::NoOwner => self.findings.without_owner += 1,
+            Replayed::Damage(damage) => self.damage(series, at, damage),
         }
     }
 
