@@ -24,7 +24,7 @@ use super::{
 };
 
 /// Rows that are handed over at a time.
-const BATCH: usize = 1000;
+const BATCH: usize = 4000;
 
 /// Rows of a log, to be added where they are missing.
 pub(super) type Batch = Vec<PackRecord>;

@@ -1,9 +1,11 @@
 //! Where imported rows go: into PostgreSQL by way of a journal, or into an SQLite file.
 
 use std::{
+    io,
     ops::{ControlFlow, Range},
     path::{Path, PathBuf},
-    thread,
+    sync::mpsc::{self, Receiver, SyncSender},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -33,6 +35,10 @@ pub(super) enum StoreError {
          delivers them and goes on", journal.display()
     )]
     Server { source: Box<bluenova_postgres::Error>, waiting: u64, journal: PathBuf },
+    #[error("the thread that delivers can't be started")]
+    Thread(#[source] io::Error),
+    #[error("the thread that delivers has failed")]
+    DeliveryFailed,
     #[error(transparent)]
     Lookup(Box<bluenova_postgres::Error>),
 }
@@ -54,16 +60,28 @@ pub(super) struct ToSqlite {
     reader: Reader,
 }
 
-/// Rows on their way to PostgreSQL.
+/// Rows on their way to PostgreSQL: into the journal here, and from there on a thread of its own.
 pub(super) struct ToPostgres {
-    sink: Sink,
     /// The journal of the import.
     journal: Journal,
-    outbox: Outbox,
+    since_trim: usize,
+    /// Looks up rows; the other thread has a sink of its own.
+    sink: Sink,
     /// The listener's journal, if there is one: its rows may not be in the table yet.
     listener: Option<Reader>,
-    since_trim: usize,
-    rejected: u64,
+    /// Wakes the other thread. It may be some batches behind.
+    wake: Option<SyncSender<()>>,
+    delivery: Option<JoinHandle<Result<Outbox, StoreError>>>,
+}
+
+/// Batches by which delivery may be behind.
+const BEHIND: usize = 4;
+
+/// The thread that delivers what is in the journal.
+struct Delivery {
+    sink: Sink,
+    outbox: Outbox,
+    journal: PathBuf,
 }
 
 impl RowStore {
@@ -99,15 +117,23 @@ impl RowStore {
                     error => error.into(),
                 })?;
                 journal.note_destination(&server.to_string())?;
-                let mut store = ToPostgres {
-                    sink: Sink::new(server.as_ref().clone(), Deadlines::default()),
-                    outbox: journal.outbox()?,
+                let sink = || Sink::new(server.as_ref().clone(), Deadlines::default());
+                let mut delivery =
+                    Delivery { sink: sink(), outbox: journal.outbox()?, journal: path };
+                delivery.deliver()?;
+                let (wake, woken) = mpsc::sync_channel(BEHIND);
+                let delivery = thread::Builder::new()
+                    .name("delivery".to_owned())
+                    .spawn(move || delivery.run(&woken))
+                    .map_err(StoreError::Thread)?;
+                let store = ToPostgres {
                     journal,
-                    listener,
                     since_trim: 0,
-                    rejected: 0,
+                    sink: sink(),
+                    listener,
+                    wake: Some(wake),
+                    delivery: Some(delivery),
                 };
-                store.deliver()?;
                 Ok(Self::Postgres(Box::new(store)))
             }
         }
@@ -160,17 +186,7 @@ impl RowStore {
                 store.journal.checkpoint()?;
                 Ok((0, None))
             }
-            Self::Postgres(store) => {
-                let ToPostgres { journal, outbox, .. } = *store;
-                let rejected = outbox.count_set_aside()?;
-                let path = journal.path().map(Path::to_owned);
-                if rejected > 0 {
-                    return Ok((rejected, path));
-                }
-                drop(outbox);
-                journal.remove()?;
-                Ok((0, None))
-            }
+            Self::Postgres(store) => store.finish(),
         }
     }
 
@@ -187,13 +203,44 @@ impl RowStore {
 impl ToPostgres {
     fn add(&mut self, rows: &[PackRecord]) -> Result<(), StoreError> {
         self.journal.adopt(rows)?;
+        if self.wake.as_ref().is_none_or(|wake| wake.send(()).is_err()) {
+            // The other thread has ended with an error.
+            self.end_delivery()?;
+        }
         self.since_trim += rows.len();
-        self.deliver()?;
         if self.since_trim >= TRIM_AFTER {
             self.since_trim = 0;
             while self.journal.trim(UtcDateTime::now())?.delivered > 0 {}
         }
         Ok(())
+    }
+
+    /// Waits until all is delivered.
+    fn end_delivery(&mut self) -> Result<Option<Outbox>, StoreError> {
+        self.wake = None;
+        let Some(thread) = self.delivery.take() else { return Ok(None) };
+        thread.join().unwrap_or_else(|_| Err(StoreError::DeliveryFailed)).map(Some)
+    }
+
+    fn finish(mut self) -> Result<(u64, Option<PathBuf>), StoreError> {
+        let outbox = self.end_delivery()?;
+        let rejected = outbox.map_or(Ok(0), |outbox| outbox.count_set_aside())?;
+        if rejected > 0 {
+            return Ok((rejected, self.journal.path().map(Path::to_owned)));
+        }
+        self.journal.remove()?;
+        Ok((0, None))
+    }
+}
+
+impl Delivery {
+    /// Delivers until nobody wakes it any more, and then what is left.
+    fn run(mut self, woken: &Receiver<()>) -> Result<Outbox, StoreError> {
+        while woken.recv().is_ok() {
+            self.deliver()?;
+        }
+        self.deliver()?;
+        Ok(self.outbox)
     }
 
     /// Delivers what is in the journal.
@@ -210,7 +257,6 @@ impl ToPostgres {
                     let record = &batch.records[done];
                     let (sqlstate, reason) = (&rejected.sqlstate, &rejected.reason);
                     self.outbox.set_aside(record, sqlstate, reason, UtcDateTime::now())?;
-                    self.rejected += 1;
                 }
                 done += delivered.rows;
                 self.outbox.delivered(batch.through(done))?;
@@ -233,7 +279,7 @@ impl ToPostgres {
                     back_off = (back_off * 2).min(Duration::from_secs(8));
                 }
                 Err(source) => {
-                    let journal = self.journal.path().map(Path::to_owned).unwrap_or_default();
+                    let journal = self.journal.clone();
                     let waiting = self.outbox.waiting()?;
                     let source = Box::new(source);
                     return Err(StoreError::Server { source, waiting, journal });
