@@ -200,6 +200,24 @@ impl Journal {
         }
     }
 
+    /// Removes the journal's files, whose rows are not needed any more. A journal in memory only
+    /// ends.
+    ///
+    /// It is done before it is closed, and thus unlocked: no other process opens it meanwhile.
+    ///
+    /// # Errors
+    /// If a file can't be removed, or if another one is in its place.
+    pub fn remove(self) -> Result<(), Error> {
+        let Some(path) = self.path() else { return Ok(()) };
+        if self.is_replaced() {
+            return Err(Error::Gone { path: path.to_owned() });
+        }
+        recover::remove(path)?;
+        // A lock that stays behind does no harm.
+        let _ = std::fs::remove_file(files::beside(path, ".lock"));
+        Ok(())
+    }
+
     /// Stores records, all of them or none.
     ///
     /// Times are kept in microseconds. No record is refused and none overwritten: where its battery
