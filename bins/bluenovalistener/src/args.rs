@@ -103,6 +103,7 @@ pub(crate) enum Mode {
     Demo(Demo),
     Export(Export),
     Gaps(Gaps),
+    Import(Import),
     Resend(Resend),
     Schema(Schema),
     SetAside(SetAside),
@@ -124,8 +125,8 @@ pub(crate) struct SetAside {
     pub(crate) retry: bool,
 }
 
-/// Deliver the rows of the journal to PostgreSQL once more, where it has lost some, and say how many
-/// were missing. Works while a listener is running. Takes the listener's options.
+/// Deliver the rows of the journal to PostgreSQL once more, where it has lost some, and say how
+/// many were missing. Works while a listener is running. Takes the listener's options.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "resend")]
 pub(crate) struct Resend {
@@ -194,6 +195,26 @@ pub(crate) struct Gaps {
     /// print one JSON object for programs
     #[argh(switch)]
     pub(crate) json: bool,
+}
+
+/// Fill holes in the table, or in the file of -d sqlite:PATH, from logs: those of the first
+/// listener (a C program), and console lines that either listener logged with -r. Takes the
+/// listener's options; -i is the interval of the logs.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "import")]
+pub(crate) struct Import {
+    /// log files, rotated ones too, in any order, gzipped or not
+    #[argh(positional, arg_name = "file")]
+    pub(crate) files: Vec<String>,
+
+    /// show what would be added, per day and battery, and add nothing
+    #[argh(switch)]
+    pub(crate) dry_run: bool,
+
+    /// zone of the local times in logs that don't show it: Europe/Berlin, +02:00 (default: the
+    /// system's)
+    #[argh(option, arg_name = "zone")]
+    pub(crate) timezone: Option<String>,
 }
 
 /// Print the SQL that creates the table and its index.
@@ -269,7 +290,7 @@ const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
 const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 
 /// Options of subcommands.
-const OF_SUBCOMMANDS: [&str; 10] = [
+const OF_SUBCOMMANDS: [&str; 12] = [
     "--seconds",
     "--since",
     "--retry",
@@ -280,19 +301,31 @@ const OF_SUBCOMMANDS: [&str; 10] = [
     "--from-database",
     "-o",
     "--output",
+    "--timezone",
+    "--dry-run",
 ];
 
 /// Those that have a value.
-const OF_SUBCOMMANDS_WITH_VALUE: [&str; 7] =
-    ["--seconds", "--since", "--from", "--to", "--columns", "-o", "--output"];
+const OF_SUBCOMMANDS_WITH_VALUE: [&str; 8] =
+    ["--seconds", "--since", "--from", "--to", "--columns", "-o", "--output", "--timezone"];
 
 fn has_value(name: &str) -> bool {
     OF_SUBCOMMANDS_WITH_VALUE.contains(&name)
         || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-const WORDS: [&str; 9] =
-    ["check", "demo", "export", "gaps", "resend", "schema", "set-aside", "version", "help"];
+const WORDS: [&str; 10] = [
+    "check",
+    "demo",
+    "export",
+    "gaps",
+    "import",
+    "resend",
+    "schema",
+    "set-aside",
+    "version",
+    "help",
+];
 
 /// Puts the listener's options in front of the subcommand, as argh has it.
 ///

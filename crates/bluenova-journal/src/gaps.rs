@@ -3,7 +3,10 @@
 //! A row counts for an interval if it lies within half an interval of its end, so that the first
 //! listener's odd seconds count as well as our multiples.
 
+mod cause;
+mod explain;
 mod in_journal;
+mod timeline;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,9 +15,12 @@ use std::time::Duration;
 
 use time::UtcDateTime;
 
-use crate::events::{Event, EventKind};
+use self::explain::Causes;
+use self::timeline::{Period, batteries, evicted, idle_periods, is_about, states};
+use crate::events::Event;
 
-pub use self::in_journal::{RowsOutsideTable, gaps_in_journal};
+pub use self::cause::GapCause;
+pub use self::in_journal::{RowsOutsideTable, gaps_in_journal, gaps_of};
 
 /// Finds the intervals without a row while the rows pass by in the order of time, and names the
 /// cause of each.
@@ -81,35 +87,6 @@ pub struct Gap {
     pub cause: GapCause,
 }
 
-/// Why an interval has no row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GapCause {
-    /// The other database rejected the row, which is set aside.
-    SetAside,
-    /// The row is in the journal, and not delivered yet.
-    Waiting,
-    /// The row is in the journal and was delivered, and is not in the table.
-    NotInTable,
-    /// The listener didn't run.
-    NotRunning,
-    /// The clock was not set, or was set forward; with that in words.
-    ClockNotSet(String),
-    /// The battery was not connected; with the last error, if there was one.
-    NotConnected(String),
-    /// The battery was connected and sent nothing.
-    Silent,
-    /// The battery had not sent its MCU ID.
-    NoMcuId,
-    /// The listener ran without this battery among its options.
-    NotListenedTo,
-    /// The row was deleted before it could be delivered, since there was no more room.
-    Evicted,
-    /// It was before the first event that the journal has.
-    BeforeEvents,
-    /// No event explains it.
-    Unknown,
-}
-
 /// How many intervals of a battery have a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowShare {
@@ -132,16 +109,6 @@ struct Tracked {
     missing: u64,
     /// From when on which cause keeps its rows away; `None` if nothing does.
     states: Vec<(i64, Option<GapCause>)>,
-}
-
-/// A time in which nothing was recorded.
-#[derive(Debug)]
-struct Period {
-    from: i64,
-    to: i64,
-    cause: GapCause,
-    /// Whether its beginning is but the last sign of life among the events: a row is one, too.
-    is_from_last_sign: bool,
 }
 
 impl GapFinder {
@@ -250,7 +217,7 @@ impl GapFinder {
         elsewhere: &[(UtcDateTime, GapCause)],
     ) -> Vec<Gap> {
         let Some(tracked) = self.batteries.get(missing.battery) else { return vec![] };
-        let mut causes = Causes { finder: self, tracked, elsewhere, idle: 0, state: 0, evicted: 0 };
+        let mut causes = Causes::new(self, tracked, elsewhere);
         let mut gaps: Vec<Gap> = vec![];
         for number in missing.numbers.clone() {
             let cause = causes.of(number);
@@ -327,266 +294,6 @@ impl GapFinder {
 
     fn end_of(&self, number: i64) -> i64 {
         number.saturating_mul(self.length)
-    }
-}
-
-/// The causes of intervals that are asked for in order.
-struct Causes<'a> {
-    finder: &'a GapFinder,
-    tracked: &'a Tracked,
-    elsewhere: &'a [(UtcDateTime, GapCause)],
-    /// What ended before the last interval is never looked at again.
-    idle: usize,
-    state: usize,
-    evicted: usize,
-}
-
-impl<'a> Causes<'a> {
-    fn of(&mut self, number: i64) -> &'a GapCause {
-        let interval = self.finder.begin_of(number)..self.finder.end_of(number);
-        if let Some(cause) = self.elsewhere(interval.end) {
-            return cause;
-        }
-        let (idle, idle_for) = self.idle(&interval);
-        let (state, state_for) = self.state(&interval);
-        let (cause, lasted) =
-            if idle_for >= state_for { (idle, idle_for) } else { (state, state_for) };
-        // At most half of it was lost otherwise: there was a row.
-        if lasted <= self.finder.length / 2 && self.is_evicted(&interval) {
-            return &GapCause::Evicted;
-        }
-        match cause {
-            Some(cause) => cause,
-            None if interval.end <= self.finder.recorded_since => &GapCause::BeforeEvents,
-            None => &GapCause::Unknown,
-        }
-    }
-
-    fn elsewhere(&mut self, end: i64) -> Option<&'a GapCause> {
-        let half = self.finder.length / 2;
-        while let Some(((at, cause), later)) = self.elsewhere.split_first() {
-            if micros(*at) > end.saturating_add(half) {
-                return None;
-            }
-            if micros(*at) >= end.saturating_sub(half) {
-                return Some(cause);
-            }
-            self.elsewhere = later;
-        }
-        None
-    }
-
-    fn is_evicted(&mut self, interval: &Range<i64>) -> bool {
-        let evicted = &self.finder.evicted;
-        while evicted.get(self.evicted).is_some_and(|times| times.end < interval.start) {
-            self.evicted += 1;
-        }
-        let begun = evicted.iter().skip(self.evicted).take_while(|t| t.start <= interval.end);
-        begun.into_iter().any(|times| times.end >= interval.start)
-    }
-
-    /// The longest period of the interval in which nothing was recorded.
-    fn idle(&mut self, interval: &Range<i64>) -> (Option<&'a GapCause>, i64) {
-        let periods = &self.finder.idle;
-        while periods.get(self.idle).is_some_and(|period| period.to <= interval.start) {
-            self.idle += 1;
-        }
-        let mut longest = (None, 0);
-        for period in periods.iter().skip(self.idle) {
-            if period.from >= interval.end {
-                break;
-            }
-            let lasted = overlap(interval, period.from, period.to);
-            if lasted > longest.1 {
-                longest = (Some(&period.cause), lasted);
-            }
-        }
-        longest
-    }
-
-    /// The longest state of the battery in the interval that keeps its rows away.
-    fn state(&mut self, interval: &Range<i64>) -> (Option<&'a GapCause>, i64) {
-        let states = &self.tracked.states;
-        while states.get(self.state + 1).is_some_and(|(from, _)| *from <= interval.start) {
-            self.state += 1;
-        }
-        let mut longest = (None, 0);
-        let ends = states.iter().skip(self.state + 1).map(|(from, _)| *from).chain([i64::MAX]);
-        for ((from, cause), end) in states.iter().skip(self.state).zip(ends) {
-            if *from >= interval.end {
-                break;
-            }
-            let lasted = overlap(interval, *from, end);
-            if cause.is_some() && lasted > longest.1 {
-                longest = (cause.as_ref(), lasted);
-            }
-        }
-        longest
-    }
-}
-
-fn overlap(interval: &Range<i64>, from: i64, to: i64) -> i64 {
-    interval.end.min(to).saturating_sub(interval.start.max(from)).max(0)
-}
-
-/// The times at which the listener didn't run, or had no clock.
-fn idle_periods(events: &[Event], is_running: bool) -> Vec<Period> {
-    let mut periods = vec![];
-    // The last sign of life, and whether it was the end.
-    let mut last: Option<(i64, bool)> = None;
-    for event in events {
-        let since = micros(event.since);
-        let until = event.until.map_or(since, micros);
-        match event.kind {
-            EventKind::Evicted => continue,
-            EventKind::ClockNotSet => {
-                let cause = GapCause::ClockNotSet(event.detail.clone());
-                periods.push(Period { from: since, to: until, cause, is_from_last_sign: false });
-                continue;
-            }
-            EventKind::Started => periods.extend(not_running(last, since)),
-            _ => {}
-        }
-        let sign = last.map_or(until, |(sign, _)| sign.max(until));
-        last = Some((sign, event.kind == EventKind::Stopped));
-    }
-    if !is_running {
-        periods.extend(not_running(last, i64::MAX));
-    }
-    periods.sort_by_key(|period| period.from);
-    periods
-}
-
-fn not_running(last: Option<(i64, bool)>, to: i64) -> Option<Period> {
-    let (from, has_stopped) = last?;
-    let cause = GapCause::NotRunning;
-    (from < to).then_some(Period { from, to, cause, is_from_last_sign: !has_stopped })
-}
-
-fn evicted(events: &[Event]) -> Vec<Range<i64>> {
-    let evicted = events.iter().filter(|event| event.kind == EventKind::Evicted);
-    evicted.map(|event| micros(event.since)..micros(event.until.unwrap_or(event.since))).collect()
-}
-
-/// The batteries of the events, and those of the MCU IDs.
-fn batteries(events: &[Event], mcu_ids: &[u32]) -> Vec<GapBattery> {
-    let mut batteries: Vec<GapBattery> = vec![];
-    let of_events = events.iter().filter_map(|event| Some((event.mcu_id?, event.battery.as_ref())));
-    for (mcu_id, name) in mcu_ids.iter().map(|id| (*id, None)).chain(of_events) {
-        let known = batteries.iter().position(|battery| battery.mcu_id == Some(mcu_id));
-        let at = known.unwrap_or(batteries.len());
-        if known.is_none() {
-            batteries.push(GapBattery { mcu_id: Some(mcu_id), names: vec![] });
-        }
-        let names = &mut batteries[at].names;
-        names.extend(name.filter(|name| !names.contains(name)).cloned());
-    }
-    for name in events.iter().filter_map(|event| event.battery.as_ref()) {
-        if !batteries.iter().any(|battery| battery.names.contains(name)) {
-            batteries.push(GapBattery { mcu_id: None, names: vec![name.clone()] });
-        }
-    }
-    batteries
-}
-
-fn is_about(event: &Event, battery: &GapBattery) -> bool {
-    event.battery.as_ref().is_some_and(|name| battery.names.contains(name))
-}
-
-/// What kept the rows of a battery away, from when on.
-fn states(events: &[Event], battery: &GapBattery) -> Vec<(i64, Option<GapCause>)> {
-    let mut states: Vec<(i64, Option<GapCause>)> = vec![];
-    let mut by_name: HashMap<&str, Option<GapCause>> = HashMap::new();
-    // The index of the state at the last start, until the battery has an event.
-    let mut start: Option<usize> = None;
-    for event in events {
-        if event.kind == EventKind::Started {
-            by_name.clear();
-            if let Some(start) = start {
-                states[start].1 = Some(GapCause::NotListenedTo);
-            }
-            start = Some(states.len());
-            states.push((micros(event.since), Some(GapCause::NotConnected(String::new()))));
-        } else if is_about(event, battery)
-            && let (Some(name), Some(state)) = (&event.battery, state_after(event, battery))
-        {
-            start = None;
-            by_name.insert(name, state);
-            states.push((micros(event.since), best(by_name.values())));
-        }
-    }
-    if let Some(start) = start {
-        states[start].1 = Some(GapCause::NotListenedTo);
-    }
-    states
-}
-
-/// The state that an event leads to; `None` if it leads to none, `Some(None)` if nothing keeps rows
-/// away any more.
-#[expect(clippy::option_option, reason = "the states are options")]
-fn state_after(event: &Event, battery: &GapBattery) -> Option<Option<GapCause>> {
-    let cause = match event.kind {
-        EventKind::Connected | EventKind::NoMcuId => GapCause::NoMcuId,
-        EventKind::Identified if event.mcu_id == battery.mcu_id => return Some(None),
-        EventKind::Identified => {
-            let id = event.mcu_id.unwrap_or_default();
-            GapCause::NotConnected(format!("another battery, {id:08X}, was at its address"))
-        }
-        EventKind::NotConnected => GapCause::NotConnected(event.detail.clone()),
-        EventKind::Silent => GapCause::Silent,
-        _ => return None,
-    };
-    Some(Some(cause))
-}
-
-/// Of the states of several addresses of a battery, the one that is nearest to a row.
-fn best<'a>(states: impl Iterator<Item = &'a Option<GapCause>>) -> Option<GapCause> {
-    let rank = |state: &&Option<GapCause>| match state {
-        None => 0,
-        Some(GapCause::NoMcuId) => 1,
-        Some(GapCause::Silent) => 2,
-        Some(_) => 3,
-    };
-    states.min_by_key(rank).cloned().flatten()
-}
-
-impl GapCause {
-    /// A short name, as programs take it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::SetAside => "set_aside",
-            Self::Waiting => "waiting",
-            Self::NotInTable => "not_in_table",
-            Self::NotRunning => "not_running",
-            Self::ClockNotSet(_) => "clock_not_set",
-            Self::NotConnected(_) => "not_connected",
-            Self::Silent => "silent",
-            Self::NoMcuId => "no_mcu_id",
-            Self::NotListenedTo => "not_listened_to",
-            Self::Evicted => "evicted",
-            Self::BeforeEvents => "before_events",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for GapCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SetAside => "rejected by PostgreSQL and set aside (see set-aside)",
-            Self::Waiting => "still waiting for the server",
-            Self::NotInTable => "in the journal but missing in the table (resend delivers it)",
-            Self::NotRunning => "the listener didn't run",
-            Self::ClockNotSet(how) => how,
-            Self::NotConnected(why) if why.is_empty() => "not connected yet",
-            Self::NotConnected(why) => return write!(f, "no connection: {why}"),
-            Self::Silent => "connected, but the battery sent nothing",
-            Self::NoMcuId => "connected, but the battery sent no MCU ID",
-            Self::NotListenedTo => "the listener had other batteries (-b)",
-            Self::Evicted => "lost: there was no more room for rows that wait",
-            Self::BeforeEvents => "unknown, since causes were not recorded yet",
-            Self::Unknown => "unknown",
-        })
     }
 }
 

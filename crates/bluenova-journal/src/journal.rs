@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,6 +198,24 @@ impl Journal {
             drop(log);
             lock.withdraw();
         }
+    }
+
+    /// Removes the journal's files, whose rows are not needed any more. A journal in memory only
+    /// ends.
+    ///
+    /// It is done before it is closed, and thus unlocked: no other process opens it meanwhile.
+    ///
+    /// # Errors
+    /// If a file can't be removed, or if another one is in its place.
+    pub fn remove(self) -> Result<(), Error> {
+        let Some(path) = self.path() else { return Ok(()) };
+        if self.is_replaced() {
+            return Err(Error::Gone { path: path.to_owned() });
+        }
+        recover::remove(path)?;
+        // A lock that stays behind does no harm.
+        let _ = std::fs::remove_file(files::beside(path, ".lock"));
+        Ok(())
     }
 
     /// Stores records, all of them or none.
@@ -533,7 +550,7 @@ impl Journal {
             let mut bound = bound;
             if bytes_in_use(&self.connection.sqlite)? > bound {
                 // That is worth finding out only then: it takes reading them.
-                bound += bytes_set_aside(&self.connection.sqlite)?;
+                bound += bytes_not_of_rows(&self.connection.sqlite)?;
             }
             while rows_left >= BOUND_ROWS && bytes_in_use(&self.connection.sqlite)? > bound {
                 let Some(last) = self.last_of_oldest(BOUND_ROWS)? else { break };
@@ -633,10 +650,8 @@ fn take(path: &Path) -> Result<(PathBuf, PathBuf, Lock), Error> {
     let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
     let given = std::path::absolute(path).map_err(error)?;
     let path = files::resolve(&given).map_err(error)?;
+    files::check_is_file(&path).map_err(error)?;
     files::create_directory_of(&path)?;
-    if path.is_dir() {
-        return Err(error(io::ErrorKind::IsADirectory.into()));
-    }
     let lock = Lock::take(&path)?;
     lock.set_foreign_log_aside()?;
     Ok((given, path, lock))
@@ -755,10 +770,11 @@ fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
 }
 
-fn bytes_set_aside(connection: &Connection) -> rusqlite::Result<u64> {
+/// What rows that are set aside and events take: no row has to go for those.
+fn bytes_not_of_rows(connection: &Connection) -> rusqlite::Result<u64> {
     let bytes: Option<i64> = connection.query_row(
         "SELECT sum(pgsize) FROM dbstat('main', 1)
-         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = 'set_aside')",
+         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name IN ('set_aside', 'event'))",
         (),
         |row| row.get(0),
     )?;

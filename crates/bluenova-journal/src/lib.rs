@@ -107,7 +107,7 @@ pub use error::Error;
 pub use events::{Event, EventKind, MAX_EVENTS};
 pub use gaps::{
     Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, RowsOutsideTable,
-    gaps_in_journal, percent,
+    gaps_in_journal, gaps_of, percent,
 };
 pub use history::RowSelection;
 pub use journal::{Appended, Journal, Trimmed};
@@ -115,7 +115,7 @@ pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
-pub use row_times::RowTime;
+pub use row_times::{RowTime, SetAsideTime};
 pub use rows::JournalRows;
 pub use set_aside::{SetAside, SetAsideRow};
 pub use spool::{Notice, OutboxWaker, Spool, SpoolOutbox, Waiting, Wake};

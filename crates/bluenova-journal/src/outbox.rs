@@ -92,8 +92,8 @@ impl Outbox {
         Ok(Self { connection })
     }
 
-    /// The oldest rows that are not delivered, `limit` at most. Those that are set aside already are
-    /// left out.
+    /// The oldest rows that are not delivered, `limit` at most. Those that are set aside already
+    /// are left out.
     ///
     /// # Errors
     /// If the file can't be read or is damaged.
@@ -115,7 +115,20 @@ impl Outbox {
     /// The oldest rows after a sequence that are delivered, without those that are set aside. None
     /// of them are left if the batch ends at `after`.
     pub(crate) fn delivered_after(&self, after: Sequence, limit: usize) -> Result<Batch, Error> {
-        let Sequence(end) = self.cursor();
+        self.rows_between(after, self.cursor(), limit)
+    }
+
+    /// The oldest rows that are not delivered, none after `last`.
+    pub(crate) fn undelivered_through(&self, last: Sequence, limit: usize) -> Result<Batch, Error> {
+        self.rows_between(self.cursor(), last, limit)
+    }
+
+    fn rows_between(
+        &self,
+        after: Sequence,
+        Sequence(end): Sequence,
+        limit: usize,
+    ) -> Result<Batch, Error> {
         let limit = limit.min(usize::try_from(end - after.0).unwrap_or(0));
         if limit == 0 {
             return Ok(Batch::none_after(after));

@@ -12,7 +12,8 @@ use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
 use crate::{
-    Error, Event, RowSelection, RowTime, Sequence, events, files, history, row_times, set_aside,
+    Error, Event, RowSelection, RowTime, Sequence, SetAsideTime, events, files, history, row_times,
+    set_aside,
 };
 
 /// Half of what the writer waits for others. A file is written whoever reads it; a journal in
@@ -226,7 +227,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the file can't be read or is damaged, or if it takes too long.
-    pub fn set_aside_times(&self) -> Result<Vec<(UtcDateTime, u32)>, Error> {
+    pub fn set_aside_times(&self) -> Result<Vec<SetAsideTime>, Error> {
         self.ask(|| row_times::set_aside(&self.connection.sqlite))
     }
 

@@ -20,6 +20,17 @@ pub struct RowTime {
     pub sequence: Sequence,
 }
 
+/// Time and battery of a row that is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetAsideTime {
+    /// The row's time.
+    pub time: UtcDateTime,
+    /// The row's battery.
+    pub mcu_id: u32,
+    /// Whether it waits on its own, and is retried.
+    pub is_retried: bool,
+}
+
 /// The rows of all batteries in the order of time.
 pub(crate) fn read(
     connection: &Connection,
@@ -67,17 +78,22 @@ pub(crate) fn delivered(connection: &Connection) -> rusqlite::Result<Sequence> {
 }
 
 /// Time and battery of the rows that are set aside, in the order of time.
-pub(crate) fn set_aside(connection: &Connection) -> rusqlite::Result<Vec<(UtcDateTime, u32)>> {
+pub(crate) fn set_aside(connection: &Connection) -> rusqlite::Result<Vec<SetAsideTime>> {
     // Journals of version 1 may lack the table.
     if !connection.table_exists(Some("main"), "set_aside")? {
         return Ok(vec![]);
     }
-    let mut select = connection
-        .prepare_cached("SELECT insert_time_utc, mcu_id FROM set_aside ORDER BY insert_time_utc")?;
+    let has_retried = connection.column_exists(Some("main"), "set_aside", "retried")?;
+    let retried = if has_retried { "retried" } else { "0" };
+    let mut select = connection.prepare_cached(&format!(
+        "SELECT insert_time_utc, mcu_id, {retried} FROM set_aside ORDER BY insert_time_utc"
+    ))?;
     let mut rows = select.query(())?;
     let mut set_aside = vec![];
     while let Some(row) = rows.next()? {
-        set_aside.extend(time_and_battery(row));
+        let is_retried = row.get(2).unwrap_or_default();
+        let row = time_and_battery(row);
+        set_aside.extend(row.map(|(time, mcu_id)| SetAsideTime { time, mcu_id, is_retried }));
     }
     Ok(set_aside)
 }

@@ -189,7 +189,9 @@ impl Spool {
         let opened = open_file(path, retention, now, to_outbox.as_ref(), &mut notices);
         let (file, error) = match opened {
             Ok(file) => (Some(file), None),
-            Err(error) if is_final(&error) || path.is_dir() => return Err(error),
+            Err(error) if is_final(&error) || files::check_is_file(path).is_err() => {
+                return Err(error);
+            }
             Err(error) if to_outbox.is_none() && !error.is_damage() => return Err(error),
             Err(error) => (None, Some(error)),
         };
@@ -271,8 +273,8 @@ impl Spool {
         }
     }
 
-    /// What ends the outbox's [`wait`](SpoolOutbox::wait) from another thread; `None` if there is no
-    /// outbox.
+    /// What ends the outbox's [`wait`](SpoolOutbox::wait) from another thread; `None` if there is
+    /// no outbox.
     pub fn outbox_waker(&self) -> Option<OutboxWaker> {
         self.to_outbox.as_ref().map(|to_outbox| OutboxWaker(Arc::downgrade(&to_outbox.wake)))
     }
@@ -424,6 +426,10 @@ impl Spool {
     fn leave_file(&mut self, error: Error) -> Result<(), Error> {
         let is_gone = matches!(error, Error::Gone { .. });
         self.turn_to_stand_in(&error)?;
+        if !is_for_memory(&error) {
+            // What replaced the file can't be written for a longer time.
+            self.leave_memory();
+        }
         self.notices.push(self.in_stand_in(error));
         if is_gone && let Some(file) = self.close_file() {
             // The rows can still be read, and go into the file that is made in its place.
@@ -511,6 +517,14 @@ impl Spool {
             && move_rows(&mut stand_in.outbox, &mut file, all, true).is_ok()
         {
             *stand_in = file;
+            if !all {
+                // Those of a deleted file would end with the process, too. A whole database is left
+                // where it is until it can be moved to its place.
+                self.orphans.retain_mut(|orphan| {
+                    orphan.stand_in.is_some()
+                        || move_rows(&mut orphan.outbox, stand_in, all, false).is_err()
+                });
+            }
         }
     }
 
@@ -684,6 +698,12 @@ fn open_file(
     Writer::file(journal, to_outbox)
 }
 
+/// Whether no file is to stand in: in place of a deleted journal a new one is made at once, and on a
+/// full disk no file can be.
+fn is_for_memory(error: &Error) -> bool {
+    error.is_full() || matches!(error, Error::Gone { .. })
+}
+
 /// Opens the stand-in: a file where one can be written, else memory.
 fn open_stand_in(
     path: &Path,
@@ -691,10 +711,9 @@ fn open_stand_in(
     error: Option<&Error>,
     to_outbox: Option<&ToOutbox>,
 ) -> Result<Box<Writer>, Error> {
-    // In place of a deleted file a new journal is made at once, and on a full disk no file can be.
-    let is_for_memory =
-        error.is_some_and(|error| error.is_full() || matches!(error, Error::Gone { .. }));
-    if !is_for_memory && let Ok(journal) = stand_in::open(path, retention) {
+    if !error.is_some_and(is_for_memory)
+        && let Ok(journal) = stand_in::open(path, retention)
+    {
         return Writer::stand_in(journal, to_outbox);
     }
     Writer::stand_in(Journal::in_memory(IN_MEMORY)?, to_outbox)
@@ -737,8 +756,9 @@ impl MoveError {
     }
 }
 
-/// Moves what `from` has not delivered (or all that it has), what was set aside there, and its
-/// events, into `to`; returns the number of rows that were not there yet.
+/// Moves what `from` has not delivered (or all that it has, out of a file that stands in for the
+/// journal), what was set aside there, and its events, into `to`; returns the number of rows that
+/// were not there yet.
 fn move_rows(
     from: &mut Outbox,
     to: &mut Writer,
@@ -746,7 +766,11 @@ fn move_rows(
     is_stand_in: bool,
 ) -> Result<usize, MoveError> {
     let mut rows = 0;
-    let mut last = if all { Sequence::default() } else { from.cursor() };
+    // All rows of a stand-in: one that was delivered from there may have the time of another row in
+    // the journal, which the database took it for. It is delivered again, at a time of its own.
+    let all = all || (is_stand_in && !from.is_in_memory());
+    let first = if all { Sequence::default() } else { from.cursor() };
+    let mut last = first;
     loop {
         let batch = from.rows_after(last, BATCH).map_err(MoveError::Read)?;
         if batch.records.is_empty() {
@@ -754,10 +778,12 @@ fn move_rows(
         }
         rows += to.journal.adopt(&batch.records).map_err(MoveError::Write)?;
         last = batch.last;
-        // In a journal they are not delivered: it may come back to its path, with its disk.
-        if is_stand_in {
-            let _ = from.delivered(last);
-        }
+    }
+    // In a journal they are not delivered: it may come back to its path, with its disk.
+    if is_stand_in && last != first {
+        // First, or a power loss could keep the cursor without the rows.
+        to.journal.checkpoint().map_err(MoveError::Write)?;
+        let _ = from.delivered(last);
     }
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
         to.outbox.set_aside_row(&row).map_err(MoveError::Write)?;

@@ -5,7 +5,8 @@ pub(super) fn no_option(argument: &str) -> String {
     let shown = format!("{:?} is no option", without_passwords(argument));
     let known = WITH_VALUE.iter().flatten().chain(&SWITCHES).chain(&OF_SUBCOMMANDS);
     let mut known = known.chain(&["-daemon"]).filter(|name| name.len() > 2);
-    if let Some(known) = known.find(|known| distance(argument, known) <= 2) {
+    let name = argument.split('=').next().unwrap_or(argument);
+    if let Some(known) = known.find(|known| distance(name, known) <= 2) {
         return format!("{shown}; did you mean {known}?");
     }
     if let Some(known) = WORDS.iter().find(|known| argument.trim_start_matches('-') == **known) {

@@ -88,7 +88,24 @@ fn a_mistyped_word_is_answered_with_the_right_one() {
         assert!(refused(word).ends_with(&format!("did you mean {right}?")), "{word}");
     }
     let error = refused("10.0.0.2");
-    assert!(error.contains("check, demo, export, gaps, resend, schema, set-aside"), "{error}");
+    assert!(
+        error.contains("check, demo, export, gaps, import, resend, schema, set-aside"),
+        "{error}"
+    );
+}
+
+#[test]
+fn import_has_files_and_options_on_either_side_of_them() {
+    for line in [
+        "import a.log --timezone=Europe/Berlin b.log --dry-run -i 60",
+        "-i 60 import --dry-run --timezone Europe/Berlin a.log b.log",
+    ] {
+        let args = read(line);
+        let Some(Mode::Import(import)) = args.mode else { panic!("{line}") };
+        assert_eq!((import.files, import.dry_run), (vec!["a.log".into(), "b.log".into()], true));
+        assert_eq!(import.timezone.as_deref(), Some("Europe/Berlin"));
+        assert_eq!(args.interval.as_deref(), Some("60"));
+    }
 }
 
 #[test]
@@ -123,6 +140,7 @@ fn an_option_that_is_none_gets_a_suggestion() {
         ("--intervall 5", "\"--intervall\" is no option; did you mean --interval?"),
         ("-deamon", "did you mean -daemon?"),
         ("--raw=1", "did you mean --raw?"),
+        ("--databse=postgresql://u:secret@h/db", "did you mean --database?"),
         ("--check -d x", "did you mean check?"),
         ("-i10", "\"-i10\" is no option; a blank stands between -i and its value"),
         ("-b=10.0.0.2", "a blank stands between -b and its value"),

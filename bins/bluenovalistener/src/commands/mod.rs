@@ -12,6 +12,7 @@ mod check;
 mod demo;
 mod export;
 mod gaps;
+mod import;
 mod listen;
 mod resend;
 mod set_aside;
@@ -56,6 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Some(Mode::Check(_)) => check::run(args),
         Some(Mode::Export(options)) => export::run(args, options),
         Some(Mode::Gaps(options)) => gaps::run(args, options),
+        Some(Mode::Import(options)) => import::run(args, options),
         Some(Mode::Resend(options)) => resend::run(args, options),
         Some(Mode::SetAside(options)) => set_aside::run(args, options),
         Some(Mode::Schema(_)) => {

@@ -14,8 +14,9 @@ const WITHOUT_ZONE: [&str; 2] =
     ["[year]-[month]-[day] [hour]:[minute]", "[year]-[month]-[day] [hour]:[minute]:[second]"];
 
 /// What is allowed, for errors.
-const TIME_ALLOWED: &str = "a time in UTC such as 2026-11-22 or \"2026-11-22 16:50:10\", one with its zone such as \
-     2026-11-22T16:50:10+01:00, or a span back from now such as 7d, 12h or 30m,";
+const TIME_ALLOWED: &str = "a time in UTC such as 2026-11-22 or \"2026-11-22 16:50:10\", one with \
+                            its zone such as 2026-11-22T16:50:10+01:00, or a span back from now \
+                            such as 7d, 12h or 30m,";
 
 /// The time that `given` means. Without a zone it is UTC, as all times in the table are; a date is
 /// its first instant; `7d`, `12h`, `30m` and `10s` are so long before `now`.

@@ -80,3 +80,63 @@ impl ConnectionEvents {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver};
+
+    use bluenova_http::Shared;
+
+    use super::*;
+    use crate::threads::RecorderMessage;
+
+    fn new() -> (ConnectionEvents, Receiver<RecorderMessage>) {
+        let (sender, messages) = mpsc::channel();
+        let recorder = RecorderInput::new(sender, Shared::default());
+        (ConnectionEvents::new("attic".to_owned(), recorder), messages)
+    }
+
+    fn sent(messages: &Receiver<RecorderMessage>) -> Vec<(EventKind, Option<u32>)> {
+        let event = |message| match message {
+            RecorderMessage::Event(event) => (event.kind, event.mcu_id),
+            RecorderMessage::Row(row) => panic!("{row:?}"),
+        };
+        messages.try_iter().map(event).collect()
+    }
+
+    #[test]
+    fn an_outage_is_an_event_of_each_kind() {
+        let ((mut events, messages), now) = (new(), Instant::now());
+        for _ in 0..2 {
+            events.connected(now, "address");
+            events.identified(now, 7);
+            for kind in [Sent::Lost, Sent::Lost, Sent::Silent, Sent::Lost] {
+                events.send(kind, now, "why");
+            }
+        }
+        let first = [(EventKind::Connected, None), (EventKind::Identified, Some(7))];
+        let lost = [(EventKind::NotConnected, Some(7)), (EventKind::Silent, Some(7))];
+        let again = [(EventKind::Connected, Some(7)), (EventKind::Identified, Some(7))];
+        assert_eq!(sent(&messages), [first, lost, again, lost].concat());
+    }
+
+    /// As after many short connections, of which not each was an event.
+    #[test]
+    fn a_connection_that_turns_out_to_last_has_its_mcu_id() {
+        let ((mut events, messages), now) = (new(), Instant::now());
+        events.send(Sent::Lost, now, "why");
+        events.identified(now, 7);
+        events.send(Sent::Lost, now, "why");
+        events.identified(now, 7);
+        let lost = [(EventKind::NotConnected, None), (EventKind::Identified, Some(7))];
+        assert_eq!(sent(&messages), lost, "the others are no change");
+        events.connected(now, "address");
+        let stable = [(EventKind::Connected, Some(7)), (EventKind::Identified, Some(7))];
+        assert_eq!(sent(&messages), stable);
+        // The next connection has to send it anew.
+        events.send(Sent::Silent, now, "why");
+        events.connected(now, "address");
+        let expected = [(EventKind::Silent, Some(7)), (EventKind::Connected, Some(7))];
+        assert_eq!(sent(&messages), expected);
+    }
+}

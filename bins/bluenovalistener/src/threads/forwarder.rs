@@ -146,7 +146,7 @@ impl Forwarder {
     }
 
     fn deliver_all(&mut self) -> Result<(), ForwardError> {
-        let is_new = !self.sink.is_connected();
+        let mut is_new = !self.sink.is_connected();
         let connected = self.sink.connect();
         self.log_warnings();
         connected?;
@@ -154,10 +154,10 @@ impl Forwarder {
             self.has_connected = true;
             info!("{}: connected", self.server);
         }
-        if self.lost_rows.is_due(Instant::now()) || is_new {
-            self.check_delivered()?;
-        }
         loop {
+            if mem::take(&mut is_new) || self.lost_rows.is_due(Instant::now()) {
+                self.check_delivered()?;
+            }
             let (batch, source) = self.undelivered()?;
             if self.outbox.may_repeat() {
                 self.is_caught_up = false;
@@ -169,7 +169,7 @@ impl Forwarder {
                     "{damaged} damaged in the journal; the values that can be read are delivered"
                 );
             }
-            if !batch.is_again {
+            if !self.outbox.is_set_back() {
                 self.log_lost_rows();
             }
             if batch.records.is_empty() {
@@ -205,9 +205,12 @@ impl Forwarder {
         let mut done = 0;
         while done < batch.records.len() {
             let delivered = self.deliver_step(batch, done)?;
-            if self.sink.has_table_changed() && self.check_delivered()? {
-                // The rows of this step come again, behind those that are missing.
-                return Ok(());
+            if self.sink.has_table_changed() {
+                self.check_delivered()?;
+                if self.outbox.is_set_back() {
+                    // The rows of this step come again, with those that are missing.
+                    return Ok(());
+                }
             }
             if let Some(rejected) = &delivered.rejected {
                 self.set_aside(&batch.records[done], rejected, source)?;

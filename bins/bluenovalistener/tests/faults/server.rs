@@ -326,16 +326,7 @@ fn s10_a_database_that_is_read_only_for_a_while() {
 
 #[test]
 fn s10_a_standby_that_is_promoted() {
-    let mut primary = Cluster::start();
-    drop(database(&primary, "s10"));
-    let mut standby = Cluster::start();
-    for cluster in [&mut primary, &mut standby] {
-        cluster.stop(Mode::Fast);
-    }
-    copy_as_standby(&primary, &standby);
-    primary.start_again();
-    standby.start_again();
-
+    let (mut primary, standby) = primary_and_standby("s10");
     let batteries = Batteries::start(2);
     let mut program = Program::start(&batteries, &standby.url("s10"));
     program.listener().wait_until_said("(25006)");
@@ -347,8 +338,22 @@ fn s10_a_standby_that_is_promoted() {
     recovers(&mut client, batteries, program);
 }
 
+/// A primary with a database, and a standby that follows it.
+pub(crate) fn primary_and_standby(name: &str) -> (Cluster, Cluster) {
+    let mut primary = Cluster::start();
+    drop(database(&primary, name));
+    let mut standby = Cluster::start();
+    for cluster in [&mut primary, &mut standby] {
+        cluster.stop(Mode::Fast);
+    }
+    copy_as_standby(&primary, &standby);
+    primary.start_again();
+    standby.start_again();
+    (primary, standby)
+}
+
 /// Makes `standby` follow `primary`; both are stopped.
-pub(crate) fn copy_as_standby(primary: &Cluster, standby: &Cluster) {
+fn copy_as_standby(primary: &Cluster, standby: &Cluster) {
     let data = standby.data_dir();
     let settings = fs::read(data.join("postgresql.conf")).unwrap();
     fs::remove_dir_all(&data).unwrap();

@@ -323,3 +323,70 @@ fn rows_may_wait_for_the_server() {
     listener.stop();
     assert!(kinds(&events(&home)).contains(&EventKind::ServerAway));
 }
+
+/// The most memory that the program had while it listed the gaps of so many days, in KiB.
+#[cfg(target_os = "linux")]
+fn memory_for(days: u32) -> u64 {
+    const BATTERIES: u32 = 10;
+    let cluster = shared_cluster();
+    let name = format!("gaps_of_{days}_days");
+    let mut client = database(cluster, &name);
+    client
+        .batch_execute(&format!(
+            "INSERT INTO battery_pack (insert_time_utc, mcu_id)
+             SELECT '2026-01-01'::timestamp + n * interval '10 s', id
+             FROM generate_series(1, {days} * 8640) n, generate_series(1, {BATTERIES}) id
+             WHERE (n + id) % 100 <> 0"
+        ))
+        .unwrap();
+    let home = Home::new();
+    let mut journal =
+        bluenova_journal::Journal::open(&home.path("db"), bluenova_journal::Retention::FOREVER);
+    let start = UtcDateTime::from_unix_timestamp(1_767_225_600).unwrap();
+    let events: Vec<_> = (1..=BATTERIES)
+        .map(|id| Event {
+            battery: Some(format!("battery {id}")),
+            mcu_id: Some(id),
+            ..Event::new(start, EventKind::Identified, "")
+        })
+        .collect();
+    journal.as_mut().unwrap().put_events(&events).unwrap();
+    drop(journal);
+
+    let to = bluenova_record::Rfc3339(start + time::Duration::DAY * days).to_string();
+    let url = cluster.url(&name);
+    let args = ["-d", &url, "--journal", "db", "gaps", "--from", "2026-01-01", "--to", &to];
+    // Its peak can be read as long as it is there; it stays until its output is read.
+    let mut command = home.command(&args);
+    let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = crate::support::Killed(child);
+    let mut output = std::io::BufReader::new(child.0.stdout.take().unwrap());
+    let (mut peak, mut line, mut lines) = (0, String::new(), 0);
+    while std::io::BufRead::read_line(&mut output, &mut line).unwrap() > 0 {
+        lines += 1;
+        if lines % 500 == 0 {
+            peak = peak.max(peak_of(child.0.id()));
+        }
+        if !line.contains("battery") {
+            break;
+        }
+        line.clear();
+    }
+    assert!(line.starts_with("98.99 % of ") || line.starts_with("99.00 % of "), "{line}");
+    assert!(lines > 800 * days && peak > 0, "{lines} lines");
+    peak
+}
+
+#[cfg(target_os = "linux")]
+fn peak_of(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn many_days_take_no_more_memory_than_one() {
+    let [one, many] = [1, 8].map(memory_for);
+    assert!(many < one + 2048, "{one} KiB for a day, {many} KiB for eight");
+}

@@ -13,6 +13,7 @@ mod end_to_end;
 mod export;
 mod foreign_server;
 mod gaps;
+mod import;
 mod log;
 mod outages;
 mod page;

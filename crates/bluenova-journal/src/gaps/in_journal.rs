@@ -5,7 +5,10 @@ use std::ops::{ControlFlow, Range};
 
 use time::UtcDateTime;
 
-use crate::{Error, Gap, GapBattery, GapCause, GapFinder, Reader, RowShare, RowTime, Sequence};
+use crate::{
+    Error, Gap, GapBattery, GapCause, GapFinder, MissingIntervals, Reader, RowShare, RowTime,
+    Sequence, SetAsideTime,
+};
 
 /// Rows that may be delivered though the file doesn't say so yet: the outbox writes down how far
 /// it is after a thousand rows, and a batch may be under way.
@@ -17,7 +20,7 @@ const MAX_LAG: usize = 2200;
 pub struct RowsOutsideTable<'a> {
     journal: &'a Reader,
     /// In the order of time.
-    set_aside: Vec<(UtcDateTime, u32)>,
+    set_aside: Vec<SetAsideTime>,
     is_set_aside: HashSet<(UtcDateTime, u32)>,
     delivered: Sequence,
     /// The first rows that the file has as undelivered.
@@ -31,7 +34,7 @@ impl<'a> RowsOutsideTable<'a> {
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn new(journal: &'a Reader) -> Result<Self, Error> {
         let set_aside = journal.set_aside_times()?;
-        let is_set_aside = set_aside.iter().copied().collect();
+        let is_set_aside = set_aside.iter().map(|row| (row.time, row.mcu_id)).collect();
         let delivered = journal.delivered()?;
         let maybe_delivered = journal.undelivered_times(MAX_LAG)?;
         Ok(Self { journal, set_aside, is_set_aside, delivered, maybe_delivered })
@@ -77,15 +80,19 @@ impl<'a> RowsOutsideTable<'a> {
     }
 
     fn set_aside(&self, mcu_id: u32, times: &Range<UtcDateTime>) -> Vec<(UtcDateTime, GapCause)> {
-        let from = self.set_aside.partition_point(|(time, _)| *time < times.start);
-        let within = self.set_aside.iter().skip(from).take_while(|(time, _)| *time < times.end);
-        let of_battery = within.filter(|(_, id)| *id == mcu_id);
-        of_battery.map(|(time, _)| (*time, GapCause::SetAside)).collect()
+        let from = self.set_aside.partition_point(|row| row.time < times.start);
+        let within = self.set_aside.iter().skip(from).take_while(|row| row.time < times.end);
+        let of_battery = within.filter(|row| row.mcu_id == mcu_id);
+        let cause = |row: &SetAsideTime| match row.is_retried {
+            true => GapCause::Waiting,
+            false => GapCause::SetAside,
+        };
+        of_battery.map(|row| (row.time, cause(row))).collect()
     }
 }
 
-/// Calls `each` with each gap between the rows of a journal, in the order of their end; returns how
-/// many intervals have a row, battery by battery.
+/// Calls `each` with each gap between the rows of a journal, as its end is found, those that have not
+/// ended last; returns how many intervals have a row, battery by battery.
 ///
 /// # Errors
 /// If the file can't be read or is damaged, or if it takes too long.
@@ -95,22 +102,38 @@ pub fn gaps_in_journal(
     mut each: impl FnMut(&GapBattery, Gap),
 ) -> Result<Vec<RowShare>, Error> {
     let set_aside = RowsOutsideTable::new(journal)?;
-    let mut explain = |finder: &GapFinder, missing| {
-        let Some(battery) = finder.battery(&missing) else { return };
-        let times = finder.times_of(&missing);
-        let elsewhere = battery.mcu_id.map(|id| set_aside.set_aside(id, &times));
-        for gap in finder.explain(&missing, &elsewhere.unwrap_or_default()) {
-            each(battery, gap);
-        }
-    };
+    let rows = |mcu_id, times| Ok::<_, Error>(set_aside.set_aside(mcu_id, &times));
     journal.row_times(finder.row_times(), |row| {
-        if let Some(missing) = finder.row(row.mcu_id, row.time) {
-            explain(&finder, missing);
+        let missing = finder.row(row.mcu_id, row.time);
+        for (battery, gap) in gaps_of(&finder, missing, rows).into_iter().flatten() {
+            each(battery, gap);
         }
         ControlFlow::Continue(())
     })?;
-    for missing in finder.end() {
-        explain(&finder, missing);
+    let missing = finder.end();
+    for (battery, gap) in gaps_of(&finder, missing, rows)? {
+        each(battery, gap);
     }
     Ok(finder.shares())
+}
+
+/// The gaps that intervals without a row are made of, in the order of their end. `rows` are those of
+/// a battery and a time that the table lacks.
+///
+/// # Errors
+/// Those of `rows`.
+pub fn gaps_of<E>(
+    finder: &GapFinder,
+    missing: impl IntoIterator<Item = MissingIntervals>,
+    rows: impl Fn(u32, Range<UtcDateTime>) -> Result<Vec<(UtcDateTime, GapCause)>, E>,
+) -> Result<Vec<(&GapBattery, Gap)>, E> {
+    let mut gaps = vec![];
+    for missing in missing {
+        let Some(battery) = finder.battery(&missing) else { continue };
+        let rows = battery.mcu_id.map(|id| rows(id, finder.times_of(&missing))).transpose()?;
+        let found = finder.explain(&missing, &rows.unwrap_or_default());
+        gaps.extend(found.into_iter().map(|gap| (battery, gap)));
+    }
+    gaps.sort_by_key(|(_, gap)| gap.to);
+    Ok(gaps)
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::events::EventKind;
 
 const BATTERY: u32 = 0x9F3C_07B2;
 

@@ -57,6 +57,8 @@ pub(super) struct Source {
     checked: Sequence,
     /// Up to there rows are delivered again.
     again_through: Sequence,
+    /// Up to there the rows behind those are delivered: new rows don't wait for old ones.
+    new_through: Sequence,
 }
 
 /// Ends the [`wait`](SpoolOutbox::wait) of an outbox.
@@ -148,7 +150,7 @@ impl SpoolOutbox {
     /// That could not be written down; the rows count as delivered all the same, as long as the
     /// process lasts.
     pub fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
-        self.current().map_or(Ok(()), |source| source.outbox.delivered(last))
+        self.current().map_or(Ok(()), |source| source.delivered(last))
     }
 
     /// Puts a row of the last batch aside, which the other database rejects: see
@@ -173,8 +175,11 @@ impl SpoolOutbox {
     pub fn begin_check(&mut self) -> Option<Sequence> {
         self.take_new_sources();
         let mut files = self.sources.iter().rev().filter(|source| !source.is_stand_in);
-        let file = files.find(|source| source.has_writer())?;
-        self.checking = Weak::clone(&file.writer);
+        let writer = Weak::clone(&files.find(|source| source.has_writer())?.writer);
+        self.checking = writer;
+        let file = self.checking()?;
+        // New rows that were delivered ahead of others may have been lost, too.
+        file.new_through = file.again_through;
         Some(file.checked.min(file.outbox.cursor()))
     }
 
@@ -198,17 +203,24 @@ impl SpoolOutbox {
         }
     }
 
-    /// Has the rows after `last` delivered again, and then those that were never delivered. They
-    /// are not trimmed for their age meanwhile.
+    /// Has the rows after `last` delivered again. They are not trimmed for their age meanwhile.
+    /// Rows that were never delivered don't wait for them.
     ///
-    /// Nothing of that is written to the file. Rows are delivered in their order, so that after a
-    /// process was killed it is the last ones that are missing, which the next check finds.
+    /// Nothing of that is written to the file. Rows are delivered again in their order, so that
+    /// after a process was killed it is the last ones of them that are missing, which the next
+    /// check finds; and those that were never delivered before count as delivered only after them.
     pub fn set_back(&mut self, last: Sequence) {
         if let Some(source) = self.checking() {
             source.again_through = source.again_through.max(source.outbox.cursor());
+            source.new_through = source.again_through;
             source.outbox.set_back(last);
             source.checked = source.checked.min(last);
         }
+    }
+
+    /// Whether there are rows to be delivered again, after [`set_back`](Self::set_back).
+    pub fn is_set_back(&self) -> bool {
+        self.sources.iter().any(Source::is_set_back)
     }
 
     /// Whether rows that were delivered may come again: there are several files, or were since the
@@ -316,17 +328,40 @@ impl Source {
     ) -> Result<Self, Error> {
         let outbox = journal.outbox()?;
         let checked = outbox.cursor();
-        Ok(Self { outbox, is_stand_in, writer, checked, again_through: Sequence::default() })
+        let again_through = Sequence::default();
+        let new_through = again_through;
+        Ok(Self { outbox, is_stand_in, writer, checked, again_through, new_through })
     }
 
-    /// The oldest rows that are not delivered, or else are to be delivered again. A batch has rows
-    /// of one kind.
+    fn is_set_back(&self) -> bool {
+        self.outbox.cursor() < self.again_through
+    }
+
+    /// The oldest rows that are not delivered, or else the oldest that are to be delivered again.
     fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
-        let again = self.again_through.0 - self.outbox.cursor().0;
-        let Ok(again @ 1..) = usize::try_from(again) else { return self.outbox.undelivered(limit) };
-        let mut batch = self.outbox.undelivered(limit.min(again))?;
-        batch.is_again = true;
-        Ok(batch)
+        while self.is_set_back() {
+            let new = self.outbox.rows_after(self.new_through, limit)?;
+            if !new.records.is_empty() {
+                return Ok(new);
+            }
+            let mut again = self.outbox.undelivered_through(self.again_through, limit)?;
+            if !again.records.is_empty() {
+                again.is_again = true;
+                return Ok(again);
+            }
+            // All of them are set aside. If that can't be written down they are read again.
+            let _ = self.delivered(self.again_through);
+        }
+        self.outbox.undelivered(limit)
+    }
+
+    fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
+        if self.is_set_back() && last > self.again_through {
+            self.new_through = self.new_through.max(last);
+            return Ok(());
+        }
+        let last = if last == self.again_through { self.new_through.max(last) } else { last };
+        self.outbox.delivered(last)
     }
 
     fn has_writer(&self) -> bool {

@@ -1,12 +1,11 @@
 //! The file beside the journal that stands in for it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use time::UtcDateTime;
 
 use crate::files::{self, beside};
-use crate::{Error, Journal, Recovery, Retention, recover};
+use crate::{Error, Journal, Recovery, Retention};
 
 /// The stand-in of a journal: a journal, too, which is locked and synced as that is.
 ///
@@ -23,7 +22,7 @@ pub(super) fn path(journal: &Path) -> Result<PathBuf, Error> {
 
 /// Opens the stand-in of a journal, or makes it.
 pub(super) fn open(journal: &Path, retention: Retention) -> Result<Journal, Error> {
-    Journal::open(&path(journal)?, without_history(retention))
+    Journal::open(&path(journal)?, retention)
 }
 
 /// Opens the stand-in that a killed process has left behind; `None` if there is none.
@@ -39,7 +38,7 @@ pub(super) fn open_left(
     if !path.exists() && !beside(&path, "-wal").exists() {
         return Ok(None);
     }
-    match Journal::open_or_recover(&path, without_history(retention), now) {
+    match Journal::open_or_recover(&path, retention, now) {
         Err(Error::InUse { holder, .. }) => Err(Error::InUse { path: journal.to_owned(), holder }),
         opened => opened.map(Some),
     }
@@ -47,17 +46,8 @@ pub(super) fn open_left(
 
 /// Removes a stand-in whose rows have moved.
 ///
-/// It is done before it is closed, and thus unlocked. What stays behind does no harm: its rows are
+/// What stays behind does no harm: its rows are
 /// recognised when they are moved once more.
 pub(super) fn remove(stand_in: Journal) {
-    if let Some(path) = stand_in.path().filter(|_| !stand_in.is_replaced()) {
-        let _ = recover::remove(path);
-        let _ = fs::remove_file(beside(path, ".lock"));
-    }
-    drop(stand_in);
-}
-
-/// Delivered rows are of no use there, since they don't move to the journal.
-fn without_history(retention: Retention) -> Retention {
-    Retention { keep: Some(std::time::Duration::ZERO), ..retention }
+    let _ = stand_in.remove();
 }

@@ -78,6 +78,18 @@ fn rows_that_are_evicted_leave_the_time_that_they_were_of() {
     assert_eq!(events(&journal), [Event { until: Some(last), ..event }]);
 }
 
+/// A bound is one for rows.
+#[test]
+fn no_row_has_to_go_for_events() {
+    let retention = Retention { keep: None, bound: Some(512 << 10) };
+    let mut journal = Journal::in_memory(retention).unwrap();
+    let rows: Vec<_> = (0..500).map(typical).collect();
+    journal.append(&rows).unwrap();
+    let long = (0..MAX_EVENTS).map(|n| Event { detail: "ü".repeat(100), ..lost(n) });
+    journal.put_events(&long.collect::<Vec<_>>()).unwrap();
+    assert_eq!(journal.trim(START).unwrap().undelivered, 0);
+}
+
 /// Delivered rows were not lost.
 #[test]
 fn rows_that_are_trimmed_leave_nothing() {

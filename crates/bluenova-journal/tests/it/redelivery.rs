@@ -44,18 +44,51 @@ fn the_outbox_goes_back_and_forward_again() {
     outbox.set_back(batch.through(2));
     assert_eq!(outbox.begin_check(), Some(batch.through(2)));
     assert_eq!(outbox.waiting(), in_file(11));
-    // A batch has rows that were delivered before, or others.
+    // New rows come first.
     let mut found = vec![];
-    loop {
+    while found.len() < 4 {
         let batch = outbox.undelivered(5).unwrap();
-        if batch.records.is_empty() {
-            break;
-        }
         found.push((batch.is_again, numbers(&batch.records)));
-        outbox.delivered(batch.last).unwrap();
+        let step = batch.records.len().min(4);
+        outbox.delivered(batch.through(step)).unwrap();
+        if found.len() == 2 {
+            spool.append(&rows(13..14)).unwrap();
+        }
+        assert_eq!(outbox.is_set_back(), found.len() < 4);
     }
-    let expected = [(true, vec![2, 3, 4, 5, 6]), (true, vec![7, 8, 9]), (false, vec![10, 11, 12])];
+    let expected = [
+        (false, vec![10, 11, 12]),
+        (true, vec![2, 3, 4, 5, 6]),
+        (false, vec![13]),
+        (true, vec![6, 7, 8, 9]),
+    ];
     assert_eq!(found, expected);
+    assert_eq!(outbox.waiting(), in_file(0));
+    assert!(deliver(&mut outbox, 5).is_empty());
+}
+
+#[test]
+fn new_rows_count_as_delivered_after_the_old_ones_only() {
+    let house = House::new();
+    let (mut spool, mut outbox) = delivered(&house);
+    let start = outbox.begin_check().unwrap();
+    outbox.set_back(start);
+    spool.append(&rows(10..12)).unwrap();
+    let new = outbox.undelivered(5).unwrap();
+    assert_eq!(numbers(&new.records), [10, 11]);
+    outbox.delivered(new.last).unwrap();
+    assert_eq!(numbers(&outbox.undelivered(5).unwrap().records), [0, 1, 2, 3, 4]);
+    // Another check: the server may have lost the new ones, too.
+    assert_eq!(outbox.begin_check(), Some(start));
+    assert_eq!(numbers(&outbox.undelivered(5).unwrap().records), [10, 11]);
+    outbox.delivered(new.last).unwrap();
+    let again = outbox.undelivered(5).unwrap();
+    outbox.delivered(again.last).unwrap();
+    drop(outbox);
+    drop(spool);
+    let (_spool, mut outbox) = house.open();
+    assert_eq!(outbox.begin_check(), Some(again.last));
+    assert_eq!(deliver(&mut outbox, 100), [5, 6, 7, 8, 9, 10, 11]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bluenova_journal::{
     Event, EventKind, GapBattery, GapCause, GapFinder, Journal, Reader, Retention,
-    RowsOutsideTable, gaps_in_journal,
+    RowsOutsideTable, SetAsideRow, gaps_in_journal,
 };
 use time::UtcDateTime;
 
@@ -97,6 +97,14 @@ fn a_row_that_the_table_lacks_waits_or_was_delivered() {
     let last = outbox.undelivered(20).unwrap().last;
     outbox.delivered(last).unwrap();
     outbox.set_aside(&nth(BATTERY, 3), "22003", "too much", START).unwrap();
+    let waits_alone = SetAsideRow {
+        record: nth(BATTERY, 4),
+        sqlstate: "23514".into(),
+        message: "no partition".into(),
+        since: START,
+        is_retried: true,
+    };
+    outbox.set_aside_row(&waits_alone).unwrap();
     let reader = journal.reader().unwrap();
     let causes = |rows: &RowsOutsideTable<'_>| {
         let rows = rows.rows(BATTERY, at(2)..at(14)).unwrap();
@@ -122,12 +130,34 @@ fn a_row_that_the_table_lacks_waits_or_was_delivered() {
     assert_eq!(signs(&rows), " !          ");
     assert_eq!(rows.times_to_check(), Some(at(0)..at(299) + Duration::from_micros(1)));
     rows.is_in_table(at(5), 1);
-    assert_eq!(signs(&rows), "-!--        ");
+    assert_eq!(signs(&rows), "-! -        ");
     rows.is_in_table(at(4), 1);
     rows.is_in_table(at(5), 2);
-    assert_eq!(signs(&rows), "-!--        ");
+    assert_eq!(signs(&rows), "-! -        ");
 
     outbox.flush().unwrap();
     let rows = RowsOutsideTable::new(&reader).unwrap();
-    assert_eq!(signs(&rows), "-!-------   ");
+    assert_eq!(signs(&rows), "-! ------   ");
+}
+
+#[test]
+fn gaps_that_have_not_ended_come_in_the_order_of_their_end() {
+    let mut journal = Journal::in_memory(Retention::FOREVER).unwrap();
+    journal.append(&[nth(1, 1), nth(2, 1)]).unwrap();
+    let events = [1, 2].map(|id| Event {
+        battery: Some(id.to_string()),
+        mcu_id: Some(id),
+        ..Event::new(at(1), EventKind::Identified, "")
+    });
+    let lost = [1, 2].map(|id| Event {
+        battery: Some(id.to_string()),
+        ..Event::new(at(4), EventKind::NotConnected, "why")
+    });
+    journal.put_events(&[events, lost].concat()).unwrap();
+    let reader = journal.reader().unwrap();
+    let events = reader.events().unwrap();
+    let finder = GapFinder::new(SECONDS, at(0)..at(9), &events, &[], true);
+    let mut ends = vec![];
+    gaps_in_journal(&reader, finder, |_, gap| ends.push(gap.to)).unwrap();
+    assert_eq!(ends, [at(4), at(4), at(9), at(9)]);
 }

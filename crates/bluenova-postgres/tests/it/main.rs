@@ -26,6 +26,7 @@ mod probe;
 mod row_times;
 mod rows;
 mod table;
+mod times;
 mod triggers;
 
 use std::{

@@ -12,6 +12,7 @@ use std::{
 
 use bluenova_journal::{
     GapBattery, GapFinder, MissingIntervals, Reader, RowShare, RowsOutsideTable, gaps_in_journal,
+    gaps_of,
 };
 use bluenova_postgres::{Deadlines, row_times};
 use bluenova_record::ErrorChain;
@@ -184,7 +185,7 @@ fn in_table(
     let mut failed = None;
     row_times(server, DEADLINES, finder.row_times(), |time, mcu_id| {
         let Some(missing) = finder.row(mcu_id, time) else { return ControlFlow::Continue(()) };
-        match explain(&finder, &missing, elsewhere, output) {
+        match print(&finder, [missing], elsewhere, output) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 failed = Some(error);
@@ -195,24 +196,18 @@ fn in_table(
     if let Some(error) = failed {
         return Err(error);
     }
-    for missing in finder.end() {
-        explain(&finder, &missing, elsewhere, output)?;
-    }
+    let missing = finder.end();
+    print(&finder, missing, elsewhere, output)?;
     Ok(finder.shares())
 }
 
-fn explain(
+fn print(
     finder: &GapFinder,
-    missing: &MissingIntervals,
+    missing: impl IntoIterator<Item = MissingIntervals>,
     elsewhere: &RowsOutsideTable<'_>,
     output: &mut dyn GapOutput,
 ) -> Result<(), Box<dyn Error>> {
-    let Some(battery) = finder.battery(missing) else { return Ok(()) };
-    let rows = match battery.mcu_id {
-        Some(mcu_id) => elsewhere.rows(mcu_id, finder.times_of(missing))?,
-        None => vec![],
-    };
-    for gap in finder.explain(missing, &rows) {
+    for (battery, gap) in gaps_of(finder, missing, |id, times| elsewhere.rows(id, times))? {
         output.gap(battery, &gap)?;
     }
     Ok(())

@@ -64,38 +64,38 @@ impl LostRows {
 
 impl Forwarder {
     /// Looks for rows in the table that it has acknowledged. From the first one on that is missing,
-    /// all are delivered again. Returns whether one is missing.
+    /// all are delivered again.
     ///
     /// In the end the table has the rows that were lost, even if this is interrupted anywhere: it
     /// changes nothing in the table itself, and rows are delivered in their order, so that the last
     /// ones are missing until none is.
-    pub(super) fn check_delivered(&mut self) -> Result<bool, ForwardError> {
+    pub(super) fn check_delivered(&mut self) -> Result<(), ForwardError> {
         let is_asked_for = self.lost_rows.requested.swap(false, Ordering::Relaxed);
-        let missing = match self.first_missing() {
-            Ok(missing) => missing,
+        match self.first_missing() {
+            Ok(Some((last, since))) => {
+                self.lost_rows.found(since);
+                self.outbox.set_back(last);
+                self.is_caught_up = false;
+            }
+            Ok(None) if is_asked_for && !self.outbox.is_set_back() => {
+                info!("{}: has all rows that it has acknowledged", self.server);
+            }
+            Ok(None) => {}
             // That must not keep new rows from being delivered. Damage is dealt with elsewhere.
             Err(ForwardError::Journal(error)) => {
                 if self.is_due(Warning::NotChecked) {
                     let why = ErrorChain(&error);
                     warn!("{why}. Whether PostgreSQL still has older rows can't be checked");
                 }
-                None
             }
             Err(error) => {
                 self.lost_rows.requested.fetch_or(is_asked_for, Ordering::Relaxed);
                 return Err(error);
             }
-        };
+        }
         self.sink.table_is_checked();
         self.lost_rows.check_at = Instant::now() + CHECK_EVERY;
-        if let Some((last, since)) = missing {
-            self.lost_rows.found(since);
-            self.outbox.set_back(last);
-            self.is_caught_up = false;
-        } else if is_asked_for {
-            info!("{}: has all rows that it has acknowledged", self.server);
-        }
-        Ok(missing.is_some())
+        Ok(())
     }
 
     /// Where to go back to, and the time of the first row that is missing; `None` if none is.
@@ -158,5 +158,21 @@ impl Forwarder {
                 Timestamp(since)
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_due_after_an_hour_and_when_it_is_asked_for() {
+        let (requested, now) = (Arc::new(AtomicBool::new(false)), Instant::now());
+        let lost_rows = LostRows::begin(Arc::clone(&requested), now);
+        assert_eq!(lost_rows.due_in(now), Duration::from_secs(3600));
+        assert!(!lost_rows.is_due(now) && !lost_rows.is_due(now + Duration::from_secs(3599)));
+        assert!(lost_rows.is_due(now + Duration::from_secs(3600)));
+        requested.store(true, Ordering::Relaxed);
+        assert!(lost_rows.is_due(now));
     }
 }
