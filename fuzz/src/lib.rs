@@ -8,10 +8,12 @@
 mod assemble;
 mod frames;
 mod lines;
+mod log;
 mod record;
 mod websocket;
 
 pub use assemble::assemble;
 pub use lines::{parse_line, split_lines};
+pub use log::read_log;
 pub use record::record_roundtrip;
 pub use websocket::websocket_stream;

@@ -45,3 +45,8 @@ fn websocket_stream() {
 fn record_roundtrip() {
     replay("record_roundtrip", bluenova_fuzz::record_roundtrip);
 }
+
+#[test]
+fn read_log() {
+    replay("read_log", bluenova_fuzz::read_log);
+}

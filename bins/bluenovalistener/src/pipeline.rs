@@ -24,7 +24,8 @@ use crate::{
     page::Page,
     settings::{Settings, Store},
     threads::{
-        Assembled, BatteryThread, DiskWatch, Forwarder, Recorder, RecorderInput, RecorderProgress,
+        Assembled, BatteryThread, DiskWatch, Forwarder, NewEvent, Recorder, RecorderInput,
+        RecorderInputs, RecorderProgress,
     },
 };
 
@@ -97,13 +98,14 @@ pub(crate) fn start(
     page: Option<TcpListener>,
     observer: Option<Sender<Assembled>>,
 ) -> Result<Pipeline, StartError> {
-    let Opened { spool, status, forwarder, table_check } = open(settings)?;
-    let (to_recorder, records) = mpsc::channel();
+    let (to_events, server_events) = mpsc::channel();
+    let Opened { spool, status, forwarder, table_check } = open(settings, to_events)?;
+    let (to_recorder, messages) = mpsc::channel();
     let progress = Shared::default();
     let to_recorder = RecorderInput::new(to_recorder, progress.clone());
     // Before the others, so that status and log have what happened to the spool from the start.
-    let recorder =
-        Recorder::new(records, spool, settings.sync, progress.clone(), status.clone(), observer);
+    let inputs = RecorderInputs { messages, server_events, observer };
+    let recorder = Recorder::new(inputs, spool, settings.sync, progress.clone(), status.clone())?;
     let names = &settings.http_hosts;
     let stop = Arc::new(AtomicBool::new(false));
     watch_disk(progress.clone(), &status, &stop);
@@ -149,7 +151,7 @@ struct Opened {
     table_check: Option<TableCheck>,
 }
 
-fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
+fn open(settings: &Settings, events: Sender<NewEvent>) -> Result<Opened, bluenova_journal::Error> {
     let now = UtcDateTime::now();
     match &settings.store {
         Store::Sqlite { path } => {
@@ -166,7 +168,7 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
             let requested = Arc::new(AtomicBool::new(false));
             let check_requested = Arc::clone(&requested);
             let forwarder =
-                Forwarder::new(server, journal.clone(), outbox, delivery, check_requested);
+                Forwarder::new(server, journal.clone(), outbox, delivery, events, check_requested);
             let table_check = spool.outbox_waker().map(|waker| TableCheck { requested, waker });
             Ok(Opened { spool, status, forwarder: Some(forwarder), table_check })
         }

@@ -10,6 +10,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::{JournalConnection, JournalState};
 use crate::destination;
+use crate::events::{self, Event};
 use crate::files::{self, Lock, WriteAheadLog};
 use crate::migrations::{self, VERSION};
 use crate::recover::{self, Recovery};
@@ -63,7 +64,7 @@ pub struct Trimmed {
 /// What a power loss would undo.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unsynced {
-    /// Rows were stored.
+    /// Rows or events were stored.
     rows: bool,
     /// Rows were moved out of their slots, which must not be overwritten before.
     a_move: bool,
@@ -199,6 +200,24 @@ impl Journal {
         }
     }
 
+    /// Removes the journal's files, whose rows are not needed any more. A journal in memory only
+    /// ends.
+    ///
+    /// It is done before it is closed, and thus unlocked: no other process opens it meanwhile.
+    ///
+    /// # Errors
+    /// If a file can't be removed, or if another one is in its place.
+    pub fn remove(self) -> Result<(), Error> {
+        let Some(path) = self.path() else { return Ok(()) };
+        if self.is_replaced() {
+            return Err(Error::Gone { path: path.to_owned() });
+        }
+        recover::remove(path)?;
+        // A lock that stays behind does no harm.
+        let _ = std::fs::remove_file(files::beside(path, ".lock"));
+        Ok(())
+    }
+
     /// Stores records, all of them or none.
     ///
     /// Times are kept in microseconds. No record is refused and none overwritten: where its battery
@@ -228,6 +247,23 @@ impl Journal {
         self.try_append(rows, Origin::Journal)
             .map_err(|source| self.connection.error("append to", source))?;
         Ok(u64::try_from(self.head.last - before).unwrap_or(0))
+    }
+
+    /// Stores events, all of them or none. One that is there already, by time, kind and battery, is
+    /// not stored twice, and lasts as long as the longer one of the two.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn put_events(&mut self, events: &[Event]) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let stored = immediate(&mut self.connection.sqlite).and_then(|transaction| {
+            events::put(&transaction, events)?;
+            transaction.commit()
+        });
+        self.unsynced.rows |= stored.is_ok();
+        stored.map_err(|source| self.connection.error("append to", source))
     }
 
     /// Notes for which database the rows are, so that they can be found and delivered even if
@@ -514,7 +550,7 @@ impl Journal {
             let mut bound = bound;
             if bytes_in_use(&self.connection.sqlite)? > bound {
                 // That is worth finding out only then: it takes reading them.
-                bound += bytes_set_aside(&self.connection.sqlite)?;
+                bound += bytes_not_of_rows(&self.connection.sqlite)?;
             }
             while rows_left >= BOUND_ROWS && bytes_in_use(&self.connection.sqlite)? > bound {
                 let Some(last) = self.last_of_oldest(BOUND_ROWS)? else { break };
@@ -575,7 +611,12 @@ impl Journal {
     }
 
     fn delete_through(&mut self, last: i64) -> rusqlite::Result<Trimmed> {
+        let delivered_through = self.connection.state.delivered();
+        let detail = if self.is_in_memory() { "from memory" } else { "from the journal" };
         let transaction = immediate(&mut self.connection.sqlite)?;
+        if last > delivered_through {
+            events::put_evicted(&transaction, delivered_through, last, detail)?;
+        }
         transaction
             .prepare_cached(
                 "UPDATE battery
@@ -588,7 +629,7 @@ impl Journal {
             )?
             .execute([last])?;
         let mut delete = transaction.prepare_cached("DELETE FROM history WHERE sequence <= ?")?;
-        let delivered = delete.execute([last.min(self.connection.state.delivered())])?;
+        let delivered = delete.execute([last.min(delivered_through)])?;
         let undelivered = delete.execute([last])?;
         drop(delete);
         transaction.commit()?;
@@ -729,10 +770,11 @@ fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
 }
 
-fn bytes_set_aside(connection: &Connection) -> rusqlite::Result<u64> {
+/// What rows that are set aside and events take: no row has to go for those.
+fn bytes_not_of_rows(connection: &Connection) -> rusqlite::Result<u64> {
     let bytes: Option<i64> = connection.query_row(
         "SELECT sum(pgsize) FROM dbstat('main', 1)
-         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = 'set_aside')",
+         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name IN ('set_aside', 'event'))",
         (),
         |row| row.get(0),
     )?;

@@ -32,6 +32,8 @@
 //! # }
 //! ```
 //!
+//! [`Event`]s of the listener explain why a row is missing; the newest [`MAX_EVENTS`] are kept.
+//!
 //! [`leftovers`] finds the journals that nobody opens any more, with rows that nobody delivers.
 //!
 //! # The file
@@ -80,7 +82,9 @@ mod address;
 mod connection;
 mod destination;
 mod error;
+mod events;
 mod files;
+mod gaps;
 mod history;
 mod journal;
 mod leftover;
@@ -88,6 +92,7 @@ mod migrations;
 mod outbox;
 mod reader;
 mod recover;
+mod row_times;
 mod rows;
 mod salvage;
 mod schema;
@@ -99,11 +104,18 @@ use std::fmt;
 use std::time::Duration;
 
 pub use error::Error;
+pub use events::{Event, EventKind, MAX_EVENTS};
+pub use gaps::{
+    Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, RowsOutsideTable,
+    gaps_in_journal, gaps_of, percent,
+};
+pub use history::RowSelection;
 pub use journal::{Appended, Journal, Trimmed};
 pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
+pub use row_times::{RowTime, SetAsideTime};
 pub use rows::JournalRows;
 pub use set_aside::{SetAside, SetAsideRow};
 pub use spool::{Notice, OutboxWaker, Spool, SpoolOutbox, Waiting, Wake};

@@ -8,7 +8,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
-use crate::{Error, Sequence, SetAsideRow, set_aside};
+use crate::{Error, Event, Sequence, SetAsideRow, events, set_aside};
 
 /// Delivered rows after which the outbox writes its cursor itself, while a backlog drains. In
 /// quiet times the journal does that along with its own writes, every hundred rows or so.
@@ -258,6 +258,12 @@ impl Outbox {
     /// The rows that are set aside, even if the file has been deleted.
     pub(crate) fn rows_set_aside(&self) -> Result<Vec<SetAsideRow>, Error> {
         set_aside::rows(&self.connection).map_err(|source| self.connection.error("read", source))
+    }
+
+    /// The events, even if the file has been deleted.
+    pub(crate) fn events(&self) -> Result<Vec<Event>, Error> {
+        events::read(&self.connection.sqlite)
+            .map_err(|source| self.connection.error("read", source))
     }
 
     /// How many rows are set aside.

@@ -103,6 +103,7 @@ pub(crate) fn adopt_left_logs(journal: &mut Journal) -> Result<(), Error> {
         for row in &contents.set_aside {
             outbox.set_aside_row(row)?;
         }
+        journal.put_events(&contents.events)?;
         journal.checkpoint()?;
         remove(&left)?;
     }
@@ -178,6 +179,7 @@ fn copy(
     for row in &contents.set_aside {
         outbox.set_aside_row(row)?;
     }
+    journal.put_events(&contents.events)?;
     outbox.flush()?;
     drop((outbox, log));
 

@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, Sender, SyncSender, TrySendError};
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime};
 
-use crate::{BATCH, Error, Journal, Outbox, Recovery, Retention, Sequence, files};
+use crate::{BATCH, Error, Event, Journal, Outbox, Recovery, Retention, Sequence, files};
 use outbox::Source;
 pub use outbox::{OutboxWaker, SpoolOutbox, Waiting, Wake};
 use recovery::RecoveryThread;
@@ -235,10 +235,22 @@ impl Spool {
         if records.is_empty() {
             return Ok(());
         }
+        self.write(|journal| journal.append(records).map(drop))
+    }
+
+    /// Stores events: in the file, or else in its stand-in, from where they move along with rows.
+    ///
+    /// # Errors
+    /// Neither a file nor memory takes them.
+    pub fn put_events(&mut self, events: &[Event]) -> Result<(), Error> {
+        self.write(|journal| journal.put_events(events))
+    }
+
+    fn write(&mut self, write: impl Fn(&mut Journal) -> Result<(), Error>) -> Result<(), Error> {
         // Thrice at most: file, stand-in, memory.
         loop {
-            match self.journal().append(records) {
-                Ok(_) => return Ok(()),
+            match write(self.journal()) {
+                Ok(()) => return Ok(()),
                 Err(error) if self.is_in_memory() => return Err(error),
                 Err(error) if self.has_stand_in() => self.leave_stand_in(error)?,
                 Err(error) => self.leave_file(error)?,
@@ -745,8 +757,8 @@ impl MoveError {
 }
 
 /// Moves what `from` has not delivered (or all that it has, out of a file that stands in for the
-/// journal), and what was set aside there, into `to`; returns the number of rows that were not there
-/// yet.
+/// journal), what was set aside there, and its events, into `to`; returns the number of rows that
+/// were not there yet.
 fn move_rows(
     from: &mut Outbox,
     to: &mut Writer,
@@ -776,6 +788,8 @@ fn move_rows(
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
         to.outbox.set_aside_row(&row).map_err(MoveError::Write)?;
     }
+    let events = from.events().map_err(MoveError::Read)?;
+    to.journal.put_events(&events).map_err(MoveError::Write)?;
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 

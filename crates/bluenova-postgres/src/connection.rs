@@ -24,6 +24,7 @@ use std::{
 };
 
 use bluenova_record::PackRecord;
+use time::UtcDateTime;
 
 use crate::{
     Error, Retry, Settings,
@@ -171,6 +172,22 @@ impl Connection {
         let probe =
             move |inserter: &mut Inserter| inserter.probe(&record).map(|()| Inserted::default());
         self.run(PROBING, &(Arc::new(probe) as Job)).map(|_| ())
+    }
+
+    /// Looks up times of rows, as [`Inserter::times`] does.
+    pub(crate) fn times(
+        &mut self,
+        mcu_id: u32,
+        times: Range<UtcDateTime>,
+    ) -> Result<Vec<UtcDateTime>, Error> {
+        let (found, answer) = mpsc::channel();
+        let look_up = move |inserter: &mut Inserter| {
+            // Where the answer came too late, nobody receives it.
+            let _ = found.send(inserter.times(mcu_id, &times)?);
+            Ok(Inserted::default())
+        };
+        self.run(CHECKING, &(Arc::new(look_up) as Job))?;
+        Ok(answer.try_iter().last().unwrap_or_default())
     }
 
     /// Adds a warning for people, unless the same one waits already.

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     collections::HashSet,
     fmt::Write,
+    ops::Range,
     ptr,
     sync::{
         Arc,
@@ -187,6 +188,19 @@ impl Inserter {
         Ok(())
     }
 
+    /// The times of the rows that a battery has in `times`, the start included, in no order.
+    pub(crate) fn times(
+        &mut self,
+        mcu_id: u32,
+        times: &Range<UtcDateTime>,
+    ) -> Result<Vec<UtcDateTime>, Error> {
+        if self.table_is_missing {
+            return Ok(vec![]);
+        }
+        let found = self.try_times(mcu_id, times);
+        found.map_err(|cause| self.failed(CHECKING, cause))
+    }
+
     /// Whether nothing can be delivered over this connection any more. `false` promises nothing.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_stuck || self.client.is_closed()
@@ -285,6 +299,27 @@ impl Inserter {
         // Deferred constraints would be checked at the COMMIT, which never comes.
         self.client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE")?;
         Ok(())
+    }
+
+    fn try_times(
+        &mut self,
+        mcu_id: u32,
+        times: &Range<UtcDateTime>,
+    ) -> Result<Vec<UtcDateTime>, Cause> {
+        self.begin(&[])?;
+        let (start, end) = (timestamp(times.start), timestamp(times.end));
+        let mcu_id = i64::from(mcu_id);
+        let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&start, Type::TIMESTAMP), (&end, Type::TIMESTAMP), (&mcu_id, Type::INT8)];
+        let sql = format!(
+            "SELECT insert_time_utc::TIMESTAMP FROM {TABLE} \
+             WHERE insert_time_utc >= $1 AND insert_time_utc < $2 AND mcu_id = $3"
+        );
+        let rows = self.client.query_typed(&sql, &parameters)?;
+        let found = rows.iter().map(|row| row.try_get(0).map(PrimitiveDateTime::as_utc));
+        let found = found.collect::<Result<_, _>>()?;
+        self.client.batch_execute("COMMIT")?;
+        Ok(found)
     }
 
     fn begin(&mut self, records: &[&PackRecord]) -> Result<(), Cause> {

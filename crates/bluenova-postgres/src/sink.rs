@@ -1,8 +1,9 @@
 //! The public type: sizes of batches, and how a refused one is narrowed down.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use bluenova_record::{ErrorChain, PackRecord};
+use time::UtcDateTime;
 
 use crate::{
     Deadlines, Error, Retry, Settings,
@@ -224,6 +225,19 @@ impl Sink {
     /// Takes the table of the last delivery for one that has all rows.
     pub fn table_is_checked(&mut self) {
         self.checked_table.clone_from(&self.table);
+    }
+
+    /// The times of the rows that a battery has in the table in `times`, which includes its start,
+    /// not its end; in no order. Connects, if it isn't connected.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect) has them, and whatever the server objects to.
+    pub fn times(
+        &mut self,
+        mcu_id: u32,
+        times: Range<UtcDateTime>,
+    ) -> Result<Vec<UtcDateTime>, Error> {
+        self.connection.times(mcu_id, times)
     }
 
     /// Number of rows that a batch should have at present: [`BATCH`], or fewer while the server is

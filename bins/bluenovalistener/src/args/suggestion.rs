@@ -30,6 +30,12 @@ pub(super) fn no_subcommand(word: &str) -> String {
     }
 }
 
+/// The name out of `known` that is like `given`, if one is.
+pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = known.map(|name| (distance(given, name), name));
+    distances.min_by_key(|(distance, _)| *distance).filter(|(far, _)| *far <= 2).map(|it| it.1)
+}
+
 /// Number of letters to put in, take out or replace in one word to get the other (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();

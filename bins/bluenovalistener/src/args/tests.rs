@@ -48,6 +48,16 @@ fn refused(line: &str) -> String {
     exit.output
 }
 
+/// `-b`, and `--battery` in front of the word, are the listener's option.
+#[test]
+fn batteries_behind_export_are_those_to_export() {
+    let args = read("--battery cellar export -b attic=10.0.0.2 --battery attic --battery=7 -o -");
+    assert_eq!(args.battery, ["cellar", "attic=10.0.0.2"]);
+    let Some(Mode::Export(export)) = args.mode else { panic!("{:?}", args.mode) };
+    assert_eq!(export.battery, ["attic", "7"]);
+    assert_eq!(export.output.as_deref(), Some("-"));
+}
+
 #[test]
 fn options_may_stand_behind_the_subcommand() {
     let args = read("-i 5 check -b 10.0.0.2 --raw -d x");
@@ -78,7 +88,24 @@ fn a_mistyped_word_is_answered_with_the_right_one() {
         assert!(refused(word).ends_with(&format!("did you mean {right}?")), "{word}");
     }
     let error = refused("10.0.0.2");
-    assert!(error.contains("check, demo, resend, schema, set-aside"), "{error}");
+    assert!(
+        error.contains("check, demo, export, gaps, import, resend, schema, set-aside"),
+        "{error}"
+    );
+}
+
+#[test]
+fn import_has_files_and_options_on_either_side_of_them() {
+    for line in [
+        "import a.log --timezone=Europe/Berlin b.log --dry-run -i 60",
+        "-i 60 import --dry-run --timezone Europe/Berlin a.log b.log",
+    ] {
+        let args = read(line);
+        let Some(Mode::Import(import)) = args.mode else { panic!("{line}") };
+        assert_eq!((import.files, import.dry_run), (vec!["a.log".into(), "b.log".into()], true));
+        assert_eq!(import.timezone.as_deref(), Some("Europe/Berlin"));
+        assert_eq!(args.interval.as_deref(), Some("60"));
+    }
 }
 
 #[test]
@@ -109,6 +136,7 @@ fn no_password_is_in_an_error() {
 #[test]
 fn an_option_that_is_none_gets_a_suggestion() {
     for (line, says) in [
+        ("export --colums soc", "did you mean --columns?"),
         ("--intervall 5", "\"--intervall\" is no option; did you mean --interval?"),
         ("-deamon", "did you mean -daemon?"),
         ("--raw=1", "did you mean --raw?"),

@@ -10,6 +10,9 @@ use crate::{
 
 mod check;
 mod demo;
+mod export;
+mod gaps;
+mod import;
 mod listen;
 mod resend;
 mod set_aside;
@@ -52,6 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         None => listen::run(args),
         Some(Mode::Demo(options)) => demo::run(args, options),
         Some(Mode::Check(_)) => check::run(args),
+        Some(Mode::Export(options)) => export::run(args, options),
+        Some(Mode::Gaps(options)) => gaps::run(args, options),
+        Some(Mode::Import(options)) => import::run(args, options),
         Some(Mode::Resend(options)) => resend::run(args, options),
         Some(Mode::SetAside(options)) => set_aside::run(args, options),
         Some(Mode::Schema(_)) => {

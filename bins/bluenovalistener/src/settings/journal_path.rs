@@ -30,6 +30,13 @@ pub(super) fn journal_name(batteries: &[Battery], database: &str) -> String {
     format!("journal-{:016x}.sqlite", fnv1a(&parts.join("\n")))
 }
 
+/// Path of the journal of an import into a database, beside the listener's: a name that a listener
+/// could have given it. So the listener delivers what an import that was killed has left there.
+pub(crate) fn import_journal(journal: &Path, database: &str) -> PathBuf {
+    let parts = format!("import\n{database}");
+    journal.with_file_name(format!("journal-{:016x}.sqlite", fnv1a(&parts)))
+}
+
 /// FNV-1a: the standard library's hash may change from release to release, and then the journal
 /// would be another one.
 fn fnv1a(text: &str) -> u64 {

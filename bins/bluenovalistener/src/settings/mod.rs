@@ -20,7 +20,7 @@ mod time_argument;
 pub(crate) use battery::Battery;
 use battery::batteries;
 use journal_path::journal_name;
-pub(crate) use journal_path::state_directory;
+pub(crate) use journal_path::{import_journal, state_directory};
 pub(crate) use log::LogSettings;
 use log::log_file;
 pub(crate) use time_argument::time_argument;

@@ -1,17 +1,18 @@
 use std::{
     mem,
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, atomic::AtomicBool, mpsc::Sender},
     time::Instant,
 };
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
-use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
+use bluenova_journal::{Batch, EventKind, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
 use bluenova_record::ErrorChain;
 use log::{info, warn};
 
 use super::{
+    NewEvent,
     delivery_trouble::{ForwardError, Trouble, rows_wait, what_to_expect},
     leftovers::Leftovers,
     outage::REMINDER,
@@ -36,6 +37,7 @@ pub(crate) struct Forwarder {
     leftovers: Option<Leftovers>,
     sink: Sink,
     status: Shared<DeliveryStatus>,
+    events: Sender<NewEvent>,
     retries: RetrySchedule,
     lost_rows: LostRows,
     has_connected: bool,
@@ -74,6 +76,7 @@ impl Forwarder {
         journal: PathBuf,
         outbox: SpoolOutbox,
         status: Shared<DeliveryStatus>,
+        events: Sender<NewEvent>,
         check_requested: Arc<AtomicBool>,
     ) -> Self {
         Self {
@@ -83,6 +86,7 @@ impl Forwarder {
             leftovers: None,
             sink: Sink::new(server, Deadlines::default()),
             status,
+            events,
             retries: RetrySchedule::begin(Instant::now()),
             lost_rows: LostRows::begin(check_requested, Instant::now()),
             has_connected: false,
@@ -312,8 +316,14 @@ impl Forwarder {
         }
     }
 
+    fn note(&self, kind: EventKind, detail: &str) {
+        // The recorder is gone first.
+        let _ = self.events.send(NewEvent::now(kind, detail));
+    }
+
     fn end_trouble(&mut self) {
         if let Some(trouble) = self.trouble.take() {
+            self.note(EventKind::ServerBack, "");
             self.status.update(|delivery| delivery.trouble = None);
             self.retries.server_is_back(Instant::now());
             let away = duration(trouble.lasted());
@@ -326,6 +336,9 @@ impl Forwarder {
         self.is_caught_up = false;
         let why = ErrorChain(error).to_string();
         self.status.update(|delivery| delivery.trouble = Some(why.clone()));
+        if self.trouble.is_none() {
+            self.note(EventKind::ServerAway, &why);
+        }
         let trouble = self.trouble.get_or_insert_with(Trouble::begin);
         if trouble.goes_on(error, Instant::now()) {
             let lasting = lasting(trouble.lasted());

@@ -9,10 +9,10 @@ use bluenova_simulator::{Control, Fault, Message, Snapshot};
 use time::{Duration, UtcDateTime};
 
 use crate::{
-    rows::{Cell, Row, empty_row, number, postgres_rows, said, same_row, stamp},
+    rows::{Cell, Row, empty_row, number, postgres_rows, said, same_row, sqlite_rows, stamp},
     support::{
         Home, Listener, TIME_LIMIT, battery, loopback, named, obedient_battery, shared_cluster,
-        stored, young_second,
+        stored, text, young_second,
     },
 };
 
@@ -212,7 +212,24 @@ fn check(mut scene: Scene, client: &mut postgres::Client) {
             assert!(known, "{name} said nothing at {stamp}");
         }
     }
+    check_import(&scene.batteries, &ended.log);
     let distinct = "SELECT count(*), count(DISTINCT (insert_time_utc, mcu_id)) FROM battery_pack";
     let counts = client.query_one(distinct, &[]).unwrap();
     assert_eq!(counts.get::<_, i64>(0), counts.get::<_, i64>(1));
+}
+
+/// The log, which has every console line, makes the same rows once more.
+fn check_import(batteries: &[TestBattery], log: &[String]) {
+    let home = Home::new();
+    std::fs::write(home.path("x.log"), log.join("\n") + "\n").unwrap();
+    let output = home.run(&["-d", &home.sqlite("imported"), "-i", "1", "import", "x.log"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let imported = sqlite_rows(&home.path("imported"));
+    for TestBattery { name, mcu_id, expected, .. } in batteries {
+        for (stamp, row) in expected {
+            let what = format!("{name} {stamp}, imported");
+            let actual = imported.get(&(stamp.clone(), *mcu_id));
+            same_row(&what, actual.unwrap_or_else(|| panic!("{what} is missing")), row);
+        }
+    }
 }

@@ -1,12 +1,11 @@
 //! The file beside the journal that stands in for it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use time::UtcDateTime;
 
 use crate::files::{self, beside};
-use crate::{Error, Journal, Recovery, Retention, recover};
+use crate::{Error, Journal, Recovery, Retention};
 
 /// The stand-in of a journal: a journal, too, which is locked and synced as that is.
 ///
@@ -47,12 +46,8 @@ pub(super) fn open_left(
 
 /// Removes a stand-in whose rows have moved.
 ///
-/// It is done before it is closed, and thus unlocked. What stays behind does no harm: its rows are
+/// What stays behind does no harm: its rows are
 /// recognised when they are moved once more.
 pub(super) fn remove(stand_in: Journal) {
-    if let Some(path) = stand_in.path().filter(|_| !stand_in.is_replaced()) {
-        let _ = recover::remove(path);
-        let _ = fs::remove_file(beside(path, ".lock"));
-    }
-    drop(stand_in);
+    let _ = stand_in.remove();
 }

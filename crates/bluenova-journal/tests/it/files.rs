@@ -218,3 +218,22 @@ fn the_lock_file_is_of_the_owner_of_the_directory() {
     let owner = |path: &Path| fs::metadata(path).map(|of| (of.uid(), of.gid())).unwrap();
     assert_eq!(owner(&directory.path().join("journal.lock")), owner(directory.path()));
 }
+
+#[test]
+fn a_journal_that_is_removed_leaves_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let mut journal = open(&path);
+    journal.append(&[nth(BATTERY, 0)]).unwrap();
+    let reader = journal.reader().unwrap();
+    journal.remove().unwrap();
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    drop(reader);
+
+    // What somebody has put in its place is not its own.
+    let journal = open(&path);
+    fs::rename(&path, directory.path().join("elsewhere")).unwrap();
+    fs::write(&path, "something").unwrap();
+    assert!(matches!(journal.remove(), Err(Error::Gone { .. })));
+    assert_eq!(fs::read(&path).unwrap(), b"something");
+}

@@ -7,6 +7,7 @@
     reason = "that is how a test fails"
 )]
 
+mod copy_out;
 mod cost;
 mod deadlines;
 mod encodings;
@@ -22,8 +23,10 @@ mod partitions;
 mod passwords;
 mod poolers;
 mod probe;
+mod row_times;
 mod rows;
 mod table;
+mod times;
 mod triggers;
 
 use std::{

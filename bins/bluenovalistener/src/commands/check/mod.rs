@@ -102,6 +102,12 @@ fn clock() -> Finding {
 }
 
 fn listen_to(battery: &Battery) -> Finding {
+    let id = ask_for_mcu_id(battery)?;
+    Ok(format!("MCU ID {id:08X} at ws://{}", battery.address))
+}
+
+/// Connects to a battery and waits for its MCU ID. The error is worded for the terminal.
+pub(super) fn ask_for_mcu_id(battery: &Battery) -> Result<u32, String> {
     let address = &battery.address;
     let mut connection = Connection::open(address, bluenova_websocket::Deadlines::default())
         .map_err(|error| format!("{}. {}", ErrorChain(&error), what_to_look_at(&error)))?;
@@ -114,7 +120,7 @@ fn listen_to(battery: &Battery) -> Finding {
             match parse(line) {
                 Ok(Line::McuId(id)) => {
                     connection.close();
-                    return Ok(format!("MCU ID {id:08X} at ws://{address}"));
+                    return Ok(id);
                 }
                 Ok(Line::Other(_)) | Err(_) => {}
                 Ok(_) => known += 1,
