@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use argh::{EarlyExit, FromArgs};
 
+pub(crate) use suggestion::nearest;
 use suggestion::{no_option, no_subcommand};
 
 mod suggestion;
@@ -100,7 +101,10 @@ pub(crate) struct Args {
 pub(crate) enum Mode {
     Check(Check),
     Demo(Demo),
+    Export(Export),
+    Gaps(Gaps),
     Import(Import),
+    Resend(Resend),
     Schema(Schema),
     SetAside(SetAside),
 }
@@ -121,6 +125,17 @@ pub(crate) struct SetAside {
     pub(crate) retry: bool,
 }
 
+/// Deliver the rows of the journal to PostgreSQL once more, where it has lost some, and say how
+/// many were missing. Works while a listener is running. Takes the listener's options.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "resend")]
+pub(crate) struct Resend {
+    /// only rows from that time on: UTC, as in 2026-11-22 or "2026-11-22 16:50:10"; or RFC 3339; or
+    /// a span back from now, as in 7d or 12h (default: all)
+    #[argh(option, arg_name = "time")]
+    pub(crate) since: Option<String>,
+}
+
 /// Record two simulated batteries, without a battery or a server, and show them here and in a
 /// browser at 127.0.0.1:9080, or at the address of --http.
 #[derive(FromArgs, Debug, Clone)]
@@ -129,6 +144,57 @@ pub(crate) struct Demo {
     /// number of seconds after which it ends (default: at Ctrl-C)
     #[argh(option, arg_name = "n")]
     pub(crate) seconds: Option<String>,
+}
+
+/// Write rows as CSV, in the order of time: from the journal, also while a listener is running, or
+/// from PostgreSQL's table. Takes the listener's options.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "export")]
+pub(crate) struct Export {
+    /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
+    /// 12h, 30m back from now (default: no limit)
+    #[argh(option, arg_name = "time")]
+    pub(crate) from: Option<String>,
+
+    /// time before which rows are exported (default: no limit)
+    #[argh(option, arg_name = "time")]
+    pub(crate) to: Option<String>,
+
+    /// battery whose rows are exported: its MCU ID, or its name in -b; may be given several times
+    /// (default: all). The listener's own --battery is -b here
+    #[argh(option, arg_name = "name|id")]
+    pub(crate) battery: Vec<String>,
+
+    /// columns, with commas between them: insert_time_utc,mcu_id,v_pack (default: all)
+    #[argh(option, arg_name = "names")]
+    pub(crate) columns: Option<String>,
+
+    /// export from the table in PostgreSQL rather than from the journal
+    #[argh(switch)]
+    pub(crate) from_database: bool,
+
+    /// file to write, which appears when it is whole; - for standard output (default: -)
+    #[argh(option, short = 'o', arg_name = "file")]
+    pub(crate) output: Option<String>,
+}
+
+/// List the intervals without a row in the table, and why each has none: the listener didn't run, no
+/// connection, rows that wait, … Takes the listener's options, and changes nothing.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "gaps")]
+pub(crate) struct Gaps {
+    /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
+    /// 12h, 30m back from now (default: as far back as the journal keeps delivered rows)
+    #[argh(option, arg_name = "time")]
+    pub(crate) from: Option<String>,
+
+    /// latest time (default: now)
+    #[argh(option, arg_name = "time")]
+    pub(crate) to: Option<String>,
+
+    /// print one JSON object for programs
+    #[argh(switch)]
+    pub(crate) json: bool,
 }
 
 /// Fill holes in the table, or in the file of -d sqlite:PATH, from logs: those of the first
@@ -224,17 +290,42 @@ const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
 const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 
 /// Options of subcommands.
-const OF_SUBCOMMANDS: [&str; 4] = ["--seconds", "--timezone", "--retry", "--dry-run"];
+const OF_SUBCOMMANDS: [&str; 12] = [
+    "--seconds",
+    "--since",
+    "--retry",
+    "--from",
+    "--to",
+    "--json",
+    "--columns",
+    "--from-database",
+    "-o",
+    "--output",
+    "--timezone",
+    "--dry-run",
+];
 
 /// Those that have a value.
-const OF_SUBCOMMANDS_WITH_VALUE: [&str; 2] = ["--seconds", "--timezone"];
+const OF_SUBCOMMANDS_WITH_VALUE: [&str; 8] =
+    ["--seconds", "--since", "--from", "--to", "--columns", "-o", "--output", "--timezone"];
 
 fn has_value(name: &str) -> bool {
     OF_SUBCOMMANDS_WITH_VALUE.contains(&name)
         || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-const WORDS: [&str; 7] = ["check", "demo", "import", "schema", "set-aside", "version", "help"];
+const WORDS: [&str; 10] = [
+    "check",
+    "demo",
+    "export",
+    "gaps",
+    "import",
+    "resend",
+    "schema",
+    "set-aside",
+    "version",
+    "help",
+];
 
 /// Puts the listener's options in front of the subcommand, as argh has it.
 ///
@@ -246,7 +337,15 @@ fn options_first(arguments: impl Iterator<Item = String>) -> Result<Vec<String>,
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         let with_value = WITH_VALUE.iter().find(|names| names.contains(&&*argument));
-        if let Some([short, long]) = with_value.filter(|_| !argument.is_empty()) {
+        // Behind `export` it says which batteries to export, and -b is the listener's option.
+        let chooses =
+            argument == "--battery" && subcommand.first().is_some_and(|word| word == "export");
+        let is_of_subcommand = OF_SUBCOMMANDS_WITH_VALUE.contains(&argument.as_str());
+        if chooses || is_of_subcommand && !subcommand.is_empty() {
+            // The value too, which may be `-` or begin with it.
+            subcommand.push(argument);
+            subcommand.extend(arguments.next());
+        } else if let Some([short, long]) = with_value.filter(|_| !argument.is_empty()) {
             if given.contains(long) && !REPEATABLE.contains(long) {
                 let name = if short.is_empty() { long } else { short };
                 return Err(format!("{name} is given twice"));

@@ -1,16 +1,33 @@
 //! Output for people, on the terminal and in the log.
 
 use std::{
+    fmt,
     io::{self, Write},
     time::Duration,
 };
 
 use bluenova_http::duration;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Prints to standard output. Unlike `print!` this doesn't panic if standard output is closed.
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// A progress bar for so many rows, on a terminal only: a bar, the number of rows, how many a
+/// second, and the time left.
+pub(crate) fn progress_bar(rows: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
+    let per_second = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // Where that fails, a part of the bar is missing.
+        let _ = write!(out, "{:.0} rows/s", state.per_sec());
+    };
+    let template = "[{bar:30}] {human_pos} of {human_len} rows, {per_second}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.with_key("per_second", per_second).progress_chars("=> "));
+    }
+    bar
 }
 
 /// How long something has lasted, as an addition to a sentence; nothing if it has just begun.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bluenova_http::{BatteryStatus, DeliveryStatus, LiveStatus, Shared, StorageStatus};
-use bluenova_journal::{Reader, Retention, Spool};
+use bluenova_journal::{OutboxWaker, Reader, Retention, Spool};
 use bluenova_record::ErrorChain;
 use log::{error, warn};
 use time::UtcDateTime;
@@ -24,7 +24,8 @@ use crate::{
     page::Page,
     settings::{Settings, Store},
     threads::{
-        Assembled, BatteryThread, DiskWatch, Forwarder, Recorder, RecorderInput, RecorderProgress,
+        Assembled, BatteryThread, DiskWatch, Forwarder, NewEvent, Recorder, RecorderInput,
+        RecorderInputs, RecorderProgress,
     },
 };
 
@@ -77,7 +78,14 @@ pub(crate) struct Pipeline {
     recorder: Thread,
     progress: Shared<RecorderProgress>,
     forwarder: Option<Thread>,
+    table_check: Option<TableCheck>,
     page: Option<Page>,
+}
+
+/// How to have the forwarder check whether the table still has its rows.
+struct TableCheck {
+    requested: Arc<AtomicBool>,
+    waker: OutboxWaker,
 }
 
 /// Starts to listen and record, and serves the status to those who connect to `page`, else at the
@@ -90,13 +98,14 @@ pub(crate) fn start(
     page: Option<TcpListener>,
     observer: Option<Sender<Assembled>>,
 ) -> Result<Pipeline, StartError> {
-    let Opened { spool, status, forwarder } = open(settings)?;
-    let (to_recorder, records) = mpsc::channel();
+    let (to_events, server_events) = mpsc::channel();
+    let Opened { spool, status, forwarder, table_check } = open(settings, to_events)?;
+    let (to_recorder, messages) = mpsc::channel();
     let progress = Shared::default();
     let to_recorder = RecorderInput::new(to_recorder, progress.clone());
     // Before the others, so that status and log have what happened to the spool from the start.
-    let recorder =
-        Recorder::new(records, spool, settings.sync, progress.clone(), status.clone(), observer);
+    let inputs = RecorderInputs { messages, server_events, observer };
+    let recorder = Recorder::new(inputs, spool, settings.sync, progress.clone(), status.clone())?;
     let names = &settings.http_hosts;
     let stop = Arc::new(AtomicBool::new(false));
     watch_disk(progress.clone(), &status, &stop);
@@ -131,7 +140,7 @@ pub(crate) fn start(
         );
         batteries.push(spawn(&battery.name, move || Ok(listener.run()?))?);
     }
-    Ok(Pipeline { stop, batteries, recorder, progress, forwarder, page })
+    Ok(Pipeline { stop, batteries, recorder, progress, forwarder, table_check, page })
 }
 
 /// The spool, and the forwarder and the status that go with it.
@@ -139,15 +148,16 @@ struct Opened {
     spool: Spool,
     status: LiveStatus,
     forwarder: Option<Forwarder>,
+    table_check: Option<TableCheck>,
 }
 
-fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
+fn open(settings: &Settings, events: Sender<NewEvent>) -> Result<Opened, bluenova_journal::Error> {
     let now = UtcDateTime::now();
     match &settings.store {
         Store::Sqlite { path } => {
             let spool = Spool::open_database(path, now)?;
             let status = status(settings, None);
-            Ok(Opened { spool, status, forwarder: None })
+            Ok(Opened { spool, status, forwarder: None, table_check: None })
         }
         Store::Postgres { server, journal, keep } => {
             let retention = Retention { keep: Some(*keep), ..Retention::default() };
@@ -155,8 +165,12 @@ fn open(settings: &Settings) -> Result<Opened, bluenova_journal::Error> {
             let delivery = Shared::new(DeliveryStatus::new(server.to_string()));
             let status = status(settings, Some(delivery.clone()));
             let server = server.as_ref().clone();
-            let forwarder = Some(Forwarder::new(server, journal.clone(), outbox, delivery));
-            Ok(Opened { spool, status, forwarder })
+            let requested = Arc::new(AtomicBool::new(false));
+            let check_requested = Arc::clone(&requested);
+            let forwarder =
+                Forwarder::new(server, journal.clone(), outbox, delivery, events, check_requested);
+            let table_check = spool.outbox_waker().map(|waker| TableCheck { requested, waker });
+            Ok(Opened { spool, status, forwarder: Some(forwarder), table_check })
         }
     }
 }
@@ -230,6 +244,14 @@ impl Pipeline {
         self.recorder.is_finished()
             || self.batteries.iter().any(JoinHandle::is_finished)
             || self.forwarder.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Checks whether the table of PostgreSQL still has the rows that it has acknowledged.
+    pub(crate) fn check_table(&self) {
+        if let Some(TableCheck { requested, waker }) = &self.table_check {
+            requested.store(true, Ordering::Relaxed);
+            waker.wake();
+        }
     }
 
     /// URL of the page, if there is one.

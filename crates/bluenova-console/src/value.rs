@@ -127,15 +127,20 @@ fn exponent(bytes: &[u8], start: usize) -> Option<(usize, i64)> {
     (end > first_digit).then(|| (end, signed(number, is_negative)))
 }
 
-/// The number of `digits` / 10^`scale` · 10^`exponent`, if a `Decimal` holds that.
+/// The number of `digits` / 10^`scale` · 10^`exponent`, if a `Decimal` holds that. What is behind
+/// the 18th decimal place is cut off: `1e-50` is 0, as it is for C.
 #[cold]
 fn scaled(digits: i64, scale: usize, exponent: i64) -> Option<Decimal> {
     if digits == 0 {
         return Decimal::new(0, 0);
     }
-    let scale = i64::try_from(scale).ok()?.checked_sub(exponent)?;
-    match u8::try_from(scale) {
-        Ok(scale) => Decimal::new(digits, scale),
+    let scale = i64::try_from(scale).ok()?.saturating_sub(exponent);
+    match u8::try_from(scale.min(Decimal::MAX_DIGITS.into())) {
+        Ok(places) => {
+            let cut = u32::try_from(scale - i64::from(places)).unwrap_or(u32::MAX);
+            let digits = 10_i64.checked_pow(cut).map_or(0, |power| digits / power);
+            Decimal::new(digits, if digits == 0 { 0 } else { places })
+        }
         Err(_) => {
             let zeros = u32::try_from(scale.checked_neg()?).ok()?;
             Decimal::new(digits.checked_mul(10_i64.checked_pow(zeros)?)?, 0)

@@ -10,14 +10,14 @@ use std::{
     thread,
 };
 
-use crate::serve::{Response, STACK};
+use crate::serve::STACK;
 
 /// Maximum number of queued requests. While one is queued its connection can't be closed for a new
 /// one, so most connections are left to other requests.
 const QUEUE_LIMIT: usize = 8;
 
-/// A thread that answers requests of one kind, one at a time, so that many of them don't take the
-/// machine from the threads that record.
+/// A thread that answers requests of one kind, or makes pieces of answers, one at a time, so that
+/// many of them don't take the machine from the threads that record.
 ///
 /// It is always the same thread, for the sake of memory: an allocator assigns threads to its
 /// arenas, and each arena keeps what was freed in it. On the threads of the connections, plots and
@@ -45,7 +45,10 @@ impl AnswerThread {
     /// Runs `work` on the thread, after what is queued there; `None`: the queue is full.
     ///
     /// If `work` panics, so does this.
-    pub(crate) fn run(&self, work: impl FnOnce() -> Response + Send + 'static) -> Option<Response> {
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let _entry = self.enter()?;
         let (answer, answered) = mpsc::sync_channel(1);
         let work = move || {
@@ -54,7 +57,7 @@ impl AnswerThread {
         };
         self.requests.send(Box::new(work)).ok()?;
         match answered.recv().ok()? {
-            Ok(response) => Some(response),
+            Ok(result) => Some(result),
             Err(panic) => resume_unwind(panic),
         }
     }
@@ -78,6 +81,7 @@ impl Drop for QueueEntry<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::Response;
 
     #[test]
     fn the_queue_is_short() {

@@ -58,7 +58,11 @@ pub fn history(
     Ok(History { mcu_id, times, filled, columns: histories })
 }
 
-fn times(query: Query<'_>, now: UtcDateTime) -> Result<Range<UtcDateTime>, HistoryError> {
+/// The times that `from` and `to` ask for, by default the last 24 h.
+pub(crate) fn times(
+    query: Query<'_>,
+    now: UtcDateTime,
+) -> Result<Range<UtcDateTime>, HistoryError> {
     let to = query.time("to")?.unwrap_or(now);
     let given = query.time("from")?;
     let day_before = to.saturating_sub(DEFAULT_LENGTH).max(UtcDateTime::UNIX_EPOCH);

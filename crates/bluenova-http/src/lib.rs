@@ -40,8 +40,11 @@
 mod answer_thread;
 mod api;
 mod bank;
+mod csv;
 mod downsample;
 mod error;
+mod gap_json;
+mod gaps;
 mod history;
 mod host;
 mod mcu_id;
@@ -64,6 +67,8 @@ use routes::AnswerThreads;
 use serve::Limits;
 
 pub use error::HistoryError;
+pub use gap_json::{GapJson, ShareJson};
+pub use gaps::{Gaps, gaps};
 pub use history::{History, history};
 pub use plots::{Plots, plots};
 pub use probe::is_served_at;

@@ -15,6 +15,8 @@ const RETRY_S = 10;
 const UNKNOWN = "–";
 /** Power below which a battery counts as idle: converters draw that much all the time. */
 const IDLE_W = 25;
+/** Pixels from which on a gap can be pointed at. */
+const GAP_PX = 2;
 /** Minimum voltage of a full bar: with less, noise would look like a fault. */
 const BAR_V = 0.005;
 
@@ -391,6 +393,8 @@ let [range, chosen] = choice();
 let lastDrawing = null;
 /** Range and battery of the plots that the page shows. */
 let shownPlots = null;
+/** The gaps of that battery, from and to in milliseconds. */
+let gaps = [];
 /** Aborts the request for plots that is under way; null if there is none. */
 let drawing = null;
 
@@ -472,12 +476,15 @@ async function draw() {
   const at = clocks();
   const trouble = $("plots-trouble");
   $("plots").ariaBusy = "true";
-  let failed = false;
+  let answer = null;
   markOutdated();
   try {
-    const answer = await fetchJson(url, attempt);
+    answer = await fetchJson(url, attempt);
     if (drawing !== attempt) return;
-    shownPlots = `${range} ${answer.battery}`;
+    const shown = `${range} ${answer.battery}`;
+    if (shownPlots !== shown) gaps = [];
+    shownPlots = shown;
+    showDownload(answer);
     answer.plots.forEach((plot, i) => showPlot($("plots").children[i] ?? newPlot(), plot, answer));
     trouble.hidden = true;
   } catch (error) {
@@ -485,12 +492,34 @@ async function draw() {
     if (drawing !== attempt) return;
     setText(trouble, `These plots could not be drawn anew: ${error.message}`);
     trouble.hidden = false;
-    failed = true;
+    answer = null;
   }
   $("plots").ariaBusy = "false";
   markOutdated();
-  lastDrawing = { url, at, failed };
+  lastDrawing = { url, at, failed: answer === null };
   drawing = null;
+  if (answer) fetchGaps(answer);
+}
+
+/** Fetches why there are no values where plots have none. Plots will do without. */
+async function fetchGaps({ battery, from, to }) {
+  const ofDrawing = lastDrawing;
+  const query = new URLSearchParams({ battery, from, to });
+  const answer = await fetchJson(`api/gaps?${query}`).catch(() => null);
+  if (lastDrawing !== ofDrawing || !answer) return;
+  gaps = answer.gaps.map((gap) => ({
+    text: gap.text,
+    from: Date.parse(gap.from),
+    to: Date.parse(gap.to),
+  }));
+  for (const figure of $("plots").children) pointAt(figure, figure.pointer ?? null);
+}
+
+/** Links to the rows from which the plots were drawn. */
+function showDownload({ battery, from, to }) {
+  const query = new URLSearchParams({ from, to });
+  $("csv").href = `api/batteries/${battery}/rows.csv?${query}`;
+  $("csv").hidden = false;
 }
 
 function markOutdated() {
@@ -544,37 +573,55 @@ function pixelsTo(figure, time) {
   return scale * (area.left + ((time - from) / (to - from)) * (area.right - area.left));
 }
 
-/** Shows the values nearest to `x`, in pixels from the left edge; no values for null. */
+/** What can be pointed at, from left to right: values by their index, and gaps. */
+function stopsOf(figure) {
+  if (areOutdated() || !figure.shown) return [];
+  const values = figure.shown.times.map((time, index) => {
+    const x = pixelsTo(figure, time);
+    return { left: x, right: x, index };
+  });
+  const { from, to } = figure.shown;
+  const edges = gaps.map((gap) => {
+    const [left, right] = [Math.max(gap.from, from), Math.min(gap.to, to)];
+    return { left: pixelsTo(figure, left), right: pixelsTo(figure, right), gap };
+  });
+  const wide = edges.filter(({ left, right }) => right - left >= GAP_PX);
+  return [...values, ...wide].sort((a, b) => a.left - b.left || a.right - b.right);
+}
+
+/** Shows the values or the gap nearest to `x`, in pixels from the left edge; nothing for null. */
 function pointAt(figure, x) {
   figure.pointer = x;
-  const times = areOutdated() ? [] : (figure.shown?.times ?? []);
-  if (x === null || times.length === 0) {
+  const stops = x === null ? [] : stopsOf(figure);
+  if (stops.length === 0) {
     figure.querySelector(".crosshair").hidden = true;
     figure.querySelector(".reading").hidden = true;
     return;
   }
-  const distances = times.map((time) => Math.abs(pixelsTo(figure, time) - x));
-  read(figure, distances.indexOf(Math.min(...distances)));
+  const distances = stops.map(({ left, right }) => Math.max(left - x, x - right, 0));
+  figure.stop = distances.indexOf(Math.min(...distances));
+  read(figure, stops[figure.stop], x);
 }
 
 function step(figure, event) {
-  const last = areOutdated() ? -1 : (figure.shown?.times.length ?? 0) - 1;
-  const at = figure.querySelector(".reading").hidden ? last + 1 : figure.index;
+  const stops = stopsOf(figure);
+  const last = stops.length - 1;
+  const at = figure.querySelector(".reading").hidden ? last + 1 : figure.stop;
   const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
   if (event.key === "Escape") pointAt(figure, null);
   if (to === undefined || last < 0) return;
   event.preventDefault();
-  const index = Math.min(Math.max(to, 0), last);
-  figure.pointer = pixelsTo(figure, figure.shown.times[index]);
-  read(figure, index);
+  figure.stop = Math.min(Math.max(to, 0), last);
+  const stop = stops[figure.stop];
+  figure.pointer = (stop.left + stop.right) / 2;
+  read(figure, stop, figure.pointer);
 }
 
-function read(figure, index) {
-  figure.index = index;
+function read(figure, { left, right, index, gap }, pointer) {
   const { area, series, times, width } = figure.shown;
   const box = figure.querySelector(".plot");
   const scale = box.clientWidth / width;
-  const x = pixelsTo(figure, times[index]);
+  const x = Math.min(Math.max(pointer, left), right);
 
   const crosshair = figure.querySelector(".crosshair");
   crosshair.hidden = false;
@@ -584,6 +631,16 @@ function read(figure, index) {
 
   const reading = figure.querySelector(".reading");
   const time = document.createElement("time");
+  if (gap) {
+    time.textContent = `${localTime(gap.from)} – ${localTime(gap.to)}`;
+    const why = document.createElement("p");
+    why.textContent = `No row: ${gap.text}`;
+    reading.replaceChildren(time, why);
+    reading.classList.remove("wide");
+    reading.hidden = false;
+    moveReading(reading, x, box.clientWidth, area.top * scale);
+    return;
+  }
   time.textContent = localTime(times[index]);
   const known = series.filter((one) => typeof one.low[index] === "number");
   reading.replaceChildren(time, ...known.flatMap((one) => valueOf(one, index)));

@@ -1,6 +1,6 @@
 //! Which address is answered with what.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bluenova_journal::Reader;
 use bluenova_record::{ErrorChain, Escaped, first_chars};
@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs};
+use crate::csv::{self, Downloads};
 use crate::serve::{Request, Response};
-use crate::{HistoryError, Status, history, metrics, page, plots};
+use crate::{HistoryError, Status, gaps, history, mcu_id, metrics, page, plots};
 
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
@@ -20,6 +21,7 @@ pub(crate) struct AnswerThreads {
     history: AnswerThread,
     batteries: AnswerThread,
     metrics: AnswerThread,
+    downloads: Arc<Downloads>,
 }
 
 impl AnswerThreads {
@@ -29,6 +31,7 @@ impl AnswerThreads {
             history: AnswerThread::start("history")?,
             batteries: AnswerThread::start("batteries")?,
             metrics: AnswerThread::start("metrics")?,
+            downloads: Downloads::start()?,
         })
     }
 }
@@ -58,16 +61,35 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
             };
             threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
         }
+        ["api", "gaps"] => {
+            let (query, now, interval) = (request.query.clone(), status.now, status.interval);
+            let journal = status.storage.journal;
+            let work = move || {
+                let found = Reader::open(journal).map_err(HistoryError::from);
+                let found = found.and_then(|reader| gaps(&reader, &query, now, interval));
+                found.map_or_else(|error| refused(&error), |gaps| json(200, &gaps))
+            };
+            threads.history.run(work).unwrap_or_else(|| too_many("the history"))
+        }
         ["api", "batteries", mcu_id, "history"] => {
             let (query, now) = (request.query.clone(), status.now);
             from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                history(reader, id, &query, now)
+                Ok(json(200, &history(reader, id, &query, now)?))
             })
         }
         ["api", "batteries", mcu_id, "plots"] => {
             let (query, now, interval) = (request.query.clone(), status.now, status.interval);
             from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                plots(reader, id, &query, now, interval)
+                Ok(json(200, &plots(reader, id, &query, now, interval)?))
+            })
+        }
+        ["api", "batteries", mcu_id, "rows.csv"] => {
+            let Some(download) = threads.downloads.begin() else {
+                return too_many("rows as CSV");
+            };
+            let (query, of_then) = (request.query.clone(), status.clone());
+            from_journal(mcu_id, &status, &threads.downloads.thread, move |reader, id| {
+                csv::response(reader, id, &query, &of_then, download)
             })
         }
         _ => failed(404, &format!("there is nothing at {}", request.path)),
@@ -91,15 +113,13 @@ fn reader(status: &Status) -> Option<Reader> {
 }
 
 /// What `read` makes of a battery's rows in the journal.
-fn from_journal<T: Serialize>(
+fn from_journal(
     mcu_id: &str,
     status: &Status,
     thread: &AnswerThread,
-    read: impl FnOnce(&Reader, u32) -> Result<T, HistoryError> + Send + 'static,
+    read: impl FnOnce(&Reader, u32) -> Result<Response, HistoryError> + Send + 'static,
 ) -> Response {
-    // Without the sign that numbers may have.
-    let is_hex = mcu_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let Some(id) = u32::from_str_radix(mcu_id, 16).ok().filter(|_| is_hex) else {
+    let Some(id) = mcu_id::parse(mcu_id) else {
         let why = format!("{mcu_id:.60} is no MCU ID, which has 1 to 8 hexadecimal digits");
         return failed(404, &why);
     };
@@ -109,11 +129,11 @@ fn from_journal<T: Serialize>(
         let found = Reader::open(journal)
             .and_then(|reader| Ok((is_live || reader.count(id)? > 0).then_some(reader)));
         let answer = match found {
-            Ok(Some(reader)) => read(&reader, id).map(|answer| json(200, &answer)),
+            Ok(Some(reader)) => read(&reader, id),
             Ok(None) => Ok(failed(404, &format!("{name} is a battery without any row"))),
             Err(error) => Err(error.into()),
         };
-        answer.unwrap_or_else(|error| failed(error.http_status(), &ErrorChain(&error).to_string()))
+        answer.unwrap_or_else(|error| refused(&error))
     };
     thread.run(work).unwrap_or_else(|| too_many("the history"))
 }
@@ -133,6 +153,10 @@ fn json(status: u16, value: &impl Serialize) -> Response {
 fn too_many(of_what: &str) -> Response {
     let why = format!("too many requests for {of_what}; ask again in a moment");
     failed(503, &why).with("Retry-After", "1")
+}
+
+fn refused(error: &HistoryError) -> Response {
+    failed(error.http_status(), &ErrorChain(error).to_string())
 }
 
 fn failed(status: u16, why: &str) -> Response {

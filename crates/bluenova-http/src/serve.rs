@@ -31,7 +31,7 @@ use connection::refuse;
 pub(crate) use connection::{read, write};
 use connections::{Admission, Connections};
 pub(crate) use request::{Method, Request};
-pub(crate) use response::Response;
+pub(crate) use response::{Piece, Response};
 use threads::Threads;
 
 /// Stack of a thread that answers requests: several times what drawing a plot and SQLite need.
@@ -56,8 +56,10 @@ pub(crate) struct Limits {
     pub(crate) request: Duration,
     /// Time for the first byte of each further request.
     pub(crate) idle: Duration,
-    /// Time for the client to take a whole response.
+    /// Time for the client to take a whole response, or each piece of one that comes in pieces.
     pub(crate) response: Duration,
+    /// Time for the client to take all pieces.
+    pub(crate) pieces: Duration,
     /// Time for which a connection may wait for its client before it can be closed for a new one.
     pub(crate) grace: Duration,
     /// Time for the client to close, after the last response.
@@ -75,6 +77,7 @@ impl Default for Limits {
             request: Duration::from_secs(5),
             idle: Duration::from_secs(15),
             response: Duration::from_secs(10),
+            pieces: Duration::from_secs(600),
             grace: Duration::from_millis(250),
             linger: Duration::from_secs(1),
             stop: Duration::from_secs(2),

@@ -1,8 +1,8 @@
 //! The path of a journal, or its name in memory, and how to connect to it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fs, io};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -52,10 +52,9 @@ impl Address {
     pub(crate) fn of_existing(path: &Path) -> Result<Self, Error> {
         let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
         let path = files::resolve(path).map_err(error)?;
+        fs::metadata(&path).map_err(error)?;
         // SQLite says no more than that it can't.
-        if fs::metadata(&path).map_err(error)?.is_dir() {
-            return Err(error(io::ErrorKind::IsADirectory.into()));
-        }
+        files::check_is_file(&path).map_err(error)?;
         // While a recovery renames files, SQLite would make the log of one file that of the other.
         if files::is_stub(&path) || recover::is_to_be_finished(&path) {
             return Err(Error::Damaged { path });

@@ -13,7 +13,7 @@ use crate::schema::Statements;
 ///
 /// It lives as long as any of them, and so does the name that is made of its address in memory: see
 /// [`Journal::in_memory`](crate::Journal::in_memory).
-// Each number is only ever raised and stands for itself, so that no ordering is needed.
+// Each number stands for itself, so that no ordering is needed.
 #[derive(Debug, Default)]
 pub(crate) struct JournalState {
     delivered: AtomicI64,
@@ -34,9 +34,20 @@ impl JournalState {
         self.delivered.fetch_max(delivered, Ordering::Relaxed);
     }
 
-    /// Rows that would be sent again if the process died now.
+    /// Moves the cursor back. The database keeps where it was.
+    pub(crate) fn set_back(&self, delivered: i64) {
+        self.delivered.fetch_min(delivered, Ordering::Relaxed);
+    }
+
+    /// Rows that would be sent again if the process died now; none where the cursor was set back.
     pub(crate) fn lag(&self) -> i64 {
         self.delivered() - self.stored.load(Ordering::Relaxed)
+    }
+
+    /// The cursor, where the database has it at `stored`: that, if another process has moved it,
+    /// unless it was set back here.
+    pub(crate) fn cursor(&self, stored: i64) -> i64 {
+        if self.lag() < 0 { self.delivered() } else { self.delivered().max(stored) }
     }
 
     /// Notes that the database has the cursor up to `delivered`.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -94,6 +95,19 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
 
 /// Symbolic links that lead to each other, as many as Linux follows.
 const MAX_LINKS: u32 = 40;
+
+/// Fails if `path` can't be that of a file: it is a directory or says that it is one, or it is a
+/// FIFO, which would hold up who opens it, or a device.
+pub(crate) fn check_is_file(path: &Path) -> io::Result<()> {
+    let names_directory = path.as_os_str().as_bytes().ends_with(b"/");
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Err(io::Error::other("it is no regular file")),
+        Err(_) if names_directory => Err(io::ErrorKind::IsADirectory.into()),
+        Err(_) => Ok(()),
+    }
+}
 
 /// Whether the file is too short for a database, but it or its log holds something. SQLite would
 /// take it for a new one, write over it and remove the log.
@@ -256,6 +270,18 @@ type Identity = (u64, u64);
 
 impl Lock {
     pub(crate) fn take(journal: &Path) -> Result<Self, Error> {
+        // Whoever had the lock may have removed the file: the lock must be on the one that others
+        // find.
+        for _ in 0..LOCK_TRIES {
+            let lock = Self::take_once(journal)?;
+            if lock.file.metadata().is_ok_and(|file| file.nlink() > 0) {
+                return Ok(lock);
+            }
+        }
+        Self::take_once(journal)
+    }
+
+    fn take_once(journal: &Path) -> Result<Self, Error> {
         let path = beside(journal, ".lock");
         let is_new = path.symlink_metadata().is_err();
         let error = |source| Error::Io { action: "lock", path: path.clone(), source };
@@ -564,7 +590,30 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Barrier};
+
     use super::*;
+
+    /// As `check` does, where it has made the lock file.
+    #[test]
+    fn a_lock_file_that_is_removed_meanwhile_is_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        let first = Lock::take(&journal).unwrap();
+        let (path, waiting) = (journal.clone(), Arc::new(Barrier::new(2)));
+        let begins = Arc::clone(&waiting);
+        let other = thread::spawn(move || {
+            begins.wait();
+            Lock::take(&path).unwrap()
+        });
+        waiting.wait();
+        // Whether it waits by then or not.
+        thread::sleep(LOCK_RETRY * 5);
+        first.withdraw();
+        let other = other.join().unwrap();
+        assert!(matches!(Lock::take(&journal), Err(Error::InUse { .. })));
+        drop(other);
+    }
 
     #[test]
     fn who_looks_does_not_keep_a_program_from_starting() {

@@ -1,4 +1,4 @@
-//! The rows of one battery between two times.
+//! The rows between two times: of one battery, or of several in one order.
 
 use std::ops::{ControlFlow, Range};
 
@@ -32,21 +32,87 @@ pub(crate) fn read(
     Ok(())
 }
 
+/// Which rows are read, and in which order: that of time, and at one time that of the MCU IDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowSelection {
+    /// Times of the rows, the end not among them; to the microsecond.
+    pub times: Range<UtcDateTime>,
+    /// MCU IDs of the batteries; of all of them if there is none.
+    pub batteries: Vec<u32>,
+    /// Time and battery of a row: only what comes after it is read.
+    pub after: Option<(UtcDateTime, u32)>,
+}
+
+impl RowSelection {
+    /// The parameters of [`select_of_all`].
+    fn parameters(&self) -> (String, String, i64) {
+        let bound = |time| Timestamp(round_up(time)).to_string();
+        // Without a row to begin after, one that would come before all others.
+        let first = (self.times.start, -1);
+        let (start, battery) = self.after.map_or(first, |(time, id)| (time, i64::from(id)));
+        (bound(start), bound(self.times.end), battery)
+    }
+}
+
+pub(crate) fn read_selection(
+    connection: &Connection,
+    selection: &RowSelection,
+    columns: &[&Column],
+    mut each: impl FnMut(UtcDateTime, u32, &[Option<Value<'_>>]) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
+    let mut select = connection.prepare_cached(&select_of_all(columns, &selection.batteries))?;
+    let mut rows = select.query(selection.parameters())?;
+    while let Some(row) = rows.next()? {
+        let Some(time) = time_of(row) else { continue };
+        let Ok(mcu_id) = row.get::<_, u32>(1) else { continue };
+        let mut values = Vec::with_capacity(columns.len());
+        for (column, i) in columns.iter().zip(2..) {
+            push_value(&mut values, column, row.get_ref(i));
+        }
+        if each(time, mcu_id, &values).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn count(connection: &Connection, selection: &RowSelection) -> rusqlite::Result<u64> {
+    let rows = select_of_all(&[], &selection.batteries);
+    let mut count = connection.prepare(&format!("SELECT count(*) FROM ({rows})"))?;
+    let count: i64 = count.query_row(selection.parameters(), |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// Parameters: first time, time after the last one, `mcu_id`. Yields time and `columns` as they
 /// lie in the tables.
-///
+fn select(columns: &[&Column]) -> String {
+    select_from_tables("insert_time_utc", columns, "mcu_id = ?3", "1")
+}
+
+/// Parameters: first time, time after the last one, `mcu_id` after which it begins at the first
+/// time. Yields time, `mcu_id` and `columns` as they lie in the tables.
+fn select_of_all(columns: &[&Column], batteries: &[u32]) -> String {
+    let ids: Vec<_> = batteries.iter().map(u32::to_string).collect();
+    let ids = match &ids[..] {
+        [] => String::new(),
+        ids => format!(" AND mcu_id IN ({})", ids.join(", ")),
+    };
+    let condition = format!("(insert_time_utc > ?1 OR mcu_id > ?3){ids}");
+    select_from_tables("insert_time_utc, mcu_id", columns, &condition, "1, 2")
+}
+
 /// It reads the tables and not the view, where SQLite would ask each number for its type and
 /// divide it: [`value::thousandths`] does that in less time.
-fn select(columns: &[&Column]) -> String {
+fn select_from_tables(keys: &str, columns: &[&Column], condition: &str, order: &str) -> String {
     let names: String = columns.iter().map(|column| format!(", {}", column.name)).collect();
     let select = |table| {
         format!(
-            "SELECT insert_time_utc{names} FROM {table}
-             WHERE insert_time_utc >= ?1 AND insert_time_utc < ?2 AND mcu_id = ?3"
+            "SELECT {keys}{names} FROM {table}
+             WHERE insert_time_utc >= ?1 AND insert_time_utc < ?2 AND {condition}"
         )
     };
     format!(
-        "{} UNION ALL {} AND sequence > (SELECT settled FROM progress) ORDER BY 1",
+        "{} UNION ALL {} AND sequence > (SELECT settled FROM progress) ORDER BY {order}",
         select("history"),
         select("recent")
     )
@@ -94,28 +160,32 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         migrations::migrate(&mut connection, 0).unwrap();
         let columns: Vec<_> = COLUMNS.iter().collect();
-        let explain = format!("EXPLAIN QUERY PLAN {}", select(&columns));
-        let mut plan = connection.prepare(&explain).unwrap();
-        let plan: Vec<String> = plan
-            .query_map(("2026", "2027", 7), |row| row.get("detail"))
-            .unwrap()
-            .collect::<Result<_, _>>()
-            .unwrap();
-        // Nothing but the slots is ever sorted, and there are few of them.
-        assert_eq!(
-            plan,
-            [
-                "MERGE (UNION ALL)",
-                "LEFT",
-                "SEARCH history USING INDEX battery_pack_time \
-                 (insert_time_utc>? AND insert_time_utc<?)",
-                "RIGHT",
-                "SCAN recent",
-                "SCALAR SUBQUERY 2",
-                "SCAN progress",
-                "USE TEMP B-TREE FOR ORDER BY",
-            ]
-        );
+        let statements =
+            [select(&columns), select_of_all(&columns, &[]), select_of_all(&columns, &[7, 8])];
+        for statement in statements {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}")).unwrap();
+            let plan: Vec<String> = plan
+                .query_map(("2026", "2027", 7), |row| row.get("detail"))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            // Nothing but the slots is ever sorted, and there are few of them.
+            assert_eq!(
+                plan,
+                [
+                    "MERGE (UNION ALL)",
+                    "LEFT",
+                    "SEARCH history USING INDEX battery_pack_time \
+                     (insert_time_utc>? AND insert_time_utc<?)",
+                    "RIGHT",
+                    "SCAN recent",
+                    "SCALAR SUBQUERY 2",
+                    "SCAN progress",
+                    "USE TEMP B-TREE FOR ORDER BY",
+                ],
+                "{statement}"
+            );
+        }
     }
 
     #[test]

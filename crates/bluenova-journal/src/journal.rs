@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::{JournalConnection, JournalState};
 use crate::destination;
+use crate::events::{self, Event};
 use crate::files::{self, Lock, WriteAheadLog};
 use crate::migrations::{self, VERSION};
 use crate::recover::{self, Recovery};
@@ -64,7 +64,7 @@ pub struct Trimmed {
 /// What a power loss would undo.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unsynced {
-    /// Rows were stored.
+    /// Rows or events were stored.
     rows: bool,
     /// Rows were moved out of their slots, which must not be overwritten before.
     a_move: bool,
@@ -247,6 +247,23 @@ impl Journal {
         self.try_append(rows, Origin::Journal)
             .map_err(|source| self.connection.error("append to", source))?;
         Ok(u64::try_from(self.head.last - before).unwrap_or(0))
+    }
+
+    /// Stores events, all of them or none. One that is there already, by time, kind and battery, is
+    /// not stored twice, and lasts as long as the longer one of the two.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn put_events(&mut self, events: &[Event]) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let stored = immediate(&mut self.connection.sqlite).and_then(|transaction| {
+            events::put(&transaction, events)?;
+            transaction.commit()
+        });
+        self.unsynced.rows |= stored.is_ok();
+        stored.map_err(|source| self.connection.error("append to", source))
     }
 
     /// Notes for which database the rows are, so that they can be found and delivered even if
@@ -533,7 +550,7 @@ impl Journal {
             let mut bound = bound;
             if bytes_in_use(&self.connection.sqlite)? > bound {
                 // That is worth finding out only then: it takes reading them.
-                bound += bytes_set_aside(&self.connection.sqlite)?;
+                bound += bytes_not_of_rows(&self.connection.sqlite)?;
             }
             while rows_left >= BOUND_ROWS && bytes_in_use(&self.connection.sqlite)? > bound {
                 let Some(last) = self.last_of_oldest(BOUND_ROWS)? else { break };
@@ -594,7 +611,12 @@ impl Journal {
     }
 
     fn delete_through(&mut self, last: i64) -> rusqlite::Result<Trimmed> {
+        let delivered_through = self.connection.state.delivered();
+        let detail = if self.is_in_memory() { "from memory" } else { "from the journal" };
         let transaction = immediate(&mut self.connection.sqlite)?;
+        if last > delivered_through {
+            events::put_evicted(&transaction, delivered_through, last, detail)?;
+        }
         transaction
             .prepare_cached(
                 "UPDATE battery
@@ -607,7 +629,7 @@ impl Journal {
             )?
             .execute([last])?;
         let mut delete = transaction.prepare_cached("DELETE FROM history WHERE sequence <= ?")?;
-        let delivered = delete.execute([last.min(self.connection.state.delivered())])?;
+        let delivered = delete.execute([last.min(delivered_through)])?;
         let undelivered = delete.execute([last])?;
         drop(delete);
         transaction.commit()?;
@@ -628,10 +650,8 @@ fn take(path: &Path) -> Result<(PathBuf, PathBuf, Lock), Error> {
     let error = |source| Error::Io { action: "open", path: path.to_owned(), source };
     let given = std::path::absolute(path).map_err(error)?;
     let path = files::resolve(&given).map_err(error)?;
+    files::check_is_file(&path).map_err(error)?;
     files::create_directory_of(&path)?;
-    if path.is_dir() {
-        return Err(error(io::ErrorKind::IsADirectory.into()));
-    }
     let lock = Lock::take(&path)?;
     lock.set_foreign_log_aside()?;
     Ok((given, path, lock))
@@ -750,10 +770,11 @@ fn bytes_in_use(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(pages * pragma("page_size")?).unwrap_or(0))
 }
 
-fn bytes_set_aside(connection: &Connection) -> rusqlite::Result<u64> {
+/// What rows that are set aside and events take: no row has to go for those.
+fn bytes_not_of_rows(connection: &Connection) -> rusqlite::Result<u64> {
     let bytes: Option<i64> = connection.query_row(
         "SELECT sum(pgsize) FROM dbstat('main', 1)
-         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = 'set_aside')",
+         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name IN ('set_aside', 'event'))",
         (),
         |row| row.get(0),
     )?;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use crate::address::{Access, Address};
 use crate::{
-    Batch, Error, Outbox, Sequence, SetAside, SetAsideRow, destination, files, outbox, set_aside,
+    Batch, Error, Outbox, Sequence, SetAside, SetAsideRow, destination, files, outbox, recover,
+    set_aside,
 };
 
-/// A journal that no process has open, and that has rows for a database: rows that wait, or rows
-/// that are set aside.
+/// A journal that no process has open, and that has rows for a database: rows that wait, rows that
+/// are set aside, or rows in a torn log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// The file.
@@ -21,6 +22,9 @@ pub struct Leftover {
     pub waiting: u64,
     /// Rows that are set aside.
     pub set_aside: u64,
+    /// There may be more rows in its log, which a power failure has torn:
+    /// [`LeftoverOutbox::open`] stores them in the journal.
+    pub has_torn_log: bool,
 }
 
 /// The leftovers in the directory of the journal at `path`, other than that one, in the order of
@@ -52,7 +56,9 @@ fn is_name_of_journal(name: &str) -> bool {
 
 /// `None` if a process has the journal open, or if there is nothing to deliver.
 fn look_at(path: &Path) -> Result<Option<Leftover>, Error> {
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0) || files::is_in_use(path)? {
+    let is_empty = fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
+    // One that is empty may have a log that isn't.
+    if is_empty && !files::is_stub(path) || files::is_in_use(path)? {
         return Ok(None);
     }
     let address = Address::of_existing(path)?;
@@ -61,10 +67,12 @@ fn look_at(path: &Path) -> Result<Option<Leftover>, Error> {
     let leftover = Leftover {
         path: path.to_owned(),
         database: destination::read(&connection).map_err(error)?,
-        waiting: outbox::waiting(&connection, 0).map_err(error)?,
+        waiting: outbox::waiting(&connection, |stored| stored).map_err(error)?,
         set_aside: set_aside::count(&connection).map_err(error)?,
+        has_torn_log: address.path().is_some_and(recover::has_torn_log),
     };
-    Ok(Some(leftover).filter(|leftover| leftover.waiting + leftover.set_aside > 0))
+    let has_rows = leftover.waiting + leftover.set_aside > 0 || leftover.has_torn_log;
+    Ok(has_rows.then_some(leftover))
 }
 
 /// The rows of a [`Leftover`] that are not delivered.
@@ -85,6 +93,12 @@ impl LeftoverOutbox {
     /// If the file can't be opened for writing, or is damaged.
     pub fn open(leftover: &Leftover) -> Result<Self, Error> {
         let path = leftover.path.clone();
+        // Closing the journal as its last user, SQLite would remove what is behind the tear.
+        recover::store_torn_log(&files::resolve(&path).map_err(|source| Error::Io {
+            action: "open",
+            path: path.clone(),
+            source,
+        })?)?;
         Ok(Self { outbox: Outbox::of_existing(&path)?, path })
     }
 

@@ -32,6 +32,8 @@
 //! # }
 //! ```
 //!
+//! [`Event`]s of the listener explain why a row is missing; the newest [`MAX_EVENTS`] are kept.
+//!
 //! [`leftovers`] finds the journals that nobody opens any more, with rows that nobody delivers.
 //!
 //! # The file
@@ -80,7 +82,9 @@ mod address;
 mod connection;
 mod destination;
 mod error;
+mod events;
 mod files;
+mod gaps;
 mod history;
 mod journal;
 mod leftover;
@@ -88,6 +92,8 @@ mod migrations;
 mod outbox;
 mod reader;
 mod recover;
+mod row_times;
+mod rows;
 mod salvage;
 mod schema;
 mod set_aside;
@@ -98,13 +104,21 @@ use std::fmt;
 use std::time::Duration;
 
 pub use error::Error;
+pub use events::{Event, EventKind, MAX_EVENTS};
+pub use gaps::{
+    Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, RowsOutsideTable,
+    gaps_in_journal, gaps_of, percent,
+};
+pub use history::RowSelection;
 pub use journal::{Appended, Journal, Trimmed};
 pub use leftover::{Leftover, LeftoverOutbox, leftovers};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
+pub use row_times::{RowTime, SetAsideTime};
+pub use rows::JournalRows;
 pub use set_aside::{SetAside, SetAsideRow};
-pub use spool::{Notice, Spool, SpoolOutbox, Waiting, Wake};
+pub use spool::{Notice, OutboxWaker, Spool, SpoolOutbox, Waiting, Wake};
 
 /// Rows that are moved or handed on in one transaction: enough to make it worth its price, few
 /// enough to take well under a second.
@@ -138,6 +152,13 @@ impl Default for Retention {
 /// It grows by one with each row, and is never used again once its row was trimmed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(i64);
+
+impl Sequence {
+    /// The position that many rows before, or before the first row where there are not so many.
+    pub fn back(self, rows: u64) -> Self {
+        Self(self.0.saturating_sub_unsigned(rows).max(0))
+    }
+}
 
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,10 +30,11 @@ struct Migration {
 /// released stay as they are to the letter: [`content_of`] goes by the tables that they make.
 /// Each must add or change a table, index or view, so that a program that does not have it yet can
 /// see a newer version from a damaged number.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     Migration { sql: version_1, space: |_| 0 },
     Migration { sql: version_2, space: |_| 0 },
     Migration { sql: version_3, space: |_| 0 },
+    Migration { sql: version_4, space: |_| 0 },
 ];
 
 /// Version of the tables that this program writes.
@@ -101,6 +102,17 @@ fn version_3() -> String {
          CREATE VIEW {TABLE}_set_aside (number, {names}, sqlstate, message, since, retried) AS
              SELECT number, {values}, sqlstate, message, since, retried FROM set_aside"
     )
+}
+
+/// What happened to the listener. An event without a battery has an empty name, so that an event is
+/// there once.
+fn version_4() -> String {
+    "CREATE TABLE event (
+         number INTEGER PRIMARY KEY, since TEXT NOT NULL, until TEXT, kind TEXT NOT NULL,
+         battery TEXT NOT NULL, mcu_id INTEGER, detail TEXT NOT NULL,
+         UNIQUE (since, kind, battery)
+     )"
+    .to_owned()
 }
 
 /// What is in a SQLite file.
@@ -254,7 +266,7 @@ mod tests {
         });
         assert_eq!(
             sums,
-            [3_509_562_676, 1_400_214_047, 2_786_293_363],
+            [3_509_562_676, 1_400_214_047, 2_786_293_363, 653_217_404],
             "other tables need another version"
         );
     }
@@ -263,10 +275,10 @@ mod tests {
     fn a_journal_is_known_by_its_tables_too() {
         let id = |id: i32| format!("PRAGMA application_id = {id}");
         for (sql, content) in [
-            (String::new(), Content::Journal(3)),
+            (String::new(), Content::Journal(4)),
             (
                 "CREATE TABLE mine (x); CREATE VIEW of_mine AS SELECT x FROM mine".into(),
-                Content::Journal(3),
+                Content::Journal(4),
             ),
             (
                 "PRAGMA user_version = 1; DROP VIEW battery_pack_set_aside; DROP TABLE set_aside"
@@ -278,13 +290,13 @@ mod tests {
             ("DROP TABLE set_aside".into(), Content::Damaged),
             ("DROP VIEW battery_pack".into(), Content::Damaged),
             ("ALTER TABLE history RENAME COLUMN soc TO sod".into(), Content::Damaged),
-            ("PRAGMA user_version = 4".into(), Content::Damaged),
-            ("PRAGMA user_version = 4; DROP TABLE set_aside".into(), Content::Damaged),
+            ("PRAGMA user_version = 5".into(), Content::Damaged),
+            ("PRAGMA user_version = 5; DROP TABLE set_aside".into(), Content::Damaged),
             ("PRAGMA user_version = -1; CREATE TABLE mine (x)".into(), Content::Other(-1)),
             ("PRAGMA user_version = 0; CREATE TABLE mine (x)".into(), Content::Other(0)),
             (id(42), Content::Damaged),
             (id(0), Content::Damaged),
-            ("PRAGMA user_version = 4; CREATE TABLE later (x)".into(), Content::Other(4)),
+            ("PRAGMA user_version = 5; CREATE TABLE later (x)".into(), Content::Other(5)),
             (format!("{}; DROP VIEW battery_pack", id(42)), Content::Foreign),
         ] {
             let mut connection = Connection::open_in_memory().unwrap();

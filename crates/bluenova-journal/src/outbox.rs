@@ -8,7 +8,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
-use crate::{Error, Sequence, SetAsideRow, set_aside};
+use crate::{Error, Event, Sequence, SetAsideRow, events, set_aside};
 
 /// Delivered rows after which the outbox writes its cursor itself, while a backlog drains. In
 /// quiet times the journal does that along with its own writes, every hundred rows or so.
@@ -24,6 +24,13 @@ pub struct Outbox {
     connection: JournalConnection,
 }
 
+/// Which rows to read.
+#[derive(Clone, Copy, PartialEq)]
+enum Rows {
+    All,
+    NotSetAside,
+}
+
 /// Some rows of an [`Outbox`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
@@ -31,6 +38,8 @@ pub struct Batch {
     pub records: Arc<[PackRecord]>,
     /// What to give [`Outbox::delivered`] once all of them are.
     pub last: Sequence,
+    /// Whether the outbox was set back behind these rows: they were delivered before.
+    pub is_again: bool,
     /// Number of rows that are left out, or that lack a value, since the file is damaged there.
     pub damaged: u64,
     /// The sequence of each record.
@@ -46,6 +55,19 @@ impl Batch {
     }
 }
 
+impl Batch {
+    pub(crate) fn none_after(last: Sequence) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    fn ending_at(self, last: i64) -> Self {
+        let rows = self.sequences.partition_point(|sequence| *sequence <= last);
+        let records = self.records[..rows].into();
+        let sequences = self.sequences[..rows].to_vec();
+        Self { records, sequences, last: Sequence(last), ..self }
+    }
+}
+
 impl Outbox {
     pub(crate) fn new(journal: &JournalConnection) -> Result<Self, Error> {
         let connection = journal.again(Access::Write)?;
@@ -53,6 +75,14 @@ impl Outbox {
         // the file is deleted before its rows are asked for. An error will come again then.
         let _ = connection.sqlite.query_row("SELECT settled FROM progress", (), |_| Ok(()));
         Ok(Self { connection })
+    }
+
+    pub(crate) fn with(connection: JournalConnection) -> Self {
+        Self { connection }
+    }
+
+    pub(crate) fn connection(&self) -> &JournalConnection {
+        &self.connection
     }
 
     /// The outbox of a journal that is there, whether or not a process has it open.
@@ -69,17 +99,57 @@ impl Outbox {
         Ok(Self { connection })
     }
 
-    /// The oldest rows that are not delivered, `limit` at most.
+    /// The oldest rows that are not delivered, `limit` at most. Those that are set aside already
+    /// are left out.
     ///
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
-        self.rows_after(self.cursor(), limit)
+        let cursor = self.cursor();
+        let batch = self.deliverable_after(cursor, limit)?;
+        if batch.records.is_empty() && batch.damaged == 0 && batch.last > cursor {
+            // All of them are set aside. If that can't be written down they are read again.
+            let _ = self.delivered(batch.last);
+        }
+        Ok(batch)
     }
 
     /// The oldest rows after a sequence, delivered ones too, even if the file has been deleted.
     pub(crate) fn rows_after(&self, after: Sequence, limit: usize) -> Result<Batch, Error> {
-        self.try_rows_after(after, limit).map_err(|source| self.connection.error("read", source))
+        self.try_rows_after(after, limit, Rows::All)
+            .map_err(|source| self.connection.error("read", source))
+    }
+
+    /// The oldest rows after a sequence, delivered ones too, without those that are set aside.
+    pub(crate) fn deliverable_after(&self, after: Sequence, limit: usize) -> Result<Batch, Error> {
+        self.try_rows_after(after, limit, Rows::NotSetAside)
+            .map_err(|source| self.connection.error("read", source))
+    }
+
+    /// The oldest rows after a sequence that are delivered, without those that are set aside. None
+    /// of them are left if the batch ends at `after`.
+    pub(crate) fn delivered_after(&self, after: Sequence, limit: usize) -> Result<Batch, Error> {
+        self.rows_between(after, self.cursor(), limit)
+    }
+
+    /// The oldest rows that are not delivered, none after `last`.
+    pub(crate) fn undelivered_through(&self, last: Sequence, limit: usize) -> Result<Batch, Error> {
+        self.rows_between(self.cursor(), last, limit)
+    }
+
+    fn rows_between(
+        &self,
+        after: Sequence,
+        Sequence(end): Sequence,
+        limit: usize,
+    ) -> Result<Batch, Error> {
+        let limit = limit.min(usize::try_from(end - after.0).unwrap_or(0));
+        if limit == 0 {
+            return Ok(Batch::none_after(after));
+        }
+        // Where rows are trimmed or set aside, others come in their place.
+        let batch = self.deliverable_after(after, limit)?;
+        Ok(if batch.last.0 > end { batch.ending_at(end) } else { batch })
     }
 
     pub(crate) fn is_in_memory(&self) -> bool {
@@ -91,7 +161,14 @@ impl Outbox {
         Sequence(self.connection.state.delivered())
     }
 
-    /// Moves the cursor to `last`: the rows up to there are delivered. It never moves back.
+    /// Moves the cursor back to `last`: the rows behind it are to be delivered again. They are not
+    /// trimmed for their age meanwhile. The file keeps the cursor that it has, so that a process
+    /// that is killed has to find out again.
+    pub(crate) fn set_back(&mut self, last: Sequence) {
+        self.connection.state.set_back(last.0);
+    }
+
+    /// Moves the cursor to `last`: the rows up to there are delivered. It never moves it back.
     ///
     /// # Errors
     /// If that could not be written to the file; the rows count as delivered all the same, as long
@@ -106,7 +183,7 @@ impl Outbox {
     /// # Errors
     /// If the file can't be written or is damaged.
     pub fn flush(&mut self) -> Result<(), Error> {
-        if self.connection.state.lag() == 0 {
+        if self.connection.state.lag() <= 0 {
             return Ok(());
         }
         let delivered = self.connection.state.delivered();
@@ -123,7 +200,8 @@ impl Outbox {
     /// # Errors
     /// If the file can't be read or is damaged.
     pub fn waiting(&self) -> Result<u64, Error> {
-        waiting(&self.connection.sqlite, self.connection.state.delivered())
+        let state = &self.connection.state;
+        waiting(&self.connection.sqlite, |stored| state.cursor(stored))
             .map_err(|source| self.connection.error("read", source))
     }
 
@@ -168,12 +246,8 @@ impl Outbox {
 
     /// The newest row that is not delivered.
     pub(crate) fn newest(&self) -> Result<Option<PackRecord>, Error> {
-        let last: Result<Option<i64>, _> = self.connection.sqlite.query_row(
-            "SELECT max(coalesce((SELECT max(sequence) FROM recent), 0), settled) FROM progress",
-            (),
-            |row| row.get(0),
-        );
-        let last = last.map_err(|source| self.connection.error("read", source))?.unwrap_or(0);
+        let last = last(&self.connection.sqlite);
+        let last = last.map_err(|source| self.connection.error("read", source))?;
         if last <= self.cursor().0 {
             return Ok(None);
         }
@@ -186,6 +260,12 @@ impl Outbox {
         set_aside::rows(&self.connection).map_err(|source| self.connection.error("read", source))
     }
 
+    /// The events, even if the file has been deleted.
+    pub(crate) fn events(&self) -> Result<Vec<Event>, Error> {
+        events::read(&self.connection.sqlite)
+            .map_err(|source| self.connection.error("read", source))
+    }
+
     /// How many rows are set aside.
     ///
     /// # Errors
@@ -195,13 +275,14 @@ impl Outbox {
             .map_err(|source| self.connection.error("read", source))
     }
 
-    fn try_rows_after(&self, after: Sequence, limit: usize) -> rusqlite::Result<Batch> {
+    fn try_rows_after(&self, after: Sequence, limit: usize, rows: Rows) -> rusqlite::Result<Batch> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (mut records, mut sequences, mut damaged) = (vec![], vec![], 0);
         let Sequence(mut last) = after;
         // One transaction, so that no row comes or goes between the questions.
         let transaction = self.connection.sqlite.unchecked_transaction()?;
         let mut select = transaction.prepare_cached(&self.connection.sql.select_after)?;
+        let leaves_out = rows == Rows::NotSetAside && set_aside::count(&transaction)? > 0;
         loop {
             let before = last;
             let mut rows = select.query((before, limit))?;
@@ -210,7 +291,10 @@ impl Outbox {
                 check_next(&transaction, last, row.sequence)?;
                 last = row.sequence;
                 damaged += u64::from(row.is_damaged);
-                if let Some(record) = row.record {
+                let sql = &self.connection.sql;
+                if let Some(record) = row.record
+                    && !(leaves_out && set_aside::contains(&transaction, sql, &record)?)
+                {
                     records.push(record);
                     sequences.push(row.sequence);
                 }
@@ -221,24 +305,39 @@ impl Outbox {
             }
             if !records.is_empty() || last == before {
                 let (records, last) = (records.into(), Sequence(last));
-                return Ok(Batch { records, last, damaged, sequences });
+                return Ok(Batch { records, last, is_again: false, damaged, sequences });
             }
         }
     }
 }
 
-/// How many rows are behind the cursor, which is `delivered` or what the database says, whichever
-/// is further.
-pub(crate) fn waiting(connection: &Connection, delivered: i64) -> rusqlite::Result<u64> {
+/// The sequence of the last row.
+pub(crate) fn last(connection: &Connection) -> rusqlite::Result<i64> {
+    let last: Option<i64> = connection.query_row(
+        "SELECT max(coalesce((SELECT max(sequence) FROM recent), 0), settled) FROM progress",
+        (),
+        |row| row.get(0),
+    )?;
+    Ok(last.unwrap_or(0))
+}
+
+/// How many rows are behind the cursor, which `cursor` makes of what the database has.
+pub(crate) fn waiting(
+    connection: &Connection,
+    cursor: impl Fn(i64) -> i64,
+) -> rusqlite::Result<u64> {
+    let stored = connection
+        .prepare_cached("SELECT delivered FROM progress")?
+        .query_row((), |row| row.get(0))?;
+    let cursor = cursor(stored);
     // Rows are deleted in their order, so that there is no gap behind the oldest one.
-    let (settled, cursor, last, oldest): (i64, i64, Option<i64>, Option<i64>) = connection
+    let (settled, last, oldest): (i64, Option<i64>, Option<i64>) = connection
         .prepare_cached(
-            "SELECT settled, max(delivered, ?1),
-                 (SELECT max(sequence) FROM recent),
-                 (SELECT min(sequence) FROM history WHERE sequence > max(delivered, ?1))
+            "SELECT settled, (SELECT max(sequence) FROM recent),
+                 (SELECT min(sequence) FROM history WHERE sequence > ?)
              FROM progress",
         )?
-        .query_row([delivered], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        .query_row([cursor], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let before_oldest = oldest.map_or(settled, |oldest| oldest - 1);
     let waiting = last.unwrap_or(0).max(settled) - before_oldest.max(cursor);
     Ok(u64::try_from(waiting).unwrap_or(0))

@@ -11,7 +11,10 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
-use crate::{Error, history, set_aside};
+use crate::{
+    Error, Event, RowSelection, RowTime, Sequence, SetAsideTime, events, files, history, row_times,
+    set_aside,
+};
 
 /// Half of what the writer waits for others. A file is written whoever reads it; a journal in
 /// memory is not.
@@ -109,6 +112,61 @@ impl Reader {
         self.ask(|| history::read(&self.connection.sqlite, mcu_id, times, columns, each))
     }
 
+    /// Calls `each` with time and battery of each row of a selection, in its order, and with the
+    /// row's values in `columns`, as [`history`](Self::history) does for one battery.
+    ///
+    /// Many rows are best read some at a time: [`ControlFlow::Break`] after so many, and a further
+    /// call for those [`after`](RowSelection::after) the last one. Between two calls the writer has
+    /// the write-ahead log to itself.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use bluenova_journal::{Journal, Retention, RowSelection};
+    /// use bluenova_record::{COLUMNS, PackRecord};
+    /// use time::UtcDateTime;
+    ///
+    /// # fn main() -> Result<(), bluenova_journal::Error> {
+    /// let mut journal = Journal::in_memory(Retention::default())?;
+    /// journal.append(&[2, 1, 3].map(|id| PackRecord::new(UtcDateTime::UNIX_EPOCH, id)))?;
+    ///
+    /// let reader = journal.reader()?;
+    /// let times = UtcDateTime::UNIX_EPOCH..UtcDateTime::MAX;
+    /// let mut selection = RowSelection { times, batteries: vec![1, 3], after: None };
+    /// let mut found = vec![];
+    /// reader.rows(&selection.clone(), &[], |time, mcu_id, _values| {
+    ///     found.push(mcu_id);
+    ///     selection.after = Some((time, mcu_id));
+    ///     ControlFlow::Break(())
+    /// })?;
+    /// reader.rows(&selection, &[], |_time, mcu_id, _values| {
+    ///     found.push(mcu_id);
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!(found, [1, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`history`](Self::history) has them.
+    pub fn rows(
+        &self,
+        selection: &RowSelection,
+        columns: &[&Column],
+        each: impl FnMut(UtcDateTime, u32, &[Option<Value<'_>>]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.ask(|| history::read_selection(&self.connection.sqlite, selection, columns, each))
+    }
+
+    /// How many rows a selection has. It takes longer the more there are.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn count_rows(&self, selection: &RowSelection) -> Result<u64, Error> {
+        self.ask(|| history::count(&self.connection.sqlite, selection))
+    }
+
     /// How many rows of a battery there are.
     ///
     /// # Errors
@@ -133,6 +191,76 @@ impl Reader {
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn set_aside(&self) -> Result<u64, Error> {
         self.ask(|| set_aside::count(&self.connection.sqlite))
+    }
+
+    /// Calls `each` with the time of each row in `times`, of all batteries, in the order of time.
+    /// `times` includes its start, not its end. [`ControlFlow::Break`] ends it early.
+    ///
+    /// # Errors
+    /// As for [`history`](Self::history).
+    pub fn row_times(
+        &self,
+        times: Range<UtcDateTime>,
+        each: impl FnMut(RowTime) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.ask(|| row_times::read(&self.connection.sqlite, times, each))
+    }
+
+    /// Up to where the rows are delivered, as far as the file says: the outbox writes that down a
+    /// little later, at least every thousand rows.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged.
+    pub fn delivered(&self) -> Result<Sequence, Error> {
+        self.ask(|| row_times::delivered(&self.connection.sqlite))
+    }
+
+    /// The first `limit` rows behind [`delivered`](Self::delivered).
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn undelivered_times(&self, limit: usize) -> Result<Vec<RowTime>, Error> {
+        self.ask(|| row_times::undelivered(&self.connection.sqlite, limit))
+    }
+
+    /// Time and battery of the rows that are set aside, in the order of time.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn set_aside_times(&self) -> Result<Vec<SetAsideTime>, Error> {
+        self.ask(|| row_times::set_aside(&self.connection.sqlite))
+    }
+
+    /// The batteries that have rows here, or had some.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn mcu_ids(&self) -> Result<Vec<u32>, Error> {
+        self.ask(|| row_times::mcu_ids(&self.connection.sqlite))
+    }
+
+    /// The earliest time of a row.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn oldest(&self) -> Result<Option<UtcDateTime>, Error> {
+        self.ask(|| row_times::oldest(&self.connection.sqlite))
+    }
+
+    /// Whether a process has the journal open for writing. In memory that is always so.
+    ///
+    /// # Errors
+    /// If that can't be found out.
+    pub fn is_in_use(&self) -> Result<bool, Error> {
+        self.connection.address.path().map_or(Ok(true), files::is_in_use)
+    }
+
+    /// The events, in the order of their beginning; none in journals of older versions.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn events(&self) -> Result<Vec<Event>, Error> {
+        self.ask(|| events::read(&self.connection.sqlite))
     }
 
     fn with(mut connection: JournalConnection) -> Result<Self, Error> {

@@ -12,7 +12,7 @@ use crate::files::{
     self, Lock, WriteAheadLog, beside, keep_damaged, remove_old_damaged, rename, sync_directory_of,
 };
 use crate::salvage::{DamagedJournal, RowLocation, SalvagedContents};
-use crate::{BATCH, Error, Journal, Retention};
+use crate::{BATCH, Error, Journal, Retention, salvage};
 
 /// What a new journal is called until it takes the place of the damaged one.
 const COMPLETE: &str = ".recovered";
@@ -103,10 +103,29 @@ pub(crate) fn adopt_left_logs(journal: &mut Journal) -> Result<(), Error> {
         for row in &contents.set_aside {
             outbox.set_aside_row(row)?;
         }
+        journal.put_events(&contents.events)?;
         journal.checkpoint()?;
         remove(&left)?;
     }
     Ok(())
+}
+
+/// Whether the journal at `path` has rows that SQLite alone does not find, or would write over:
+/// behind a tear of its log, or in logs that were set aside.
+pub(crate) fn has_torn_log(path: &Path) -> bool {
+    salvage::is_log_broken(path) || !files::left_logs(path).is_empty()
+}
+
+/// Stores these rows in the journal, for a program that is not its one writer. Where the journal is
+/// in use that was done, or the log was just being written.
+pub(crate) fn store_torn_log(path: &Path) -> Result<(), Error> {
+    if !has_torn_log(path) {
+        return Ok(());
+    }
+    match Journal::open(path, Retention::FOREVER) {
+        Ok(_) | Err(Error::InUse { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a recovery was interrupted when it had but to rename files.
@@ -160,6 +179,7 @@ fn copy(
     for row in &contents.set_aside {
         outbox.set_aside_row(row)?;
     }
+    journal.put_events(&contents.events)?;
     outbox.flush()?;
     drop((outbox, log));
 

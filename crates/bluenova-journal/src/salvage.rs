@@ -22,6 +22,7 @@ use rusqlite::types::ValueRef;
 use self::log::{DamagedLog, LogPart};
 use self::page::{Page, StoredRow};
 use crate::SetAsideRow;
+use crate::events::{self, Event};
 use crate::files::beside;
 use crate::migrations::{APPLICATION_ID, PAGE_BYTES};
 use crate::schema;
@@ -46,6 +47,7 @@ pub(crate) struct SalvagedContents {
     /// The outbox's cursor, if it is known.
     pub(crate) delivered: Option<i64>,
     pub(crate) set_aside: Vec<SetAsideRow>,
+    pub(crate) events: Vec<Event>,
 }
 
 /// Where a version of a row is.
@@ -63,6 +65,7 @@ enum TableOfRow {
     History(i64),
     Recent(i64),
     SetAside,
+    Event,
     Progress { delivered: i64 },
 }
 
@@ -91,7 +94,7 @@ impl DamagedJournal {
     pub(crate) fn contents(&self) -> SalvagedContents {
         let mut contents = SalvagedContents::default();
         let mut progress = vec![];
-        let mut set_aside = vec![];
+        let (mut set_aside, mut events) = (vec![], vec![]);
         for (page, part, cell, row) in (1..=self.pages).flat_map(|page| self.rows_of(page)) {
             let location =
                 |sequence, is_recent| RowLocation { sequence, is_recent, part, page, cell };
@@ -103,6 +106,9 @@ impl DamagedJournal {
                 Some(TableOfRow::SetAside) => {
                     set_aside.extend(Some((row.rowid, part)).zip(set_aside_row(&row)));
                 }
+                Some(TableOfRow::Event) => {
+                    events.extend(Some((row.rowid, part)).zip(event(&row)));
+                }
                 Some(TableOfRow::Progress { delivered }) => progress.push((page, part, delivered)),
                 None => {}
             }
@@ -111,6 +117,8 @@ impl DamagedJournal {
         contents.rows.sort_by_key(|row| (row.sequence, std::cmp::Reverse(row.part), row.is_recent));
         set_aside.sort_by_key(|(order, _)| *order);
         contents.set_aside = set_aside.into_iter().map(|(_, row)| row).collect();
+        events.sort_by_key(|(order, _)| *order);
+        contents.events = events.into_iter().map(|(_, event)| event).collect();
         // There is one row of it on one page: if there are two, one of them is something else.
         let is_one_row = progress.is_sorted_by(|a, b| a.0 == b.0 && a.1 < b.1);
         if let (Some(&(.., delivered)), true) = (progress.last(), is_one_row) {
@@ -180,6 +188,7 @@ fn table_of(row: &StoredRow) -> Option<TableOfRow> {
     const HISTORY: usize = COLUMNS.len() + 1;
     const RECENT: usize = COLUMNS.len() + 2;
     const SET_ASIDE: usize = COLUMNS.len() + 5;
+    const EVENT: usize = 7;
     // As versions before 3 wrote it.
     const SET_ASIDE_BEFORE: usize = COLUMNS.len() + 4;
     let values = row.values()?;
@@ -190,6 +199,7 @@ fn table_of(row: &StoredRow) -> Option<TableOfRow> {
             Some(TableOfRow::Recent(sequence))
         }
         (SET_ASIDE | SET_ASIDE_BEFORE, ValueRef::Null, _) => Some(TableOfRow::SetAside),
+        (EVENT, ValueRef::Null, &ValueRef::Text(_)) => Some(TableOfRow::Event),
         (2, ValueRef::Integer(_), &ValueRef::Integer(delivered)) => {
             Some(TableOfRow::Progress { delivered })
         }
@@ -209,6 +219,11 @@ fn set_aside_row(row: &StoredRow) -> Option<SetAsideRow> {
     let reason = |i: usize| values.get(COLUMNS.len() + 1 + i)?.as_str().ok();
     let is_retried = values.get(COLUMNS.len() + 4) == Some(&ValueRef::Integer(1));
     Some(SetAsideRow { is_retried, ..SetAsideRow::new(record(row, 1)?, reason) })
+}
+
+fn event(row: &StoredRow) -> Option<Event> {
+    let values = row.values()?;
+    events::read_event(|i| values.get(i + 1).copied())
 }
 
 fn open_if_there(path: &Path) -> io::Result<Option<File>> {

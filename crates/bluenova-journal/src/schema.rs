@@ -59,6 +59,8 @@ pub(crate) struct Statements {
     pub(crate) select_at: String,
     /// Parameters: columns, SQLSTATE, message, since when, whether it is retried.
     pub(crate) set_aside: String,
+    /// Parameters: time, `mcu_id`. Yields number, columns.
+    pub(crate) select_set_aside_at: String,
     /// Yields number, columns, SQLSTATE, message, since when, whether it is retried.
     pub(crate) select_set_aside: String,
 }
@@ -88,6 +90,11 @@ impl Statements {
                  ON CONFLICT (insert_time_utc, mcu_id) DO UPDATE
                  SET sqlstate = excluded.sqlstate, message = excluded.message,
                      retried = excluded.retried"
+            ),
+            // Not from the view, which journals of older versions lack.
+            select_set_aside_at: format!(
+                "SELECT number, {} FROM set_aside WHERE insert_time_utc = ? AND mcu_id = ?",
+                column_values()
             ),
             select_set_aside: format!(
                 "SELECT number, {names}, sqlstate, message, since, retried FROM {TABLE}_set_aside

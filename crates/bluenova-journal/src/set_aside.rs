@@ -2,14 +2,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bluenova_record::{COLUMNS, PackRecord, Timestamp, first_chars};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use time::UtcDateTime;
 
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::migrations::VERSION;
-use crate::salvage;
-use crate::schema;
+use crate::recover;
+use crate::schema::{self, Statements};
 use crate::value::parse_time;
 use crate::{Error, Journal, Retention};
 
@@ -52,13 +52,8 @@ impl SetAside {
     /// older version and in use.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let address = Address::of_existing(path)?;
-        if address.path().is_some_and(salvage::is_log_broken) {
-            // SQLite would write over what is behind the tear. Where the journal is in use that was
-            // dealt with, or the log was just being written.
-            match Journal::open(path, Retention::FOREVER) {
-                Ok(_) | Err(Error::InUse { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        if let Some(path) = address.path() {
+            recover::store_torn_log(path)?;
         }
         let (mut connection, version) = address.connect_to_journal(Access::Write)?;
         if version < VERSION {
@@ -133,6 +128,20 @@ pub(crate) fn remove(connection: &JournalConnection, record: &PackRecord) -> rus
             (time, record.mcu_id),
         )
         .map(drop)
+}
+
+/// Whether this very row is set aside: one of its battery and time with the same values.
+pub(crate) fn contains(
+    connection: &Connection,
+    sql: &Statements,
+    record: &PackRecord,
+) -> rusqlite::Result<bool> {
+    let time = Timestamp(record.insert_time_utc).to_string();
+    let row = connection
+        .prepare_cached(&sql.select_set_aside_at)?
+        .query_row((time, record.mcu_id), schema::read_row)
+        .optional()?;
+    Ok(row.and_then(|row| row.record).is_some_and(|set_aside| set_aside == *record))
 }
 
 pub(crate) fn count(connection: &Connection) -> rusqlite::Result<u64> {

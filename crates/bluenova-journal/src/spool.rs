@@ -12,9 +12,9 @@ use std::sync::mpsc::{self, Sender, SyncSender, TrySendError};
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime};
 
-use crate::{BATCH, Error, Journal, Outbox, Recovery, Retention, Sequence, files};
+use crate::{BATCH, Error, Event, Journal, Outbox, Recovery, Retention, Sequence, files};
 use outbox::Source;
-pub use outbox::{SpoolOutbox, Waiting, Wake};
+pub use outbox::{OutboxWaker, SpoolOutbox, Waiting, Wake};
 use recovery::RecoveryThread;
 
 /// What the stand-in may take in memory: nearly a week of one battery at ten seconds.
@@ -85,7 +85,7 @@ struct Orphan {
 #[derive(Debug)]
 struct ToOutbox {
     /// One wake-up is as good as many.
-    wake: SyncSender<()>,
+    wake: Arc<SyncSender<()>>,
     sources: Sender<Source>,
     /// The other database, where its name is known.
     database: Option<String>,
@@ -163,7 +163,7 @@ impl Spool {
     ) -> Result<(Self, SpoolOutbox), Error> {
         let (wake, woken) = mpsc::sync_channel(1);
         let (sources, new_sources) = mpsc::channel();
-        let to_outbox = Some(ToOutbox { wake, sources, database });
+        let to_outbox = Some(ToOutbox { wake: Arc::new(wake), sources, database });
         let spool = Self::start(path, retention, to_outbox, now)?;
         Ok((spool, SpoolOutbox::new(woken, new_sources)))
     }
@@ -189,7 +189,9 @@ impl Spool {
         let opened = open_file(path, retention, now, to_outbox.as_ref(), &mut notices);
         let (file, error) = match opened {
             Ok(file) => (Some(file), None),
-            Err(error) if is_final(&error) || path.is_dir() => return Err(error),
+            Err(error) if is_final(&error) || files::check_is_file(path).is_err() => {
+                return Err(error);
+            }
             Err(error) if to_outbox.is_none() && !error.is_damage() => return Err(error),
             Err(error) => (None, Some(error)),
         };
@@ -233,10 +235,22 @@ impl Spool {
         if records.is_empty() {
             return Ok(());
         }
+        self.write(|journal| journal.append(records).map(drop))
+    }
+
+    /// Stores events: in the file, or else in its stand-in, from where they move along with rows.
+    ///
+    /// # Errors
+    /// Neither a file nor memory takes them.
+    pub fn put_events(&mut self, events: &[Event]) -> Result<(), Error> {
+        self.write(|journal| journal.put_events(events))
+    }
+
+    fn write(&mut self, write: impl Fn(&mut Journal) -> Result<(), Error>) -> Result<(), Error> {
         // Thrice at most: file, stand-in, memory.
         loop {
-            match self.journal().append(records) {
-                Ok(_) => return Ok(()),
+            match write(self.journal()) {
+                Ok(()) => return Ok(()),
                 Err(error) if self.is_in_memory() => return Err(error),
                 Err(error) if self.has_stand_in() => self.leave_stand_in(error)?,
                 Err(error) => self.leave_file(error)?,
@@ -257,6 +271,12 @@ impl Spool {
             // It has been woken already; or it has gone, and the rows wait in the journal.
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
         }
+    }
+
+    /// What ends the outbox's [`wait`](SpoolOutbox::wait) from another thread; `None` if there is
+    /// no outbox.
+    pub fn outbox_waker(&self) -> Option<OutboxWaker> {
+        self.to_outbox.as_ref().map(|to_outbox| OutboxWaker(Arc::downgrade(&to_outbox.wake)))
     }
 
     /// Whether the file was found to be damaged, by whoever read or wrote it, or was recovered,
@@ -406,6 +426,10 @@ impl Spool {
     fn leave_file(&mut self, error: Error) -> Result<(), Error> {
         let is_gone = matches!(error, Error::Gone { .. });
         self.turn_to_stand_in(&error)?;
+        if !is_for_memory(&error) {
+            // What replaced the file can't be written for a longer time.
+            self.leave_memory();
+        }
         self.notices.push(self.in_stand_in(error));
         if is_gone && let Some(file) = self.close_file() {
             // The rows can still be read, and go into the file that is made in its place.
@@ -493,6 +517,14 @@ impl Spool {
             && move_rows(&mut stand_in.outbox, &mut file, all, true).is_ok()
         {
             *stand_in = file;
+            if !all {
+                // Those of a deleted file would end with the process, too. A whole database is left
+                // where it is until it can be moved to its place.
+                self.orphans.retain_mut(|orphan| {
+                    orphan.stand_in.is_some()
+                        || move_rows(&mut orphan.outbox, stand_in, all, false).is_err()
+                });
+            }
         }
     }
 
@@ -666,6 +698,12 @@ fn open_file(
     Writer::file(journal, to_outbox)
 }
 
+/// Whether no file is to stand in: in place of a deleted journal a new one is made at once, and on a
+/// full disk no file can be.
+fn is_for_memory(error: &Error) -> bool {
+    error.is_full() || matches!(error, Error::Gone { .. })
+}
+
 /// Opens the stand-in: a file where one can be written, else memory.
 fn open_stand_in(
     path: &Path,
@@ -673,10 +711,9 @@ fn open_stand_in(
     error: Option<&Error>,
     to_outbox: Option<&ToOutbox>,
 ) -> Result<Box<Writer>, Error> {
-    // In place of a deleted file a new journal is made at once, and on a full disk no file can be.
-    let is_for_memory =
-        error.is_some_and(|error| error.is_full() || matches!(error, Error::Gone { .. }));
-    if !is_for_memory && let Ok(journal) = stand_in::open(path, retention) {
+    if !error.is_some_and(is_for_memory)
+        && let Ok(journal) = stand_in::open(path, retention)
+    {
         return Writer::stand_in(journal, to_outbox);
     }
     Writer::stand_in(Journal::in_memory(IN_MEMORY)?, to_outbox)
@@ -719,8 +756,9 @@ impl MoveError {
     }
 }
 
-/// Moves what `from` has not delivered (or all that it has), and what was set aside there, into
-/// `to`; returns the number of rows that were not there yet.
+/// Moves what `from` has not delivered (or all that it has, out of a file that stands in for the
+/// journal), what was set aside there, and its events, into `to`; returns the number of rows that
+/// were not there yet.
 fn move_rows(
     from: &mut Outbox,
     to: &mut Writer,
@@ -728,7 +766,11 @@ fn move_rows(
     is_stand_in: bool,
 ) -> Result<usize, MoveError> {
     let mut rows = 0;
-    let mut last = if all { Sequence::default() } else { from.cursor() };
+    // All rows of a stand-in: one that was delivered from there may have the time of another row in
+    // the journal, which the database took it for. It is delivered again, at a time of its own.
+    let all = all || (is_stand_in && !from.is_in_memory());
+    let first = if all { Sequence::default() } else { from.cursor() };
+    let mut last = first;
     loop {
         let batch = from.rows_after(last, BATCH).map_err(MoveError::Read)?;
         if batch.records.is_empty() {
@@ -736,14 +778,18 @@ fn move_rows(
         }
         rows += to.journal.adopt(&batch.records).map_err(MoveError::Write)?;
         last = batch.last;
-        // In a journal they are not delivered: it may come back to its path, with its disk.
-        if is_stand_in {
-            let _ = from.delivered(last);
-        }
+    }
+    // In a journal they are not delivered: it may come back to its path, with its disk.
+    if is_stand_in && last != first {
+        // First, or a power loss could keep the cursor without the rows.
+        to.journal.checkpoint().map_err(MoveError::Write)?;
+        let _ = from.delivered(last);
     }
     for row in from.rows_set_aside().map_err(MoveError::Read)? {
         to.outbox.set_aside_row(&row).map_err(MoveError::Write)?;
     }
+    let events = from.events().map_err(MoveError::Read)?;
+    to.journal.put_events(&events).map_err(MoveError::Write)?;
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 

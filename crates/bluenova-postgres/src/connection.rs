@@ -28,7 +28,7 @@ use time::UtcDateTime;
 
 use crate::{
     Error, Retry, Settings,
-    error::{CONNECTING, Cause, INSERTING, LOOKING_FOR_ROWS, PROBING},
+    error::{CHECKING, CONNECTING, Cause, INSERTING, PROBING},
     host::Host,
     insert::{Inserted, Inserter},
     table::IfMissing,
@@ -92,7 +92,6 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
-/// The result is a number of rows.
 type Job = Arc<dyn Fn(&mut Inserter) -> Result<Inserted, Error> + Send + Sync>;
 
 enum Answer {
@@ -160,6 +159,13 @@ impl Connection {
         self.run(INSERTING, &(Arc::new(insert) as Job))
     }
 
+    /// Looks for rows, as [`Inserter::find_missing`] does.
+    pub(crate) fn find_missing(&mut self, rows: &Arc<[PackRecord]>) -> Result<Inserted, Error> {
+        let rows = Arc::clone(rows);
+        let find = move |inserter: &mut Inserter| inserter.find_missing(&rows);
+        self.run(CHECKING, &(Arc::new(find) as Job))
+    }
+
     /// Probes a row, as [`Inserter::probe`] does.
     pub(crate) fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
         let record = record.clone();
@@ -180,7 +186,7 @@ impl Connection {
             let _ = found.send(inserter.times(mcu_id, &times)?);
             Ok(Inserted::default())
         };
-        self.run(LOOKING_FOR_ROWS, &(Arc::new(look_up) as Job))?;
+        self.run(CHECKING, &(Arc::new(look_up) as Job))?;
         Ok(answer.try_iter().last().unwrap_or_default())
     }
 

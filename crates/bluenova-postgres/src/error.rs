@@ -24,8 +24,9 @@ pub(crate) const CONNECTING: &str = "can't connect to";
 pub(crate) const LOOKING_FOR_TABLE: &str = "can't look for battery_pack in";
 pub(crate) const PREPARING: &str = "can't prepare to insert into battery_pack of";
 pub(crate) const INSERTING: &str = "can't insert into battery_pack of";
-pub(crate) const LOOKING_FOR_ROWS: &str = "can't look up rows in battery_pack of";
+pub(crate) const READING: &str = "can't read battery_pack of";
 pub(crate) const PROBING: &str = "can't insert a test row into battery_pack of";
+pub(crate) const CHECKING: &str = "can't look for rows in battery_pack of";
 
 /// Why the operation failed.
 #[derive(Debug)]

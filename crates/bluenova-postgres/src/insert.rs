@@ -1,9 +1,11 @@
 //! The insert, which adds each row exactly once.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     fmt::Write,
     ops::Range,
+    ptr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,17 +15,17 @@ use std::{
 
 use bluenova_record::{COLUMNS, Column, PackRecord, SqlType, TABLE, Value};
 use postgres::{
-    Client,
+    Client, SimpleQueryMessage,
     error::SqlState,
     types::{ToSql, Type},
 };
 use time::{PrimitiveDateTime, UtcDateTime};
 
 use crate::{
-    Error, LOCK_CLASS, Settings,
+    Error, LOCK_CLASS, Retry, Settings,
     connect::{self, Session},
     encoding::Encoding,
-    error::{Cause, INSERTING, LOOKING_FOR_ROWS, LOOKING_FOR_TABLE, PREPARING, PROBING},
+    error::{CHECKING, Cause, INSERTING, LOOKING_FOR_TABLE, PREPARING, PROBING},
     host::Host,
     limits::LIMITS,
     table::{self, IfMissing},
@@ -42,6 +44,8 @@ pub(crate) struct Inserter {
     target: String,
     user: String,
     encoding: Encoding,
+    /// The table when the last transaction began.
+    table: Option<TableIdentity>,
     /// Whether the rows that are in the table already are counted before the insert: so it is while
     /// some aren't added.
     counts_first: bool,
@@ -54,12 +58,22 @@ pub(crate) struct Inserter {
 }
 
 /// What became of the rows of a transaction; the others are in the table already.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Inserted {
     pub(crate) added: u64,
     /// Rows that the table didn't have, and that were not added: a trigger or a rule did that.
     pub(crate) swallowed: u64,
+    /// The first row that is missing, where rows were only looked for.
+    pub(crate) first_missing: Option<usize>,
+    /// The table when the transaction began, where it was looked at.
+    pub(crate) table: Option<TableIdentity>,
 }
+
+/// Identity of the table, to find out whether it is still the same: since when its server runs, its
+/// number, and the file that its rows are in, if there is one. `TRUNCATE`, `VACUUM FULL` and the
+/// like give it another file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableIdentity(String);
 
 impl Inserter {
     /// Connects to one of `hosts`, creates table and index where they are missing, or tries to, and
@@ -115,6 +129,7 @@ impl Inserter {
             target,
             user,
             encoding: found.encoding,
+            table: None,
             counts_first: false,
             table_is_missing,
             cancelled,
@@ -129,6 +144,35 @@ impl Inserter {
         let distinct = distinct(records);
         let inserted = self.in_the_encoding(|inserter| inserter.commit(&distinct));
         inserted.map_err(|cause| self.failed(INSERTING, cause))
+    }
+
+    /// Looks for `records` in the table. The first one is missing that the table doesn't have, but
+    /// would have if all were inserted: that is tried, and rolled back. So a row is not missing
+    /// that a trigger swallows, or stores under another key. Where the insert fails because of a
+    /// row, or takes too long, no more is known than which the table doesn't have.
+    pub(crate) fn find_missing(&mut self, records: &[PackRecord]) -> Result<Inserted, Error> {
+        if self.table_is_missing {
+            return Ok(Inserted::default());
+        }
+        let distinct = distinct(records);
+        let unknown = Cell::new(None);
+        let found = self.in_the_encoding(|inserter| inserter.try_find(&distinct, &unknown));
+        let missing = match found {
+            Ok(missing) => missing,
+            Err(cause) => {
+                let error = self.failed(CHECKING, cause);
+                let is_about_rows =
+                    error.retry() == Retry::Row || error.sqlstate() == Some("57014");
+                match unknown.get() {
+                    Some(first) if is_about_rows => Some(first),
+                    _ => return Err(error),
+                }
+            }
+        };
+        let first = missing.and_then(|missing| distinct.get(missing));
+        let first_missing =
+            first.and_then(|first| records.iter().position(|record| ptr::eq(record, *first)));
+        Ok(Inserted { first_missing, table: self.table.clone(), ..Inserted::default() })
     }
 
     /// Inserts a row like `record` at a time close by, at which there is none yet, and rolls the
@@ -154,7 +198,7 @@ impl Inserter {
             return Ok(vec![]);
         }
         let found = self.try_times(mcu_id, times);
-        found.map_err(|cause| self.failed(LOOKING_FOR_ROWS, cause))
+        found.map_err(|cause| self.failed(CHECKING, cause))
     }
 
     /// Whether nothing can be delivered over this connection any more. `false` promises nothing.
@@ -181,7 +225,10 @@ impl Inserter {
 
     fn commit(&mut self, records: &[&PackRecord]) -> Result<Inserted, Cause> {
         self.begin(records)?;
-        let known = if self.counts_first { Some(self.count_known(records)?) } else { None };
+        let known = match self.counts_first {
+            true => Some(self.known(records)?.into_iter().filter(|known| *known).count()),
+            false => None,
+        };
         let mut added = 0;
         for records in records.chunks(STATEMENT_ROWS) {
             added += self.add(records)?;
@@ -195,20 +242,48 @@ impl Inserter {
         self.check_cancelled()?;
         self.client.batch_execute("COMMIT")?;
         self.counts_first = added < records.len() as u64;
-        Ok(Inserted {
-            added,
-            swallowed: (records.len().saturating_sub(known) as u64).saturating_sub(added),
-        })
+        let swallowed = (records.len().saturating_sub(known) as u64).saturating_sub(added);
+        Ok(Inserted { added, swallowed, table: self.table.clone(), ..Inserted::default() })
     }
 
-    /// The number of `records` that are in the table.
-    fn count_known(&mut self, records: &[&PackRecord]) -> Result<usize, Cause> {
+    /// Finds the first record that is missing, and puts the first one into `unknown` that the table
+    /// doesn't have, before it inserts any.
+    fn try_find(
+        &mut self,
+        records: &[&PackRecord],
+        unknown: &Cell<Option<usize>>,
+    ) -> Result<Option<usize>, Cause> {
+        self.begin(records)?;
+        let before = self.known(records)?;
+        unknown.set(before.iter().position(|is_known| !is_known));
+        let mut missing = None;
+        if unknown.get().is_some() {
+            for records in records.chunks(STATEMENT_ROWS) {
+                self.add(records)?;
+            }
+            let after = self.known(records)?;
+            missing = before.iter().zip(after).position(|(before, after)| !before && after);
+        }
+        self.client.batch_execute("ROLLBACK")?;
+        Ok(missing)
+    }
+
+    /// Of each record, whether it is in the table.
+    fn known(&mut self, records: &[&PackRecord]) -> Result<Vec<bool>, Cause> {
         self.check_cancelled()?;
         let times: Vec<_> = records.iter().map(|r| timestamp(r.insert_time_utc)).collect();
         let ids: Vec<_> = records.iter().map(|record| i64::from(record.mcu_id)).collect();
         let parameters: [(&(dyn ToSql + Sync), Type); 2] =
             [(&times, Type::TIMESTAMP_ARRAY), (&ids, Type::INT8_ARRAY)];
-        Ok(self.client.query_typed(&known_sql(), &parameters)?.len())
+        let mut known = vec![false; records.len()];
+        for row in self.client.query_typed(&known_sql(), &parameters)? {
+            let number: i32 = row.try_get(0)?;
+            let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+            if let Some(is_known) = index.and_then(|index| known.get_mut(index)) {
+                *is_known = true;
+            }
+        }
+        Ok(known)
     }
 
     fn try_insert(&mut self, record: &PackRecord) -> Result<(), Cause> {
@@ -248,14 +323,21 @@ impl Inserter {
     }
 
     fn begin(&mut self, records: &[&PackRecord]) -> Result<(), Cause> {
-        self.client.batch_execute(&begin(records)).map_err(|e| match e.code() {
+        let sql = format!("{}; {IDENTIFY}", begin(records));
+        let messages = self.client.simple_query(&sql).map_err(|e| match e.code() {
             // The code is that of the server, or of a pooler, which ends the session.
             None => Cause::Ended(e),
             Some(code) if matches!(code.code().get(..4), Some("57P0" | "08P0" | "0800")) => {
                 Cause::Ended(e)
             }
             Some(_) => Cause::Postgres(e),
-        })
+        })?;
+        let identity = messages.iter().rev().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        self.table = identity.map(|identity| TableIdentity(identity.to_owned()));
+        Ok(())
     }
 
     fn add(&mut self, records: &[&PackRecord]) -> Result<u64, Cause> {
@@ -377,6 +459,10 @@ const BEGIN: [&str; 6] = [
      WHERE current_setting('synchronous_commit') = 'off'",
 ];
 
+/// The values of [`TableIdentity`]; some are null for a view or a partitioned table.
+const IDENTIFY: &str = "SELECT concat_ws(' ', pg_postmaster_start_time(), \
+     to_regclass('battery_pack')::oid, pg_relation_filenode(to_regclass('battery_pack')))";
+
 /// The insert, one statement for a batch of any size: each parameter is one column as an array.
 ///
 /// `unnest` in the list of a `SELECT` takes the arrays apart row by row. In a `FROM`, the server
@@ -414,11 +500,12 @@ fn is_known() -> String {
     )
 }
 
-/// A row for each time and battery that is in the table.
+/// The number, from 1 on, of each time and battery that is in the table.
 fn known_sql() -> String {
     format!(
-        "SELECT 1 FROM (SELECT unnest($1::TIMESTAMP[]) AS insert_time_utc, \
-         unnest($2::BIGINT[]) AS mcu_id) AS new WHERE {}",
+        "SELECT new.number FROM (SELECT unnest($1::TIMESTAMP[]) AS insert_time_utc, \
+         unnest($2::BIGINT[]) AS mcu_id, generate_subscripts($1::TIMESTAMP[], 1) AS number) AS new \
+         WHERE {}",
         is_known()
     )
 }

@@ -33,12 +33,16 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`TableReader`] copies rows out of the table, as CSV.
+//! [`row_times`] looks which rows the table has, and changes nothing.
 #![forbid(unsafe_code)]
 
 mod client_certificate;
 mod connect;
 mod connection;
 mod conninfo;
+mod copy_out;
 mod encoding;
 mod error;
 mod host;
@@ -46,6 +50,7 @@ mod insert;
 mod limits;
 mod parameters;
 mod password;
+mod row_times;
 mod service;
 mod settings;
 mod sink;
@@ -53,7 +58,9 @@ mod table;
 mod tls;
 
 pub use connection::Deadlines;
+pub use copy_out::{TableReader, TableSelection};
 pub use error::{Error, Retry};
+pub use row_times::row_times;
 pub use settings::{Settings, SettingsError};
 pub use sink::{BATCH, Delivered, Rejected, Sink};
 pub use table::schema;

@@ -8,7 +8,7 @@ use time::UtcDateTime;
 use crate::{
     Deadlines, Error, Retry, Settings,
     connection::{self, Connection},
-    insert::Inserted,
+    insert::{Inserted, TableIdentity},
     table::IfMissing,
 };
 
@@ -43,6 +43,9 @@ pub struct Sink {
     accepted: Option<PackRecord>,
     /// Whether rows were swallowed.
     has_swallowed: bool,
+    /// The table of the last transaction, and the one that was looked at when rows were looked for.
+    table: Option<TableIdentity>,
+    checked_table: Option<TableIdentity>,
 }
 
 /// Outcome of one step of a delivery.
@@ -95,7 +98,15 @@ impl Sink {
     }
 
     fn with(connection: Connection) -> Self {
-        Self { connection, batch_size: BATCH, step: BATCH, accepted: None, has_swallowed: false }
+        Self {
+            connection,
+            batch_size: BATCH,
+            step: BATCH,
+            accepted: None,
+            has_swallowed: false,
+            table: None,
+            checked_table: None,
+        }
     }
 
     /// Connects, if it isn't connected, and creates the table and its index where they are missing.
@@ -132,7 +143,8 @@ impl Sink {
             // On its own, for an error of the connect is never about the rows, whatever its code.
             self.connection.connect()?;
             let error = match self.connection.insert(rows, from..from + count) {
-                Ok(Inserted { added, swallowed }) => {
+                Ok(Inserted { added, swallowed, table, .. }) => {
+                    self.table = table;
                     self.record_success(&rows[from..from + count]);
                     if swallowed > 0 && !self.has_swallowed {
                         self.has_swallowed = true;
@@ -182,6 +194,37 @@ impl Sink {
     /// As [`deliver`](Self::deliver) has them.
     pub fn probe(&mut self, record: &PackRecord) -> Result<(), Error> {
         self.connection.probe(record)
+    }
+
+    /// Looks for rows that were delivered, and returns the index of the first one that is missing:
+    /// the table doesn't have it, and would have it if it were delivered again. Rows that a trigger
+    /// swallows are not missing. Nothing is changed. Connects, if it isn't connected.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect) has them, and whatever the server objects to but the rows.
+    pub fn find_missing(&mut self, rows: &Arc<[PackRecord]>) -> Result<Option<usize>, Error> {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let Inserted { first_missing, table, .. } = self.connection.find_missing(rows)?;
+        if let Some(table) = table {
+            self.table = Some(table.clone());
+            self.checked_table = Some(table);
+        }
+        Ok(first_missing)
+    }
+
+    /// Whether the table of the last delivery isn't the one in which rows were last looked for, or
+    /// its server isn't: rows that were delivered before may be missing. `false` promises nothing.
+    ///
+    /// So it is after the table was dropped, truncated or rewritten, and after a failover.
+    pub fn has_table_changed(&self) -> bool {
+        self.table != self.checked_table
+    }
+
+    /// Takes the table of the last delivery for one that has all rows.
+    pub fn table_is_checked(&mut self) {
+        self.checked_table.clone_from(&self.table);
     }
 
     /// The times of the rows that a battery has in the table in `times`, which includes its start,

@@ -132,6 +132,19 @@ impl Cluster {
             .unwrap_or_else(|e| panic!("can't connect to {database} as {user}: {e:?}"))
     }
 
+    /// What `psql` prints to standard output for a command, `\copy` say, as the superuser.
+    ///
+    /// # Panics
+    /// Where it fails.
+    pub fn psql(&self, database: &str, command: &str) -> String {
+        let mut psql = self.programs.command("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--command", command, &self.url(database)]);
+        let output = psql.output().unwrap_or_else(|e| panic!("can't run {psql:?}: {e}"));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{psql:?}: {}\n{errors}", output.status);
+        String::from_utf8(output.stdout).expect("the database's encoding is UTF-8")
+    }
+
     /// The major version of the server: 15, for instance.
     ///
     /// # Panics
@@ -190,6 +203,11 @@ impl Cluster {
         while let Err(log) = self.launch() {
             assert!(Instant::now() < deadline, "PostgreSQL does not start again:\n{log}");
         }
+    }
+
+    /// One of PostgreSQL's programs, `pg_dump` say, of the server's version and run as its user.
+    pub fn program(&self, name: &str) -> Command {
+        self.programs.command(name)
     }
 
     /// What the server has written to its log.

@@ -13,7 +13,7 @@ pub struct Answer {
     pub status: u16,
     /// Status line and headers.
     pub head: String,
-    /// All behind the empty line.
+    /// All behind the empty line, chunks put together.
     pub body: String,
 }
 
@@ -31,7 +31,7 @@ impl Answer {
 /// Asks the server at `address` for `target`; `at_most` is the longest pause in its answer.
 ///
 /// # Panics
-/// If it doesn't answer, or not in HTTP.
+/// If it doesn't answer, or not in HTTP, or if the chunks of its answer break off.
 #[track_caller]
 pub fn get(address: SocketAddr, target: &str, at_most: Duration) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -43,5 +43,22 @@ pub fn get(address: SocketAddr, target: &str, at_most: Duration) -> Answer {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let status = status.unwrap_or_else(|| panic!("{head:?}"));
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
+    let is_chunked = head.contains("\r\nTransfer-Encoding: chunked");
+    let body = if is_chunked { whole(body) } else { body.to_owned() };
+    Answer { status, head: head.to_owned(), body }
+}
+
+/// The body that comes in these chunks.
+fn whole(mut chunks: &str) -> String {
+    let mut body = String::new();
+    loop {
+        let (size, rest) = chunks.split_once("\r\n").expect("there is a chunk");
+        let size = usize::from_str_radix(size, 16).expect("it has a size");
+        let (chunk, rest) = rest.split_at_checked(size).expect("it is whole");
+        chunks = rest.strip_prefix("\r\n").expect("it has an end");
+        if size == 0 {
+            return body;
+        }
+        body.push_str(chunk);
+    }
 }

@@ -5,7 +5,8 @@ pub(super) fn no_option(argument: &str) -> String {
     let shown = format!("{:?} is no option", without_passwords(argument));
     let known = WITH_VALUE.iter().flatten().chain(&SWITCHES).chain(&OF_SUBCOMMANDS);
     let mut known = known.chain(&["-daemon"]).filter(|name| name.len() > 2);
-    if let Some(known) = known.find(|known| distance(argument, known) <= 2) {
+    let name = argument.split('=').next().unwrap_or(argument);
+    if let Some(known) = known.find(|known| distance(name, known) <= 2) {
         return format!("{shown}; did you mean {known}?");
     }
     if let Some(known) = WORDS.iter().find(|known| argument.trim_start_matches('-') == **known) {
@@ -27,6 +28,12 @@ pub(super) fn no_subcommand(word: &str) -> String {
             format!("{shown:?} is neither an option nor a subcommand; those are {words}")
         }
     }
+}
+
+/// The name out of `known` that is like `given`, if one is.
+pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = known.map(|name| (distance(given, name), name));
+    distances.min_by_key(|(distance, _)| *distance).filter(|(far, _)| *far <= 2).map(|it| it.1)
 }
 
 /// Number of letters to put in, take out or replace in one word to get the other (Levenshtein).

@@ -48,6 +48,16 @@ fn refused(line: &str) -> String {
     exit.output
 }
 
+/// `-b`, and `--battery` in front of the word, are the listener's option.
+#[test]
+fn batteries_behind_export_are_those_to_export() {
+    let args = read("--battery cellar export -b attic=10.0.0.2 --battery attic --battery=7 -o -");
+    assert_eq!(args.battery, ["cellar", "attic=10.0.0.2"]);
+    let Some(Mode::Export(export)) = args.mode else { panic!("{:?}", args.mode) };
+    assert_eq!(export.battery, ["attic", "7"]);
+    assert_eq!(export.output.as_deref(), Some("-"));
+}
+
 #[test]
 fn options_may_stand_behind_the_subcommand() {
     let args = read("-i 5 check -b 10.0.0.2 --raw -d x");
@@ -55,6 +65,9 @@ fn options_may_stand_behind_the_subcommand() {
     assert_eq!((args.battery, args.database), (vec!["10.0.0.2".to_owned()], Some("x".into())));
     let args = read("set-aside -d x --retry");
     assert!(matches!(args.mode, Some(Mode::SetAside(SetAside { retry: true }))));
+    let args = read("resend --since=7d -d x");
+    let Some(Mode::Resend(Resend { since })) = args.mode else { panic!("{args:?}") };
+    assert_eq!(since.as_deref(), Some("7d"));
     assert!(matches!(read("schema -d x").mode, Some(Mode::Schema(_))));
     let args = read("demo --seconds 3 --http=127.0.0.1:0");
     assert_eq!(args.http.as_deref(), Some("127.0.0.1:0"));
@@ -75,7 +88,10 @@ fn a_mistyped_word_is_answered_with_the_right_one() {
         assert!(refused(word).ends_with(&format!("did you mean {right}?")), "{word}");
     }
     let error = refused("10.0.0.2");
-    assert!(error.contains("check, demo, import, schema, set-aside"), "{error}");
+    assert!(
+        error.contains("check, demo, export, gaps, import, resend, schema, set-aside"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -120,9 +136,11 @@ fn no_password_is_in_an_error() {
 #[test]
 fn an_option_that_is_none_gets_a_suggestion() {
     for (line, says) in [
+        ("export --colums soc", "did you mean --columns?"),
         ("--intervall 5", "\"--intervall\" is no option; did you mean --interval?"),
         ("-deamon", "did you mean -daemon?"),
         ("--raw=1", "did you mean --raw?"),
+        ("--databse=postgresql://u:secret@h/db", "did you mean --database?"),
         ("--check -d x", "did you mean check?"),
         ("-i10", "\"-i10\" is no option; a blank stands between -i and its value"),
         ("-b=10.0.0.2", "a blank stands between -b and its value"),

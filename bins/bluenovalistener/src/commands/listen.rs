@@ -75,7 +75,10 @@ fn wait(signals: &Receiver<i32>, pipeline: &mut Pipeline, log: &LoggerHandle) {
     while !pipeline.is_broken() {
         match signals.recv_timeout(Duration::from_secs(1)) {
             // The log's thread reopens the file; if that fails, there is no log to say so.
-            Ok(SIGHUP) => drop(log.reopen_output()),
+            Ok(SIGHUP) => {
+                drop(log.reopen_output());
+                pipeline.check_table();
+            }
             Ok(_) => return,
             Err(RecvTimeoutError::Timeout) => {
                 // So that a logged line is in the file within a second.

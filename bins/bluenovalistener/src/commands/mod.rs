@@ -1,17 +1,46 @@
 //! The subcommands, one per file. Without a subcommand the program listens.
 
-use std::error::Error;
+use std::{env, error::Error, path::PathBuf};
 
 use crate::{
     args::{Args, Mode},
     console,
+    settings::{Settings, Store},
 };
 
 mod check;
 mod demo;
+mod export;
+mod gaps;
 mod import;
 mod listen;
+mod resend;
 mod set_aside;
+
+/// The database and the journal of the listener's options, for a subcommand that uses both.
+/// `without_server` is the answer where there is no server.
+///
+/// # Errors
+/// There is no server or no such journal, or the options are wrong.
+fn server_and_journal(
+    args: &Args,
+    subcommand: &str,
+    without_server: &str,
+) -> Result<(Box<bluenova_postgres::Settings>, PathBuf), Box<dyn Error>> {
+    let settings = Settings::resolve(args, |name| env::var(name).ok())?;
+    let Store::Postgres { server, journal, .. } = settings.store else {
+        return Err(without_server.into());
+    };
+    if !journal.exists() {
+        let journal = journal.display();
+        return Err(format!(
+            "there is no journal {journal}; give the listener's options with {subcommand}, and \
+             --journal with the path in the first line of its log if it runs as another user"
+        )
+        .into());
+    }
+    Ok((server, journal))
+}
 
 /// Runs the subcommand of the command line.
 ///
@@ -26,7 +55,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         None => listen::run(args),
         Some(Mode::Demo(options)) => demo::run(args, options),
         Some(Mode::Check(_)) => check::run(args),
+        Some(Mode::Export(options)) => export::run(args, options),
+        Some(Mode::Gaps(options)) => gaps::run(args, options),
         Some(Mode::Import(options)) => import::run(args, options),
+        Some(Mode::Resend(options)) => resend::run(args, options),
         Some(Mode::SetAside(options)) => set_aside::run(args, options),
         Some(Mode::Schema(_)) => {
             console::print(&bluenova_postgres::schema());

@@ -1,7 +1,7 @@
 //! `bluenovalistener set-aside`: the rows that PostgreSQL rejected. It works while a listener is
 //! running.
 
-use std::{env, error::Error, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 use bluenova_journal::{SetAside, SetAsideRow};
 use bluenova_postgres::{Deadlines, Retry, Sink};
@@ -10,7 +10,6 @@ use bluenova_record::{ErrorChain, Escaped, Timestamp};
 use crate::{
     args::{self, Args},
     console,
-    settings::{Settings, Store},
 };
 
 /// Lists the rows that are set aside, or delivers them again.
@@ -19,20 +18,9 @@ use crate::{
 /// There is no such journal, or the database can't be reached; or, delivering again, some rows were
 /// rejected again.
 pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn Error>> {
-    let settings = Settings::resolve(args, |name| env::var(name).ok())?;
-    let Store::Postgres { server, journal, .. } = settings.store else {
-        return Err(
-            "with -d sqlite:PATH no row is ever set aside: only PostgreSQL rejects rows".into()
-        );
-    };
-    if !journal.exists() {
-        let journal = journal.display();
-        return Err(format!(
-            "there is no journal {journal}; give the listener's options with set-aside, and \
-             --journal with the path in the first line of its log if it runs as another user"
-        )
-        .into());
-    }
+    let without_server =
+        "with -d sqlite:PATH no row is ever set aside: only PostgreSQL rejects rows";
+    let (server, journal) = super::server_and_journal(args, "set-aside", without_server)?;
     let mut set_aside = SetAside::open(&journal)?;
     let rows = set_aside.rows()?;
     if rows.is_empty() {

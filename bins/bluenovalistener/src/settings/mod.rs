@@ -15,6 +15,7 @@ use crate::args::Args;
 mod battery;
 mod journal_path;
 mod log;
+mod time_argument;
 
 pub(crate) use battery::Battery;
 use battery::batteries;
@@ -22,6 +23,7 @@ use journal_path::journal_name;
 pub(crate) use journal_path::{import_journal, state_directory};
 pub(crate) use log::LogSettings;
 use log::log_file;
+pub(crate) use time_argument::time_argument;
 
 const DEFAULT_DATABASE: &str = "homeauto";
 const DEFAULT_INTERVAL: &str = "10";

@@ -89,9 +89,9 @@ impl BatteryThread {
             index,
             raw,
             assembler: Assembler::new(interval),
-            recorder,
             stop,
-            connection_log: ConnectionLog::new(battery.clone(), status.clone()),
+            connection_log: ConnectionLog::new(battery.clone(), status.clone(), recorder.clone()),
+            recorder,
             status,
             malformed: RateLimit::new(MALFORMED_EVERY),
             malformed_unlogged: 0,
@@ -177,7 +177,8 @@ impl BatteryThread {
         };
         // The interval under way stays with the assembler, for the next connection or the end.
         if let Some(lost) = lost {
-            self.connection_log.lost(&lost);
+            let is_silence = matches!(lost, Lost::Silence);
+            self.connection_log.lost(&lost, is_silence.then_some(last_text));
             self.assembler.disconnected();
             self.owner_log.disconnected();
         }
@@ -199,6 +200,7 @@ impl BatteryThread {
                 let owner = self.assembler.owner();
                 if let Some(owner) = owner {
                     self.status.update(|status| status.mcu_id_announced(owner));
+                    self.connection_log.identified(owner);
                 }
                 self.owner_log.check_owner(&self.battery.name, id, owner);
             }
@@ -252,7 +254,9 @@ impl BatteryThread {
         while let Some(result) = self.assembler.tick(now) {
             self.send(result)?;
         }
-        self.owner_log.log_missing(&self.battery.name, self.assembler.owner());
+        if self.owner_log.log_missing(&self.battery.name, self.assembler.owner()) {
+            self.connection_log.has_no_mcu_id();
+        }
         Ok(true)
     }
 

@@ -9,7 +9,11 @@ use bluenova_http::{BatteryStatus, Shared, duration};
 use bluenova_record::ErrorChain;
 use log::{info, warn};
 
-use super::outage::Outage;
+use super::{
+    RecorderInput,
+    connection_events::{ConnectionEvents, Sent},
+    outage::Outage,
+};
 use crate::{console::lasting, settings::Battery};
 
 /// Length below which a connection is short: many short ones in a row are logged once an hour.
@@ -25,7 +29,8 @@ enum Trouble {
     KeepsBreaking,
 }
 
-/// Logger of the changes of one battery's connection, which also puts them into the status.
+/// Logger of the changes of one battery's connection, which also puts them into the status and
+/// among the events.
 pub(super) struct ConnectionLog {
     battery: Battery,
     status: Shared<BatteryStatus>,
@@ -33,20 +38,28 @@ pub(super) struct ConnectionLog {
     outage: Option<Outage<Trouble>>,
     /// Number of short connections in a row.
     short: u32,
+    events: ConnectionEvents,
 }
 
 impl ConnectionLog {
-    pub(super) fn new(battery: Battery, status: Shared<BatteryStatus>) -> Self {
-        Self { battery, status, up_since: None, outage: None, short: 0 }
+    pub(super) fn new(
+        battery: Battery,
+        status: Shared<BatteryStatus>,
+        recorder: RecorderInput,
+    ) -> Self {
+        let events = ConnectionEvents::new(battery.name.clone(), recorder);
+        Self { battery, status, up_since: None, outage: None, short: 0, events }
     }
 
     pub(super) fn connected(&mut self) {
         self.status.update(BatteryStatus::connected);
-        self.up_since = Some(Instant::now());
+        let now = Instant::now();
+        self.up_since = Some(now);
         if self.short >= SHORT_ONES {
             return;
         }
         let Battery { name, address } = &self.battery;
+        self.events.connected(now, &address.to_string());
         match self.outage.take() {
             Some(outage) => {
                 let away = duration(outage.lasted());
@@ -61,15 +74,22 @@ impl ConnectionLog {
         if self.short > 0 && self.up_since.is_some_and(|since| since.elapsed() >= SHORT) {
             if self.short >= SHORT_ONES {
                 info!("{}: the connection is stable again", self.battery.name);
+                let since = self.up_since.unwrap_or_else(Instant::now);
+                self.events.connected(since, &self.battery.address.to_string());
             }
             self.short = 0;
             self.outage = None;
         }
     }
 
-    pub(super) fn lost(&mut self, why: &dyn Error) {
+    /// The connection is lost, because the battery was `silent_since` then, if it was.
+    pub(super) fn lost(&mut self, why: &dyn Error, silent_since: Option<Instant>) {
         self.lasts();
         let why = self.disconnected(why);
+        match silent_since {
+            Some(since) => self.events.send(Sent::Silent, since, &why),
+            None => self.events.send(Sent::Lost, Instant::now(), &why),
+        }
         self.up_since = None;
         self.short += 1;
         let outage = self.outage.get_or_insert_with(Outage::begin);
@@ -84,12 +104,25 @@ impl ConnectionLog {
 
     pub(super) fn failed(&mut self, error: &bluenova_websocket::Error) {
         let why = self.disconnected(error);
+        let kind = mem::discriminant(error);
+        self.events.send(Sent::NotReachable(kind), Instant::now(), &why);
         let outage = self.outage.get_or_insert_with(Outage::begin);
-        if outage.is_due(Trouble::NotReachable(mem::discriminant(error))) {
+        if outage.is_due(Trouble::NotReachable(kind)) {
             let (name, lasting) = (&self.battery.name, lasting(outage.lasted()));
             let advice = what_to_look_at(error);
             warn!("{name}: not reachable: {why}{lasting}. {advice} Redialling");
         }
+    }
+
+    /// The battery has sent its MCU ID.
+    pub(super) fn identified(&mut self, mcu_id: u32) {
+        self.events.identified(Instant::now(), mcu_id);
+    }
+
+    /// The battery has sent lines on this connection, but no MCU ID.
+    pub(super) fn has_no_mcu_id(&mut self) {
+        let since = self.up_since.unwrap_or_else(Instant::now);
+        self.events.send(Sent::NoMcuId, since, "");
     }
 
     fn disconnected(&self, why: &dyn Error) -> String {

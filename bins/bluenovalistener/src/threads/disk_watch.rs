@@ -7,7 +7,7 @@ use std::{
 use bluenova_http::{RateLimit, Shared, StorageStatus, duration};
 use log::{error, info};
 
-use super::{Assembled, battery::RecorderGone, outage::REMINDER};
+use super::{Assembled, NewEvent, battery::RecorderGone, outage::REMINDER};
 use crate::console::rows;
 
 /// How long a call of the spool may take: longer than SQLite waits for a lock, and than a file and
@@ -23,21 +23,37 @@ pub(crate) struct RecorderProgress {
     pub(super) busy_since: Option<Instant>,
 }
 
+/// What the recorder receives.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all messages are rows")]
+pub(crate) enum RecorderMessage {
+    Row(Assembled),
+    Event(NewEvent),
+}
+
 /// The way to the recorder, which counts what is under way.
 #[derive(Clone)]
 pub(crate) struct RecorderInput {
-    records: Sender<Assembled>,
+    recorder: Sender<RecorderMessage>,
     progress: Shared<RecorderProgress>,
 }
 
 impl RecorderInput {
-    pub(crate) fn new(records: Sender<Assembled>, progress: Shared<RecorderProgress>) -> Self {
-        Self { records, progress }
+    pub(crate) fn new(
+        recorder: Sender<RecorderMessage>,
+        progress: Shared<RecorderProgress>,
+    ) -> Self {
+        Self { recorder, progress }
     }
 
     pub(super) fn send(&self, assembled: Assembled) -> Result<(), RecorderGone> {
         self.progress.update(|progress| progress.unstored += 1);
-        self.records.send(assembled).map_err(|_| RecorderGone)
+        self.recorder.send(RecorderMessage::Row(assembled)).map_err(|_| RecorderGone)
+    }
+
+    /// Sends an event. Whoever does goes on without the recorder.
+    pub(super) fn note(&self, event: NewEvent) {
+        let _ = self.recorder.send(RecorderMessage::Event(event));
     }
 }
 

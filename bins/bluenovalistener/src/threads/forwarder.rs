@@ -1,19 +1,27 @@
-use std::{mem, path::PathBuf, time::Instant};
+use std::{
+    mem,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool, mpsc::Sender},
+    time::Instant,
+};
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared, duration};
-use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
+use bluenova_journal::{Batch, EventKind, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
 use bluenova_record::ErrorChain;
 use log::{info, warn};
 
 use super::{
+    NewEvent,
     delivery_trouble::{ForwardError, Trouble, rows_wait, what_to_expect},
     leftovers::Leftovers,
     outage::REMINDER,
     retry_schedule::RetrySchedule,
 };
 use crate::console::{lasting, rows};
+use lost_rows::LostRows;
 
+mod lost_rows;
 mod set_aside;
 
 /// Maximum number of rows of a batch. Each takes a kilobyte, twice while it is read, and an
@@ -29,7 +37,9 @@ pub(crate) struct Forwarder {
     leftovers: Option<Leftovers>,
     sink: Sink,
     status: Shared<DeliveryStatus>,
+    events: Sender<NewEvent>,
     retries: RetrySchedule,
+    lost_rows: LostRows,
     has_connected: bool,
     /// Whether all rows that may have lost their acknowledgement have been delivered again. Until
     /// then, rows that the table has already are no surprise.
@@ -53,17 +63,21 @@ enum BatchSource {
 enum Warning {
     SlowServer,
     DamagedRows,
+    NotChecked,
     CursorNotWritten,
     RowWaits,
 }
 
 impl Forwarder {
-    /// `journal` is the path of the spool.
+    /// `journal` is the path of the spool. `check_requested` is set when somebody asks whether the
+    /// table still has its rows.
     pub(crate) fn new(
         server: Settings,
         journal: PathBuf,
         outbox: SpoolOutbox,
         status: Shared<DeliveryStatus>,
+        events: Sender<NewEvent>,
+        check_requested: Arc<AtomicBool>,
     ) -> Self {
         Self {
             server: server.to_string(),
@@ -72,7 +86,9 @@ impl Forwarder {
             leftovers: None,
             sink: Sink::new(server, Deadlines::default()),
             status,
+            events,
             retries: RetrySchedule::begin(Instant::now()),
+            lost_rows: LostRows::begin(check_requested, Instant::now()),
             has_connected: false,
             is_caught_up: false,
             logged_known: false,
@@ -113,7 +129,10 @@ impl Forwarder {
     /// Waits until there is something to do; returns whether the spool is closed.
     fn wait(&mut self) -> bool {
         let Some(retry_at) = self.trouble.as_ref().map(Trouble::retry_at) else {
-            return self.outbox.wait(self.retries.due_in(Instant::now())) == Wake::Ended;
+            let now = Instant::now();
+            let check = self.lost_rows.due_in(now);
+            let time_out = self.retries.due_in(now).map_or(check, |retries| retries.min(check));
+            return self.outbox.wait(Some(time_out)) == Wake::Ended;
         };
         loop {
             let back_off = retry_at.saturating_duration_since(Instant::now());
@@ -127,6 +146,7 @@ impl Forwarder {
     }
 
     fn deliver_all(&mut self) -> Result<(), ForwardError> {
+        let mut is_new = !self.sink.is_connected();
         let connected = self.sink.connect();
         self.log_warnings();
         connected?;
@@ -135,6 +155,9 @@ impl Forwarder {
             info!("{}: connected", self.server);
         }
         loop {
+            if mem::take(&mut is_new) || self.lost_rows.is_due(Instant::now()) {
+                self.check_delivered()?;
+            }
             let (batch, source) = self.undelivered()?;
             if self.outbox.may_repeat() {
                 self.is_caught_up = false;
@@ -145,6 +168,9 @@ impl Forwarder {
                 warn!(
                     "{damaged} damaged in the journal; the values that can be read are delivered"
                 );
+            }
+            if !self.outbox.is_set_back() {
+                self.log_lost_rows();
             }
             if batch.records.is_empty() {
                 break;
@@ -179,6 +205,13 @@ impl Forwarder {
         let mut done = 0;
         while done < batch.records.len() {
             let delivered = self.deliver_step(batch, done)?;
+            if self.sink.has_table_changed() {
+                self.check_delivered()?;
+                if self.outbox.is_set_back() {
+                    // The rows of this step come again, with those that are missing.
+                    return Ok(());
+                }
+            }
             if let Some(rejected) = &delivered.rejected {
                 self.set_aside(&batch.records[done], rejected, source)?;
             }
@@ -193,6 +226,9 @@ impl Forwarder {
                 // The outbox keeps the position in memory, so that this process sends no row twice.
                 let why = ErrorChain(&error);
                 warn!("{why}. The rows are delivered; they may be sent again after a restart");
+            }
+            if batch.is_again {
+                self.lost_rows.delivered(delivered.added);
             }
             self.delivered(&delivered, source);
         }
@@ -280,8 +316,14 @@ impl Forwarder {
         }
     }
 
+    fn note(&self, kind: EventKind, detail: &str) {
+        // The recorder is gone first.
+        let _ = self.events.send(NewEvent::now(kind, detail));
+    }
+
     fn end_trouble(&mut self) {
         if let Some(trouble) = self.trouble.take() {
+            self.note(EventKind::ServerBack, "");
             self.status.update(|delivery| delivery.trouble = None);
             self.retries.server_is_back(Instant::now());
             let away = duration(trouble.lasted());
@@ -294,6 +336,9 @@ impl Forwarder {
         self.is_caught_up = false;
         let why = ErrorChain(error).to_string();
         self.status.update(|delivery| delivery.trouble = Some(why.clone()));
+        if self.trouble.is_none() {
+            self.note(EventKind::ServerAway, &why);
+        }
         let trouble = self.trouble.get_or_insert_with(Trouble::begin);
         if trouble.goes_on(error, Instant::now()) {
             let lasting = lasting(trouble.lasted());

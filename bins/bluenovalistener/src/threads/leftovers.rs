@@ -125,6 +125,7 @@ pub(crate) fn describe(found: Result<&Leftover, &Error>, server: &str) -> String
 
 fn contents(leftover: &Leftover) -> String {
     match (leftover.waiting, leftover.set_aside) {
+        (0, 0) => "there may be rows in its log, which a power failure has torn".to_owned(),
         (waiting, 0) => rows_wait(waiting),
         (0, set_aside) => format!("{} set aside", rows(set_aside)),
         (waiting, set_aside) => format!("{}, {set_aside} set aside", rows_wait(waiting)),

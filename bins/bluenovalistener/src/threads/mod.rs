@@ -2,9 +2,11 @@
 
 mod battery;
 mod clock;
+mod connection_events;
 mod connection_log;
 mod delivery_trouble;
 mod disk_watch;
+mod events;
 mod forwarder;
 mod held_rows;
 mod leftovers;
@@ -18,7 +20,8 @@ pub(crate) use battery::{Assembled, BatteryThread};
 pub(crate) use clock::clock_is_set;
 pub(crate) use connection_log::what_to_look_at;
 pub(crate) use delivery_trouble::is_unreachable;
-pub(crate) use disk_watch::{DiskWatch, RecorderInput, RecorderProgress};
+pub(crate) use disk_watch::{DiskWatch, RecorderInput, RecorderMessage, RecorderProgress};
+pub(crate) use events::NewEvent;
 pub(crate) use forwarder::Forwarder;
 pub(crate) use leftovers::describe;
-pub(crate) use recorder::Recorder;
+pub(crate) use recorder::{Recorder, RecorderInputs};

@@ -64,15 +64,17 @@ impl OwnerLog {
         }
     }
 
-    /// Logs that no rows are stored because no MCU ID has come; called with every tick.
-    pub(super) fn log_missing(&mut self, name: &str, owner: Option<u32>) {
+    /// Logs that no rows are stored because no MCU ID has come, and returns whether that is so;
+    /// called with every tick.
+    pub(super) fn log_missing(&mut self, name: &str, owner: Option<u32>) -> bool {
         if owner.is_some() {
-            return;
+            return false;
         }
         let talks = self.talks_since.is_some_and(|since| since.elapsed() >= TALKS_FOR);
         let is_missing = self.is_missing && self.connected.elapsed() >= MISSING_AFTER;
         if (talks || is_missing) && self.missing.is_due((), Instant::now()) {
             warn!("{name}: {NoOwner}; no row is stored until the battery sends it");
         }
+        talks || is_missing
     }
 }

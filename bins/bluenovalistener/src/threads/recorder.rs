@@ -1,19 +1,20 @@
 use std::{
     collections::{HashMap, HashSet},
-    iter,
+    iter, mem,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
 };
 
 use bluenova_http::{BatteryStatus, LiveStatus, Shared};
-use bluenova_journal::{BATCH, Error, Notice, Spool};
-use bluenova_record::{PackRecord, Timestamp};
+use bluenova_journal::{BATCH, Error, Event, EventKind, Notice, Spool};
+use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use log::{info, warn};
 use time::UtcDateTime;
 
 use super::{
-    Assembled, RecorderProgress,
+    Assembled, NewEvent, RecorderMessage, RecorderProgress,
+    events::EventTimes,
     held_rows::{HeldRow, HeldRows},
     spool_log::SpoolLog,
 };
@@ -21,6 +22,9 @@ use crate::console::rows;
 
 /// How often the journal is trimmed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the clock is set, until it is.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 
 /// Time for a recovery to end, and for PostgreSQL to take the rows that are in memory only, when
 /// the program ends.
@@ -34,14 +38,31 @@ pub(crate) enum RecordError {
     Lost { rows: String },
 }
 
+/// What the recorder receives, and who sees every record that was stored.
+pub(crate) struct RecorderInputs {
+    /// The recorder ends when all senders of these are gone.
+    pub(crate) messages: Receiver<RecorderMessage>,
+    /// Events that need not wake the recorder.
+    pub(crate) server_events: Receiver<NewEvent>,
+    pub(crate) observer: Option<Sender<Assembled>>,
+}
+
 /// Puts every record into the spool before anything else happens to it.
 pub(crate) struct Recorder {
-    records: Receiver<Assembled>,
+    messages: Receiver<RecorderMessage>,
+    server_events: Receiver<NewEvent>,
     spool: Spool,
     progress: Shared<RecorderProgress>,
     status: LiveStatus,
     observer: Option<Sender<Assembled>>,
     spool_log: SpoolLog,
+    event_times: EventTimes,
+    /// That the listener has started, once the journal has it. It lasts until the last sign of life.
+    started: Option<Event>,
+    /// Whether a row was stored since the last sign of life: it is one, too.
+    has_stored: bool,
+    /// Where rows go, as the last event of that has it.
+    rows_go: EventKind,
     held: HeldRows,
     /// How old a row may become until it is synced to the disk.
     sync_after: Duration,
@@ -52,37 +73,49 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// A row is synced to the disk within `sync_after`. `observer` sees every record that was
-    /// stored.
+    /// A row is synced to the disk within `sync_after`.
+    ///
+    /// # Errors
+    /// Neither file nor memory takes an event.
     pub(crate) fn new(
-        records: Receiver<Assembled>,
+        inputs: RecorderInputs,
         spool: Spool,
         sync_after: Duration,
         progress: Shared<RecorderProgress>,
         status: LiveStatus,
-        observer: Option<Sender<Assembled>>,
-    ) -> Self {
+    ) -> Result<Self, Error> {
+        let RecorderInputs { messages, server_events, observer } = inputs;
         let spool_log = SpoolLog::new(status.storage.get().journal);
         let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
+        let mut event_times = EventTimes::begin(UtcDateTime::now(), Instant::now());
+        let every = status.interval.as_secs();
+        let detail = format!("version {}, a row every {every} s", env!("CARGO_PKG_VERSION"));
+        event_times.add(NewEvent::now(EventKind::Started, detail));
         let mut recorder = Self {
-            records,
+            messages,
+            server_events,
             spool,
             progress,
             status,
             observer,
             spool_log,
+            event_times,
+            started: None,
+            has_stored: false,
+            rows_go: EventKind::InFile,
             held,
             sync_after,
             latest,
             twins,
         };
         recorder.report();
+        recorder.store_events()?;
         // Rows of an earlier run.
         if recorder.spool.waiting() > 0 {
             recorder.announce_rows();
         }
-        recorder
+        Ok(recorder)
     }
 
     /// Records until all senders of records are gone.
@@ -93,15 +126,21 @@ impl Recorder {
         let mut due = Instant::now() + MAINTAIN_EVERY;
         let mut sync_due = None;
         loop {
-            let wake = self.held.due().into_iter().chain(sync_due).fold(due, Instant::min);
-            match self.records.recv_timeout(wake.saturating_duration_since(Instant::now())) {
-                Ok(first) => self.hold(first),
+            let clock_due = self.event_times.wait_for_clock().then(|| Instant::now() + CLOCK_EVERY);
+            let others = self.held.due().into_iter().chain(sync_due).chain(clock_due);
+            let wake = others.fold(due, Instant::min);
+            match self.messages.recv_timeout(wake.saturating_duration_since(Instant::now())) {
+                Ok(first) => self.take(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let held = self.held.take_due(Instant::now());
             self.store(held)?;
+            self.store_events()?;
             if Instant::now() >= due || self.spool.is_damaged(UtcDateTime::now()) {
+                if Instant::now() >= due {
+                    self.show_life()?;
+                }
                 self.maintain()?;
                 due = Instant::now() + MAINTAIN_EVERY;
             } else if sync_due.is_some_and(|due| Instant::now() >= due) {
@@ -114,6 +153,8 @@ impl Recorder {
         }
         let held = self.held.take_all();
         self.store(held)?;
+        self.event_times.add(NewEvent::now(EventKind::Stopped, ""));
+        self.store_events()?;
         self.maintain()?;
         let deadline = Instant::now() + LAST_DELIVERY;
         self.wait_for_recovery(deadline)?;
@@ -148,9 +189,9 @@ impl Recorder {
         if count == 0 { Ok(()) } else { Err(RecordError::Lost { rows: rows(count) }) }
     }
 
-    fn hold(&mut self, first: Assembled) {
+    fn take(&mut self, first: RecorderMessage) {
         let now = Instant::now();
-        let more = self.records.try_iter().take(BATCH - 1);
+        let more = self.messages.try_iter().take(BATCH - 1);
         let batteries = &self.status.batteries;
         let announced = |mcu_id| {
             let has_announced = |at: &usize| {
@@ -158,9 +199,45 @@ impl Recorder {
             };
             (0..batteries.len()).filter(has_announced).collect()
         };
-        for assembled in iter::once(first).chain(more) {
-            self.held.add(assembled, announced, now);
+        for message in iter::once(first).chain(more) {
+            match message {
+                RecorderMessage::Row(assembled) => self.held.add(assembled, announced, now),
+                RecorderMessage::Event(event) => self.event_times.add(event),
+            }
         }
+    }
+
+    fn store_events(&mut self) -> Result<(), Error> {
+        for event in self.server_events.try_iter() {
+            self.event_times.add(event);
+        }
+        let events = self.event_times.take(UtcDateTime::now(), Instant::now());
+        if let Some(started) = events.iter().find(|event| event.kind == EventKind::Started) {
+            self.started = Some(started.clone());
+        }
+        self.put_events(&events)
+    }
+
+    /// Has the journal show that the listener runs, if no row has done that lately.
+    fn show_life(&mut self) -> Result<(), Error> {
+        match &self.started {
+            Some(started) if !mem::take(&mut self.has_stored) => {
+                let until = Some(UtcDateTime::now());
+                self.put_events(&[Event { until, ..started.clone() }])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put_events(&mut self, events: &[Event]) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.is_busy(true);
+        let stored = self.spool.put_events(events);
+        self.is_busy(false);
+        self.report();
+        stored
     }
 
     fn store(&mut self, rows: Vec<HeldRow>) -> Result<(), Error> {
@@ -183,6 +260,7 @@ impl Recorder {
         self.report();
         appended?;
         if !records.is_empty() {
+            self.has_stored = true;
             self.announce_rows();
         }
         let now = Instant::now();
@@ -237,9 +315,27 @@ impl Recorder {
         let mut have_moved = false;
         for notice in self.spool.take_notices() {
             have_moved |= matches!(notice, Notice::InFile { .. } | Notice::Recovered(_));
+            self.note_where_rows_go(&notice);
             self.spool_log.report(&notice, &self.status.storage);
         }
         have_moved
+    }
+
+    fn note_where_rows_go(&mut self, notice: &Notice) {
+        let (kind, detail) = match notice {
+            Notice::InMemory(error) => (EventKind::InMemory, ErrorChain(error).to_string()),
+            Notice::InStandIn { error, .. } => {
+                (EventKind::InStandIn, ErrorChain(error).to_string())
+            }
+            Notice::InFile { rows: count } => {
+                (EventKind::InFile, format!("with {} from elsewhere", rows(*count as u64)))
+            }
+            _ => return,
+        };
+        // While it lasts, the notice comes again every minute.
+        if mem::replace(&mut self.rows_go, kind) != kind {
+            self.event_times.add(NewEvent::now(kind, detail));
+        }
     }
 
     /// Has the forwarder look for rows. The status comes first, or rows that are delivered at once
@@ -309,4 +405,47 @@ fn summary(record: &PackRecord) -> String {
     add(record.i_pack.map(|i| format!("{i:+.2}")), "A");
     add(record.temp.map(|t| t.to_string()), "°C");
     summary
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use bluenova_http::StorageStatus;
+    use bluenova_journal::Reader;
+
+    use super::*;
+
+    #[test]
+    fn a_minute_without_a_row_has_a_sign_of_life() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let spool = Spool::open_database(&path, UtcDateTime::now()).unwrap();
+        let status = LiveStatus {
+            started: Instant::now(),
+            interval: Duration::from_secs(10),
+            batteries: vec![],
+            storage: Shared::new(StorageStatus { journal: path.clone(), ..Default::default() }),
+            delivery: None,
+        };
+        let (_to_recorder, messages) = mpsc::channel();
+        let (_to_events, server_events) = mpsc::channel();
+        let inputs = RecorderInputs { messages, server_events, observer: None };
+        let progress = Shared::default();
+        let mut recorder = Recorder::new(inputs, spool, MAINTAIN_EVERY, progress, status).unwrap();
+        let reader = Reader::open(&path).unwrap();
+        let started = || {
+            let mut events = reader.events().unwrap();
+            assert_eq!((events.len(), events[0].kind), (1, EventKind::Started));
+            events.remove(0)
+        };
+        assert_eq!(started().until, None);
+
+        recorder.has_stored = true;
+        recorder.show_life().unwrap();
+        assert_eq!(started().until, None, "a row is a sign of life, too");
+        let before = UtcDateTime::now().truncate_to_second();
+        recorder.show_life().unwrap();
+        assert!(started().until >= Some(before));
+    }
 }

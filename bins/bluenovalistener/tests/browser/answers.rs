@@ -22,6 +22,7 @@ const BETWEEN: &str = "
                 ? Response.json({ error: 'no luck' }, { status: 500 })
                 : ask(url, options);
         }
+        if (String(url).includes('/gaps?')) return ask(url, options);
         between.asked++;
         if (between.delay) await new Promise((done) => setTimeout(done, between.delay));
         const answer = await (await ask(url, options)).json();

@@ -4,7 +4,7 @@ use bluenova_test_support::Browser;
 
 use crate::{
     open, overhang,
-    support::{Home, TIME_LIMIT},
+    support::{Home, TIME_LIMIT, get},
     wait_for_fresh, wait_for_plots,
 };
 
@@ -36,6 +36,7 @@ fn both_batteries_of_the_demonstration_update_by_themselves() {
     changes_range(&mut browser);
     reads_plots(&mut browser);
     changes_battery(&mut browser);
+    links_to_the_rows(&mut browser, &url);
     is_drawn_for_the_dark(&mut browser);
     fits_phones(&mut browser);
 
@@ -43,6 +44,32 @@ fn both_batteries_of_the_demonstration_update_by_themselves() {
     for asked in browser.requests() {
         assert!(asked.starts_with(&url) || asked.starts_with("data:"), "{asked}");
     }
+}
+
+/// The link leads to the rows of the battery and the range that are shown.
+fn links_to_the_rows(browser: &mut Browser, url: &str) {
+    assert_eq!(browser.text("#csv"), "rows as CSV");
+    let battery = browser.evaluate("chooser.querySelector('select').value");
+    let battery = battery.as_str().unwrap();
+    let linked = format!("csv.href.includes('/{battery}/') && document.querySelector('svg')");
+    browser.wait_for("the link is for the battery", TIME_LIMIT, &linked);
+    let link = browser.evaluate(
+        "(() => {
+            const query = new URL(csv.href).searchParams;
+            const [from, to] = ['from', 'to'].map((name) => Date.parse(query.get(name)));
+            const { shown } = document.querySelector('figure');
+            return from === shown.from && to === shown.to ? csv.href : 'other times';
+        })()",
+    );
+    let target = link.as_str().unwrap().strip_prefix(url.trim_end_matches('/')).unwrap();
+    let address = url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+    let answer = get(address, target);
+    let mut lines = answer.body.lines();
+    assert!(lines.next().unwrap().starts_with("insert_time_utc,mcu_id,"), "{}", answer.head);
+    let id = u32::from_str_radix(battery, 16).unwrap().to_string();
+    let rows: Vec<_> = lines.collect();
+    let of_battery = |row: &&str| row.split(',').nth(1) == Some(&id);
+    assert!(!rows.is_empty() && rows.iter().all(of_battery), "{rows:?}");
 }
 
 fn names(browser: &mut Browser) -> Vec<String> {
@@ -105,7 +132,7 @@ fn reads_plots(browser: &mut Browser) {
     let hidden = "[...document.querySelectorAll('.reading')].every(reading => reading.hidden)";
     browser.wait_for("values are gone", TIME_LIMIT, hidden);
 
-    browser.evaluate("document.querySelector('select').focus(); 0");
+    browser.evaluate("csv.focus(); 0");
     browser.press("Tab");
     browser.press("End");
     let last = browser.text(".reading time");

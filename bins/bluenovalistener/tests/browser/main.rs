@@ -10,6 +10,7 @@
 mod answers;
 mod demo;
 mod faults;
+mod gaps;
 mod pictures;
 
 #[path = "../it/support.rs"]

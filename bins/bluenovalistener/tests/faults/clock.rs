@@ -13,11 +13,16 @@ use crate::{
     },
     rounds,
     rows::{Rows, stamp},
-    support::{Home, count, shared_cluster},
+    support::{
+        Home, Listener, count, named, output, shared_cluster, talking_battery, text, young_second,
+    },
 };
 
 /// Where the program reads how many seconds its clock is ahead.
 const AHEAD: &str = "ahead";
+
+/// What `gaps` says of the first one.
+const NOT_SET: &str = "the clock was not set";
 
 /// A row may be made of an interval that a step back has made longer, but not of much more.
 const LONGEST_INTERVAL: usize = 4;
@@ -144,4 +149,37 @@ fn s14_a_clock_that_is_not_set_is_waited_for() {
     );
     assert_eq!(count(&program.log(), "nothing is recorded"), 1, "{}", program.log().join("\n"));
     check(&mut client, &batteries.end(), &[&program]);
+}
+
+/// Nobody knows what time it was, but how long it lasted.
+#[test]
+fn s14_a_clock_that_was_not_set_explains_what_is_missing() {
+    let server = talking_battery(1);
+    let home = Home::new();
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
+    let args = ["-b", &at, "-d", &database, "-i", "1"];
+    set_ahead(&home, -UtcDateTime::now().unix_timestamp() as f64);
+    let mut listener = Listener::start(with_clock(home.command(&args)));
+    listener.wait_for("attic: connected");
+    young_second(UtcDateTime::now() + time::Duration::seconds(4));
+    set_ahead(&home, 0.0);
+    listener.wait_for("attic: stored");
+    // Forward by ten minutes, which no row is of.
+    set_ahead(&home, 600.0);
+    listener.wait_for("attic: stored");
+    listener.wait_for("attic: stored");
+    let to = bluenova_record::Rfc3339(UtcDateTime::now() + time::Duration::minutes(9)).to_string();
+    let gaps = with_clock(home.command(&[&args[..], &["gaps", "--json", "--to", &to]].concat()));
+    let answer = text(&output(gaps).stdout);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    listener.stop();
+
+    let gaps = answer["gaps"].as_array().unwrap();
+    let [first, forward] = [gaps.first(), gaps.last()].map(Option::unwrap);
+    assert_eq!((&first["cause"], &first["text"]), (&"clock_not_set".into(), &NOT_SET.into()));
+    assert!((2..60).contains(&first["intervals"].as_u64().unwrap()), "{answer}");
+    assert_eq!(forward["cause"], "clock_not_set", "{answer}");
+    let text = forward["text"].as_str().unwrap();
+    assert!(text.starts_with("the clock was set forward by "), "{answer}");
+    assert!((500..600).contains(&forward["intervals"].as_u64().unwrap()), "{answer}");
 }

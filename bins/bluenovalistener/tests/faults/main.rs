@@ -15,6 +15,7 @@ mod backlog;
 mod battery;
 mod clock;
 mod journal;
+mod lost_rows;
 mod memory;
 mod oracle;
 mod outage;

@@ -365,7 +365,7 @@ pub(crate) fn fresh_row(client: &mut Client) -> Duration {
     start.elapsed()
 }
 
-/// Rows that need not be in the table: set aside, or gone with it.
+/// Rows that need not be in the table: those that are set aside.
 pub(crate) type Exceptions = BTreeSet<(String, i64)>;
 
 /// Compares what the batteries have sent, and what the `programs`, all of them stopped, have

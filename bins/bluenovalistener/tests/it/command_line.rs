@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 
 use bluenova_test_support::wait_until;
+use nix::sys::signal::Signal;
 use postgres::Client;
 
 use crate::{
@@ -492,6 +493,57 @@ fn check_and_the_listener_agree_on_a_file_that_is_no_journal() {
             .unwrap()
             .any(|entry| { entry.unwrap().file_name().to_string_lossy().contains("damaged") })
     );
+}
+
+/// What is neither a file nor becomes one: a directory, though it is not there yet; a FIFO, which
+/// would hold up who opens it.
+#[test]
+fn check_and_the_listener_agree_on_a_path_that_is_no_file() {
+    let home = Home::new();
+    nix::unistd::mkfifo(&home.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::fs::symlink("loop", home.path("loop")).unwrap();
+    std::os::unix::fs::symlink("/proc/x/db", home.path("lost")).unwrap();
+    for (file, ends) in [("pipe", true), ("new/", true), ("/dev/null", true), ("loop", false)] {
+        let database = format!("sqlite:{file}");
+        let line = checked(&home, "database", &["-d", &database]);
+        assert!(line.starts_with("NOT OK  database: can't open "), "{line}");
+        assert!(!home.path("new").exists());
+        let to_server =
+            ["-d", "postgresql://127.0.0.1:1/x", "--journal", file, "-b", "127.0.0.1:1"];
+        if ends {
+            let listener = home.run(&to_server);
+            assert_eq!(listener.status.code(), Some(1), "{file}");
+            assert!(text(&listener.stderr).contains("can't open "), "{}", text(&listener.stderr));
+        } else {
+            let mut listener = home.listen(&to_server);
+            listener.wait_for("kept in memory only");
+        }
+    }
+    let line = checked(&home, "database", &["-d", "sqlite:lost"]);
+    assert!(line.starts_with("NOT OK  database: /proc/x/db can't be made"), "{line}");
+}
+
+/// A power cut may leave that: a database whose size, or name, did not come to the disk.
+#[test]
+fn check_and_the_listener_agree_on_a_log_without_a_file() {
+    let (server, home) = (talking_battery(1), Home::new());
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
+    let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "1"]);
+    listener.wait_for("attic: stored");
+    let mut log = listener.end(Signal::SIGKILL).log;
+    for is_there in [true, false] {
+        let _ = std::fs::remove_file(home.path("db"));
+        if is_there {
+            std::fs::write(home.path("db"), "").unwrap();
+        }
+        let line = checked(&home, "database", &["-d", &database]);
+        assert!(line.starts_with("NOT OK  database: DAMAGED: "), "{line}");
+        assert_eq!(home.path("db").exists(), is_there, "nothing is made");
+    }
+    let mut listener = home.listen(&["-b", &at, "-d", &database, "-i", "1"]);
+    listener.wait_for("attic: stored");
+    log.extend(listener.stop().log);
+    assert_eq!(sqlite_rows(&home.path("db")).len(), stored(&log, "attic").len());
 }
 
 #[test]

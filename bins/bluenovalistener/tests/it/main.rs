@@ -10,11 +10,14 @@
 mod command_line;
 mod daemon;
 mod end_to_end;
+mod export;
 mod foreign_server;
+mod gaps;
 mod import;
 mod log;
 mod outages;
 mod page;
+mod resend;
 mod rows;
 mod strange_lines;
 mod support;

@@ -1,5 +1,6 @@
 use std::{
     any::Any,
+    borrow::Cow,
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,9 +8,10 @@ use std::{
 };
 
 use super::{
-    Method, Request, Response, Service,
+    Limits, Method, Piece, Request, Response, Service,
     connections::ClientConnection,
     request::{HEAD_LIMIT, Persistence, Received, Refusal, parse},
+    response::{Framing, Rest},
 };
 
 /// Bytes that are written at a time. Some systems start the time-out of a write again whenever a
@@ -30,11 +32,16 @@ pub(crate) fn serve(connection: &ClientConnection, service: &Service) {
     // A connection is made for a request, which is due at once.
     let mut time_to_begin = service.limits.request;
     loop {
-        let Some(answer) = exchange.next(time_to_begin) else { return };
+        let Some(mut answer) = exchange.next(time_to_begin) else { return };
         if answer.write(connection.stream(), service.limits.response).is_err() {
             return;
         }
         connection.has_responded();
+        if let Some(rest) = answer.rest()
+            && exchange.write_rest(rest, answer.framing).is_err()
+        {
+            return;
+        }
         if answer.persistence == Persistence::Close {
             break;
         }
@@ -46,7 +53,7 @@ pub(crate) fn serve(connection: &ClientConnection, service: &Service) {
 /// Answers that there are too many connections.
 pub(crate) fn refuse(stream: &TcpStream) {
     let response = Response::plain(503).with("Retry-After", "1");
-    let answer = Answer { response, method: Method::Get, persistence: Persistence::Close };
+    let answer = Answer::closing(response, Method::Get);
     if answer.write(stream, REFUSAL_LIMIT).is_ok() {
         linger(stream, Instant::now() + REFUSAL_LIMIT);
     }
@@ -70,7 +77,7 @@ impl Exchange<'_> {
                 if status == 405 {
                     response = response.with("Allow", "GET, HEAD");
                 }
-                Some(Answer { response, method, persistence: Persistence::Close })
+                Some(Answer::closing(response, method))
             }
         }
     }
@@ -112,7 +119,7 @@ impl Exchange<'_> {
         if !self.connection.prepares() {
             return None;
         }
-        let Received { request, persistence, .. } = received;
+        let Received { request, persistence, takes_chunks, .. } = received;
         let result = catch_unwind(AssertUnwindSafe(|| (self.service.handler)(request)));
         let (response, persistence) = match result {
             Ok(response) => (response, *persistence),
@@ -121,8 +128,45 @@ impl Exchange<'_> {
                 (Response::plain(500), Persistence::Close)
             }
         };
+        let framing = match (&response.rest, takes_chunks) {
+            (None, _) => Framing::Length,
+            (Some(_), true) => Framing::Chunks,
+            (Some(_), false) => Framing::Close,
+        };
+        let persistence = if framing == Framing::Close { Persistence::Close } else { persistence };
         let is_open = self.connection.responds(response.body.len());
-        is_open.then_some(Answer { response, method: request.method, persistence })
+        is_open.then_some(Answer { response, method: request.method, persistence, framing })
+    }
+
+    /// Writes the further pieces of a body, each of which is made when the client has taken the one
+    /// before it.
+    ///
+    /// # Errors
+    /// The client doesn't take them in time, the connection was closed, or the pieces break off.
+    fn write_rest(&self, mut rest: Rest, framing: Framing) -> io::Result<()> {
+        let Limits { response, pieces, .. } = self.service.limits;
+        let end = Instant::now() + pieces;
+        loop {
+            if !self.connection.prepares() {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            let piece = catch_unwind(AssertUnwindSafe(|| rest.next())).unwrap_or(Piece::Broken);
+            let (bytes, is_last) = match piece {
+                Piece::More(bytes) => (framed(&bytes, framing), false),
+                Piece::End if framing == Framing::Chunks => (b"0\r\n\r\n".to_vec(), true),
+                Piece::End => (vec![], true),
+                Piece::Broken => return Err(ErrorKind::UnexpectedEof.into()),
+            };
+            if !self.connection.responds(bytes.len()) {
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+            let deadline = end.min(Instant::now() + response);
+            write_body(self.connection.stream(), &bytes, deadline)?;
+            self.connection.has_responded();
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     fn report(&self, request: &Request, panic: &(dyn Any + Send)) {
@@ -140,25 +184,53 @@ struct Answer {
     response: Response,
     method: Method,
     persistence: Persistence,
+    framing: Framing,
 }
 
 impl Answer {
+    /// A response after which the connection is closed.
+    fn closing(response: Response, method: Method) -> Self {
+        Self { response, method, persistence: Persistence::Close, framing: Framing::Length }
+    }
+
+    /// What the client is to get besides, taken out of it.
+    fn rest(&mut self) -> Option<Rest> {
+        self.response.rest.take().filter(|_| self.method == Method::Get)
+    }
+
     fn write(&self, stream: &TcpStream, limit: Duration) -> io::Result<()> {
         let deadline = Instant::now() + limit;
-        let body = match self.method {
-            Method::Get => &*self.response.body,
-            Method::Head => &[],
-        };
-        let mut start = self.response.head(match self.persistence {
+        let connection = match self.persistence {
             Persistence::Close => "close",
             Persistence::KeepAlive => "keep-alive",
-        });
+        };
+        let mut start = self.response.head(connection, self.framing);
+        let body = match (self.method, self.framing) {
+            (Method::Head, _) => Cow::Borrowed(&[][..]),
+            (Method::Get, Framing::Chunks) => framed(&self.response.body, Framing::Chunks).into(),
+            (Method::Get, _) => Cow::Borrowed(&*self.response.body),
+        };
         // All of a small response goes in one piece.
         let (first, rest) = body.split_at(body.len().min(CHUNK));
         start.extend_from_slice(first);
         write(stream, &start, deadline)?;
-        rest.chunks(CHUNK).try_for_each(|chunk| write(stream, chunk, deadline))
+        write_body(stream, rest, deadline)
     }
+}
+
+/// A piece of a body as it is sent. An empty chunk would end the body.
+fn framed(piece: &[u8], framing: Framing) -> Vec<u8> {
+    if framing != Framing::Chunks || piece.is_empty() {
+        return piece.to_vec();
+    }
+    let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
+    chunk.extend_from_slice(piece);
+    chunk.extend_from_slice(b"\r\n");
+    chunk
+}
+
+fn write_body(stream: &TcpStream, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    bytes.chunks(CHUNK).try_for_each(|chunk| write(stream, chunk, deadline))
 }
 
 /// Ends our side, and waits for the client to end its own. If we closed while it is still sending,

@@ -36,6 +36,8 @@ pub(crate) struct Received {
     /// Length in bytes.
     pub(crate) length: usize,
     pub(crate) persistence: Persistence,
+    /// Whether the client takes a response in chunks, as HTTP/1.1 has it.
+    pub(crate) takes_chunks: bool,
 }
 
 /// What is to become of the connection after the response.
@@ -117,7 +119,7 @@ fn receive(
     };
     let stays = !headers.connection("close") && (newer || headers.connection("keep-alive"));
     let persistence = if stays { Persistence::KeepAlive } else { Persistence::Close };
-    Ok(Received { request, length, persistence })
+    Ok(Received { request, length, persistence, takes_chunks: newer })
 }
 
 struct Headers<'h, 'b>(&'h [Header<'b>]);

@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// Headers of every response that doesn't have its own instead. `no-store`, since an old value in a
 /// browser's cache would look fresh.
@@ -13,7 +13,7 @@ const DEFAULTS: [(&str, &str); 4] = [
 ];
 
 /// What a request is answered with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Response {
     /// HTTP status, 200 to 599.
     pub(crate) status: u16,
@@ -22,6 +22,42 @@ pub(crate) struct Response {
     /// Further headers, other than those above and those that frame the message. They replace those
     /// that every response has. Control characters in a value are left out.
     pub(crate) headers: Vec<(&'static str, String)>,
+    /// What comes behind `body`; `None`: that is all.
+    pub(crate) rest: Option<Rest>,
+}
+
+/// The further pieces of a body whose length isn't known when it begins. A piece is made when the
+/// client has taken the one before it, so that no more than one takes memory.
+pub(crate) struct Rest(Box<dyn FnMut() -> Piece + Send>);
+
+/// A further piece of a body.
+pub(crate) enum Piece {
+    More(Vec<u8>),
+    /// There is none: the body is whole.
+    End,
+    /// There should be more, and there isn't: the client is not to take the body for a whole one.
+    Broken,
+}
+
+impl Rest {
+    pub(crate) fn next(&mut self) -> Piece {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rest")
+    }
+}
+
+/// How a client sees where a body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    Length,
+    Chunks,
+    /// The end of the connection is that of the body, for clients of HTTP/1.0.
+    Close,
 }
 
 impl Response {
@@ -30,7 +66,7 @@ impl Response {
         content_type: &'static str,
         body: impl Into<Cow<'static, [u8]>>,
     ) -> Self {
-        Self { status, content_type, body: body.into(), headers: vec![] }
+        Self { status, content_type, body: body.into(), headers: vec![], rest: None }
     }
 
     /// A response whose body is its status as plain text.
@@ -44,11 +80,21 @@ impl Response {
         self
     }
 
+    /// With further pieces, which `next` makes.
+    pub(crate) fn followed_by(mut self, next: impl FnMut() -> Piece + Send + 'static) -> Self {
+        self.rest = Some(Rest(Box::new(next)));
+        self
+    }
+
     /// The head as it is sent, including the empty line at its end.
-    pub(crate) fn head(&self, connection: &str) -> Vec<u8> {
+    pub(crate) fn head(&self, connection: &str, framing: Framing) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         put(&mut head, "Content-Type", self.content_type);
-        put(&mut head, "Content-Length", &self.body.len().to_string());
+        match framing {
+            Framing::Length => put(&mut head, "Content-Length", &self.body.len().to_string()),
+            Framing::Chunks => put(&mut head, "Transfer-Encoding", "chunked"),
+            Framing::Close => {}
+        }
         put(&mut head, "Connection", connection);
         for (name, value) in DEFAULTS {
             if !self.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
@@ -96,7 +142,7 @@ mod tests {
     use super::*;
 
     fn head(response: &Response) -> String {
-        String::from_utf8(response.head("close")).unwrap()
+        String::from_utf8(response.head("close", Framing::Length)).unwrap()
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod crowd;
 mod endings;
 mod fuzz;
 mod limits;
+mod pieces;
 mod requests;
 
 use std::{
@@ -74,7 +75,14 @@ fn short() -> Limits {
 
 /// Limits of time that no busy machine reaches, and else the usual ones.
 fn unhurried() -> Limits {
-    Limits { request: NEVER, idle: NEVER, response: NEVER, stop: MINUTE, ..Limits::default() }
+    Limits {
+        request: NEVER,
+        idle: NEVER,
+        response: NEVER,
+        pieces: NEVER,
+        stop: MINUTE,
+        ..Limits::default()
+    }
 }
 
 /// Checks that something ended at its limit, not before.

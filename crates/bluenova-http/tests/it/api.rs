@@ -1,4 +1,10 @@
-use std::{fs::File, process::Command, sync::mpsc, thread, time::Duration};
+use std::{
+    fs::{self, File},
+    process::Command,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use bluenova_http::{ConnectionState, DeliveryStatus, Status};
 use bluenova_record::{PackRecord, Text};
@@ -377,9 +383,12 @@ fn without_a_journal_there_is_no_history_but_a_status() {
 fn queued_history_requests_leave_connections_for_others() {
     let listener = Listener::start();
     let directory = tempfile::tempdir().unwrap();
-    let pipe = directory.path().join("pipe");
+    let journal = directory.path().join("journal");
+    fs::write(&journal, [b'x'; 1024]).unwrap();
+    // Whoever opens it waits for somebody who writes to it.
+    let pipe = directory.path().join("journal.lock");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    listener.change(|status| status.storage.journal.clone_from(&pipe));
+    listener.change(|status| status.storage.journal.clone_from(&journal));
     let (sender, statuses) = mpsc::channel();
     let address = listener.address();
     for _ in 0..32 {
@@ -392,7 +401,9 @@ fn queued_history_requests_leave_connections_for_others() {
     }
     assert_eq!(listener.json("/healthz").0, 200);
 
-    let _writer = File::options().read(true).write(true).open(&pipe).unwrap();
+    let writer = File::options().read(true).write(true).open(&pipe).unwrap();
+    fs::remove_file(&pipe).unwrap();
+    drop(writer);
     for _ in 0..8 {
         assert_eq!(next(), 500);
     }

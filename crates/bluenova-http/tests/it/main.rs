@@ -7,6 +7,8 @@
 )]
 
 mod api;
+mod csv;
+mod gaps;
 mod history;
 mod host;
 mod metrics;

@@ -1,6 +1,6 @@
 use std::mem;
 use std::sync::Weak;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use bluenova_record::PackRecord;
@@ -20,6 +20,8 @@ pub struct SpoolOutbox {
     sources: Vec<Source>,
     /// The source of the last batch, by its writer: others come and go meanwhile.
     current: Weak<()>,
+    /// The source that is checked.
+    checking: Weak<()>,
     /// Whether sources came or went since [`SpoolOutbox::may_repeat`] was asked.
     has_changed: bool,
 }
@@ -51,11 +53,38 @@ pub(super) struct Source {
     is_stand_in: bool,
     /// Dead as soon as nobody appends to the journal any more.
     writer: Weak<()>,
+    /// Up to there the other database was seen to have the rows, or said so in an earlier run.
+    checked: Sequence,
+    /// Up to there rows are delivered again.
+    again_through: Sequence,
+    /// Up to there the rows behind those are delivered: new rows don't wait for old ones.
+    new_through: Sequence,
+}
+
+/// Ends the [`wait`](SpoolOutbox::wait) of an outbox.
+#[derive(Clone, Debug)]
+pub struct OutboxWaker(pub(super) Weak<SyncSender<()>>);
+
+impl OutboxWaker {
+    /// Wakes the outbox, unless the spool was dropped, which did that.
+    pub fn wake(&self) {
+        if let Some(wake) = self.0.upgrade() {
+            // One that was woken already need not be woken again.
+            let _ = wake.try_send(());
+        }
+    }
 }
 
 impl SpoolOutbox {
     pub(super) fn new(woken: Receiver<()>, new_sources: Receiver<Source>) -> Self {
-        Self { woken, new_sources, sources: vec![], current: Weak::new(), has_changed: false }
+        Self {
+            woken,
+            new_sources,
+            sources: vec![],
+            current: Weak::new(),
+            checking: Weak::new(),
+            has_changed: false,
+        }
     }
 
     /// Waits until [`Spool::wake_outbox`](crate::Spool::wake_outbox) was called since the last
@@ -88,7 +117,7 @@ impl SpoolOutbox {
         while let Some((source, later)) = self.sources[at..].split_first_mut() {
             let is_replaced = !source.has_writer()
                 && (source.is_stand_in || later.iter().any(|later| !later.is_stand_in));
-            match source.outbox.undelivered(limit) {
+            match source.undelivered(limit) {
                 Ok(batch) if !batch.records.is_empty() => {
                     self.current = Weak::clone(&source.writer);
                     return Ok(batch);
@@ -121,7 +150,7 @@ impl SpoolOutbox {
     /// That could not be written down; the rows count as delivered all the same, as long as the
     /// process lasts.
     pub fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
-        self.current().map_or(Ok(()), |source| source.outbox.delivered(last))
+        self.current().map_or(Ok(()), |source| source.delivered(last))
     }
 
     /// Puts a row of the last batch aside, which the other database rejects: see
@@ -138,6 +167,60 @@ impl SpoolOutbox {
     ) -> Result<(), Error> {
         let Some(source) = self.current() else { return Ok(()) };
         source.outbox.set_aside(record, sqlstate, reason, since)
+    }
+
+    /// Begins to check whether the other database still has the rows of the file that it has
+    /// acknowledged. Returns up to where it was seen to have them, at the end of the last check or
+    /// before this run; `None` if there is no file that is written.
+    pub fn begin_check(&mut self) -> Option<Sequence> {
+        self.take_new_sources();
+        let mut files = self.sources.iter().rev().filter(|source| !source.is_stand_in);
+        let writer = Weak::clone(&files.find(|source| source.has_writer())?.writer);
+        self.checking = writer;
+        let file = self.checking()?;
+        // New rows that were delivered ahead of others may have been lost, too.
+        file.new_through = file.again_through;
+        Some(file.checked.min(file.outbox.cursor()))
+    }
+
+    /// The oldest rows after a sequence that are delivered, `limit` at most, without those that are
+    /// set aside. There are no more if the batch ends at `after`, which it does, too, if the file
+    /// was replaced since the check began.
+    ///
+    /// # Errors
+    /// The file can't be read or is damaged.
+    pub fn delivered_after(&mut self, after: Sequence, limit: usize) -> Result<Batch, Error> {
+        match self.checking() {
+            Some(source) => source.outbox.delivered_after(after, limit),
+            None => Ok(Batch::none_after(after)),
+        }
+    }
+
+    /// Notes that the other database has the rows up to `last`, which the check has looked at.
+    pub fn checked(&mut self, last: Sequence) {
+        if let Some(source) = self.checking() {
+            source.checked = source.checked.max(last);
+        }
+    }
+
+    /// Has the rows after `last` delivered again. They are not trimmed for their age meanwhile.
+    /// Rows that were never delivered don't wait for them.
+    ///
+    /// Nothing of that is written to the file. Rows are delivered again in their order, so that
+    /// after a process was killed it is the last ones of them that are missing, which the next
+    /// check finds; and those that were never delivered before count as delivered only after them.
+    pub fn set_back(&mut self, last: Sequence) {
+        if let Some(source) = self.checking() {
+            source.again_through = source.again_through.max(source.outbox.cursor());
+            source.new_through = source.again_through;
+            source.outbox.set_back(last);
+            source.checked = source.checked.min(last);
+        }
+    }
+
+    /// Whether there are rows to be delivered again, after [`set_back`](Self::set_back).
+    pub fn is_set_back(&self) -> bool {
+        self.sources.iter().any(Source::is_set_back)
     }
 
     /// Whether rows that were delivered may come again: there are several files, or were since the
@@ -202,6 +285,10 @@ impl SpoolOutbox {
         self.sources.iter_mut().find(|source| source.writer.ptr_eq(&self.current))
     }
 
+    fn checking(&mut self) -> Option<&mut Source> {
+        self.sources.iter_mut().find(|source| source.writer.ptr_eq(&self.checking))
+    }
+
     /// Takes what the spool has opened, and closes what it has emptied.
     fn take_new_sources(&mut self) {
         let before = self.sources.len();
@@ -239,7 +326,42 @@ impl Source {
         is_stand_in: bool,
         writer: Weak<()>,
     ) -> Result<Self, Error> {
-        Ok(Self { outbox: journal.outbox()?, is_stand_in, writer })
+        let outbox = journal.outbox()?;
+        let checked = outbox.cursor();
+        let again_through = Sequence::default();
+        let new_through = again_through;
+        Ok(Self { outbox, is_stand_in, writer, checked, again_through, new_through })
+    }
+
+    fn is_set_back(&self) -> bool {
+        self.outbox.cursor() < self.again_through
+    }
+
+    /// The oldest rows that are not delivered, or else the oldest that are to be delivered again.
+    fn undelivered(&mut self, limit: usize) -> Result<Batch, Error> {
+        while self.is_set_back() {
+            let new = self.outbox.deliverable_after(self.new_through, limit)?;
+            if !new.records.is_empty() {
+                return Ok(new);
+            }
+            let mut again = self.outbox.undelivered_through(self.again_through, limit)?;
+            if !again.records.is_empty() {
+                again.is_again = true;
+                return Ok(again);
+            }
+            // All of them are set aside. If that can't be written down they are read again.
+            let _ = self.delivered(self.again_through);
+        }
+        self.outbox.undelivered(limit)
+    }
+
+    fn delivered(&mut self, last: Sequence) -> Result<(), Error> {
+        if self.is_set_back() && last > self.again_through {
+            self.new_through = self.new_through.max(last);
+            return Ok(());
+        }
+        let last = if last == self.again_through { self.new_through.max(last) } else { last };
+        self.outbox.delivered(last)
     }
 
     fn has_writer(&self) -> bool {

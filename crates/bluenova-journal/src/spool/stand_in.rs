@@ -22,7 +22,7 @@ pub(super) fn path(journal: &Path) -> Result<PathBuf, Error> {
 
 /// Opens the stand-in of a journal, or makes it.
 pub(super) fn open(journal: &Path, retention: Retention) -> Result<Journal, Error> {
-    Journal::open(&path(journal)?, without_history(retention))
+    Journal::open(&path(journal)?, retention)
 }
 
 /// Opens the stand-in that a killed process has left behind; `None` if there is none.
@@ -38,7 +38,7 @@ pub(super) fn open_left(
     if !path.exists() && !beside(&path, "-wal").exists() {
         return Ok(None);
     }
-    match Journal::open_or_recover(&path, without_history(retention), now) {
+    match Journal::open_or_recover(&path, retention, now) {
         Err(Error::InUse { holder, .. }) => Err(Error::InUse { path: journal.to_owned(), holder }),
         opened => opened.map(Some),
     }
@@ -50,9 +50,4 @@ pub(super) fn open_left(
 /// recognised when they are moved once more.
 pub(super) fn remove(stand_in: Journal) {
     let _ = stand_in.remove();
-}
-
-/// Delivered rows are of no use there, since they don't move to the journal.
-fn without_history(retention: Retention) -> Retention {
-    Retention { keep: Some(std::time::Duration::ZERO), ..retention }
 }

@@ -1,10 +1,10 @@
-//! The rows of one battery between two times.
+//! The rows between two times, of one battery or of several.
 
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::thread;
 
-use bluenova_journal::{Journal, Reader, Retention};
+use bluenova_journal::{Journal, Reader, Retention, RowSelection};
 use bluenova_record::{COLUMNS, Column, PackRecord, Value};
 use rusqlite::Connection;
 use time::{Duration, UtcDateTime};
@@ -275,4 +275,54 @@ fn the_writer_goes_on_while_a_page_reads() {
     drop(journal);
     let journal = open(&path);
     assert_eq!(numbers(&undelivered(&journal)), Vec::from_iter(0..6010));
+}
+
+/// All rows of a selection, read `piece` rows at a time.
+fn rows_in_pieces(reader: &Reader, selection: &RowSelection, piece: usize) -> Vec<(i32, u32)> {
+    let mut rows = vec![];
+    let mut selection = selection.clone();
+    loop {
+        let mut left = piece;
+        let each = |time: UtcDateTime, mcu_id: u32, values: &[Option<Value<'_>>]| {
+            let n = (time - START).whole_seconds() / 10;
+            assert_eq!(values, [Some(Value::Real((i64::from(mcu_id) * 1000 + n) as f32))]);
+            rows.push((n as i32, mcu_id));
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        reader.rows(&selection, &[column("energy_in")], each).unwrap();
+        if left == piece {
+            return rows;
+        }
+        selection.after = rows.last().map(|(n, mcu_id)| (at(*n), *mcu_id));
+    }
+}
+
+/// Batteries are appended in the wrong order, and some rows have moved while others have not.
+#[test]
+fn a_selection_is_in_the_order_of_time_and_battery_however_it_is_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(&directory.path().join("journal"));
+    for n in 0..100_u16 {
+        journal
+            .append(&[9, 2, 5].map(|id| {
+                let mut record = nth(id, n);
+                record.energy_in = Some(id as f32 * 1000.0 + f32::from(n));
+                record
+            }))
+            .unwrap();
+    }
+    let reader = journal.reader().unwrap();
+    for (batteries, ids) in [(vec![], &[2, 5, 9][..]), (vec![5, 2], &[2, 5]), (vec![7], &[])] {
+        for times in [0..100, 17..83, 0..1, 50..50] {
+            let expected: Vec<_> =
+                times.clone().flat_map(|n| ids.iter().map(move |id| (n, *id))).collect();
+            let times = at(times.start)..at(times.end);
+            let selection = RowSelection { times, batteries: batteries.clone(), after: None };
+            for piece in [1, 4, 1000] {
+                assert_eq!(rows_in_pieces(&reader, &selection, piece), expected);
+            }
+            assert_eq!(reader.count_rows(&selection).unwrap(), expected.len() as u64);
+        }
+    }
 }

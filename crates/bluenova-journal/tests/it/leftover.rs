@@ -5,9 +5,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use bluenova_journal::{Journal, Leftover, LeftoverOutbox, Retention, SetAside, Spool, leftovers};
+use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::recover::{beside, write};
 use crate::spool::mend;
+use crate::torn::killed;
 use crate::{BATTERY, START, nth, numbers, open, patiently, undelivered};
 
 const OURS: &str = "journal-00000000000000aa.sqlite";
@@ -43,7 +46,8 @@ fn it_is_found_with_its_database_and_its_rows() {
     is_free(&theirs);
     let before = fs::read(&theirs).unwrap();
     let database = Some("homeauto on pi:5432".to_owned());
-    let leftover = [Leftover { path: theirs.clone(), database, waiting: 2, set_aside: 0 }];
+    let (path, has_torn_log) = (theirs.clone(), false);
+    let leftover = [Leftover { path, database, waiting: 2, set_aside: 0, has_torn_log }];
     assert_eq!(found(&ours), leftover);
     // Whatever the journal is called, and whether or not it is there already.
     assert_eq!(found(&directory.path().join("mine.sqlite")), leftover);
@@ -113,7 +117,8 @@ fn an_older_version_does_not_say_for_which_database() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
         fs::copy(fixtures.join(format!("journal-{version}.sqlite")), &theirs).unwrap();
         let path = theirs.clone();
-        let expected = Leftover { path, database: None, waiting: 120, set_aside: 2 };
+        let (database, has_torn_log) = (None, false);
+        let expected = Leftover { path, database, waiting: 120, set_aside: 2, has_torn_log };
         assert_eq!(found(&ours), [expected]);
     }
 }
@@ -209,4 +214,52 @@ fn a_spool_notes_its_database_in_every_file() {
     drop(patiently(|| Spool::open(&theirs, Retention::default(), START)).unwrap());
     drop(patiently(|| Journal::open(&theirs, Retention::default())).unwrap());
     is_noted("attic on pi:5432");
+}
+
+/// Its own program has not started since a power cut: SQLite alone would remove what is behind a
+/// tear of the log, as soon as this program closes it.
+#[test]
+fn rows_behind_a_tear_of_its_log_are_delivered() {
+    for are_delivered in [false, true] {
+        let (_directory, ours, theirs) = directory();
+        is_free(&theirs);
+        let killed = killed(100);
+        let mut log = killed.log.clone();
+        log[killed.moving.start..][..512].fill(0);
+        write(&theirs, &killed.database, Some(&log));
+        if are_delivered {
+            // Those that SQLite finds.
+            let connection = Connection::open(&theirs).unwrap();
+            connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+            connection.execute("UPDATE progress SET delivered = 128", ()).unwrap();
+            let torn = fs::read(beside(&theirs, "-wal")).unwrap();
+            drop(connection);
+            write(&theirs, &killed.database, Some(&torn));
+            log = torn;
+        }
+        let leftover = &found(&ours)[0];
+        assert!(leftover.has_torn_log && (leftover.waiting == 0) == are_delivered, "{leftover:?}");
+        assert_eq!(fs::read(beside(&theirs, "-wal")).unwrap(), log, "looking changes nothing");
+
+        let mut outbox = LeftoverOutbox::open(leftover).unwrap();
+        let rows = outbox.undelivered(usize::MAX).unwrap().records.len();
+        let behind = usize::from(killed.rows) - 128;
+        let expected = if are_delivered { behind } else { usize::from(killed.rows) };
+        assert!(rows + 2 >= expected, "{rows} of {expected}");
+        drop(outbox);
+        assert_eq!(undelivered(&open(&theirs)).len(), rows);
+        assert!(!found(&ours)[0].has_torn_log);
+    }
+}
+
+/// A power cut may leave that: a database whose size did not come to the disk.
+#[test]
+fn an_empty_file_with_a_log_is_not_passed_over() {
+    let (_directory, ours, theirs) = directory();
+    is_free(&theirs);
+    write(&theirs, &[], Some(&killed(0).log));
+    let [Err(error)] = &leftovers(&ours)[..] else { panic!("it is no error") };
+    assert!(error.is_damage(), "{error}");
+    write(&theirs, &[], None);
+    assert_eq!(found(&ours), []);
 }

@@ -12,6 +12,7 @@ mod backlog;
 mod clock;
 #[cfg(target_os = "linux")]
 mod disk;
+mod events;
 mod files;
 mod history;
 mod leftover;
@@ -21,7 +22,10 @@ mod power;
 mod processes;
 mod reader;
 mod recover;
+mod redelivery;
 mod replaced;
+mod row_times;
+mod rows;
 mod set_aside;
 mod spool;
 mod stand_in;

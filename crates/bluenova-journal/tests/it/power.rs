@@ -10,13 +10,13 @@ use std::path::Path;
 use std::process::exit;
 use std::time::Duration;
 
-use bluenova_journal::{Journal, Retention};
+use bluenova_journal::{Journal, Retention, Spool};
 use bluenova_record::PackRecord;
 use bluenova_test_support::{DiskHistory, DiskRecord};
 use rusqlite::Connection;
 
 use crate::processes::{command, directory_of_child};
-use crate::recover::{beside, files_with, memory_directory, reopen, row};
+use crate::recover::{NOW, beside, files_with, memory_directory, reopen, row};
 use crate::{open, undelivered};
 
 /// Records what the ignored test `name` does in a process of its own.
@@ -183,6 +183,48 @@ fn recovery() {
     let (mut journal, recovery) = reopen(&directory.join("journal"));
     assert_eq!(recovery.unwrap().rows, 300);
     append(&mut journal, 300..350);
+}
+
+/// So many rows that the cursor of the stand-in is written on the way.
+const IN_STAND_IN: Range<u16> = 20..2500;
+
+#[test]
+fn a_return_from_the_stand_in_is_cut() {
+    let directory = memory_directory();
+    let path = directory.path().join("journal");
+    append(&mut open(&path), 0..IN_STAND_IN.start);
+    let mut stand_in = open(&beside(&path, ".stand-in"));
+    stand_in.append(&IN_STAND_IN.map(row).collect::<Vec<_>>()).unwrap();
+    drop(stand_in);
+    let history = record("power::returning", directory.path());
+    // Spread over all of it, and where most is not synced yet.
+    let spread = (0..cuts() / 2).map(|n| n * history.len() * 2 / cuts());
+    let syncs = history.syncs("journal-wal", history.len());
+    let before_syncs = syncs.iter().flat_map(|&at| std::iter::repeat_n(at - 1, cuts() / 4));
+    for (seed, at) in spread.chain(before_syncs).enumerate() {
+        println!("cut {seed} at event {at} of {}", history.len());
+        let disk = memory_directory();
+        history.cut(at, seed as u64, disk.path());
+        return_to_file(disk.path());
+        let found = undelivered(&open(&disk.path().join("journal")));
+        let mut found: Vec<_> = found.iter().map(number).collect();
+        found.sort_unstable();
+        assert!(found.iter().copied().eq(0..IN_STAND_IN.end), "{} rows", found.len());
+    }
+}
+
+#[test]
+#[ignore = "a part of others"]
+fn returning() {
+    let Some(directory) = directory_of_child() else { return };
+    return_to_file(&directory);
+}
+
+fn return_to_file(directory: &Path) {
+    let (mut spool, _outbox) =
+        Spool::open(&directory.join("journal"), Retention::default(), NOW).unwrap();
+    spool.maintain(NOW).unwrap();
+    assert!(!spool.is_in_memory());
 }
 
 #[test]

@@ -332,7 +332,9 @@ fn rows_of_unknown_state_are_delivered_again() {
     let (journal, recovery) = reopen(&path);
     let recovery = recovery.unwrap();
     assert_eq!((recovery.rows, recovery.lost), (ROWS.into(), None));
-    assert_eq!(undelivered(&journal), (0..ROWS).map(row).collect::<Vec<_>>());
+    // Without those that are set aside.
+    let numbers = (0..ROWS).filter(|n| ![3, 5].contains(n));
+    assert_eq!(undelivered(&journal), numbers.map(row).collect::<Vec<_>>());
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use bluenova_journal::{Error, Notice, Retention, Spool, Waiting};
+use bluenova_record::PackRecord;
 use bluenova_test_support::{TIME_LIMIT, wait_until};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use crate::numbers;
 use crate::spool::{House, NOW, deliver, in_file, mend, rows};
+use crate::{numbers, open, undelivered};
 
 /// Rows in a journal that is damaged; the first page is not among them.
 const STORED: u16 = 20;
@@ -105,20 +106,38 @@ fn a_damaged_journal_is_recovered_while_rows_are_recorded() {
     wait_until("the recovery ends", TIME_LIMIT, || spool.is_damaged(NOW));
     let notices = mend(&mut spool);
     assert!(
-        matches!(notices[..], [Notice::Recovered(_), Notice::InFile { rows: 1 }]),
+        matches!(notices[..], [Notice::Recovered(_), Notice::InFile { rows: 3 }]),
         "{notices:?}"
     );
     assert!(!house.has_stand_in());
     spool.append(&rows(STORED + 3..STORED + 4)).unwrap();
     let mut delivered = deliver(&mut outbox, 100);
     delivered.sort_unstable();
-    let in_file: Vec<_> = (0..STORED).chain([STORED + 2, STORED + 3]).collect();
-    assert_eq!(delivered, in_file);
+    assert_eq!(delivered, all(STORED + 4), "those that were delivered, once more");
     assert!(outbox.may_repeat());
     drop((spool, outbox));
     let mut found = house.in_file();
     found.sort_unstable();
-    assert_eq!(found, in_file);
+    assert_eq!(found, all(STORED + 4));
+}
+
+/// The database would take the row for the one of that time that it has.
+#[test]
+fn a_clock_that_goes_back_meanwhile_costs_no_row() {
+    let house = House::damaged();
+    let held_up = HeldUp::new(&house.path);
+    let (mut spool, mut outbox) = house.open();
+    let mut again = rows(3..4);
+    again[0].energy_in = Some(500.0);
+    spool.append(&again).unwrap();
+    assert_eq!(deliver(&mut outbox, 100), [500]);
+    drop(held_up);
+    mend(&mut spool);
+    let batch = outbox.undelivered(100).unwrap();
+    let at_row_3 = |record: &&PackRecord| record.energy_in == Some(500.0);
+    let moved = batch.records.iter().find(at_row_3).unwrap();
+    assert!(moved.insert_time_utc > again[0].insert_time_utc);
+    assert_eq!(batch.records.len(), usize::from(STORED) + 1);
 }
 
 /// At each moment: while rows are in the stand-in, and while they are in both.
@@ -267,4 +286,40 @@ fn a_damaged_database_records_from_the_start_too() {
     mend(&mut spool);
     drop(spool);
     assert_eq!(house.in_file(), all(STORED + 2));
+}
+
+/// What was restored from a backup as another user, say, or with the damage.
+#[test]
+fn rows_are_in_a_file_while_what_replaced_the_journal_cannot_be_written() {
+    let restored: [fn(&House); 2] = [
+        |house| {
+            fs::write(house.beside(".copy"), "no journal at all".repeat(100)).unwrap();
+            fs::rename(house.beside(".copy"), &house.path).unwrap();
+        },
+        |house| {
+            fs::remove_file(&house.path).unwrap();
+            fs::create_dir(&house.path).unwrap();
+        },
+    ];
+    for (restore, is_damaged) in restored.into_iter().zip([true, false]) {
+        let house = House::new();
+        let (mut spool, _outbox) = house.open();
+        let held_up = is_damaged.then(|| HeldUp::new(&house.path));
+        spool.append(&rows(0..1)).unwrap();
+        restore(&house);
+        spool.maintain(NOW).unwrap();
+        assert!(!spool.is_in_memory(), "{:?}", spool.take_notices());
+        assert_eq!(spool.only_in_memory(), 0);
+        spool.append(&rows(1..2)).unwrap();
+        let killed = house.killed();
+        drop(held_up);
+        if !is_damaged {
+            fs::remove_dir(&house.path).unwrap();
+        }
+        mend(&mut spool);
+        assert!(!house.has_stand_in());
+        drop(spool);
+        assert_eq!(house.in_file(), [0, 1]);
+        assert_eq!(numbers(&undelivered(&open(&killed.beside(".stand-in")))), [0, 1]);
+    }
 }

@@ -71,6 +71,7 @@ fn version(path: &Path) -> i32 {
 fn a_journal_of_an_older_version_keeps_everything() {
     check_migration(1);
     check_migration(2);
+    check_migration(3);
 }
 
 fn check_migration(from: i32) {
@@ -80,7 +81,7 @@ fn check_migration(from: i32) {
     assert_eq!(version(&path), from, "a reader changes nothing");
 
     let mut journal = open(&path);
-    assert_eq!(version(&path), 3);
+    assert_eq!(version(&path), 4);
     assert_eq!(undelivered(&journal), Vec::from_iter((60..180).map(row)));
     assert_eq!(journal.outbox().unwrap().waiting().unwrap(), 120);
     check_reader(&journal.reader().unwrap());
@@ -113,10 +114,10 @@ fn a_database_of_version_1_keeps_everything() {
 
 #[test]
 fn rows_set_aside_by_an_older_version_are_seen_first_thing() {
-    for from in ["journal-1.sqlite", "journal-2.sqlite"] {
+    for from in ["journal-1.sqlite", "journal-2.sqlite", "journal-3.sqlite"] {
         let (_directory, path) = copy(from);
         check_set_aside(&SetAside::open(&path).unwrap());
-        assert_eq!(version(&path), 3);
+        assert_eq!(version(&path), 4);
         assert_eq!(undelivered(&open(&path)), Vec::from_iter((60..180).map(row)));
     }
 }
@@ -134,7 +135,7 @@ fn a_journal_of_version_1_without_the_table_gets_it() {
         } else {
             assert!(SetAside::open(&path).unwrap().rows().unwrap().is_empty());
         }
-        assert_eq!(version(&path), 3);
+        assert_eq!(version(&path), 4);
         assert_eq!(undelivered(&open(&path)), Vec::from_iter((60..180).map(row)));
     }
 }
@@ -144,6 +145,7 @@ fn a_journal_of_version_1_without_the_table_gets_it() {
 fn a_damaged_journal_of_an_older_version_is_recovered() {
     check_recovery("journal-1.sqlite");
     check_recovery("journal-2.sqlite");
+    check_recovery("journal-3.sqlite");
 }
 
 fn check_recovery(name: &str) {
@@ -156,7 +158,7 @@ fn check_recovery(name: &str) {
     assert_eq!(recovery.unwrap().lost, Some(0));
     assert_eq!(undelivered(&journal), Vec::from_iter((60..180).map(row)));
     check_set_aside(&journal.set_aside().unwrap());
-    assert_eq!(version(&path), 3);
+    assert_eq!(version(&path), 4);
 }
 
 #[test]
@@ -164,7 +166,7 @@ fn a_newer_version_is_refused_by_all_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal");
     drop(open(&path));
-    let sql = "PRAGMA user_version = 7; CREATE TABLE event (time TEXT)";
+    let sql = "PRAGMA user_version = 7; CREATE TABLE later (time TEXT)";
     Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     let before = fs::read(&path).unwrap();
     let forever = Retention::FOREVER;
@@ -174,10 +176,10 @@ fn a_newer_version_is_refused_by_all_and_left_alone() {
         Reader::open(&path).unwrap_err(),
         SetAside::open(&path).unwrap_err(),
     ] {
-        assert!(matches!(error, Error::Version { found: 7, known: 3, .. }), "{error:?}");
+        assert!(matches!(error, Error::Version { found: 7, known: 4, .. }), "{error:?}");
         assert!(!error.is_damage() && !error.is_full());
         let text = format!(
-            "journal {} has version 7 of the tables, and this program has up to version 3: \
+            "journal {} has version 7 of the tables, and this program has up to version 4: \
              use the program that wrote it, or a newer one; nothing was changed",
             path.display()
         );

@@ -7,6 +7,7 @@
     reason = "that is how a test fails"
 )]
 
+mod copy_out;
 mod cost;
 mod deadlines;
 mod encodings;
@@ -15,12 +16,14 @@ mod errors;
 mod flat;
 mod hosts;
 mod limits;
+mod lost_rows;
 mod narrowing;
 mod once;
 mod partitions;
 mod passwords;
 mod poolers;
 mod probe;
+mod row_times;
 mod rows;
 mod table;
 mod times;

@@ -50,6 +50,7 @@ fn a_dry_run_creates_nothing_and_has_the_same_verdict() {
     assert_eq!((count(&database), database.count()), (1, 1));
 
     let foreign = Database::of_another_user("dry_run_foreign");
+    foreign.admin("REVOKE CREATE ON SCHEMA public FROM public");
     let error = dry_run(&foreign).unwrap_err();
     check(&error, Retry::Hold, "42501", &["can't create battery_pack in dry_run_foreign"]);
     let of_listener = connect(foreign.settings()).err().unwrap();

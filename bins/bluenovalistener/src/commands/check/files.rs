@@ -1,6 +1,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, ErrorKind, Write},
+    os::unix::ffi::OsStrExt,
     path::Path,
     process,
 };
@@ -11,9 +12,31 @@ use crate::{
     settings::LogSettings,
 };
 
+/// Whether there is nothing at `path` yet. What is no file, or can't be looked at, never becomes a
+/// journal.
+pub(super) fn is_missing_or_empty(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(file) => file.is_file() && file.len() == 0,
+        Err(error) => {
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                && !path.as_os_str().as_bytes().ends_with(b"/")
+        }
+    }
+}
+
+/// Whether there are transactions beside the journal at `path` that it may lack.
+pub(super) fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    fs::metadata(log).is_ok_and(|log| log.len() > 0)
+}
+
 /// Checks whether a file can be made, in its directory or in a new one: by a file that is removed
 /// at once, in the first directory that exists.
 pub(super) fn can_be_made(path: &Path) -> Result<(), String> {
+    // The target of a symbolic link is made.
+    let target = fs::read_link(path).map(|target| path.with_file_name(target));
+    let path = target.as_deref().unwrap_or(path);
     let directory = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
     try_writing_in(directory).map_err(|error| {
         let (shown, parent) = (path.display(), path.parent().unwrap_or(path));

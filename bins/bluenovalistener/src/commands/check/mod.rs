@@ -4,7 +4,6 @@
 use std::{
     env,
     error::Error,
-    fs,
     io::ErrorKind,
     net::SocketAddr,
     path::Path,
@@ -103,6 +102,12 @@ fn clock() -> Finding {
 }
 
 fn listen_to(battery: &Battery) -> Finding {
+    let id = ask_for_mcu_id(battery)?;
+    Ok(format!("MCU ID {id:08X} at ws://{}", battery.address))
+}
+
+/// Connects to a battery and waits for its MCU ID. The error is worded for the terminal.
+pub(super) fn ask_for_mcu_id(battery: &Battery) -> Result<u32, String> {
     let address = &battery.address;
     let mut connection = Connection::open(address, bluenova_websocket::Deadlines::default())
         .map_err(|error| format!("{}. {}", ErrorChain(&error), what_to_look_at(&error)))?;
@@ -115,7 +120,7 @@ fn listen_to(battery: &Battery) -> Finding {
             match parse(line) {
                 Ok(Line::McuId(id)) => {
                     connection.close();
-                    return Ok(format!("MCU ID {id:08X} at ws://{address}"));
+                    return Ok(id);
                 }
                 Ok(Line::Other(_)) | Err(_) => {}
                 Ok(_) => known += 1,
@@ -135,8 +140,14 @@ fn listen_to(battery: &Battery) -> Finding {
 /// `on_the_way` to PostgreSQL, its rows are counted too.
 fn open(path: &Path, on_the_way: bool) -> Finding {
     let shown = path.display();
-    // Tables would be made in an empty file.
-    if fs::metadata(path).map_or(0, |found| found.len()) == 0 {
+    // A file would be made, or tables in an empty one.
+    if files::is_missing_or_empty(path) {
+        if files::has_log(path) {
+            return Err(format!(
+                "DAMAGED: {shown} is missing or empty, but its log {shown}-wal is there; the \
+                 listener saves the rows of the log when it starts"
+            ));
+        }
         return files::can_be_made(path).map(|()| format!("the listener will create {shown}"));
     }
     let tried = Journal::open(path, Retention::FOREVER).and_then(|mut journal| {

@@ -1,0 +1,84 @@
+//! A gap in a plot says why, by mouse, keyboard and finger.
+
+use std::fs;
+
+use bluenova_journal::{Event, EventKind, Journal, Retention};
+use bluenova_record::PackRecord;
+use time::{Duration, UtcDateTime};
+
+use crate::{
+    open,
+    support::{Home, TIME_LIMIT, loopback, named},
+    wait_for_plots,
+};
+
+/// Rows of the last fifty minutes, but from 30 to 20 minutes ago, when there was no connection.
+fn journal_with_a_gap(home: &Home) {
+    let now = UtcDateTime::now();
+    let ago = |minutes: i64| now - Duration::minutes(minutes);
+    let rows = (0..300).map(|n| ago(50) + Duration::seconds(10) * n);
+    let kept = rows.filter(|time| !(ago(30)..ago(20)).contains(time));
+    let records: Vec<_> = kept
+        .map(|time| PackRecord { v_pack: Some(53.0), ..PackRecord::new(time, 0x9F3C_07B2) })
+        .collect();
+    let events = [
+        (55, EventKind::Identified, ""),
+        (30, EventKind::NotConnected, "no route <b>to</b> host"),
+        (20, EventKind::Identified, ""),
+    ]
+    .map(|(minutes, kind, why)| Event {
+        battery: Some("attic".to_owned()),
+        mcu_id: Some(0x9F3C_07B2),
+        ..Event::new(ago(minutes), kind, why)
+    });
+    let mut journal = Journal::open(&home.path("db"), Retention::FOREVER).unwrap();
+    journal.append(&records).unwrap();
+    journal.put_events(&events).unwrap();
+}
+
+#[test]
+fn a_gap_says_why_when_it_is_pointed_at() {
+    let home = Home::new();
+    journal_with_a_gap(&home);
+    // Nothing listens there.
+    let nobody = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
+    let (at, database) = (named("attic", nobody), home.sqlite("db"));
+    let args = ["-b", &at, "-d", &database, "-i", "10", "--http", "127.0.0.1:0"];
+    let mut listener = home.listen(&args);
+    let (mut browser, _) = open(&mut listener, "page at ");
+    wait_for_plots(&mut browser, "1h");
+    let says = |what: &str| {
+        format!("document.querySelector('figure .reading:not([hidden])')?.innerText{what}")
+    };
+    let why = says(".endsWith('No row: no connection: no route <b>to</b> host')");
+    // In the middle of it, once the page has it.
+    browser.hover("figure .plot", 0.6);
+    browser.wait_for("the gap says why", TIME_LIMIT, &why);
+    let width = browser.evaluate("document.querySelector('figure .reading p').offsetWidth > 100");
+    assert_eq!(width, true);
+    let picture = browser.screenshot();
+    let target = concat!(env!("CARGO_TARGET_TMPDIR"), "/..");
+    fs::write(format!("{target}/page-gap.png"), picture).unwrap();
+
+    browser.evaluate("document.querySelector('figure .plot').focus(); 0");
+    browser.press("ArrowRight");
+    browser.wait_for(
+        "the values behind it are shown",
+        TIME_LIMIT,
+        &says(".includes('pack voltage')"),
+    );
+    browser.press("ArrowLeft");
+    browser.wait_for("the gap says why", TIME_LIMIT, &why);
+    browser.press("ArrowLeft");
+    browser.wait_for("the values before are shown", TIME_LIMIT, &says(".includes('pack voltage')"));
+    browser.press("Escape");
+
+    browser.set_size(360, 740);
+    let narrow = "document.querySelector('figure svg').width.baseVal.value < 360";
+    browser.wait_for("the plots are redrawn", TIME_LIMIT, narrow);
+    // The middle of the gap is further to the left here.
+    browser.tap("figure .plot", 0.55);
+    browser.wait_for("the gap says why", TIME_LIMIT, &why);
+    assert_eq!(crate::overhang(&mut browser), 0);
+    assert_eq!(browser.complaints(), <[String; 0]>::default());
+}

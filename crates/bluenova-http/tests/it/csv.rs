@@ -1,0 +1,132 @@
+//! The rows as CSV.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use bluenova_record::PackRecord;
+use bluenova_test_support::TIME_LIMIT;
+use time::Duration;
+
+use crate::support::{Listener, NORTH, SOUTH, record};
+
+/// Rows of a battery, ten seconds apart, the last one at 20:00.
+fn rows(mcu_id: u32, count: u32) -> Vec<PackRecord> {
+    let row = |ago| {
+        let mut row = record(mcu_id);
+        row.insert_time_utc -= Duration::seconds(10) * ago;
+        row.soc = Some((ago % 100) as i16);
+        row
+    };
+    (0..count).rev().map(row).collect()
+}
+
+const DAY: &str = "from=2026-11-22T00:00:00Z&to=2026-11-22T20:00:01Z";
+
+#[test]
+fn rows_are_those_of_one_battery_in_the_range() {
+    let mut listener = Listener::start();
+    // More than are read at a time.
+    listener.journal.append(&rows(NORTH, 1501)).unwrap();
+    listener.journal.append(&rows(SOUTH, 7)).unwrap();
+    let answer = listener.get(&format!(
+        "/api/batteries/9F3C07B2/rows.csv?{DAY}&columns=insert_time_utc,mcu_id,soc,v_pack,energy_in"
+    ));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let mut lines = answer.body.lines();
+    assert_eq!(lines.next(), Some("insert_time_utc,mcu_id,soc,v_pack,energy_in"));
+    assert_eq!(lines.next(), Some("2026-11-22T15:50:00Z,2671511474,0,53.017,"));
+    assert_eq!(lines.next(), Some("2026-11-22T15:50:10Z,2671511474,99,53.017,"));
+    assert_eq!(lines.clone().count(), 1499);
+    assert_eq!(lines.last(), Some("2026-11-22T20:00:00Z,2671511474,0,53.017,"));
+}
+
+#[test]
+fn every_number_of_rows_comes_out_whole() {
+    let mut listener = Listener::start();
+    listener.journal.append(&rows(NORTH, 1001)).unwrap();
+    for count in [0, 1, 499, 500, 501, 1000, 1001] {
+        let from = record(NORTH).insert_time_utc - Duration::seconds(10) * (count - 1);
+        let from = bluenova_record::Rfc3339(from);
+        let target = format!(
+            "/api/batteries/9F3C07B2/rows.csv?from={from}&to=2026-11-22T20:00:11Z&columns=soc"
+        );
+        let answer = listener.get(&target);
+        assert_eq!(answer.body.lines().count() as i32, count + 1, "{count}");
+        assert!(answer.body.starts_with("soc\n"), "{count}");
+    }
+}
+
+#[test]
+fn all_columns_of_the_last_day_are_the_default() {
+    let mut listener = Listener::start();
+    listener.journal.append(&rows(NORTH, 1)).unwrap();
+    let answer = listener.get("/api/batteries/9F3C07B2/rows.csv");
+    let lines: Vec<_> = answer.body.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("insert_time_utc,mcu_id,n_units,"), "{}", lines[0]);
+    assert!(lines[1].starts_with("2026-11-22T20:00:00Z,2671511474,,,,3.311,"), "{}", lines[1]);
+}
+
+#[test]
+fn the_file_has_a_name_that_every_system_takes() {
+    let mut listener = Listener::start();
+    listener.journal.append(&rows(NORTH, 1)).unwrap();
+    let name = |listener: &Listener| {
+        let answer = listener.get(&format!("/api/batteries/9F3C07B2/rows.csv?{DAY}"));
+        assert!(answer.head.contains("Content-Type: text/csv; charset=utf-8\r\n"));
+        let (_, name) = answer.head.split_once("Content-Disposition: ").expect("it has a name");
+        name.lines().next().unwrap().to_owned()
+    };
+    let of = "9F3C07B2-20261122T000000Z-20261122T200001Z.csv\"";
+    assert_eq!(name(&listener), format!("attachment; filename=\"north-{of}"));
+    listener.change(|status| status.batteries[0].name = "my \"ü\"_/x".into());
+    assert_eq!(name(&listener), format!("attachment; filename=\"my_x-{of}"));
+    listener.change(|status| status.batteries.clear());
+    assert_eq!(name(&listener), format!("attachment; filename=\"bluenova-{of}"));
+}
+
+#[test]
+fn errors_are_json() {
+    let mut listener = Listener::start();
+    listener.journal.append(&rows(NORTH, 1)).unwrap();
+    for (target, status, expected) in [
+        ("9F3C07B2/rows.csv?columns=volts", 400, "columns: there is no column \"volts\"; the "),
+        ("9F3C07B2/rows.csv?points=5", 400, "points: not a parameter here; from, to, columns are"),
+        ("9F3C07B2/rows.csv?from=now", 400, "from: an RFC 3339 time"),
+        ("7/rows.csv", 404, "7 is a battery without any row"),
+        ("attic/rows.csv", 404, "attic is no MCU ID"),
+    ] {
+        let (code, error) = listener.json(&format!("/api/batteries/{target}"));
+        assert_eq!(code, status, "{target}");
+        assert!(error["error"].as_str().unwrap().starts_with(expected), "{target}: {error}");
+    }
+}
+
+#[test]
+fn downloads_that_nobody_takes_hold_up_nothing() {
+    let mut listener = Listener::start();
+    // More than what the systems of both ends buffer.
+    listener.journal.append(&rows(NORTH, 40_000)).unwrap();
+    let address = listener.address();
+    let stuck: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(TIME_LIMIT)).unwrap();
+            let target = "/api/batteries/9F3C07B2/rows.csv?from=2026-01-01T00:00:00Z";
+            write!(client, "GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            let mut start = [0; 15];
+            client.read_exact(&mut start).unwrap();
+            assert_eq!(&start, b"HTTP/1.1 200 OK");
+            client
+        })
+        .collect();
+    let mut next = record(NORTH);
+    next.insert_time_utc += Duration::seconds(10);
+    listener.journal.append(&[next]).unwrap();
+    listener.journal.checkpoint().unwrap();
+    let target = "/api/batteries/9F3C07B2/history?from=2026-11-22T19:00:00Z";
+    assert_eq!(listener.json(target).0, 200);
+    drop(stuck);
+}
