@@ -20,7 +20,7 @@ use time::UtcDateTime;
 use crate::settings::{Store, import_journal};
 
 /// How long a server that is away is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SERVER_TIME_OUT: Duration = Duration::from_secs(60);
 
 /// Rows after which the journal gives way to a new one, some 100 MB: that costs less than to delete
 /// what is delivered.
@@ -332,7 +332,7 @@ impl Delivery {
         let mut back_off = Duration::from_millis(250);
         loop {
             match self.sink.deliver(rows, done) {
-                Err(error) if error.retry() == Retry::Soon && start.elapsed() < PATIENCE => {
+                Err(error) if error.retry() == Retry::Soon && start.elapsed() < SERVER_TIME_OUT => {
                     thread::sleep(back_off);
                     back_off = (back_off * 2).min(Duration::from_secs(8));
                 }
