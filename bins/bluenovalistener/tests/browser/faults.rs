@@ -80,10 +80,15 @@ fn a_start_is_no_alarm() {
 /// Waits until a card is marked as stale, and gives what the mark says.
 #[track_caller]
 fn wait_for_mark(browser: &mut Browser, card: usize) -> String {
-    let card = format!("article:nth-of-type({card})");
-    let stale = format!("document.querySelector('{card}').matches('.stale')");
-    browser.wait_for("a card is stale", TIME_LIMIT, &stale);
-    browser.text(&format!("{card} [data-is=age]"))
+    // In one look: a battery that is late for a moment would be on time at the next.
+    let mark = format!(
+        "(() => {{
+            const card = document.querySelector('article:nth-of-type({card})');
+            return card.matches('.stale') && card.querySelector('[data-is=age]').innerText;
+        }})()"
+    );
+    let mark = browser.wait_for("a card is stale", TIME_LIMIT, &mark);
+    mark.as_str().unwrap().to_owned()
 }
 
 /// How a card shows its values: paper, colour and weight of the charge, colour of the gauge.
