@@ -27,8 +27,8 @@ pub(crate) const FIRST_LINE: &[u8] = b" == Write record: ";
 /// How each of the other three lines begins.
 pub(crate) const OTHER_LINE: &[u8] = b" -- ";
 
-/// One of the lines behind the first one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One of the lines behind the first one, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum OtherLine {
     Converter,
     Voltages,
