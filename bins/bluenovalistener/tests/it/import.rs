@@ -344,6 +344,33 @@ fn an_interval_that_a_listener_is_recording_is_left_to_it() {
 }
 
 #[test]
+fn a_server_that_is_restarted_costs_no_import() {
+    let home = Home::new();
+    let mut cluster = Cluster::start();
+    cluster.create_database("homeauto");
+    let database = cluster.url("homeauto");
+    cluster.client("homeauto").batch_execute(&bluenova_postgres::schema()).unwrap();
+    // Those of the second half are of a day each, which is looked up.
+    const RECORDS: i64 = 8000;
+    let days = log((0..RECORDS / 2).map(|n| n * 8640), utc_datetime!(2011-01-01 00:00:00));
+    fs::write(home.path("x.log"), log(0..RECORDS / 2, START) + &days).unwrap();
+    let count = |cluster: &Cluster| {
+        let sql = "SELECT count(*), count(DISTINCT insert_time_utc) FROM battery_pack";
+        let row = cluster.client("homeauto").query_one(sql, &[]).unwrap();
+        (row.get::<_, i64>(0), row.get::<_, i64>(1))
+    };
+
+    let import = home.listen(&["-d", &database, "import", "x.log"]);
+    wait_until("rows arrive", TIME_LIMIT, || count(&cluster).0 > 0);
+    cluster.stop(Mode::Immediate);
+    cluster.start_again();
+    let ended = import.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log.join("\n"));
+    assert_eq!(count(&cluster), (RECORDS, RECORDS));
+    assert_eq!(journals(&home), [""; 0]);
+}
+
+#[test]
 fn a_listener_delivers_what_an_import_that_was_killed_has_left() {
     let home = Home::new();
     let mut cluster = Cluster::start();
