@@ -27,8 +27,8 @@ pub(crate) const FIRST_LINE: &[u8] = b" == Write record: ";
 /// How each of the other three lines begins.
 pub(crate) const OTHER_LINE: &[u8] = b" -- ";
 
-/// One of the lines behind the first one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One of the lines behind the first one, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum OtherLine {
     Converter,
     Voltages,
@@ -229,7 +229,7 @@ fn put(
         Field::Whole(set) => whole(value).map(|number| set(record, number)),
         Field::Number(set) => number(value).map(|number| set(record, number)),
         Field::Count(set) => whole(value).map(|number| set(record, number.unwrap_or(0))),
-        Field::Text(set) => words(value).map(|text| {
+        Field::Text(set) => text_value(value).map(|text| {
             if let Some(text) = text {
                 set(record, &text);
             }
@@ -300,7 +300,7 @@ fn volts(value: &[u8]) -> Result<Option<f32>, Unreadable> {
 }
 
 /// A text; `None` if it is absent.
-fn words(value: &[u8]) -> Result<Option<String>, Unreadable> {
+fn text_value(value: &[u8]) -> Result<Option<String>, Unreadable> {
     match value {
         [0xFF, ..] => Ok(None),
         value if value.contains(&0) => Err(Unreadable),

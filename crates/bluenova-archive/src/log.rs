@@ -110,7 +110,20 @@ struct FirstLine {
 #[derive(Debug)]
 struct OpenRecord {
     logged: LoggedRecord,
-    lines: u8,
+    lines: Vec<OtherLine>,
+}
+
+/// How far apart the lines of a record may be, which are logged one after the other.
+const RECORD_TIME: Duration = Duration::seconds(3);
+
+impl OpenRecord {
+    /// Whether a line is the record's, which has each once and in their order.
+    fn is_continued_by(&self, line: OtherLine, local: PlainDateTime) -> bool {
+        let distance = (local - self.logged.local).abs();
+        // Summer time may begin or end between the two.
+        let is_near = distance.min((distance - Duration::HOUR).abs()) <= RECORD_TIME;
+        is_near && self.lines.last().is_none_or(|last| *last < line)
+    }
 }
 
 impl LogParser {
@@ -176,7 +189,7 @@ impl LogParser {
             self.first = Some(FirstLine { at: self.at(line), local, text, is_cut: line.is_cut });
         } else if text.starts_with(OTHER_LINE) {
             match block::which(text) {
-                Some(which) => self.record_line(which, text, line, event),
+                Some(which) => self.record_line(which, local, text, line, event),
                 None if self.record.is_some() => {
                     event(self.at(line), Event::Damage(Damage::CutLine));
                 }
@@ -255,7 +268,7 @@ impl LogParser {
         match record {
             Some(record) => {
                 let logged = LoggedRecord { record, local, at };
-                self.record = Some(OpenRecord { logged, lines: 0 });
+                self.record = Some(OpenRecord { logged, lines: vec![] });
             }
             None => event(at, Event::Damage(Damage::RecordKey)),
         }
@@ -264,11 +277,14 @@ impl LogParser {
     fn record_line(
         &mut self,
         which: OtherLine,
+        local: PlainDateTime,
         text: &[u8],
         line: LogLine<'_>,
         event: &mut impl FnMut(Position, Event<'_>),
     ) {
-        let Some(open) = &mut self.record else {
+        // Where lines are lost, this one may be of a later record.
+        let open = self.record.as_mut().filter(|open| open.is_continued_by(which, local));
+        let Some(open) = open else {
             if !self.has_bad_key {
                 event(self.at(line), Event::Damage(Damage::RecordStart));
                 self.has_bad_key = true;
@@ -279,7 +295,7 @@ impl LogParser {
         block::other_line(which, text, line.is_cut, &mut open.logged.record, &mut |damage| {
             event(at, Event::Damage(damage));
         });
-        open.lines += 1;
+        open.lines.push(which);
         if which == OtherLine::Temperatures {
             self.end_record(event);
         }
@@ -287,7 +303,7 @@ impl LogParser {
 
     fn end_record(&mut self, event: &mut impl FnMut(Position, Event<'_>)) {
         let Some(OpenRecord { logged, lines }) = self.record.take() else { return };
-        if lines < 3 {
+        if lines.len() < 3 {
             event(logged.at, Event::Damage(Damage::RecordLines));
         }
         // Lines that come behind it are of another one.

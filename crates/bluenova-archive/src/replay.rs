@@ -173,7 +173,7 @@ impl From<Result<PackRecord, NoOwner>> for Replayed {
 }
 
 /// Takes back what [`Escaped`](bluenova_record::Escaped) does. A backslash that the battery itself
-/// sent can't be told from one of these; none is known.
+/// sent looks the same; no such line has been seen.
 fn unescaped(text: Cow<'_, str>) -> Cow<'_, str> {
     if !text.contains('\\') {
         return text;

@@ -419,8 +419,8 @@ impl Journal {
             .map_err(|source| self.connection.error("write the log of", source))
     }
 
-    /// The sequence of the last row.
-    pub(crate) fn last(&self) -> Sequence {
+    /// The sequence of the last row that was stored.
+    pub fn last(&self) -> Sequence {
         Sequence(self.head.last)
     }
 

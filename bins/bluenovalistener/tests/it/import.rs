@@ -360,3 +360,26 @@ fn records_of_nobody_and_of_a_clock_that_was_not_set_are_left_out() {
     assert!(shown.contains("not added: 2 rows from a clock that wasn't set"), "{shown}");
     assert!(shown.contains("no rows in these logs"), "{shown}");
 }
+
+#[test]
+fn a_row_that_postgresql_rejects_is_set_aside_and_holds_up_no_other() {
+    let home = Home::new();
+    let cluster = shared_cluster();
+    cluster.create_database("import_rejected");
+    let (database, mut client) =
+        (cluster.url("import_rejected"), cluster.client("import_rejected"));
+    client.batch_execute(&bluenova_postgres::schema()).unwrap();
+    client.batch_execute("ALTER TABLE battery_pack ADD CHECK (adc_0 <> 0.005::REAL)").unwrap();
+    fs::write(home.path("x.log"), log(0..10, START)).unwrap();
+
+    let output = home.run(&["-d", &database, "import", "x.log"]);
+    let error = text(&output.stderr);
+    assert!(error.contains("PostgreSQL rejects 1 row"), "{error}");
+    assert_eq!(postgres_rows(&mut client).len(), 9);
+    let journal = journals(&home).into_iter().find(|name| name.ends_with(".sqlite")).unwrap();
+    let journal = home.path("state/bluenova").join(journal);
+    let journal = journal.to_str().unwrap();
+    assert!(error.contains(journal), "{error}");
+    let listed = home.run(&["-d", &database, "--journal", journal, "set-aside"]);
+    assert!(text(&listed.stdout).contains("2024-03-01 00:00:51 UTC  9F3C07B2"), "{listed:?}");
+}

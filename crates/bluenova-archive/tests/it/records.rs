@@ -162,13 +162,42 @@ fn other_lines_between_those_of_a_record_do_no_harm() {
 #[test]
 fn a_record_that_was_begun_within_a_line_is_read() {
     let [first, converter, volt, temp] = RECORD;
-    let begun = format!("{}2026/11/27 03:58:21 {first}", &volt[..25]);
+    let begun = format!("{}2026/11/27 03:58:11 {first}", &volt[..25]);
     let lines = [first, converter, &begun, converter, volt, temp];
     let (records, damage) = read(&log(&lines));
     assert_eq!(records.len(), 2);
     assert_eq!(records[1], (3, whole()));
     assert_eq!(records[0].1.cell_v[..3], [Some(3.201), Some(3.202), None]);
     assert_eq!(damage, [(3, Damage::Value("Volt")), (1, Damage::RecordLines)]);
+}
+
+#[test]
+fn lines_behind_a_hole_are_of_another_record() {
+    // Ten seconds later, or an hour and ten seconds.
+    for later in ["03:58:21", "04:58:21"] {
+        let log = String::from_utf8(log(&RECORD)).unwrap();
+        let lines: Vec<_> = log.split_inclusive('\n').collect();
+        for kept in 1..4 {
+            let behind = lines[kept..].concat().replace("03:58:11", later);
+            let (records, damage) = read((lines[..kept].concat() + &behind).as_bytes());
+            assert_eq!(records, read(lines[..kept].concat().as_bytes()).0, "{kept}");
+            let start = (kept as u64 + 1, Damage::RecordStart);
+            assert_eq!(damage, [start, (1, Damage::RecordLines)]);
+        }
+    }
+    // The voltages of the next record are in the place of those of the first.
+    let [first, converter, volt, temp] = RECORD;
+    let (records, damage) = read(&log(&[first, temp, volt, converter]));
+    assert_eq!(records[0].1.cell_v, [None; 16]);
+    assert_eq!(damage, [(1, Damage::RecordLines), (3, Damage::RecordStart)]);
+    // Summer time begins, or a second passes.
+    for later in ["04:58:11", "03:58:12"] {
+        let text = String::from_utf8(log(&RECORD)).unwrap();
+        let (before, behind) = text.split_at(text.find(" -- Volt").unwrap() - 19);
+        let (records, damage) =
+            read((before.to_owned() + &behind.replace("03:58:11", later)).as_bytes());
+        assert_eq!((records, damage), (vec![(1, whole())], vec![]));
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::{
 };
 use read::{Findings, LogReader, Progress};
 use store::{RowStore, StoreError};
-use taken::{Room, TakenTimes};
+use taken::{RowNearby, TakenTimes};
 use zone::Zone;
 
 mod files;
@@ -118,20 +118,20 @@ impl Import {
             }
             let (id, time) = (record.mcu_id, record.insert_time_utc);
             let load = |id, times| self.store.times(id, times);
-            let room = match self.taken.take(id, time, self.within, load) {
-                Ok(room) => room,
+            let nearby = match self.taken.take(id, time, self.within, load) {
+                Ok(nearby) => nearby,
                 Err(error) => {
                     failed = Err(error);
                     return false;
                 }
             };
             let tally = self.tallies.entry((time.date(), id)).or_default();
-            match room {
-                Room::Free => tally.added += 1,
-                Room::SameTime => tally.known += 1,
-                Room::Near => tally.near += 1,
+            match nearby {
+                RowNearby::None => tally.added += 1,
+                RowNearby::SameTime => tally.known += 1,
+                RowNearby::Near => tally.near += 1,
             }
-            room == Room::Free
+            nearby == RowNearby::None
         });
         failed?;
         self.store.add(&batch)?;
@@ -206,7 +206,7 @@ fn report_findings(findings: &Findings, zone: &str) {
         ));
     }
     for (count, what) in [
-        (findings.without_owner, "without an MCU ID: nobody knows whose they are"),
+        (findings.without_owner, "without an MCU ID, which says whose they are"),
         (findings.wrong_clock, "from a clock that wasn't set: before 2010, or in the future"),
     ] {
         if count > 0 {

@@ -4,23 +4,27 @@ use std::{
     io,
     ops::{ControlFlow, Range},
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use bluenova_journal::{Journal, Outbox, Reader, Retention};
-use bluenova_postgres::{Deadlines, Retry, Sink};
+use bluenova_journal::{Journal, Outbox, Reader, Retention, Sequence, SetAsideRow};
+use bluenova_postgres::{Deadlines, Delivered, Rejected, Retry, Settings, Sink};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
 use crate::settings::{Store, import_journal};
 
 /// How long a server that is away is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SERVER_TIME_OUT: Duration = Duration::from_secs(60);
 
-/// Rows after which delivered ones are removed from the journal.
-const TRIM_AFTER: usize = 50_000;
+/// Rows after which the journal gives way to a new one, some 100 MB: that costs less than to delete
+/// what is delivered.
+const NEW_JOURNAL_AFTER: usize = 200_000;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StoreError {
@@ -60,22 +64,38 @@ pub(super) struct ToSqlite {
     reader: Reader,
 }
 
-/// Rows on their way to PostgreSQL: into the journal here, and from there on a thread of its own.
+/// Rows on their way to PostgreSQL, by way of a journal of the import's own.
 pub(super) struct ToPostgres {
-    /// The journal of the import.
-    journal: Journal,
-    since_trim: usize,
-    /// Looks up rows; the other thread has a sink of its own.
+    server: Settings,
+    path: PathBuf,
+    import: Option<ImportJournal>,
+    /// Rows that are in the journal.
+    rows: usize,
+    /// Looks up rows.
     sink: Sink,
     /// The listener's journal, if there is one: its rows may not be in the table yet.
     listener: Option<Reader>,
-    /// Wakes the other thread. It may be some batches behind.
-    wake: Option<SyncSender<()>>,
-    delivery: Option<JoinHandle<Result<Outbox, StoreError>>>,
+}
+
+/// The journal of an import, and the thread that delivers its rows.
+struct ImportJournal {
+    journal: Journal,
+    /// The way to the thread, which may be some batches behind.
+    stored: SyncSender<StoredRows>,
+    delivery: JoinHandle<Result<Outbox, StoreError>>,
 }
 
 /// Batches by which delivery may be behind.
 const BEHIND: usize = 4;
+
+/// Rows that are in the journal.
+enum StoredRows {
+    /// These, the last of which has that sequence. Reading them back would take as long as storing
+    /// them.
+    These(Arc<[PackRecord]>, Sequence),
+    /// Those that the journal has.
+    InJournal,
+}
 
 /// The thread that delivers what is in the journal.
 struct Delivery {
@@ -110,30 +130,10 @@ impl RowStore {
             Store::Postgres { server, journal, .. } => {
                 let listener = readers(&[journal.as_path()])?.pop();
                 let path = import_journal(journal, &server.identity());
-                let retention = Retention { keep: Some(Duration::ZERO), bound: None };
-                let opened = Journal::open_or_recover(&path, retention, UtcDateTime::now());
-                let (mut journal, _) = opened.map_err(|error| match error {
-                    bluenova_journal::Error::InUse { .. } => StoreError::ImportIsRunning(error),
-                    error => error.into(),
-                })?;
-                journal.note_destination(&server.to_string())?;
-                let sink = || Sink::new(server.as_ref().clone(), Deadlines::default());
-                let mut delivery =
-                    Delivery { sink: sink(), outbox: journal.outbox()?, journal: path };
-                delivery.deliver()?;
-                let (wake, woken) = mpsc::sync_channel(BEHIND);
-                let delivery = thread::Builder::new()
-                    .name("delivery".to_owned())
-                    .spawn(move || delivery.run(&woken))
-                    .map_err(StoreError::Thread)?;
-                let store = ToPostgres {
-                    journal,
-                    since_trim: 0,
-                    sink: sink(),
-                    listener,
-                    wake: Some(wake),
-                    delivery: Some(delivery),
-                };
+                let import = Some(ImportJournal::open(server, &path)?);
+                let server = server.as_ref().clone();
+                let sink = Sink::new(server.clone(), Deadlines::default());
+                let store = ToPostgres { server, path, import, rows: 0, sink, listener };
                 Ok(Self::Postgres(Box::new(store)))
             }
         }
@@ -202,42 +202,91 @@ impl RowStore {
 
 impl ToPostgres {
     fn add(&mut self, rows: &[PackRecord]) -> Result<(), StoreError> {
-        self.journal.adopt(rows)?;
-        if self.wake.as_ref().is_none_or(|wake| wake.send(()).is_err()) {
-            // The other thread has ended with an error.
-            self.end_delivery()?;
+        if self.rows >= NEW_JOURNAL_AFTER
+            && let Some(import) = self.import.take()
+        {
+            import.finish()?;
+            self.rows = 0;
         }
-        self.since_trim += rows.len();
-        if self.since_trim >= TRIM_AFTER {
-            self.since_trim = 0;
-            while self.journal.trim(UtcDateTime::now())?.delivered > 0 {}
+        let import = match &mut self.import {
+            Some(import) => import,
+            None => self.import.insert(ImportJournal::open(&self.server, &self.path)?),
+        };
+        self.rows += rows.len();
+        if !import.add(rows)?
+            && let Some(import) = self.import.take()
+        {
+            // The thread has ended with an error.
+            import.finish()?;
         }
         Ok(())
     }
 
-    /// Waits until all is delivered.
-    fn end_delivery(&mut self) -> Result<Option<Outbox>, StoreError> {
-        self.wake = None;
-        let Some(thread) = self.delivery.take() else { return Ok(None) };
-        thread.join().unwrap_or_else(|_| Err(StoreError::DeliveryFailed)).map(Some)
+    fn finish(self) -> Result<(u64, Option<PathBuf>), StoreError> {
+        let rejected = self.import.map_or(Ok(0), ImportJournal::finish)?;
+        Ok((rejected, (rejected > 0).then_some(self.path)))
+    }
+}
+
+impl ImportJournal {
+    /// Opens the journal, and delivers what is in it before it starts the thread.
+    fn open(server: &Settings, path: &Path) -> Result<Self, StoreError> {
+        let retention = Retention { keep: Some(Duration::ZERO), bound: None };
+        let opened = Journal::open_or_recover(path, retention, UtcDateTime::now());
+        let (mut journal, _) = opened.map_err(|error| match error {
+            bluenova_journal::Error::InUse { .. } => StoreError::ImportIsRunning(error),
+            error => error.into(),
+        })?;
+        journal.note_destination(&server.to_string())?;
+        let sink = Sink::new(server.clone(), Deadlines::default());
+        let mut delivery = Delivery { sink, outbox: journal.outbox()?, journal: path.to_owned() };
+        delivery.deliver()?;
+        let (stored, new_rows) = mpsc::sync_channel(BEHIND);
+        let delivery = thread::Builder::new()
+            .name("delivery".to_owned())
+            .spawn(move || delivery.run(&new_rows))
+            .map_err(StoreError::Thread)?;
+        Ok(Self { journal, stored, delivery })
     }
 
-    fn finish(mut self) -> Result<(u64, Option<PathBuf>), StoreError> {
-        let outbox = self.end_delivery()?;
-        let rejected = outbox.map_or(Ok(0), |outbox| outbox.count_set_aside())?;
+    /// Stores rows; returns whether the thread delivers them.
+    fn add(&mut self, rows: &[PackRecord]) -> Result<bool, StoreError> {
+        let added = self.journal.adopt(rows)?;
+        let stored = match added == rows.len() as u64 {
+            true => StoredRows::These(rows.into(), self.journal.last()),
+            false => StoredRows::InJournal,
+        };
+        Ok(self.stored.send(stored).is_ok())
+    }
+
+    /// Waits until all is delivered, and removes the journal; unless rows are set aside in it: it
+    /// returns how many.
+    fn finish(mut self) -> Result<u64, StoreError> {
+        drop(self.stored);
+        let outbox = self.delivery.join().unwrap_or(Err(StoreError::DeliveryFailed))?;
+        let rejected = outbox.count_set_aside()?;
+        // This writes how far it has delivered.
+        drop(outbox);
         if rejected > 0 {
-            return Ok((rejected, self.journal.path().map(Path::to_owned)));
+            while self.journal.trim(UtcDateTime::now())?.delivered > 0 {}
+        } else {
+            self.journal.remove()?;
         }
-        self.journal.remove()?;
-        Ok((0, None))
+        Ok(rejected)
     }
 }
 
 impl Delivery {
-    /// Delivers until nobody wakes it any more, and then what is left.
-    fn run(mut self, woken: &Receiver<()>) -> Result<Outbox, StoreError> {
-        while woken.recv().is_ok() {
-            self.deliver()?;
+    /// Delivers until no more rows come, and then what is left.
+    fn run(mut self, new_rows: &Receiver<StoredRows>) -> Result<Outbox, StoreError> {
+        for stored in new_rows {
+            match stored {
+                StoredRows::These(rows, last) => {
+                    self.deliver_rows(&rows)?;
+                    self.outbox.delivered(last)?;
+                }
+                StoredRows::InJournal => self.deliver()?,
+            }
         }
         self.deliver()?;
         Ok(self.outbox)
@@ -250,31 +299,40 @@ impl Delivery {
             if batch.records.is_empty() {
                 return Ok(());
             }
-            let mut done = 0;
-            while done < batch.records.len() {
-                let delivered = self.deliver_step(&batch, done)?;
-                if let Some(rejected) = &delivered.rejected {
-                    let record = &batch.records[done];
-                    let (sqlstate, reason) = (&rejected.sqlstate, &rejected.reason);
-                    self.outbox.set_aside(record, sqlstate, reason, UtcDateTime::now())?;
-                }
-                done += delivered.rows;
-                self.outbox.delivered(batch.through(done))?;
-            }
+            self.deliver_rows(&batch.records)?;
+            self.outbox.delivered(batch.last)?;
         }
+    }
+
+    fn deliver_rows(&mut self, rows: &Arc<[PackRecord]>) -> Result<(), StoreError> {
+        let mut done = 0;
+        while done < rows.len() {
+            let delivered = self.deliver_step(rows, done)?;
+            if let Some(Rejected { sqlstate, reason, is_mendable }) = delivered.rejected {
+                self.outbox.set_aside_row(&SetAsideRow {
+                    record: rows[done].clone(),
+                    sqlstate,
+                    message: reason,
+                    since: UtcDateTime::now(),
+                    is_retried: is_mendable,
+                })?;
+            }
+            done += delivered.rows;
+        }
+        Ok(())
     }
 
     /// Tries again for a minute while the server is away.
     fn deliver_step(
         &mut self,
-        batch: &bluenova_journal::Batch,
+        rows: &Arc<[PackRecord]>,
         done: usize,
-    ) -> Result<bluenova_postgres::Delivered, StoreError> {
+    ) -> Result<Delivered, StoreError> {
         let start = Instant::now();
         let mut back_off = Duration::from_millis(250);
         loop {
-            match self.sink.deliver(&batch.records, done) {
-                Err(error) if error.retry() == Retry::Soon && start.elapsed() < PATIENCE => {
+            match self.sink.deliver(rows, done) {
+                Err(error) if error.retry() == Retry::Soon && start.elapsed() < SERVER_TIME_OUT => {
                     thread::sleep(back_off);
                     back_off = (back_off * 2).min(Duration::from_secs(8));
                 }

@@ -18,10 +18,11 @@ pub(super) struct TakenTimes {
     days: HashMap<(u32, i64), Box<[u64; WORDS]>>,
 }
 
-/// Whether there is room for a row.
+/// The row that keeps another one of its battery away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    Free,
+pub(super) enum RowNearby {
+    /// There is none: the time is taken now.
+    None,
     /// The battery has a row of that second.
     SameTime,
     /// The battery has a row close by.
@@ -38,7 +39,7 @@ impl TakenTimes {
         time: UtcDateTime,
         within: i64,
         mut load: impl FnMut(u32, Range<UtcDateTime>) -> Result<Vec<UtcDateTime>, E>,
-    ) -> Result<Room, E> {
+    ) -> Result<RowNearby, E> {
         let second = time.unix_timestamp();
         let (first, last) = (second - within, second + within);
         for day in first.div_euclid(DAY)..=last.div_euclid(DAY) {
@@ -52,15 +53,15 @@ impl TakenTimes {
             unknown.insert(seconds);
         }
         if self.is_taken(mcu_id, second..=second) {
-            return Ok(Room::SameTime);
+            return Ok(RowNearby::SameTime);
         }
         if self.is_taken(mcu_id, first..=last) {
-            return Ok(Room::Near);
+            return Ok(RowNearby::Near);
         }
         if let Some(seconds) = self.days.get_mut(&(mcu_id, second.div_euclid(DAY))) {
             set(seconds, second);
         }
-        Ok(Room::Free)
+        Ok(RowNearby::None)
     }
 
     /// Whether a second of `seconds` is taken.
@@ -108,13 +109,13 @@ mod tests {
             let nothing = |_, _| Ok::<_, Infallible>(vec![]);
             taken.take(7, at(second), within, nothing).unwrap()
         };
-        assert_eq!(take(DAY / 2, 0), Room::Free);
+        assert_eq!(take(DAY / 2, 0), RowNearby::None);
         for distance in [1, 13, 63, 64, 65, 1000, 30_000, 43_200] {
             for second in [DAY / 2 - distance, DAY / 2 + distance] {
-                assert_eq!(take(second, distance), Room::Near, "{distance}");
+                assert_eq!(take(second, distance), RowNearby::Near, "{distance}");
             }
         }
-        assert_eq!(take(DAY / 2 + 43_200, 43_199), Room::Free);
+        assert_eq!(take(DAY / 2 + 43_200, 43_199), RowNearby::None);
     }
 
     #[test]
@@ -129,13 +130,13 @@ mod tests {
             };
             taken.take(mcu_id, at(second), 5, load).unwrap()
         };
-        assert_eq!(take(7, DAY), Room::SameTime);
-        assert_eq!(take(7, DAY - 5), Room::Near);
-        assert_eq!(take(7, DAY + 5), Room::Near);
-        assert_eq!(take(7, DAY - 6), Room::Free);
-        assert_eq!(take(7, DAY - 6), Room::SameTime);
-        assert_eq!(take(7, DAY - 8), Room::Near);
-        assert_eq!(take(8, DAY), Room::Free);
+        assert_eq!(take(7, DAY), RowNearby::SameTime);
+        assert_eq!(take(7, DAY - 5), RowNearby::Near);
+        assert_eq!(take(7, DAY + 5), RowNearby::Near);
+        assert_eq!(take(7, DAY - 6), RowNearby::None);
+        assert_eq!(take(7, DAY - 6), RowNearby::SameTime);
+        assert_eq!(take(7, DAY - 8), RowNearby::Near);
+        assert_eq!(take(8, DAY), RowNearby::None);
         assert_eq!(loads, [(7, 0), (7, DAY), (8, 0), (8, DAY)]);
     }
 }
