@@ -109,9 +109,10 @@ impl<W: Write> CsvWriter<W> {
 pub fn columns(names: &str) -> Result<Vec<&'static Column>, ColumnsError> {
     let mut columns: Vec<&'static Column> = vec![];
     for name in names.split(',').map(str::trim) {
-        let column = COLUMNS.iter().find(|column| column.name == name);
+        // The first listener's schema has them in capitals.
+        let column = COLUMNS.iter().find(|column| column.name.eq_ignore_ascii_case(name));
         let column = column.ok_or_else(|| ColumnsError::Unknown(shortened(name)))?;
-        if columns.iter().any(|earlier| earlier.name == name) {
+        if columns.iter().any(|earlier| earlier.name == column.name) {
             return Err(ColumnsError::Twice(shortened(name)));
         }
         columns.push(column);
@@ -327,13 +328,14 @@ mod tests {
     fn lists_of_columns_are_checked() {
         let names = |list| columns(list).map(|found| found.iter().map(|it| it.name).collect());
         assert_eq!(names("soc, v_pack"), Ok(vec!["soc", "v_pack"]));
+        assert_eq!(names("SOC,Cell_01_V"), Ok(vec!["soc", "cell_01_v"]));
         for (list, expected) in [
             (
                 "soc,volts",
                 "there is no column \"volts\"; the columns are insert_time_utc, mcu_id, ",
             ),
             ("", "there is no column \"\"; the columns are "),
-            ("soc,temp,soc", "column soc is given twice"),
+            ("soc,temp,SOC", "column SOC is given twice"),
         ] {
             let error = names(list).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
