@@ -92,9 +92,9 @@ impl Recorder {
         let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
         let mut event_times = EventTimes::begin(UtcDateTime::now(), Instant::now());
-        let every = status.interval.as_secs();
-        let detail = format!("version {}, a row every {every} s", env!("CARGO_PKG_VERSION"));
-        event_times.add(NewEvent::now(EventKind::Started, detail));
+        let now = UtcDateTime::now();
+        let started = Event::started(now, env!("CARGO_PKG_VERSION"), status.interval);
+        event_times.add(NewEvent::now(started.kind, started.detail));
         let mut recorder = Self {
             messages,
             server_events,
