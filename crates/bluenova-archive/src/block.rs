@@ -164,6 +164,11 @@ fn values(
     let mut open: Option<(&Entry, usize)> = None;
     for (entry, at) in entries.iter().zip(labels) {
         let Some(at) = at else {
+            // Where the text in front of it ends can't be seen.
+            if let Some((text, _)) = open.take_if(|(open, _)| matches!(open.field, Field::Text(_)))
+            {
+                damage(Damage::Value(name(text)));
+            }
             damage(Damage::Value(name(entry)));
             continue;
         };
@@ -296,7 +301,8 @@ fn number(value: &[u8]) -> Result<Option<f32>, Unreadable> {
 /// A voltage of a cell always has three decimals, so that half a number shows.
 fn volts(value: &[u8]) -> Result<Option<f32>, Unreadable> {
     let decimals = value.iter().rev().position(|&byte| byte == b'.');
-    if decimals.is_some_and(|decimals| decimals != 3) { Err(Unreadable) } else { number(value) }
+    let is_half = decimals != Some(3) && value.iter().any(u8::is_ascii_digit);
+    if is_half { Err(Unreadable) } else { number(value) }
 }
 
 /// A text; `None` if it is absent.

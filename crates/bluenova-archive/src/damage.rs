@@ -12,6 +12,8 @@ pub enum Damage {
     RecordKey,
     /// The time of a record doesn't agree with that of its line, so that the record is left out.
     RecordTime,
+    /// No other record of the log has the MCU ID of this one, so that it is left out.
+    RecordOwner,
     /// Lines of a record without its first one, which has time and MCU ID.
     RecordStart,
     /// A record lacks one of the three lines behind its first one.
@@ -30,6 +32,7 @@ impl fmt::Display for Damage {
             Self::CutLine => f.write_str("a line is cut off or overwritten"),
             Self::RecordKey => f.write_str("time or MCU ID of a record can't be read"),
             Self::RecordTime => f.write_str("the time of a record isn't that of its line"),
+            Self::RecordOwner => f.write_str("no other record has the MCU ID of a record"),
             Self::RecordStart => f.write_str("the first line of a record is missing"),
             Self::RecordLines => f.write_str("a record lacks one of its four lines"),
             Self::Value(name) => write!(f, "a value of a record can't be read: {name}"),

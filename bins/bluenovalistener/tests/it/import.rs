@@ -1,6 +1,9 @@
 //! `import`: rows from old logs, into holes only.
 
-use std::{fmt::Write as _, fs, io::Write as _, path::PathBuf, thread, time::Duration};
+use std::{
+    collections::HashSet, fmt::Write as _, fs, io::Write as _, path::PathBuf, thread,
+    time::Duration,
+};
 
 use bluenova_test_support::{Cluster, Mode, wait_until};
 use flate2::{Compression, write::GzEncoder};
@@ -277,6 +280,94 @@ fn a_server_that_is_away_costs_nothing() {
     let output = home.run(&["-d", "postgresql://127.0.0.1:1/x", "import", "x.log"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("127.0.0.1"), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "", "it hasn't looked at any row");
+}
+
+#[test]
+fn a_file_that_is_no_log_is_named_and_costs_no_other_one() {
+    let home = Home::new();
+    let bzip2 = b"BZh91AY&SY\x0a\xb2\x00\x0a\xff";
+    fs::write(home.path("x.log.0.bz2"), bzip2).unwrap();
+    let utf_16: Vec<u8> = log(0..10, START).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(home.path("wide.log"), utf_16).unwrap();
+    fs::write(home.path("empty.log"), "").unwrap();
+    fs::write(home.path("x.log"), log(0..10, START)).unwrap();
+    let files = ["x.log.0.bz2", "wide.log", "empty.log", "x.log"];
+    let output = home.run(&[&["-d", &home.sqlite("x"), "import"][..], &files].concat());
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    for (file, is_named) in [(files[0], true), (files[1], true), (files[2], false)] {
+        let named = format!("not read: no line of {file} begins with a time");
+        assert_eq!(shown.contains(&named), is_named, "{shown}");
+    }
+    assert_eq!(sqlite_rows(&home.path("x")).len(), 10);
+}
+
+#[test]
+fn a_damaged_mcu_id_makes_no_battery() {
+    let home = Home::new();
+    let damaged = |log: String, from, to| log.replacen("9F3C07B2", from, 1).replacen("7B2,", to, 3);
+    fs::write(home.path("x.log"), damaged(log(0..10, START), "9F3C07B", "7B3,")).unwrap();
+    let shown = run_import(&home, &home.sqlite("x"), &["x.log"]);
+    let batteries: HashSet<i64> =
+        sqlite_rows(&home.path("x")).into_keys().map(|(_, id)| id).collect();
+    assert_eq!(batteries.len(), 2, "{shown}");
+    let expected = "damaged: no other record has the MCU ID of a record, once; first at x.log:1\n";
+    assert!(shown.contains(expected), "{shown}");
+
+    fs::write(home.path("two.log"), log(0..1, START) + &log(1..2, START).replace("9F3", "1F3"))
+        .unwrap();
+    run_import(&home, &home.sqlite("two"), &["two.log"]);
+    assert_eq!(sqlite_rows(&home.path("two")).len(), 2, "they are as good as each other");
+}
+
+#[test]
+fn an_interval_that_a_listener_is_recording_is_left_to_it() {
+    let home = Home::new();
+    let now = UtcDateTime::now();
+    let mut lines = String::new();
+    for time in [now - time::Duration::HOUR, now] {
+        let (date, clock) = (time.date(), time.time());
+        for line in ["MCU ID: 9F3C07B2", "SOC: 60"] {
+            let (hour, minute, second) = clock.as_hms();
+            let _ = writeln!(
+                lines,
+                "{date} {hour:02}:{minute:02}:{second:02}.000 +00:00 INFO  house: RX: {line}"
+            );
+        }
+    }
+    fs::write(home.path("x.log"), lines).unwrap();
+    let shown = run_import(&home, &home.sqlite("x"), &["x.log"]);
+    assert!(shown.contains("9F3C07B2: 1 row added"), "{shown}");
+    assert!(shown.contains("not added: 1 row of the last 10 s"), "{shown}");
+    assert_eq!(sqlite_rows(&home.path("x")).len(), 1);
+}
+
+#[test]
+fn a_server_that_is_restarted_costs_no_import() {
+    let home = Home::new();
+    let mut cluster = Cluster::start();
+    cluster.create_database("homeauto");
+    let database = cluster.url("homeauto");
+    cluster.client("homeauto").batch_execute(&bluenova_postgres::schema()).unwrap();
+    // Those of the second half are of a day each, which is looked up.
+    const RECORDS: i64 = 8000;
+    let days = log((0..RECORDS / 2).map(|n| n * 8640), utc_datetime!(2011-01-01 00:00:00));
+    fs::write(home.path("x.log"), log(0..RECORDS / 2, START) + &days).unwrap();
+    let count = |cluster: &Cluster| {
+        let sql = "SELECT count(*), count(DISTINCT insert_time_utc) FROM battery_pack";
+        let row = cluster.client("homeauto").query_one(sql, &[]).unwrap();
+        (row.get::<_, i64>(0), row.get::<_, i64>(1))
+    };
+
+    let import = home.listen(&["-d", &database, "import", "x.log"]);
+    wait_until("rows arrive", TIME_LIMIT, || count(&cluster).0 > 0);
+    cluster.stop(Mode::Immediate);
+    cluster.start_again();
+    let ended = import.ended();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log.join("\n"));
+    assert_eq!(count(&cluster), (RECORDS, RECORDS));
+    assert_eq!(journals(&home), [""; 0]);
 }
 
 #[test]

@@ -122,7 +122,13 @@ fn damage_costs_the_value_that_it_is_in() {
     check("SOC 60", b"SOC 6?", &value("SOC"), |record| record.soc = None);
     check("SOC 60", b"SOC 60000", &value("SOC"), |record| record.soc = None);
     check("SOC 60", b"SOC ", &value("SOC"), |record| record.soc = None);
+    // The end of a voltage, which would be one of 203 V.
+    check("3.203", b"203", &value("Volt"), |record| record.cell_v[2] = None);
     // A name that can't be read takes the value in front of it along.
+    let values = [Damage::Value("State"), Damage::Value("Breaker")];
+    check("', Breaker", b"', Bre?ker", &values, |record| {
+        (record.system_state, record.breaker) = (None, None);
+    });
     check("SOC 60", b"SOC\0\0\0", &[Damage::Value("SOC"), Damage::Value("Vmax_cell")], |record| {
         (record.v_cell_max, record.soc) = (None, None);
     });

@@ -84,7 +84,11 @@ pub(crate) fn run(args: &Args, options: &args::Import) -> Result<(), Box<dyn Err
         )
         .into());
     }
-    if findings.unreadable.is_empty() { Ok(()) } else { Err("not all files can be read".into()) }
+    if findings.unreadable.is_empty() && findings.no_logs.is_empty() {
+        Ok(())
+    } else {
+        Err("not all files can be read".into())
+    }
 }
 
 /// Rows of one battery and day, or of one battery.
@@ -178,7 +182,7 @@ fn report_tallies(tallies: &Tallies, within: i64, is_dry_run: bool, has_failed: 
             describe(tally, within, is_dry_run)
         ));
     }
-    if tallies.is_empty() {
+    if tallies.is_empty() && !has_failed {
         console::print("no rows in these logs\n");
     }
 }
@@ -208,6 +212,7 @@ fn report_findings(findings: &Findings, zone: &str) {
     for (count, what) in [
         (findings.without_owner, "without an MCU ID, which says whose they are"),
         (findings.wrong_clock, "from a clock that wasn't set: before 2010, or in the future"),
+        (findings.under_way, "of the last 10 s, which a listener may be recording"),
     ] {
         if count > 0 {
             console::print(&format!("not added: {} {what}\n", rows(count)));
@@ -220,6 +225,13 @@ fn report_findings(findings: &Findings, zone: &str) {
             Escaped(found.damage),
             paths(&found.path),
             found.line
+        ));
+    }
+    for path in &findings.no_logs {
+        console::print(&format!(
+            "not read: no line of {} begins with a time; if it is compressed, by another program \
+             than gzip, it has to be unpacked first\n",
+            paths(path)
         ));
     }
     for (path, error) in &findings.unreadable {

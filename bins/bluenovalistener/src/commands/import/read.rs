@@ -1,6 +1,7 @@
 //! The thread that reads the logs: bytes -> rows that may be missing.
 
 use std::{
+    collections::HashSet,
     mem,
     path::PathBuf,
     sync::{
@@ -12,7 +13,7 @@ use std::{
 
 use bluenova_archive::{
     Damage, Event, LocalClock, LogParser, LoggedRecord, NO_MCU_ID, Offsets, Position, RecordTimes,
-    Replay, Replayed,
+    Replay, Replayed, Stamp,
 };
 use bluenova_console::Interval;
 use bluenova_record::PackRecord;
@@ -44,10 +45,14 @@ pub(super) struct Findings {
     pub(super) damage: Vec<FoundDamage>,
     /// Files that can't be read to their end, and why.
     pub(super) unreadable: Vec<(PathBuf, std::io::Error)>,
+    /// Files without a single line that begins with a time.
+    pub(super) no_logs: Vec<PathBuf>,
     /// Records and intervals without an MCU ID.
     pub(super) without_owner: u64,
     /// Records from before the clock was set, or from the future.
     pub(super) wrong_clock: u64,
+    /// Rows of console lines that a listener may be recording.
+    pub(super) under_way: u64,
     /// Files whose local times were taken to be of the zone that is given, or of the system's.
     pub(super) by_zone: Vec<PathBuf>,
 }
@@ -77,10 +82,15 @@ pub(super) struct LogReader {
 struct Bounds {
     first: UtcDateTime,
     last: UtcDateTime,
+    /// The last one of a row of console lines.
+    last_of_console: UtcDateTime,
 }
 
 /// 2010-01-01T00:00:00Z: a clock before that has not been set.
 const FIRST: i64 = 1_262_304_000;
+
+/// How long after the end of an interval a listener that is running surely has its row.
+const RECORDED_AFTER: time::Duration = time::Duration::seconds(10);
 
 impl LogReader {
     /// Reads all, until nobody receives the rows any more.
@@ -121,28 +131,38 @@ impl LogReader {
     ) -> Result<(Offsets, bool), Stopped> {
         let mut parser = LogParser::default();
         let mut times = RecordTimes::default();
+        let mut owners = Owners::default();
         let mut has_console = false;
         for (n, file) in series.iter().enumerate() {
             parser.begin_file(n);
+            let (mut has_lines, mut has_time) = (false, false);
             self.each_line(file, out, |line, out| {
+                has_lines = true;
+                has_time = has_time || Stamp::of_line(line.bytes).is_some();
                 parser.feed(line, &mut |at, event| match event {
                     Event::Record(logged) => times.check(*logged, &mut |logged, is_right| {
-                        out.logged(series, logged, is_right);
+                        out.logged(series, &mut owners, logged, is_right);
                     }),
                     Event::Damage(damage) => out.damage(series, at, damage),
                     Event::Console { .. } => has_console = true,
                     Event::Connection { .. } | Event::Started { .. } | Event::Ended { .. } => {}
                 });
             })?;
+            if has_lines && !has_time {
+                out.findings.no_logs.push(file.path.clone());
+            }
         }
         parser.finish(&mut |at, event| match event {
             Event::Record(logged) => times.check(*logged, &mut |logged, is_right| {
-                out.logged(series, logged, is_right);
+                out.logged(series, &mut owners, logged, is_right);
             }),
             Event::Damage(damage) => out.damage(series, at, damage),
             _ => {}
         });
-        let offsets = times.finish(&mut |logged, is_right| out.logged(series, logged, is_right));
+        let offsets = times.finish(&mut |logged, is_right| {
+            out.logged(series, &mut owners, logged, is_right);
+        });
+        owners.finish(&mut |logged, is_right| out.owned(series, logged, is_right));
         Ok((offsets, has_console))
     }
 
@@ -222,6 +242,49 @@ impl LogReader {
     }
 }
 
+/// Batteries of a series of log files.
+///
+/// A digit of an MCU ID that was damaged gives a battery that doesn't exist. So a battery counts as
+/// soon as two records are of it, or if none has two.
+#[derive(Default)]
+struct Owners {
+    confirmed: HashSet<u32>,
+    /// The only records of their batteries so far.
+    unconfirmed: Vec<LoggedRecord>,
+}
+
+/// Records that are held until a second one of their battery comes.
+const UNCONFIRMED: usize = 8;
+
+impl Owners {
+    /// Checks the next record; calls `checked` with each record about which it is decided, and with
+    /// whether its battery exists.
+    fn check(&mut self, logged: LoggedRecord, checked: &mut impl FnMut(LoggedRecord, bool)) {
+        let id = logged.record.mcu_id;
+        if self.confirmed.contains(&id) {
+            return checked(logged, true);
+        }
+        let same = self.unconfirmed.iter().position(|other| other.record.mcu_id == id);
+        if let Some(same) = same {
+            self.confirmed.insert(id);
+            checked(self.unconfirmed.remove(same), true);
+            return checked(logged, true);
+        }
+        self.unconfirmed.push(logged);
+        if self.unconfirmed.len() > UNCONFIRMED {
+            checked(self.unconfirmed.remove(0), false);
+        }
+    }
+
+    /// Ends the log, as [`check`](Self::check) does with the records that were held.
+    fn finish(self, checked: &mut impl FnMut(LoggedRecord, bool)) {
+        let are_right = self.confirmed.is_empty();
+        for logged in self.unconfirmed {
+            checked(logged, are_right);
+        }
+    }
+}
+
 /// Where rows and findings go.
 struct Output<'a> {
     rows: &'a SyncSender<Batch>,
@@ -233,24 +296,48 @@ struct Output<'a> {
 impl<'a> Output<'a> {
     fn new(rows: &'a SyncSender<Batch>, now: UtcDateTime) -> Self {
         let first = UtcDateTime::from_unix_timestamp(FIRST).unwrap_or(UtcDateTime::MIN);
-        let bounds = Bounds { first, last: now.saturating_add(time::Duration::DAY) };
+        let last = now.saturating_add(time::Duration::DAY);
+        let bounds = Bounds { first, last, last_of_console: now.saturating_sub(RECORDED_AFTER) };
         Self { rows, bounds, batch: vec![], findings: Findings::default() }
     }
 
     /// A record, and whether its time is that of its line.
-    fn logged(&mut self, series: &Series, logged: LoggedRecord, is_right: bool) {
+    fn logged(
+        &mut self,
+        series: &Series,
+        owners: &mut Owners,
+        logged: LoggedRecord,
+        is_right: bool,
+    ) {
         if !is_right {
             self.damage(series, logged.at, Damage::RecordTime);
         } else if logged.record.mcu_id == NO_MCU_ID {
             self.findings.without_owner += 1;
         } else {
+            owners.check(logged, &mut |logged, is_right| self.owned(series, logged, is_right));
+        }
+    }
+
+    /// A record, and whether there is a battery with its MCU ID.
+    fn owned(&mut self, series: &Series, logged: LoggedRecord, is_right: bool) {
+        if is_right {
             self.row(logged.record);
+        } else {
+            self.damage(series, logged.at, Damage::RecordOwner);
         }
     }
 
     /// What came of console lines up to that one.
     fn replayed(&mut self, series: &Series, at: Position, replayed: Replayed) {
         match replayed {
+            // The log doesn't have all lines of that interval yet. The row of those that it has
+            // would keep the whole one away.
+            Replayed::Record(record)
+                if record.insert_time_utc > self.bounds.last_of_console
+                    && record.insert_time_utc <= self.bounds.last =>
+            {
+                self.findings.under_way += 1;
+            }
             Replayed::Record(record) => self.row(*record),
             Replayed::NoOwner => self.findings.without_owner += 1,
             Replayed::Damage(damage) => self.damage(series, at, damage),

@@ -43,8 +43,8 @@ pub(super) enum StoreError {
     Thread(#[source] io::Error),
     #[error("the thread that delivers has failed")]
     DeliveryFailed,
-    #[error(transparent)]
-    Lookup(Box<bluenova_postgres::Error>),
+    #[error("{source}. Repeat the command when that is mended: it goes on from here")]
+    Lookup { source: Box<bluenova_postgres::Error> },
 }
 
 /// Where rows go, and which ones are there.
@@ -73,6 +73,8 @@ pub(super) struct ToPostgres {
     rows: usize,
     /// Looks up rows.
     sink: Sink,
+    /// Whether the server has answered that.
+    has_answered: bool,
     /// The listener's journal, if there is one: its rows may not be in the table yet.
     listener: Option<Reader>,
 }
@@ -133,7 +135,15 @@ impl RowStore {
                 let import = Some(ImportJournal::open(server, &path)?);
                 let server = server.as_ref().clone();
                 let sink = Sink::new(server.clone(), Deadlines::default());
-                let store = ToPostgres { server, path, import, rows: 0, sink, listener };
+                let store = ToPostgres {
+                    server,
+                    path,
+                    import,
+                    rows: 0,
+                    sink,
+                    has_answered: false,
+                    listener,
+                };
                 Ok(Self::Postgres(Box::new(store)))
             }
         }
@@ -147,10 +157,10 @@ impl RowStore {
     ) -> Result<Vec<UtcDateTime>, StoreError> {
         let mut found = match self {
             Self::DryRun { sink: Some(sink), .. } => sink.times(mcu_id, times.clone()),
-            Self::Postgres(store) => store.sink.times(mcu_id, times.clone()),
+            Self::Postgres(store) => store.times(mcu_id, &times),
             _ => Ok(vec![]),
         }
-        .map_err(|error| StoreError::Lookup(Box::new(error)))?;
+        .map_err(|source| StoreError::Lookup { source: Box::new(source) })?;
         let readers = match self {
             Self::DryRun { readers, .. } => readers.as_slice(),
             Self::Sqlite(store) => std::slice::from_ref(&store.reader),
@@ -201,6 +211,18 @@ impl RowStore {
 }
 
 impl ToPostgres {
+    /// Tries again for a minute while the server is away; unless it was away from the start.
+    fn times(
+        &mut self,
+        mcu_id: u32,
+        times: &Range<UtcDateTime>,
+    ) -> Result<Vec<UtcDateTime>, bluenova_postgres::Error> {
+        let time_out = if self.has_answered { SERVER_TIME_OUT } else { Duration::ZERO };
+        let found = retried(time_out, || self.sink.times(mcu_id, times.clone()))?;
+        self.has_answered = true;
+        Ok(found)
+    }
+
     fn add(&mut self, rows: &[PackRecord]) -> Result<(), StoreError> {
         if self.rows >= NEW_JOURNAL_AFTER
             && let Some(import) = self.import.take()
@@ -328,22 +350,27 @@ impl Delivery {
         rows: &Arc<[PackRecord]>,
         done: usize,
     ) -> Result<Delivered, StoreError> {
-        let start = Instant::now();
-        let mut back_off = Duration::from_millis(250);
-        loop {
-            match self.sink.deliver(rows, done) {
-                Err(error) if error.retry() == Retry::Soon && start.elapsed() < SERVER_TIME_OUT => {
-                    thread::sleep(back_off);
-                    back_off = (back_off * 2).min(Duration::from_secs(8));
-                }
-                Err(source) => {
-                    let journal = self.journal.clone();
-                    let waiting = self.outbox.waiting()?;
-                    let source = Box::new(source);
-                    return Err(StoreError::Server { source, waiting, journal });
-                }
-                Ok(delivered) => return Ok(delivered),
+        retried(SERVER_TIME_OUT, || self.sink.deliver(rows, done)).or_else(|source| {
+            let (waiting, journal) = (self.outbox.waiting()?, self.journal.clone());
+            Err(StoreError::Server { source: Box::new(source), waiting, journal })
+        })
+    }
+}
+
+/// Tries again while the server is away, for so long at most.
+fn retried<T>(
+    time_out: Duration,
+    mut request: impl FnMut() -> Result<T, bluenova_postgres::Error>,
+) -> Result<T, bluenova_postgres::Error> {
+    let start = Instant::now();
+    let mut back_off = Duration::from_millis(250);
+    loop {
+        match request() {
+            Err(error) if error.retry() == Retry::Soon && start.elapsed() < time_out => {
+                thread::sleep(back_off);
+                back_off = (back_off * 2).min(Duration::from_secs(8));
             }
+            result => return result,
         }
     }
 }
