@@ -1,5 +1,7 @@
 //! What happened to a listener, as far as it explains why a row is missing.
 
+use std::time::Duration;
+
 use bluenova_record::{Timestamp, first_chars};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Row};
@@ -100,7 +102,25 @@ impl Event {
     pub fn new(since: UtcDateTime, kind: EventKind, detail: impl Into<String>) -> Self {
         Self { since, until: None, kind, battery: None, mcu_id: None, detail: detail.into() }
     }
+
+    /// The start of a listener of that version, with intervals of `interval`.
+    pub fn started(since: UtcDateTime, version: &str, interval: Duration) -> Self {
+        let seconds = interval.as_secs();
+        let detail = format!("version {version}{EVERY}{seconds}{SECONDS}");
+        Self::new(since, EventKind::Started, detail)
+    }
+
+    /// Length of the intervals of the listener that started.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        let (_, every) = self.detail.split_once(EVERY)?;
+        let seconds = every.strip_suffix(SECONDS)?.parse().ok()?;
+        (self.kind == EventKind::Started).then_some(Duration::from_secs(seconds))
+    }
 }
+
+/// Before and behind the length of an interval in the detail of a start.
+const EVERY: &str = ", a row every ";
+const SECONDS: &str = " s";
 
 /// The events of a journal, in the order of their beginning; none in journals of older versions.
 pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<Event>> {

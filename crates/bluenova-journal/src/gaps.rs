@@ -1,7 +1,8 @@
 //! Which intervals of a battery have no row, and why: a rule, without any I/O.
 //!
 //! A row counts for an interval if it lies within half an interval of its end, so that the first
-//! listener's odd seconds count as well as our multiples.
+//! listener's odd seconds count as well as our multiples. Where intervals were longer, it counts for
+//! all that are in its own.
 
 mod cause;
 mod explain;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use self::explain::Causes;
-use self::timeline::{Period, batteries, evicted, idle_periods, is_about, states};
+use self::timeline::{Period, batteries, evicted, idle_periods, is_about, lengths, states};
 use crate::events::Event;
 
 pub use self::cause::GapCause;
@@ -56,6 +57,8 @@ pub struct GapFinder {
     evicted: Vec<Range<i64>>,
     /// The time of the first event.
     recorded_since: i64,
+    /// From when on an interval was how long, where the listener said so.
+    lengths: Vec<(i64, i64)>,
 }
 
 /// A battery of which rows are missing.
@@ -135,6 +138,7 @@ impl GapFinder {
             next_idle: 0,
             evicted: evicted(events),
             recorded_since: events.first().map_or(i64::MAX, |event| micros(event.since)),
+            lengths: lengths(events),
         };
         for battery in batteries(events, mcu_ids) {
             finder.track(battery, events);
@@ -143,11 +147,12 @@ impl GapFinder {
         finder
     }
 
-    /// The times of the rows that count: half an interval more on either side.
+    /// The times of the rows that count: half an interval more on either side, and more at the end
+    /// where intervals were longer.
     pub fn row_times(&self) -> Range<UtcDateTime> {
         let half = self.length / 2;
         time(self.begin_of(*self.numbers.start()).saturating_add(half))
-            ..time(self.end_of(*self.numbers.end()).saturating_add(half + 1))
+            ..self.last_row_for(*self.numbers.end())
     }
 
     /// Takes note of a row; returns the intervals without one before it. Rows come in the order of
@@ -163,9 +168,8 @@ impl GapFinder {
         };
         self.see_life(at);
         // Both ends count: half an interval is near enough to either.
-        let half = self.length / 2;
-        let first = ceiling(at.saturating_sub(half), self.length);
-        let last = at.saturating_add(half).div_euclid(self.length);
+        let first = ceiling(at.saturating_sub(self.reach_of(at)), self.length);
+        let last = at.saturating_add(self.length / 2).div_euclid(self.length);
         let tracked = self.batteries.get_mut(index)?;
         // The first row, which came before any event.
         if tracked.first.is_none_or(|begun| first < begun) {
@@ -196,7 +200,7 @@ impl GapFinder {
     pub fn times_of(&self, missing: &MissingIntervals) -> Range<UtcDateTime> {
         let half = self.length / 2;
         time(self.end_of(*missing.numbers.start()).saturating_sub(half))
-            ..time(self.end_of(*missing.numbers.end()).saturating_add(half + 1))
+            ..self.last_row_for(*missing.numbers.end())
     }
 
     /// The batteries that count so far.
@@ -286,6 +290,24 @@ impl GapFinder {
         }
         self.batteries.get_mut(battery)?.missing += count(numbers.clone());
         Some(MissingIntervals { battery, numbers })
+    }
+
+    /// How long before the row at `at` an interval may end that it counts for. A row stands for
+    /// all of its interval, which may have been longer then.
+    fn reach_of(&self, at: i64) -> i64 {
+        let later = self.lengths.partition_point(|(since, _)| *since < at);
+        let length = self.lengths[..later].last().map_or(0, |(_, length)| *length);
+        self.reach(length)
+    }
+
+    fn reach(&self, length: i64) -> i64 {
+        length.saturating_sub(self.length).max(0).saturating_add(self.length / 2)
+    }
+
+    /// Behind the last row that may count for an interval.
+    fn last_row_for(&self, number: i64) -> UtcDateTime {
+        let longest = self.lengths.iter().map(|(_, length)| *length).max().unwrap_or_default();
+        time(self.end_of(number).saturating_add(self.reach(longest)).saturating_add(1))
     }
 
     fn begin_of(&self, number: i64) -> i64 {

@@ -1,32 +1,30 @@
 //! The journal in its file, the stand-in for it, and the way back.
 
+mod changes;
+mod moving;
+mod notice;
 mod outbox;
 mod recovery;
 mod stand_in;
+mod writer;
 
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender, SyncSender, TrySendError};
+use std::sync::mpsc::{self, TrySendError};
 
 use bluenova_record::PackRecord;
-use time::{Duration, UtcDateTime};
+use time::UtcDateTime;
 
-use crate::{BATCH, Error, Event, Journal, Outbox, Recovery, Retention, Sequence, files};
-use outbox::Source;
+use crate::{Error, Event, Journal, Outbox, Retention, files};
+pub use notice::Notice;
 pub use outbox::{OutboxWaker, SpoolOutbox, Waiting, Wake};
 use recovery::RecoveryThread;
-
-/// What the stand-in may take in memory: nearly a week of one battery at ten seconds.
-const IN_MEMORY: Retention =
-    Retention { keep: Some(std::time::Duration::ZERO), bound: Some(16 << 20) };
+use writer::{ToOutbox, Writer, open_file, open_left, open_stand_in};
 
 /// Calls of [`Journal::trim`] in one go. Each does a bounded amount of work; all of them together
 /// are more than any fleet brings in a minute.
 const TRIMS: u32 = 64;
-
-/// How soon after a recovery that failed the next one may be tried: it reads the whole file.
-const RECOVERY_RETRY: Duration = Duration::HOUR;
 
 /// Where every record goes first: the journal's file, or its stand-in while the file can't be
 /// written.
@@ -61,15 +59,6 @@ enum State {
     StandIn { stand_in: Box<Writer>, file: Option<Box<Writer>> },
 }
 
-/// A journal that is written to. Its source in the outbox sees when it is dropped.
-#[derive(Debug)]
-struct Writer {
-    journal: Journal,
-    /// To count and move its rows, even if the file has been deleted.
-    outbox: Outbox,
-    _alive: Arc<()>,
-}
-
 /// A file that is read through the connection that has it open: a journal that has another one in
 /// its place, or a stand-in that can't be written.
 #[derive(Debug)]
@@ -79,50 +68,6 @@ struct Orphan {
     stand_in: Option<Journal>,
     /// Until the rows have moved, the [`SpoolOutbox`] has them from here.
     _alive: Arc<()>,
-}
-
-/// The way to the [`SpoolOutbox`].
-#[derive(Debug)]
-struct ToOutbox {
-    /// One wake-up is as good as many.
-    wake: Arc<SyncSender<()>>,
-    sources: Sender<Source>,
-    /// The other database, where its name is known.
-    database: Option<String>,
-}
-
-/// Event of a [`Spool`], for the log.
-#[derive(Debug)]
-pub enum Notice {
-    /// The file can't be written: rows are kept in memory, and end with the process. It comes again
-    /// with each attempt that fails.
-    InMemory(Error),
-    /// The file can't be written, or is being recovered: rows are kept in a file that stands in for
-    /// it. It comes again with each attempt that fails.
-    InStandIn {
-        /// Why the journal's file can't be written.
-        error: Error,
-        /// The file that stands in for it.
-        path: PathBuf,
-    },
-    /// The file is written again.
-    InFile {
-        /// Rows that came along from the stand-in, or from a file that was deleted.
-        rows: usize,
-    },
-    /// The file was damaged, and a new one with what was legible is in its place.
-    Recovered(Recovery),
-    /// The bound was reached: the oldest rows, not delivered yet, were deleted.
-    Evicted {
-        /// How many rows.
-        rows: u64,
-        /// Whether they were in the memory that stands in for the file.
-        from_memory: bool,
-    },
-    /// The rows of a deleted file that could not be read.
-    OrphansLost(Error),
-    /// Something failed that will be done again, and has cost no row.
-    Postponed(Error),
 }
 
 impl Spool {
@@ -421,252 +366,6 @@ impl Spool {
     fn has_stand_in(&self) -> bool {
         matches!(self.state, State::StandIn { .. })
     }
-
-    /// From now on rows go to the stand-in, because of `error`.
-    fn leave_file(&mut self, error: Error) -> Result<(), Error> {
-        let is_gone = matches!(error, Error::Gone { .. });
-        self.turn_to_stand_in(&error)?;
-        if !is_for_memory(&error) {
-            // What replaced the file can't be written for a longer time.
-            self.leave_memory();
-        }
-        self.notices.push(self.in_stand_in(error));
-        if is_gone && let Some(file) = self.close_file() {
-            // The rows can still be read, and go into the file that is made in its place.
-            let Writer { outbox, _alive, .. } = *file;
-            self.orphans.push(Orphan { outbox, stand_in: None, _alive });
-        }
-        Ok(())
-    }
-
-    /// From now on rows go to memory, because of an error of the stand-in.
-    fn leave_stand_in(&mut self, error: Error) -> Result<(), Error> {
-        let to_outbox = self.to_outbox.as_ref();
-        if let State::StandIn { stand_in, .. } = &mut self.state {
-            let memory = Writer::stand_in(Journal::in_memory(IN_MEMORY)?, to_outbox)?;
-            let Writer { journal, outbox, _alive } = *mem::replace(stand_in, memory);
-            // Another file, or none, is at its path: its rows end with the process.
-            let is_deleted = journal.is_replaced();
-            let stand_in = if is_deleted { None } else { Some(journal) };
-            self.orphans.push(Orphan { outbox, stand_in, _alive });
-        }
-        self.notices.push(Notice::InMemory(error));
-        Ok(())
-    }
-
-    /// The notice that rows go to the stand-in.
-    fn in_stand_in(&self, error: Error) -> Notice {
-        match &self.state {
-            State::StandIn { stand_in, .. } => match stand_in.journal.path() {
-                Some(path) => Notice::InStandIn { error, path: path.to_owned() },
-                None => Notice::InMemory(error),
-            },
-            State::File(_) => Notice::Postponed(error),
-        }
-    }
-
-    /// Has rows go to the stand-in, if they don't yet. The file stays open.
-    fn turn_to_stand_in(&mut self, error: &Error) -> Result<(), Error> {
-        if self.has_stand_in() {
-            return Ok(());
-        }
-        let to_outbox = self.to_outbox.as_ref();
-        let stand_in = open_stand_in(&self.path, self.retention, Some(error), to_outbox)?;
-        let before = mem::replace(&mut self.state, State::StandIn { stand_in, file: None });
-        if let (State::StandIn { file, .. }, State::File(writer)) = (&mut self.state, before) {
-            *file = Some(writer);
-        }
-        Ok(())
-    }
-
-    /// Takes away the file, if rows go to the stand-in and it is open nevertheless.
-    fn close_file(&mut self) -> Option<Box<Writer>> {
-        match &mut self.state {
-            State::StandIn { file, .. } => file.take(),
-            State::File(_) => None,
-        }
-    }
-
-    /// Begins to make a new file of what can be read of the damaged one. It goes into use with
-    /// [`return_to_file`](Self::return_to_file).
-    fn recover(&mut self, now: UtcDateTime) -> Result<(), Error> {
-        if !self.has_stand_in() {
-            self.leave_file(Error::Damaged { path: self.path.clone() })?;
-        }
-        self.leave_memory();
-        // The file must be closed. Its source in the outbox ends when the new one is there.
-        drop(self.close_file());
-        let retention = self.retention;
-        self.start_recovery(now, move |path| {
-            let (journal, recovery) = Journal::recover(path, retention, now)?;
-            Ok((journal, Some(recovery)))
-        });
-        Ok(())
-    }
-
-    /// Has rows go to a file that stands in for the journal, instead of memory, if one can be
-    /// written by now.
-    fn leave_memory(&mut self) {
-        let to_outbox = self.to_outbox.as_ref();
-        let all = to_outbox.is_none();
-        if let State::StandIn { stand_in, .. } = &mut self.state
-            && stand_in.journal.is_in_memory()
-            && let Ok(journal) = stand_in::open(&self.path, self.retention)
-            && let Ok(mut file) = Writer::stand_in(journal, to_outbox)
-            // Rows that have moved though others have not are recognised at the next try.
-            && move_rows(&mut stand_in.outbox, &mut file, all, true).is_ok()
-        {
-            *stand_in = file;
-            if !all {
-                // Those of a deleted file would end with the process, too. A whole database is left
-                // where it is until it can be moved to its place.
-                self.orphans.retain_mut(|orphan| {
-                    orphan.stand_in.is_some()
-                        || move_rows(&mut orphan.outbox, stand_in, all, false).is_err()
-                });
-            }
-        }
-    }
-
-    /// Begins to recover a file that opening it showed to be damaged.
-    fn recover_on_opening(&mut self, now: UtcDateTime) {
-        let retention = self.retention;
-        self.start_recovery(now, move |path| Journal::open_or_recover(path, retention, now));
-    }
-
-    fn start_recovery(
-        &mut self,
-        now: UtcDateTime,
-        recover: impl FnOnce(&Path) -> Result<(Journal, Option<Recovery>), Error> + Send + 'static,
-    ) {
-        match RecoveryThread::start(&self.path, recover) {
-            Ok(recovery) => self.recovery = Some(recovery),
-            Err(error) => self.recovery_has_failed(error, now),
-        }
-    }
-
-    /// Takes over the new file, if the recovery has ended.
-    fn end_recovery(&mut self, now: UtcDateTime) {
-        let Some(recovery) = self.recovery.take_if(|recovery| recovery.is_finished()) else {
-            return;
-        };
-        let file = recovery.join().and_then(|(journal, recovery)| {
-            self.recovery_failed = None;
-            self.notices.extend(recovery.map(Notice::Recovered));
-            Writer::file(journal, self.to_outbox.as_ref())
-        });
-        match file {
-            Ok(writer) => self.put_file(writer),
-            Err(error) => self.recovery_has_failed(error, now),
-        }
-    }
-
-    fn recovery_has_failed(&mut self, error: Error, now: UtcDateTime) {
-        self.recovery_failed = Some(now);
-        self.notices.push(self.in_stand_in(error));
-    }
-
-    fn has_recovery_failed_lately(&self, now: UtcDateTime) -> bool {
-        // Either way, since the clock may be set.
-        self.recovery_failed.is_some_and(|failed| (now - failed).abs() < RECOVERY_RETRY)
-    }
-
-    /// Moves the rows of the stand-in into the file, which is opened or made if need be.
-    fn return_to_file(&mut self, now: UtcDateTime) -> Result<(), Error> {
-        if self.file().is_none() {
-            let writer = self.reopen(now)?;
-            self.put_file(writer);
-        }
-        let State::StandIn { stand_in, file: Some(file) } = &mut self.state else { return Ok(()) };
-        // Before anything goes into it, so that nothing does if it was deleted.
-        file.journal.checkpoint()?;
-        let mut rows = 0;
-        // In the database itself there is nothing that is delivered.
-        let all = self.to_outbox.is_none();
-        let mut moved_stand_ins = vec![];
-        while let Some(orphan) = self.orphans.first_mut() {
-            let is_stand_in = orphan.stand_in.is_some();
-            match move_rows(&mut orphan.outbox, file, all, is_stand_in) {
-                Ok(moved) => {
-                    rows += moved;
-                    moved_stand_ins.extend(orphan.stand_in.take());
-                }
-                Err(MoveError::Write(error)) => return Err(error),
-                // The next start tries to recover it.
-                Err(MoveError::Read(error)) if is_stand_in => {
-                    self.notices.push(Notice::Postponed(error));
-                }
-                Err(MoveError::Read(error)) => self.notices.push(Notice::OrphansLost(error)),
-            }
-            self.orphans.remove(0);
-        }
-        let mut is_moved = true;
-        match move_rows(&mut stand_in.outbox, file, all, true) {
-            Ok(moved) => rows += moved,
-            Err(MoveError::Read(error)) if !stand_in.journal.is_in_memory() => {
-                is_moved = false;
-                self.notices.push(Notice::Postponed(error));
-            }
-            Err(error) => return Err(error.into_error()),
-        }
-        file.journal.try_write()?;
-        checkpoint_and_trim(&mut file.journal, now, &mut self.notices)?;
-        // Their rows are on the disk.
-        moved_stand_ins.into_iter().for_each(stand_in::remove);
-        self.notices.push(Notice::InFile { rows });
-        if let Some(file) = self.close_file()
-            && let State::StandIn { stand_in, .. } =
-                mem::replace(&mut self.state, State::File(file))
-            && is_moved
-        {
-            stand_in::remove(stand_in.journal);
-        }
-        Ok(())
-    }
-
-    fn reopen(&mut self, now: UtcDateTime) -> Result<Box<Writer>, Error> {
-        let journal = Journal::open(&self.path, self.retention);
-        if journal.as_ref().is_err_and(Error::is_damage) && !self.has_recovery_failed_lately(now) {
-            self.recover_on_opening(now);
-        }
-        Writer::file(journal?, self.to_outbox.as_ref())
-    }
-
-    fn put_file(&mut self, writer: Box<Writer>) {
-        if let State::StandIn { file, .. } = &mut self.state {
-            *file = Some(writer);
-        }
-    }
-}
-
-impl Writer {
-    fn file(journal: Journal, to_outbox: Option<&ToOutbox>) -> Result<Box<Self>, Error> {
-        Self::new(journal, false, to_outbox)
-    }
-
-    fn stand_in(journal: Journal, to_outbox: Option<&ToOutbox>) -> Result<Box<Self>, Error> {
-        Self::new(journal, true, to_outbox)
-    }
-
-    /// Has the outbox deliver from `journal`, too.
-    fn new(
-        mut journal: Journal,
-        is_stand_in: bool,
-        to_outbox: Option<&ToOutbox>,
-    ) -> Result<Box<Self>, Error> {
-        let alive = Arc::new(());
-        if let Some(ToOutbox { sources, database, .. }) = to_outbox {
-            if let Some(database) = database {
-                // On a full disk, say: it is noted when the file is opened the next time.
-                let _ = journal.note_destination(database);
-            }
-            let source = Source::new(&journal, is_stand_in, Arc::downgrade(&alive))?;
-            // If the outbox has gone the rows wait in the journal.
-            let _ = sources.send(source);
-        }
-        let outbox = journal.outbox()?;
-        Ok(Box::new(Self { journal, outbox, _alive: alive }))
-    }
 }
 
 fn rows(outbox: &Outbox) -> u64 {
@@ -676,121 +375,6 @@ fn rows(outbox: &Outbox) -> u64 {
 /// Whether opening the file would fail for ever, so that memory is no way out.
 fn is_final(error: &Error) -> bool {
     matches!(error, Error::InUse { .. } | Error::Foreign { .. } | Error::Version { .. })
-}
-
-/// Opens the file. One that is damaged is recovered only if it may turn out to be no journal, which
-/// must show at the start.
-fn open_file(
-    path: &Path,
-    retention: Retention,
-    now: UtcDateTime,
-    to_outbox: Option<&ToOutbox>,
-    notices: &mut Vec<Notice>,
-) -> Result<Box<Writer>, Error> {
-    let opened = match Journal::open(path, retention) {
-        Err(error) if error.is_damage() && !files::has_lock(path) => {
-            Journal::open_or_recover(path, retention, now)
-        }
-        opened => opened.map(|journal| (journal, None)),
-    };
-    let (journal, recovery) = opened?;
-    notices.extend(recovery.map(Notice::Recovered));
-    Writer::file(journal, to_outbox)
-}
-
-/// Whether no file is to stand in: in place of a deleted journal a new one is made at once, and on a
-/// full disk no file can be.
-fn is_for_memory(error: &Error) -> bool {
-    error.is_full() || matches!(error, Error::Gone { .. })
-}
-
-/// Opens the stand-in: a file where one can be written, else memory.
-fn open_stand_in(
-    path: &Path,
-    retention: Retention,
-    error: Option<&Error>,
-    to_outbox: Option<&ToOutbox>,
-) -> Result<Box<Writer>, Error> {
-    if !error.is_some_and(is_for_memory)
-        && let Ok(journal) = stand_in::open(path, retention)
-    {
-        return Writer::stand_in(journal, to_outbox);
-    }
-    Writer::stand_in(Journal::in_memory(IN_MEMORY)?, to_outbox)
-}
-
-/// Opens the stand-in that a killed process has left behind.
-fn open_left(
-    path: &Path,
-    retention: Retention,
-    to_outbox: Option<&ToOutbox>,
-    now: UtcDateTime,
-    notices: &mut Vec<Notice>,
-) -> Result<Option<Box<Writer>>, Error> {
-    match stand_in::open_left(path, retention, now) {
-        Ok(Some((journal, recovery))) => {
-            notices.extend(recovery.map(Notice::Recovered));
-            Writer::stand_in(journal, to_outbox).map(Some)
-        }
-        Ok(None) => Ok(None),
-        Err(error @ Error::InUse { .. }) => Err(error),
-        // It stays where it is, for the next start.
-        Err(error) => {
-            notices.push(Notice::Postponed(error));
-            Ok(None)
-        }
-    }
-}
-
-/// Which journal failed while rows moved from one to another.
-enum MoveError {
-    Read(Error),
-    Write(Error),
-}
-
-impl MoveError {
-    fn into_error(self) -> Error {
-        match self {
-            Self::Read(error) | Self::Write(error) => error,
-        }
-    }
-}
-
-/// Moves what `from` has not delivered (or all that it has, out of a file that stands in for the
-/// journal), what was set aside there, and its events, into `to`; returns the number of rows that
-/// were not there yet.
-fn move_rows(
-    from: &mut Outbox,
-    to: &mut Writer,
-    all: bool,
-    is_stand_in: bool,
-) -> Result<usize, MoveError> {
-    let mut rows = 0;
-    // All rows of a stand-in: one that was delivered from there may have the time of another row in
-    // the journal, which the database took it for. It is delivered again, at a time of its own.
-    let all = all || (is_stand_in && !from.is_in_memory());
-    let first = if all { Sequence::default() } else { from.cursor() };
-    let mut last = first;
-    loop {
-        let batch = from.rows_after(last, BATCH).map_err(MoveError::Read)?;
-        if batch.records.is_empty() {
-            break;
-        }
-        rows += to.journal.adopt(&batch.records).map_err(MoveError::Write)?;
-        last = batch.last;
-    }
-    // In a journal they are not delivered: it may come back to its path, with its disk.
-    if is_stand_in && last != first {
-        // First, or a power loss could keep the cursor without the rows.
-        to.journal.checkpoint().map_err(MoveError::Write)?;
-        let _ = from.delivered(last);
-    }
-    for row in from.rows_set_aside().map_err(MoveError::Read)? {
-        to.outbox.set_aside_row(&row).map_err(MoveError::Write)?;
-    }
-    let events = from.events().map_err(MoveError::Read)?;
-    to.journal.put_events(&events).map_err(MoveError::Write)?;
-    Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 fn checkpoint_and_trim(

@@ -550,7 +550,7 @@ fn array_type(column: &Column) -> Type {
 }
 
 /// The time at the server's resolution, a microsecond.
-fn timestamp(time: UtcDateTime) -> PrimitiveDateTime {
+pub(crate) fn timestamp(time: UtcDateTime) -> PrimitiveDateTime {
     PrimitiveDateTime::new(time.date(), time.time().truncate_to_microsecond())
 }
 

@@ -18,6 +18,7 @@ use crate::{
     Deadlines, Error, Settings,
     connect::{self, Session},
     error::{CONNECTING, Cause, READING},
+    insert::timestamp,
 };
 
 /// Rows that go from the connection's thread to the caller at a time.
@@ -105,12 +106,14 @@ fn send_rows(
     parts: &SyncSender<Result<Part, Error>>,
 ) -> Result<(), postgres::Error> {
     let mut transaction = client.build_transaction().read_only(true).start()?;
+    // For tables whose time stamps are WITH TIME ZONE.
+    transaction.batch_execute("SET LOCAL TimeZone = 'UTC'")?;
     let sql = format!(
-        "SELECT insert_time_utc, mcu_id FROM {TABLE}
+        "SELECT insert_time_utc::TIMESTAMP, mcu_id FROM {TABLE}
          WHERE insert_time_utc >= $1 AND insert_time_utc < $2 AND mcu_id IS NOT NULL
-         ORDER BY insert_time_utc"
+         ORDER BY {TABLE}.insert_time_utc"
     );
-    let (from, to) = (stored(times.start), stored(times.end));
+    let (from, to) = (timestamp(times.start), timestamp(times.end));
     let parameters: [(&(dyn ToSql + Sync), Type); 2] =
         [(&from, Type::TIMESTAMP), (&to, Type::TIMESTAMP)];
     // Unnamed, as a pooler would give a named statement to the next client.
@@ -128,9 +131,4 @@ fn send_rows(
     }
     let _ = parts.send(Ok(part));
     Ok(())
-}
-
-/// The time as the column has it; PostgreSQL's years end later than ours.
-fn stored(time: UtcDateTime) -> PrimitiveDateTime {
-    PrimitiveDateTime::new(time.date(), time.time())
 }

@@ -1,4 +1,5 @@
-use super::{OF_SUBCOMMANDS, SWITCHES, WITH_VALUE, WORDS, has_value, without_passwords};
+use super::options_first::{OF_SUBCOMMANDS, SWITCHES, WITH_VALUE, WORDS, has_value};
+use super::without_passwords;
 
 /// An argument that is no option, and the one that may be meant.
 pub(super) fn no_option(argument: &str) -> String {

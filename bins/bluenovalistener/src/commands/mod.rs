@@ -1,6 +1,10 @@
 //! The subcommands, one per file. Without a subcommand the program listens.
 
-use std::{env, error::Error, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     args::{Args, Mode},
@@ -32,14 +36,18 @@ fn server_and_journal(
         return Err(without_server.into());
     };
     if !journal.exists() {
-        let journal = journal.display();
-        return Err(format!(
-            "there is no journal {journal}; give the listener's options with {subcommand}, and \
-             --journal with the path in the first line of its log if it runs as another user"
-        )
-        .into());
+        return Err(no_journal(&journal, subcommand).into());
     }
     Ok((server, journal))
+}
+
+/// The error of a subcommand that has found no journal.
+fn no_journal(path: &Path, subcommand: &str) -> String {
+    let path = path.display();
+    format!(
+        "there is no journal {path}; give the listener's options with {subcommand}, and --journal \
+         with the path in the first line of its log if it runs as another user"
+    )
 }
 
 /// Runs the subcommand of the command line.

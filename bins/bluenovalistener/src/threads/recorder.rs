@@ -7,8 +7,8 @@ use std::{
 };
 
 use bluenova_http::{BatteryStatus, LiveStatus, Shared};
-use bluenova_journal::{BATCH, Error, Event, EventKind, Notice, Spool};
-use bluenova_record::{ErrorChain, PackRecord, Timestamp};
+use bluenova_journal::{BATCH, Error, Event, EventKind, Spool};
+use bluenova_record::{PackRecord, Timestamp};
 use log::{info, warn};
 use time::UtcDateTime;
 
@@ -19,6 +19,9 @@ use super::{
     spool_log::SpoolLog,
 };
 use crate::console::rows;
+
+mod report;
+mod twins;
 
 /// How often the journal is trimmed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
@@ -89,9 +92,9 @@ impl Recorder {
         let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
         let mut event_times = EventTimes::begin(UtcDateTime::now(), Instant::now());
-        let every = status.interval.as_secs();
-        let detail = format!("version {}, a row every {every} s", env!("CARGO_PKG_VERSION"));
-        event_times.add(NewEvent::now(EventKind::Started, detail));
+        let now = UtcDateTime::now();
+        let started = Event::started(now, env!("CARGO_PKG_VERSION"), status.interval);
+        event_times.add(NewEvent::now(started.kind, started.detail));
         let mut recorder = Self {
             messages,
             server_events,
@@ -301,83 +304,6 @@ impl Recorder {
             self.announce_rows();
         }
         maintained
-    }
-
-    fn is_busy(&self, is_busy: bool) {
-        let since = is_busy.then(Instant::now);
-        self.progress.update(|progress| progress.busy_since = since);
-    }
-
-    /// Puts what happened to the spool into log and status; returns whether rows have moved.
-    fn report(&mut self) -> bool {
-        let only_in_memory = self.spool.only_in_memory();
-        self.status.storage.update(|storage| storage.only_in_memory = only_in_memory);
-        let mut have_moved = false;
-        for notice in self.spool.take_notices() {
-            have_moved |= matches!(notice, Notice::InFile { .. } | Notice::Recovered(_));
-            self.note_where_rows_go(&notice);
-            self.spool_log.report(&notice, &self.status.storage);
-        }
-        have_moved
-    }
-
-    fn note_where_rows_go(&mut self, notice: &Notice) {
-        let (kind, detail) = match notice {
-            Notice::InMemory(error) => (EventKind::InMemory, ErrorChain(error).to_string()),
-            Notice::InStandIn { error, .. } => {
-                (EventKind::InStandIn, ErrorChain(error).to_string())
-            }
-            Notice::InFile { rows: count } => {
-                (EventKind::InFile, format!("with {} from elsewhere", rows(*count as u64)))
-            }
-            _ => return,
-        };
-        // While it lasts, the notice comes again every minute.
-        if mem::replace(&mut self.rows_go, kind) != kind {
-            self.event_times.add(NewEvent::now(kind, detail));
-        }
-    }
-
-    /// Has the forwarder look for rows. The status comes first, or rows that are delivered at once
-    /// would count as waiting.
-    fn announce_rows(&self) {
-        if let Some(delivery) = &self.status.delivery {
-            let waiting = self.spool.waiting();
-            delivery.update(|delivery| delivery.rows_arrived(waiting, Instant::now()));
-        }
-        self.spool.wake_outbox();
-    }
-
-    /// Whether no other address of the battery has had a row of this time stored.
-    fn is_first_of_its_row(&mut self, row: &HeldRow) -> bool {
-        let HeldRow { record, batteries, .. } = row;
-        let Some(&battery) = batteries.first() else { return false };
-        let latest = (record.insert_time_utc, battery);
-        let (time, other) = *self.latest.entry(record.mcu_id).or_insert(latest);
-        if time == record.insert_time_utc && other != battery {
-            self.log_pair(other, battery, record.mcu_id);
-            return false;
-        }
-        self.latest.insert(record.mcu_id, latest);
-        true
-    }
-
-    fn log_twins(&mut self, row: &HeldRow) {
-        if let Some((&first, others)) = row.batteries.split_first() {
-            for &other in others {
-                self.log_pair(first, other, row.record.mcu_id);
-            }
-        }
-    }
-
-    fn log_pair(&mut self, one: usize, other: usize, mcu_id: u32) {
-        if self.twins.insert((one.min(other), one.max(other))) {
-            let (one, two) = (self.name(one), self.name(other));
-            warn!(
-                "{one} and {two} are the same battery, {mcu_id:08X}: one row per interval is \
-                 stored, with the values of both"
-            );
-        }
     }
 
     fn battery(&self, index: usize) -> &Shared<BatteryStatus> {

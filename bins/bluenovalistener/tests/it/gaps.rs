@@ -115,6 +115,20 @@ fn a_killed_listener_did_not_run() {
 }
 
 #[test]
+fn intervals_that_were_longer_are_no_gaps() {
+    let server = talking_battery(1);
+    let home = Home::new();
+    let (at, database) = (named("attic", server.local_addr()), home.sqlite("db"));
+    let every = |seconds| ["-b", &at, "-d", &database, "-i", seconds];
+    let mut listener = home.listen(&every("4"));
+    listener.wait_for("attic: stored");
+    listener.wait_for("attic: stored");
+    listener.stop();
+    let found = gaps(&home, &every("1"));
+    assert!(found.iter().all(|(_, _, cause)| cause != "unknown"), "{found:?}");
+}
+
+#[test]
 fn a_battery_may_be_away() {
     let server = talking_battery(1);
     let address = server.local_addr();

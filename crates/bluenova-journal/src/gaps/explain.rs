@@ -49,10 +49,11 @@ impl<'a> Causes<'a> {
     fn elsewhere(&mut self, end: i64) -> Option<&'a GapCause> {
         let half = self.finder.length / 2;
         while let Some(((at, cause), later)) = self.elsewhere.split_first() {
-            if micros(*at) > end.saturating_add(half) {
+            let at = micros(*at);
+            if at > end.saturating_add(self.finder.reach_of(at)) {
                 return None;
             }
-            if micros(*at) >= end.saturating_sub(half) {
+            if at >= end.saturating_sub(half) {
                 return Some(cause);
             }
             self.elsewhere = later;

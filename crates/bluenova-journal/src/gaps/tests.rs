@@ -291,3 +291,26 @@ fn times_far_away_do_no_harm() {
         assert!(finder.shares()[0].percent() <= 100.0);
     }
 }
+
+#[test]
+fn a_row_counts_for_its_interval_though_that_was_longer() {
+    let started =
+        |seconds, interval| Event::started(at(seconds), "0.1.0", Duration::from_secs(interval));
+    let events = [
+        &running_and(&[])[1..],
+        &[started(0.0, 30), started(62.0, 10), event(63.0, EventKind::Identified)],
+    ];
+    let mut events = events.concat();
+    events.sort_by_key(|event| event.since);
+    let found = find(&events, &[30.0, 60.0, 70.0, 80.0, 90.0, 100.0], &[], true);
+    assert_eq!((found.gaps, found.missing, found.intervals), (vec![], 0, 10));
+    // The one at 60 is missing, and that at 90 counts for an interval of 10 s.
+    let found = find(&events, &[30.0, 70.0, 90.0, 100.0], &[], true);
+    assert_eq!(found.gaps, [(30.0, 60.0, GapCause::NotRunning), (70.0, 80.0, GapCause::Unknown)]);
+    let lost = (60.0, GapCause::NotInTable);
+    let found = find(&events, &[30.0, 70.0, 80.0, 90.0, 100.0], &[lost], true);
+    assert_eq!(found.gaps, [(30.0, 60.0, GapCause::NotInTable)]);
+    // The last row of the time asked for comes after it.
+    let found = find(&[started(0.0, 60)], &[60.0, 120.0], &[], true);
+    assert_eq!(found.gaps, []);
+}

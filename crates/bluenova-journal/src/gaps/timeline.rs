@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::{GapBattery, GapCause, micros};
 use crate::events::{Event, EventKind};
@@ -49,6 +50,13 @@ fn not_running(last: Option<(i64, bool)>, to: i64) -> Option<Period> {
     let (from, has_stopped) = last?;
     let cause = GapCause::NotRunning;
     (from < to).then_some(Period { from, to, cause, is_from_last_sign: !has_stopped })
+}
+
+/// From when on an interval was how long.
+pub(super) fn lengths(events: &[Event]) -> Vec<(i64, i64)> {
+    let micros_of = |length: Duration| i64::try_from(length.as_micros()).ok();
+    let length = |event: &Event| Some((micros(event.since), micros_of(event.interval()?)?));
+    events.iter().filter_map(length).collect()
 }
 
 pub(super) fn evicted(events: &[Event]) -> Vec<Range<i64>> {

@@ -360,8 +360,14 @@ impl Source {
             self.new_through = self.new_through.max(last);
             return Ok(());
         }
-        let last = if last == self.again_through { self.new_through.max(last) } else { last };
-        self.outbox.delivered(last)
+        if last != self.again_through {
+            return self.outbox.delivered(last);
+        }
+        if self.is_set_back() {
+            // Or else the next check would begin before rows that have been deleted on purpose.
+            self.checked = self.checked.max(last);
+        }
+        self.outbox.delivered(self.new_through.max(last))
     }
 
     fn has_writer(&self) -> bool {

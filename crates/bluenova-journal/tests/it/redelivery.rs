@@ -92,6 +92,23 @@ fn new_rows_count_as_delivered_after_the_old_ones_only() {
 }
 
 #[test]
+fn a_check_begins_after_rows_that_are_delivered_again() {
+    let house = House::new();
+    let (mut spool, mut outbox) = delivered(&house);
+    let start = outbox.begin_check().unwrap();
+    outbox.set_back(start);
+    spool.append(&rows(10..12)).unwrap();
+    let new = outbox.undelivered(5).unwrap();
+    outbox.delivered(new.last).unwrap();
+    let first = outbox.undelivered(5).unwrap();
+    outbox.delivered(first.last).unwrap();
+    assert_eq!(outbox.begin_check(), Some(start), "it is under way");
+    assert_eq!(deliver(&mut outbox, 5).len(), 7);
+    let checked = outbox.begin_check().unwrap();
+    assert_eq!(delivered_after(&mut outbox, checked, 5), [10, 11]);
+}
+
+#[test]
 fn a_killed_process_has_to_find_out_again() {
     let house = House::new();
     let (spool, mut outbox) = delivered(&house);

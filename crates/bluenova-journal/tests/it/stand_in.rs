@@ -2,11 +2,14 @@
 //! it.
 
 use std::fs::{self, File};
+use std::mem;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bluenova_journal::{Error, Notice, Retention, Spool, Waiting};
 use bluenova_record::PackRecord;
 use bluenova_test_support::{TIME_LIMIT, wait_until};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -39,7 +42,7 @@ impl House {
             .any(|suffix| self.beside(&format!(".stand-in{suffix}")).exists())
     }
 
-    /// What a process that is killed now leaves behind.
+    /// What a process that is killed now leaves behind. No file may be renamed or removed meanwhile.
     fn killed(&self) -> Self {
         let other = Self::new();
         let directory = other.path.parent().unwrap();
@@ -53,25 +56,39 @@ impl House {
     }
 }
 
-/// Holds up the recovery of a journal, which reads a log that another file has left there, until it
+/// Holds up the recovery of a journal, which reads logs that other files have left there, until it
 /// is dropped: opening a FIFO takes somebody who writes to it.
-pub(crate) struct HeldUp(PathBuf);
+pub(crate) struct HeldUp([PathBuf; 2]);
 
 impl HeldUp {
     pub(crate) fn new(journal: &Path) -> Self {
-        let log = beside(journal, ".left-1-wal");
-        mkfifo(&log, Mode::S_IRWXU).unwrap();
-        Self(log)
+        Self([".left-1-wal", ".left-2-wal"].map(|suffix| {
+            let log = beside(journal, suffix);
+            mkfifo(&log, Mode::S_IRWXU).unwrap();
+            log
+        }))
+    }
+
+    /// Waits until the recovery is held up at the second log, and changes no file any more.
+    fn wait_until_reached(&self) {
+        let [first, _] = &self.0;
+        wait_until("the recovery has the first log behind it", TIME_LIMIT, || {
+            // It fails unless the recovery waits for a writer. That removes the log then.
+            let _ = File::options().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(first);
+            !first.exists()
+        });
     }
 }
 
 impl Drop for HeldUp {
     fn drop(&mut self) {
-        // Whether the recovery has come that far or not.
-        let writer = File::options().read(true).write(true).open(&self.0).unwrap();
-        // The recovery removes it as well.
-        let _ = fs::remove_file(&self.0);
-        drop(writer);
+        for log in &self.0 {
+            // Whether the recovery has come that far or not, or has removed it.
+            let Ok(writer) = File::options().read(true).write(true).open(log) else { continue };
+            let _ = fs::remove_file(log);
+            // It stays open: the recovery may have found the name, and be about to wait for it.
+            mem::forget(writer);
+        }
     }
 }
 
@@ -140,15 +157,32 @@ fn a_clock_that_goes_back_meanwhile_costs_no_row() {
     assert_eq!(batch.records.len(), usize::from(STORED) + 1);
 }
 
-/// At each moment: while rows are in the stand-in, and while they are in both.
+/// At each moment: while rows are in the stand-in, the journal recovered or not, and while they are
+/// in both.
 #[test]
 fn a_killed_process_leaves_its_rows_in_the_stand_in() {
     let house = House::damaged();
+    let damaged = fs::read(&house.path).unwrap();
     let held_up = HeldUp::new(&house.path);
     let (mut spool, _outbox) = house.open();
     spool.append(&rows(STORED..STORED + 3)).unwrap();
+    held_up.wait_until_reached();
 
-    let killed = house.killed();
+    for is_recovered in [true, false] {
+        let killed = house.killed();
+        if !is_recovered {
+            for suffix in ["-wal", "-shm"] {
+                fs::remove_file(killed.beside(suffix)).unwrap();
+            }
+            fs::write(&killed.path, &damaged).unwrap();
+        }
+        check_that_rows_are_in_the_stand_in(&killed);
+    }
+    drop(held_up);
+}
+
+/// Opens the journal of a killed process, twice.
+fn check_that_rows_are_in_the_stand_in(killed: &House) {
     let stand_in: Vec<_> = ["", "-wal"]
         .map(|suffix| {
             let path = killed.beside(&format!(".stand-in{suffix}"));
@@ -172,7 +206,6 @@ fn a_killed_process_leaves_its_rows_in_the_stand_in() {
             fs::write(path, bytes).unwrap();
         }
     }
-    drop(held_up);
 }
 
 #[test]
@@ -311,6 +344,7 @@ fn rows_are_in_a_file_while_what_replaced_the_journal_cannot_be_written() {
         assert!(!spool.is_in_memory(), "{:?}", spool.take_notices());
         assert_eq!(spool.only_in_memory(), 0);
         spool.append(&rows(1..2)).unwrap();
+        held_up.iter().for_each(HeldUp::wait_until_reached);
         let killed = house.killed();
         drop(held_up);
         if !is_damaged {

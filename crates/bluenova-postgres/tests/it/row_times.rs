@@ -38,6 +38,20 @@ fn all_rows_come_in_the_order_of_time() {
 }
 
 #[test]
+fn times_are_utc_in_a_table_with_time_zones() {
+    let database = Database::new("row_times_zones");
+    let rows: Vec<_> = (0..3).map(|n| record(n, 7)).collect();
+    deliver(&mut database.sink(), &rows).unwrap();
+    database.set("TimeZone TO 'Asia/Tokyo'");
+    database.admin(
+        "ALTER TABLE battery_pack ALTER insert_time_utc TYPE TIMESTAMPTZ \
+         USING insert_time_utc AT TIME ZONE 'UTC'",
+    );
+    database.admin("INSERT INTO battery_pack (insert_time_utc, mcu_id) VALUES ('infinity', 7)");
+    assert_eq!(times(&database, 0, 2).unwrap(), Vec::from_iter(rows[..2].iter().map(key)));
+}
+
+#[test]
 fn no_right_but_to_read_is_needed() {
     let database = Database::of_another_user("row_times_read_only");
     database.admin(&bluenova_postgres::schema());

@@ -6,7 +6,9 @@ use bluenova_journal::{Reader, RowSelection};
 use bluenova_record::Rfc3339;
 use time::UtcDateTime;
 
-use super::{ExportError, Request, csv_output::CsvOutput, listed, mcu_ids, of_batteries};
+use super::{
+    super::no_journal, ExportError, Request, csv_output::CsvOutput, listed, mcu_ids, of_batteries,
+};
 
 /// Rows that are read at a time: few enough that the writer, whose log grows meanwhile, has it back
 /// soon.
@@ -35,12 +37,8 @@ pub(super) fn export(path: &Path, request: &Request<'_>) -> Result<(), ExportErr
 
 fn open(path: &Path) -> Result<Reader, ExportError> {
     if !path.exists() {
-        let path = path.display();
-        return Err(ExportError::Wrong(format!(
-            "there is no journal {path}; give the listener's options with export, and --journal \
-             with the path in the first line of its log if it runs as another user; \
-             --from-database exports from PostgreSQL"
-        )));
+        let why = no_journal(path, "export");
+        return Err(ExportError::Wrong(format!("{why}; --from-database exports from PostgreSQL")));
     }
     Ok(Reader::open(path)?)
 }

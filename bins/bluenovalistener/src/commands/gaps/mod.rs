@@ -94,12 +94,7 @@ pub(crate) fn run(args: &Args, options: &args::Gaps) -> Result<(), Box<dyn Error
 
 fn open(path: &Path) -> Result<Reader, Box<dyn Error>> {
     if !path.exists() {
-        let path = path.display();
-        return Err(format!(
-            "there is no journal {path}; give the listener's options with gaps, and --journal with \
-             the path in the first line of its log if it runs as another user"
-        )
-        .into());
+        return Err(super::no_journal(path, "gaps").into());
     }
     Ok(Reader::open(path)?)
 }

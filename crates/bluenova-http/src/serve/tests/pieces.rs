@@ -140,11 +140,12 @@ fn pieces_end_with_their_client_or_the_server() {
     drop(client);
     wait_for_threads(&server, 0);
 
+    // Before there is a client: as many pieces as the systems buffer are made at once.
+    let before = made.load(Ordering::Relaxed);
     let mut client = Client::connect(&server);
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    let before = made.load(Ordering::Relaxed);
     let started = Instant::now();
-    while made.load(Ordering::Relaxed) < before + 2 {
+    while made.load(Ordering::Relaxed) == before {
         assert!(started.elapsed() < MINUTE);
         std::thread::yield_now();
     }
