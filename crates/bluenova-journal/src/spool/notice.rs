@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{Error, Recovery};
 
-/// Event of a [`Spool`], for the log.
+/// Event of a [`Spool`](crate::Spool), for the log.
 #[derive(Debug)]
 pub enum Notice {
     /// The file can't be written: rows are kept in memory, and end with the process. It comes again
