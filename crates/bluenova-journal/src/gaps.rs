@@ -223,7 +223,18 @@ impl GapFinder {
         let Some(tracked) = self.batteries.get(missing.battery) else { return vec![] };
         let mut causes = Causes::new(self, tracked, elsewhere);
         let mut gaps: Vec<Gap> = vec![];
-        for number in missing.numbers.clone() {
+        let (first, last) = missing.numbers.clone().into_inner();
+        // Not one by one: a row of a clock that was not set may be decades before the next one.
+        let before = self.last_before_events(elsewhere).min(last);
+        if first <= before {
+            gaps.push(Gap {
+                from: time(self.begin_of(first)),
+                to: time(self.end_of(before)),
+                intervals: count(first..=before),
+                cause: GapCause::BeforeEvents,
+            });
+        }
+        for number in first.max(before.saturating_add(1))..=last {
             let cause = causes.of(number);
             match gaps.last_mut() {
                 Some(gap) if gap.cause == *cause => {
@@ -239,6 +250,15 @@ impl GapFinder {
             }
         }
         gaps
+    }
+
+    /// The last interval before all events and before the rows `elsewhere`.
+    fn last_before_events(&self, elsewhere: &[(UtcDateTime, GapCause)]) -> i64 {
+        let row = elsewhere.first().map_or(i64::MAX, |(at, _)| {
+            let at = micros(*at);
+            at.saturating_sub(self.reach_of(at))
+        });
+        row.min(self.recorded_since).saturating_sub(1).div_euclid(self.length)
     }
 
     /// How many intervals have a row, battery by battery, after [`end`](Self::end).

@@ -314,3 +314,19 @@ fn a_row_counts_for_its_interval_though_that_was_longer() {
     let found = find(&[started(0.0, 60)], &[60.0, 120.0], &[], true);
     assert_eq!(found.gaps, []);
 }
+
+#[test]
+fn a_row_of_a_clock_that_was_not_set_costs_no_time() {
+    let start = UtcDateTime::MIN + time::Duration::DAY;
+    for events in [vec![], running()] {
+        let times = start..at(100.0);
+        let mut finder = GapFinder::new(Duration::from_secs(1), times, &events, &[BATTERY], true);
+        assert_eq!(finder.row(BATTERY, start), None);
+        let missing = finder.row(BATTERY, at(1.0)).unwrap();
+        let gaps = finder.explain(&missing, &[(at(1.0), GapCause::Waiting)]);
+        let causes: Vec<_> = gaps.iter().map(|gap| gap.cause.clone()).collect();
+        assert_eq!(causes, [GapCause::BeforeEvents]);
+        assert_eq!((gaps[0].from, gaps[0].to), (start, at(0.0)));
+        assert_eq!(gaps[0].intervals, u64::try_from((at(0.0) - start).whole_seconds()).unwrap());
+    }
+}
