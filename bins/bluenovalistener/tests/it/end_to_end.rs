@@ -6,6 +6,7 @@ use std::{
 };
 
 use bluenova_simulator::{Control, Fault, Message, Snapshot};
+use bluenova_test_support::wait_until;
 use time::{Duration, UtcDateTime};
 
 use crate::{
@@ -222,6 +223,10 @@ fn check(mut scene: Scene, client: &mut postgres::Client) {
 fn check_import(batteries: &[TestBattery], log: &[String]) {
     let home = Home::new();
     std::fs::write(home.path("x.log"), log.join("\n") + "\n").unwrap();
+    // A listener that is running might still record the last ten seconds.
+    let ended = Instant::now();
+    let is_old = || ended.elapsed() > Duration::seconds(11);
+    wait_until("the log's last row is imported", TIME_LIMIT, is_old);
     let output = home.run(&["-d", &home.sqlite("imported"), "-i", "1", "import", "x.log"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let imported = sqlite_rows(&home.path("imported"));
