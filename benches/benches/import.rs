@@ -14,12 +14,12 @@ use std::{
     env,
     fs::{self, File},
     io::{BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Instant,
 };
 
-use bluenova_benches::{START, console, records};
+use bluenova_benches::{START, build_listener, console, records};
 use bluenova_postgres::schema;
 use bluenova_record::PackRecord;
 use bluenova_test_support::Cluster;
@@ -38,21 +38,10 @@ fn main() {
     // Cargo adds `--bench`.
     let mut args = env::args().skip(1).filter(|arg| arg != "--bench");
     let days: usize = args.next().map_or(30, |days| days.parse().expect("a number of days"));
-    let listener = build();
+    let listener = build_listener();
     let directory = tempfile::tempdir().expect("there is a temporary directory");
     of_records(&listener, directory.path(), days * 8640);
     of_console_lines(&listener, directory.path());
-}
-
-/// Builds the program as it is shipped, and returns its path.
-fn build() -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "-p", "bluenovalistener"])
-        .status()
-        .expect("there is cargo");
-    assert!(status.success(), "the listener doesn't build");
-    let this = env::current_exe().expect("it has a path");
-    this.ancestors().nth(2).expect("it lies in deps").join("bluenovalistener")
 }
 
 /// A log of records into PostgreSQL, and the same rows by `\copy`.

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_benches::{START, console};
+use bluenova_benches::{START, build_listener, console};
 use bluenova_simulator::{Battery, Pace, Profile, Server};
 use rusqlite::Connection;
 use tungstenite::protocol::WebSocketConfig;
@@ -48,7 +48,7 @@ fn main() {
     // Cargo adds `--bench`.
     let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let (what, sizes) = args.split_first().map_or(("", &[][..]), |(what, rest)| (what, rest));
-    let listener = build();
+    let listener = build_listener();
     if what != "fleet" {
         flood(&listener);
     }
@@ -58,17 +58,6 @@ fn main() {
             fleet(&listener, size);
         }
     }
-}
-
-/// Builds the program as it is shipped, and returns its path.
-fn build() -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "-p", "bluenovalistener"])
-        .status()
-        .expect("there is cargo");
-    assert!(status.success(), "the listener doesn't build");
-    let this = env::current_exe().expect("it has a path");
-    this.ancestors().nth(2).expect("it lies in deps").join("bluenovalistener")
 }
 
 /// CPU time per console message, beside a bare loop around `tungstenite`'s `read`.

@@ -9,7 +9,7 @@ mod first_listener;
 mod kinds;
 mod regex_set;
 
-use std::time::Duration;
+use std::{env, path::PathBuf, process::Command, time::Duration};
 
 use bluenova_console::{Assembler, Interval};
 use bluenova_record::PackRecord;
@@ -67,6 +67,18 @@ pub fn each_line<'a>(text: &'a str, mut take: impl FnMut(&'a str)) {
         take(line.strip_suffix('\r').unwrap_or(line));
         start = end + 1;
     }
+}
+
+/// Builds the program as it is shipped, and returns its path. For programs in
+/// `benches/`, which lie beside it.
+pub fn build_listener() -> PathBuf {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "-p", "bluenovalistener"])
+        .status()
+        .expect("there is cargo");
+    assert!(status.success(), "the listener doesn't build");
+    let this = env::current_exe().expect("it has a path");
+    this.ancestors().nth(2).expect("it lies in deps").join("bluenovalistener")
 }
 
 #[cfg(test)]

@@ -179,8 +179,8 @@ pub(crate) struct Export {
     pub(crate) output: Option<String>,
 }
 
-/// List the intervals without a row in the table, and why each has none: the listener didn't run, no
-/// connection, rows that wait, … Takes the listener's options, and changes nothing.
+/// List the intervals without a row in the table, and why each has none: the listener didn't run,
+/// no connection, rows that wait, … Takes the listener's options, and changes nothing.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "gaps")]
 pub(crate) struct Gaps {

@@ -1,8 +1,8 @@
 //! Which intervals of a battery have no row, and why: a rule, without any I/O.
 //!
 //! A row counts for an interval if it lies within half an interval of its end, so that the first
-//! listener's odd seconds count as well as our multiples. Where intervals were longer, it counts for
-//! all that are in its own.
+//! listener's odd seconds count as well as our multiples. Where intervals were longer, it counts
+//! for all that are in its own.
 
 mod cause;
 mod explain;

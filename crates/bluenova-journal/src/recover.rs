@@ -86,7 +86,8 @@ pub(crate) fn replace(path: &Path, lock: &Lock, now: UtcDateTime) -> Result<Reco
 }
 
 /// Stores the rows of the logs that were set aside ([`Lock::set_foreign_log_aside`],
-/// [`files::copy_torn_log`]), as far as they are not in the journal already, and removes these logs.
+/// [`files::copy_torn_log`]), as far as they are not in the journal already, and removes these
+/// logs.
 pub(crate) fn adopt_left_logs(journal: &mut Journal) -> Result<(), Error> {
     let Some(path) = journal.path() else { return Ok(()) };
     for left in files::left_logs(path) {

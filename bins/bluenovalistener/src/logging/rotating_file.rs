@@ -28,7 +28,7 @@ pub(super) struct RotatingFile {
     size: Option<u64>,
     flush_each_line: bool,
     file: BufWriter<File>,
-    /// Bytes in the file, as far as this process knows.
+    /// Bytes in the file when this process last wrote to it or asked for its length.
     written: u64,
     /// Bytes that were in the file when rotating it failed; it is tried again after as many bytes
     /// as a file has.

@@ -60,7 +60,8 @@ pub(crate) struct Recorder {
     observer: Option<Sender<Assembled>>,
     spool_log: SpoolLog,
     event_times: EventTimes,
-    /// That the listener has started, once the journal has it. It lasts until the last sign of life.
+    /// That the listener has started, once the journal has it. It lasts until the last sign of
+    /// life.
     started: Option<Event>,
     /// Whether a row was stored since the last sign of life: it is one, too.
     has_stored: bool,

@@ -469,8 +469,8 @@ fn a_row_without_a_partition_waits_and_passes_by_itself() {
         PackRecord::new(UtcDateTime::from_unix_timestamp(seconds).unwrap(), 1)
     };
     {
-        // More of them than fit into a batch, and than are refused in a round of retries. Each takes
-        // statements of its own.
+        // More of them than fit into a batch, and than are refused in a round of retries. Each
+        // takes statements of its own.
         let late = (0..110).map(|n| PackRecord {
             insert_time_utc: row(2035).insert_time_utc + time::Duration::seconds(n),
             ..row(2035)
@@ -499,7 +499,12 @@ fn a_row_without_a_partition_waits_and_passes_by_itself() {
     // First, since it tries all of them again after a minute, and would deliver them.
     let ended = listener.stop();
     assert_eq!(count(&ended.log, "waits on its own"), 1, "{}", ended.log.join("\n"));
-    client.batch_execute("CREATE TABLE rest PARTITION OF battery_pack FOR VALUES FROM ('2031-01-01') TO (MAXVALUE)").unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE rest PARTITION OF battery_pack
+               FOR VALUES FROM ('2031-01-01') TO (MAXVALUE)",
+        )
+        .unwrap();
     let mut listener = home.listen(&args);
     listener.wait_for("110 rows that waited on their own are delivered");
     listener.stop();

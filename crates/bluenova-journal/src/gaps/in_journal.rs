@@ -91,8 +91,8 @@ impl<'a> RowsOutsideTable<'a> {
     }
 }
 
-/// Calls `each` with each gap between the rows of a journal, as its end is found, those that have not
-/// ended last; returns how many intervals have a row, battery by battery.
+/// Calls `each` with each gap between the rows of a journal, as its end is found, those that have
+/// not ended last; returns how many intervals have a row, battery by battery.
 ///
 /// # Errors
 /// If the file can't be read or is damaged, or if it takes too long.
@@ -117,8 +117,8 @@ pub fn gaps_in_journal(
     Ok(finder.shares())
 }
 
-/// The gaps that intervals without a row are made of, in the order of their end. `rows` are those of
-/// a battery and a time that the table lacks.
+/// The gaps that intervals without a row are made of, in the order of their end. `rows` are those
+/// of a battery and a time that the table lacks.
 ///
 /// # Errors
 /// Those of `rows`.

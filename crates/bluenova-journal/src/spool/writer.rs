@@ -86,8 +86,8 @@ pub(super) fn open_file(
     Writer::file(journal, to_outbox)
 }
 
-/// Whether no file is to stand in: in place of a deleted journal a new one is made at once, and on a
-/// full disk no file can be.
+/// Whether no file is to stand in: in place of a deleted journal a new one is made at once, and on
+/// a full disk no file can be.
 pub(super) fn is_for_memory(error: &Error) -> bool {
     error.is_full() || matches!(error, Error::Gone { .. })
 }

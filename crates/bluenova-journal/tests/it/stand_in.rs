@@ -42,7 +42,8 @@ impl House {
             .any(|suffix| self.beside(&format!(".stand-in{suffix}")).exists())
     }
 
-    /// What a process that is killed now leaves behind. No file may be renamed or removed meanwhile.
+    /// What a process that is killed now leaves behind. No file may be renamed or removed
+    /// meanwhile.
     fn killed(&self) -> Self {
         let other = Self::new();
         let directory = other.path.parent().unwrap();

@@ -22,7 +22,8 @@ pub(super) struct CsvOutput {
 }
 
 impl CsvOutput {
-    /// Opens what `-o` names. `total` is asked for the number of rows if a progress bar can be shown.
+    /// Opens what `-o` names. `total` is asked for the number of rows if a progress bar can be
+    /// shown.
     ///
     /// # Errors
     /// The output can't be opened.

@@ -37,16 +37,16 @@ impl Forwarder {
         let (time, id) = (Timestamp(record.insert_time_utc), record.mcu_id);
         if !is_mendable {
             error!(
-                "PostgreSQL rejected the row of {id:08X} at {time} UTC. It is set aside in the journal \
-                 (`bluenovalistener set-aside` lists and retries such rows): {reason}"
+                "PostgreSQL rejected the row of {id:08X} at {time} UTC. It is set aside in the \
+                 journal (`bluenovalistener set-aside` lists and retries such rows): {reason}"
             );
             return Ok(());
         }
         self.retries.row_added(Instant::now());
         if self.is_due(Warning::RowWaits) {
             warn!(
-                "the row of {id:08X} at {time} UTC waits on its own, while others are delivered. Such \
-                 rows are retried within the hour (`bluenovalistener set-aside` lists them): \
+                "the row of {id:08X} at {time} UTC waits on its own, while others are delivered. \
+                 Such rows are retried within the hour (`bluenovalistener set-aside` lists them): \
                  {reason}"
             );
         }
