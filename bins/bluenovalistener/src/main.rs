@@ -14,6 +14,7 @@ mod args;
 mod commands;
 mod console;
 mod daemon;
+mod file_limit;
 mod logging;
 mod page;
 mod pipeline;

@@ -17,6 +17,7 @@ use log::{error, info, warn};
 
 use super::{LAST_WORK, StartError, Thread, ends_by, spawn};
 use crate::{
+    file_limit,
     settings::{Battery, Settings},
     threads::{BatteryThread, NewEvent, RecorderInput},
 };
@@ -58,6 +59,7 @@ impl BatteryThreads {
         let Settings { interval, raw, .. } = *settings;
         let (running, late) = (vec![], vec![]);
         let mut threads = Self { interval, raw, recorder, listed, running, late, next_number: 0 };
+        raise_file_limit(settings.batteries.len());
         for (battery, status) in settings.batteries.iter().zip(threads.listed.get()) {
             let started = threads.start_one(battery, status)?;
             threads.running.push(started);
@@ -74,6 +76,7 @@ impl BatteryThreads {
     /// are gone end as at the end of the program, and the others aren't touched. A battery with
     /// another name ends, and is dialled under its new one.
     pub(super) fn change_to(&mut self, mut wanted: Vec<Battery>) {
+        raise_file_limit(wanted.len());
         self.keep_names(&mut wanted);
         let kept: HashSet<_> = wanted.iter().map(key).collect();
         let (kept, removed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running)
@@ -188,6 +191,12 @@ impl BatteryThreads {
     fn list(&self) {
         let status: Vec<_> = self.running.iter().map(|running| running.status.clone()).collect();
         self.listed.update(|listed| *listed = status);
+    }
+}
+
+fn raise_file_limit(batteries: usize) {
+    if let Err(error) = file_limit::raise_for(batteries) {
+        warn!("{error}. Batteries beyond that can't be connected to");
     }
 }
 

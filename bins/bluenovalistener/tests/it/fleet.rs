@@ -1,8 +1,8 @@
 //! `-b @FILE`: batteries that come and go while the program runs.
 
-use std::{fs, sync::mpsc::Receiver};
+use std::{fs, net::TcpListener, process::Command, sync::mpsc::Receiver};
 
-use bluenova_simulator::{Control, Event, Server};
+use bluenova_simulator::{Control, Event, Pace, Server};
 use bluenova_test_support::wait_until;
 use nix::sys::signal::Signal;
 
@@ -10,8 +10,8 @@ use crate::{
     page::address,
     rows::{postgres_rows, sqlite_rows},
     support::{
-        Home, Listener, TIME_LIMIT, count, get, named, shared_cluster, stored, talking_battery,
-        text,
+        Home, Listener, TIME_LIMIT, battery, count, get, loopback, named, shared_cluster, stored,
+        talking_battery, text,
     },
 };
 
@@ -265,4 +265,48 @@ fn check_tries_each_battery_of_a_file() {
     }
     assert!(batteries[2].contains("battery cellar: MCU ID 20ABCDEF"), "{said}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn check_does_not_try_batteries_one_after_the_other() {
+    // Each takes the deadline of a handshake, which none of them answers.
+    let deaf: Vec<_> = (0..30).map(|_| TcpListener::bind(loopback()).unwrap()).collect();
+    let home = Home::new();
+    let database = home.sqlite("db");
+    let lines: Vec<_> = deaf.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    write(&home, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let output = home.run(&["-b", "@fleet", "-d", &database, "check"]);
+    let said = text(&output.stdout);
+    let order: Vec<_> = said.lines().filter(|line| line.starts_with("NOT OK")).collect();
+    assert_eq!(order.len(), lines.len(), "{said}");
+    for (line, address) in order.iter().zip(&lines) {
+        assert!(line.contains(&format!("battery {address}/ws/: ")), "{line}");
+    }
+}
+
+#[test]
+fn a_low_limit_of_open_files_is_raised_for_many_batteries() {
+    let pace = Pace::Free { speed: 1.0 };
+    let mut server = Server::bind(loopback(), battery(1), pace).unwrap();
+    let mut controls = vec![server.control()];
+    controls.extend((0..99).map(|_| server.add(loopback(), battery(1), pace).unwrap()));
+    let home = Home::new();
+    let lines: Vec<_> = controls.iter().map(|it| it.local_addr().to_string()).collect();
+    write(&home, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let listen = |limit: &str| {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\"")]);
+        shell.args([env!("CARGO_BIN_EXE_bluenovalistener"), "-b", "@fleet", "-i", "86400"]);
+        shell.args(["-d", &home.sqlite("db")]).current_dir(home.directory()).env_clear();
+        Listener::start(shell)
+    };
+    let mut listener = listen("ulimit -S -n 64");
+    for control in &controls {
+        control.wait_for_clients(1, TIME_LIMIT).unwrap();
+    }
+    assert_eq!(count(listener.log(), "too few"), 0);
+    listener.stop();
+    let mut listener = listen("ulimit -S -n 64; ulimit -H -n 200");
+    listener.wait_for("have 200 files and sockets open, too few for 100 batteries");
+    listener.stop();
 }

@@ -7,6 +7,7 @@ use std::{
     io::ErrorKind,
     net::SocketAddr,
     path::Path,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -34,6 +35,9 @@ mod files;
 /// Deadline for a battery to send its MCU ID. It sends all its values about once a second.
 const BATTERY_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Batteries that are tried at the same time: one after the other, a thousand would take hours.
+const BATTERIES_AT_A_TIME: usize = 200;
+
 /// Deadline for a page on this machine to answer.
 const PAGE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -45,9 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let log = LogSettings::resolve(args)?;
     let mut fine = report("clock", clock());
-    for battery in &settings.batteries {
-        fine &= report(&format!("battery {}", battery.name), listen_to(battery));
-    }
+    fine &= report_batteries(&settings.batteries);
     match &settings.store {
         Store::Postgres { server, journal, .. } => {
             fine &= report("journal", open(journal, true));
@@ -72,6 +74,28 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     } else {
         Err("not everything is fine: see the lines that begin with NOT OK".into())
     }
+}
+
+/// Tries the batteries, many at a time, and shows them in their order; returns whether all are
+/// fine.
+fn report_batteries(batteries: &[Battery]) -> bool {
+    let mut fine = true;
+    for some in batteries.chunks(BATTERIES_AT_A_TIME) {
+        thread::scope(|scope| {
+            let listen =
+                |battery| thread::Builder::new().spawn_scoped(scope, move || listen_to(battery));
+            let tries: Vec<_> = some.iter().map(listen).collect();
+            for (battery, thread) in some.iter().zip(tries) {
+                let finding = match thread.map(ScopedJoinHandle::join) {
+                    Ok(Ok(finding)) => finding,
+                    Ok(Err(_)) => Err("the check has panicked".to_owned()),
+                    Err(error) => Err(format!("no thread can be started to try it: {error}")),
+                };
+                fine &= report(&format!("battery {}", battery.name), finding);
+            }
+        });
+    }
+    fine
 }
 
 /// What is fine, or what isn't and what to do about it: the rest of a line of output.
