@@ -1,5 +1,7 @@
 //! The batteries of a bank, each of them once, and the sums over them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use bluenova_record::{CELLS, PackRecord};
@@ -64,6 +66,8 @@ impl<'a> Unit<'a> {
 /// The batteries of the command line, in its order; those of one MCU ID are one.
 pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = vec![];
+    // There may be thousands, so none is looked for by going through all of them.
+    let mut indices: HashMap<u32, usize> = HashMap::new();
     for battery in &status.batteries {
         let newest = battery.newest.as_ref();
         let latest = newest.map(|newest| Sample {
@@ -71,8 +75,14 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
             age: status.age(newest),
             is_of_this_run: true,
         });
-        let mcu_id = battery.mcu_id();
-        match units.iter_mut().find(|unit| mcu_id.is_some() && unit.mcu_id() == mcu_id) {
+        let known = battery.mcu_id().and_then(|id| match indices.entry(id) {
+            Entry::Occupied(index) => Some(*index.get()),
+            Entry::Vacant(free) => {
+                free.insert(units.len());
+                None
+            }
+        });
+        match known.and_then(|index| units.get_mut(index)) {
             Some(unit) => {
                 unit.batteries.push(battery);
                 unit.latest = unit.latest.into_iter().chain(latest).min_by_key(|latest| latest.age);
@@ -90,9 +100,12 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
 /// its own, and would show it twice: they are left out. A single row without a battery and a single
 /// battery without an MCU ID belong together.
 pub(crate) fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status: &Status) {
+    let indices: HashMap<u32, usize> =
+        (0..).zip(&*units).filter_map(|(index, unit)| Some((unit.mcu_id()?, index))).collect();
     let mut others = vec![];
     for row in rows {
-        match units.iter_mut().find(|unit| unit.mcu_id() == Some(row.mcu_id)) {
+        let index = indices.get(&row.mcu_id);
+        match index.and_then(|index| units.get_mut(*index)) {
             Some(unit) => {
                 unit.latest.get_or_insert(Sample::of_journal(row, status));
             }
@@ -174,14 +187,39 @@ pub(crate) fn cell_voltages(record: &PackRecord) -> Option<CellVoltages> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use time::UtcDateTime;
 
     use super::*;
+    use crate::StorageStatus;
 
     fn record(fill: impl FnOnce(&mut PackRecord)) -> PackRecord {
         let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
         fill(&mut record);
         record
+    }
+
+    #[test]
+    fn the_time_that_batteries_take_grows_with_their_number() {
+        // Two addresses of each; a search through all of them would take hours.
+        let battery = |n| BatteryStatus { announced_mcu_id: Some(n), ..BatteryStatus::new("", "") };
+        let status = Status {
+            now: UtcDateTime::UNIX_EPOCH,
+            instant: Instant::now(),
+            started: Instant::now(),
+            interval: Duration::from_secs(10),
+            batteries: (0..200_000).map(|n| battery(n % 100_000)).collect(),
+            storage: StorageStatus::default(),
+            delivery: None,
+        };
+        let mut units = units(&status);
+        assert_eq!((units.len(), units[99_999].batteries.len()), (100_000, 2));
+        let rows: Vec<_> =
+            (50_000..150_000).map(|n| PackRecord::new(UtcDateTime::UNIX_EPOCH, n)).collect();
+        add_journal(&mut units, &rows, &status);
+        assert_eq!(units.len(), 150_000);
+        assert!(units[49_999].latest.is_none() && units[50_000].latest.is_some());
     }
 
     #[test]
