@@ -17,6 +17,9 @@ const UNKNOWN = "–";
 const IDLE_W = 25;
 /** Pixels from which on a gap can be pointed at. */
 const GAP_PX = 2;
+/** Most cards, and most problems, that are shown: a listener may have thousands of batteries. */
+const MAX_CARDS = 24;
+const MAX_PROBLEMS = 10;
 /** Minimum voltage of a full bar: with less, noise would look like a fault. */
 const BAR_V = 0.005;
 
@@ -215,7 +218,9 @@ function showProblems() {
   const starting = status && !outage ? liveBatteries().filter(isStarting) : [];
   const starts = starting.map((battery) => `${battery.names.join(" = ")}: ${firstValues(battery)}`);
   const well = starts.length ? starts : ["All is well."];
-  const lines = problems.length ? problems : well;
+  const all = problems.length ? problems : well;
+  const lines = all.slice(0, MAX_PROBLEMS);
+  if (all.length > lines.length) lines.push(`… and ${count(all.length - lines.length, "more", "more")}`);
   const list = $("problems");
   list.classList.toggle("quiet", problems.length === 0);
   while (list.children.length > lines.length) list.lastChild.remove();
@@ -255,8 +260,26 @@ function liveBatteries() {
   return status.batteries.filter((battery) => battery.addresses.length);
 }
 
+/** Those that have a card. Of many, the ones that are looked for, with trouble first. */
+function cardBatteries() {
+  const live = liveBatteries();
+  const finder = $("finder");
+  finder.hidden = live.length <= MAX_CARDS;
+  if (finder.hidden) return live;
+  const text = finder.querySelector("input").value.trim().toLowerCase();
+  const isFound = ({ names, addresses, battery }) =>
+    [...names, ...addresses, battery ?? ""].some((one) => one.toLowerCase().includes(text));
+  const isTroubled = (battery) =>
+    hasErrors(battery) || (isStale(battery) && !isStarting(battery));
+  const found = live.filter(isFound).sort((a, b) => isTroubled(b) - isTroubled(a));
+  const shown = found.slice(0, MAX_CARDS);
+  const of = `${shown.length} of ${count(found.length, "battery", "batteries")}`;
+  setText(finder.querySelector("span"), `${of}, those with trouble first`);
+  return shown;
+}
+
 function showCards() {
-  const batteries = liveBatteries();
+  const batteries = cardBatteries();
   const keys = batteries.map((battery) => battery.addresses.join());
   for (const [key, card] of cards) {
     if (!keys.includes(key)) {
@@ -688,6 +711,7 @@ addEventListener("pointerdown", ({ target }) => {
     if (!figure.contains(target)) pointAt(figure, null);
   }
 });
+$("finder").querySelector("input").addEventListener("input", show);
 addEventListener("hashchange", takeChoice);
 dark.addEventListener("change", show);
 document.addEventListener("visibilitychange", fetchStatus);

@@ -10,6 +10,7 @@
 mod answers;
 mod demo;
 mod faults;
+mod fleet;
 mod gaps;
 mod pictures;
 
