@@ -16,9 +16,9 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 /// The registry is a new one each time, so that no series of a battery outlives its values.
 ///
 /// # Errors
-/// Two metrics have one name, which a test rules out.
+/// A metric has no valid name, or two labels of one name, which a test rules out.
 pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
-    let metrics = Metrics { registry: Registry::new_custom(Some("bluenova".into()), None)? };
+    let mut metrics = Metrics { registry: registry()?, text: vec![] };
     let units = bank::units(status);
     let fresh: Vec<(&Unit<'_>, String, &PackRecord)> = units
         .iter()
@@ -31,14 +31,16 @@ pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
     metrics.cell_bus(&fresh)?;
     metrics.connections(status)?;
     metrics.storage(status)?;
-
-    let mut text = vec![];
-    TextEncoder::new().encode(&metrics.registry.gather(), &mut text)?;
-    Ok(text)
+    Ok(metrics.text)
 }
 
 struct Metrics {
     registry: Registry,
+    text: Vec<u8>,
+}
+
+fn registry() -> Result<Registry, Error> {
+    Registry::new_custom(Some("bluenova".into()), None)
 }
 
 /// Fresh batteries, each with its MCU ID and its newest row.
@@ -88,7 +90,15 @@ const BATTERY_METRICS: [BatteryMetric; 17] = [
 ];
 
 impl Metrics {
-    fn batteries(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
+    /// Writes what is registered, and forgets it: of thousands of batteries, all metrics together
+    /// take many times the memory of their text.
+    fn write(&mut self) -> Result<(), Error> {
+        TextEncoder::new().encode(&self.registry.gather(), &mut self.text)?;
+        self.registry = registry()?;
+        Ok(())
+    }
+
+    fn batteries(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
         for (name, help, value) in BATTERY_METRICS {
             let gauge = self.gauge(name, help, &["battery"])?;
             for (_, battery, record) in fresh {
@@ -96,31 +106,52 @@ impl Metrics {
                     gauge.get_metric_with_label_values(&[battery])?.set(value);
                 }
             }
+            self.write()?;
         }
         Ok(())
     }
 
-    fn cells(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        let volts = self.gauge("cell_voltage_volts", "Voltage of a cell.", &["battery", "cell"])?;
-        let celsius =
-            self.gauge("cell_temperature_celsius", "Temperature of a cell.", &["battery", "cell"])?;
-        let adc = self.gauge(
-            "adc_voltage_volts",
-            "Voltage on a channel of the battery's analogue-digital converter.",
-            &["battery", "channel"],
-        )?;
+    fn cells(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
+        // Numbered as in the columns: cells from 01, channels from 0.
+        let cell = |i| format!("{:02}", i + 1);
+        self.each(fresh, "cell_voltage_volts", "Voltage of a cell.", "cell", cell, |record| {
+            record.cell_v.map(|volts| volts.map(real))
+        })?;
+        let celsius = "Temperature of a cell.";
+        self.each(fresh, "cell_temperature_celsius", celsius, "cell", cell, |record| {
+            record.cell_t.map(|t| t.map(f64::from))
+        })?;
+        let adc = "Voltage on a channel of the battery's analogue-digital converter.";
+        let channel = |i: usize| i.to_string();
+        self.each(fresh, "adc_voltage_volts", adc, "channel", channel, |record| {
+            record.adc.map(|v| v.map(real))
+        })
+    }
+
+    /// A gauge for each of a battery's values that is known. The second label is `label`, and has
+    /// what `number` makes of the value's index.
+    fn each<const N: usize>(
+        &mut self,
+        fresh: &Fresh<'_>,
+        name: &str,
+        help: &str,
+        label: &str,
+        number: impl Fn(usize) -> String,
+        values: impl Fn(&PackRecord) -> [Option<f64>; N],
+    ) -> Result<(), Error> {
+        let gauge = self.gauge(name, help, &["battery", label])?;
         for (_, battery, record) in fresh {
-            // Numbered as in the columns: cells from 01, channels from 0.
-            let cell = |i| format!("{:02}", i + 1);
-            set_each(&volts, battery, record.cell_v.map(|volts| volts.map(real)), cell)?;
-            set_each(&celsius, battery, record.cell_t.map(|t| t.map(f64::from)), cell)?;
-            set_each(&adc, battery, record.adc.map(|v| v.map(real)), |i| i.to_string())?;
+            for (i, value) in values(record).into_iter().enumerate() {
+                if let Some(value) = value {
+                    gauge.get_metric_with_label_values(&[battery, &number(i)])?.set(value);
+                }
+            }
         }
-        Ok(())
+        self.write()
     }
 
     /// Texts are in labels, with the value 1.
-    fn texts(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
+    fn texts(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
         let state = self.gauge(
             "state_info",
             "The states that the battery reports, in its own words.",
@@ -140,10 +171,10 @@ impl Metrics {
                 names.get_metric_with_label_values(&[battery, name])?.set(1.0);
             }
         }
-        Ok(())
+        self.write()
     }
 
-    fn cell_bus(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
+    fn cell_bus(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
         let bad_crc =
             self.counter("bad_crc_total", "Bad frames on the bus of the cells.", &["battery"])?;
         let parse_fail = self.counter(
@@ -163,11 +194,11 @@ impl Metrics {
                 bad_vcell.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_vcell);
             }
         }
-        Ok(())
+        self.write()
     }
 
     /// These have the name for a label: a battery that was never connected has no MCU ID yet.
-    fn connections(&self, status: &Status) -> Result<(), Error> {
+    fn connections(&mut self, status: &Status) -> Result<(), Error> {
         let connected = self.gauge("connected", "Whether the battery is connected.", &["name"])?;
         let redials =
             self.counter("redials_total", "Times that the battery was dialled again.", &["name"])?;
@@ -185,10 +216,10 @@ impl Metrics {
             malformed.get_metric_with_label_values(&name)?.inc_by(battery.malformed_lines);
             rows.get_metric_with_label_values(&name)?.inc_by(battery.rows);
         }
-        Ok(())
+        self.write()
     }
 
-    fn storage(&self, status: &Status) -> Result<(), Error> {
+    fn storage(&mut self, status: &Status) -> Result<(), Error> {
         let delivery = status.delivery.as_ref();
         let number = |count: Option<u64>| count.map(|count| count as f64);
         for (name, help, value) in [
@@ -235,7 +266,7 @@ impl Metrics {
         }
         let build = self.gauge("build_info", "The version of the listener.", &["version"])?;
         build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
-        Ok(())
+        self.write()
     }
 
     fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
@@ -250,21 +281,6 @@ impl Metrics {
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
-}
-
-/// Sets a gauge for each of a battery's values that is known, with `label` of its index.
-fn set_each<const N: usize>(
-    gauge: &GaugeVec,
-    battery: &str,
-    values: [Option<f64>; N],
-    label: impl Fn(usize) -> String,
-) -> Result<(), Error> {
-    for (i, value) in values.into_iter().enumerate() {
-        if let Some(value) = value {
-            gauge.get_metric_with_label_values(&[battery, &label(i)])?.set(value);
-        }
-    }
-    Ok(())
 }
 
 /// The decimal number that the battery sent, of which the `f32` is the nearest one.
