@@ -9,8 +9,9 @@ use time::UtcDateTime;
 
 use crate::value::parse_time;
 
-/// Number of events that a journal keeps, the newest ones: a bit over a megabyte.
-pub const MAX_EVENTS: u32 = 10_000;
+/// Number of events that a journal keeps, the newest ones: some six megabytes. A start has two of
+/// each battery, of which there may be thousands.
+pub const MAX_EVENTS: u32 = 50_000;
 
 /// Characters of a detail that are kept.
 const DETAIL_CHARS: usize = 500;

@@ -65,6 +65,25 @@ fn the_newest_events_are_kept() {
 }
 
 #[test]
+fn the_starts_of_a_day_are_kept_with_thousands_of_batteries() {
+    let mut journal = Journal::in_memory(Retention::default()).unwrap();
+    for start in 0..4 {
+        let battery = |n: u32, kind| Event {
+            battery: Some(format!("b{n}")),
+            mcu_id: Some(n),
+            ..Event::new(at(start), kind, "")
+        };
+        let of_batteries = (0..5000)
+            .flat_map(|n| [battery(n, EventKind::Connected), battery(n, EventKind::Identified)]);
+        let started = Event::new(at(start), EventKind::Started, "");
+        let all: Vec<_> = std::iter::once(started).chain(of_batteries).collect();
+        journal.put_events(&all).unwrap();
+    }
+    let starts = events(&journal).iter().filter(|it| it.kind == EventKind::Started).count();
+    assert_eq!(starts, 4);
+}
+
+#[test]
 fn rows_that_are_evicted_leave_the_time_that_they_were_of() {
     let mut journal = Journal::in_memory(Retention { keep: None, bound: Some(512 << 10) }).unwrap();
     let mut evicted = 0;
