@@ -75,8 +75,8 @@ impl ImportJournal {
     }
 
     /// Stores rows; returns whether the thread delivers them.
-    pub(crate) fn add(&mut self, rows: &[PackRecord]) -> Result<bool, ImportError> {
-        let added = self.journal.adopt(rows)?;
+    pub(crate) fn add(&mut self, rows: Vec<PackRecord>) -> Result<bool, ImportError> {
+        let added = self.journal.adopt(&rows)?;
         let stored = match added == rows.len() as u64 {
             true => StoredRows::These(rows.into(), self.journal.last()),
             false => StoredRows::InJournal,

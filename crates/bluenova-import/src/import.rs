@@ -83,7 +83,7 @@ impl Import {
             Ok(reader) => {
                 let added = batches.into_iter().try_for_each(|batch| {
                     let rows = missing.of(batch, store)?;
-                    store.add(&rows)?;
+                    store.add(rows)?;
                     progress(ImportProgress {
                         read: read.read.load(Ordering::Relaxed),
                         total: read.total.load(Ordering::Relaxed),

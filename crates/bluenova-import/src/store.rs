@@ -137,11 +137,11 @@ impl RowStore {
     }
 
     /// Adds rows that are missing.
-    pub(crate) fn add(&mut self, rows: &[PackRecord]) -> Result<(), ImportError> {
+    pub(crate) fn add(&mut self, rows: Vec<PackRecord>) -> Result<(), ImportError> {
         match &mut self.target {
             Target::Nowhere => {}
             Target::Sqlite(journal) => {
-                journal.adopt(rows)?;
+                journal.adopt(&rows)?;
             }
             Target::Postgres(target) => target.add(rows)?,
         }
@@ -220,7 +220,7 @@ impl RowLookup {
 }
 
 impl ToPostgres {
-    fn add(&mut self, rows: &[PackRecord]) -> Result<(), ImportError> {
+    fn add(&mut self, rows: Vec<PackRecord>) -> Result<(), ImportError> {
         if self.rows >= NEW_JOURNAL_AFTER
             && let Some(import) = self.import.take()
         {
