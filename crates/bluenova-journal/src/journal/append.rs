@@ -60,19 +60,24 @@ impl Journal {
         let mut moved = 0;
         let delivered = self.connection.state.delivered();
         let transaction = immediate(&mut self.connection.sqlite)?;
-        transaction.prepare_cached(&self.connection.sql.move_recent)?.execute([settled])?;
+        let sql = &self.connection.sql;
+        transaction.prepare_cached(&sql.move_recent)?.execute([settled])?;
+        let are_free = origin == Origin::Journal && are_free(&transaction, records)?;
+        let mut put = transaction.prepare_cached(&sql.put_history)?;
         for record in records {
             // All rows are in `history` now, and looked for there.
             let next = WritePosition { settled: last + 1, last: last + 1 };
-            let sql = &self.connection.sql;
-            let Some(record) = with_free_time(&transaction, sql, record, next, origin)? else {
-                continue;
+            let record = if are_free {
+                Some(Cow::Borrowed(record))
+            } else {
+                with_free_time(&transaction, sql, record, next, origin)?
             };
+            let Some(record) = record else { continue };
             last = next.last;
             moved += u64::from(matches!(record, Cow::Owned(_)));
-            let mut put = transaction.prepare_cached(&self.connection.sql.put_history)?;
             schema::put(&mut put, &[last], &record)?;
         }
+        drop(put);
         transaction
             .prepare_cached(
                 "INSERT INTO battery
@@ -92,6 +97,28 @@ impl Journal {
         self.head = WritePosition { settled: last, last };
         Ok(Appended { last: Sequence(last), moved })
     }
+}
+
+/// Whether these records have times of their own, and no row has a time among theirs. Then none of
+/// them has to be looked for: an import comes with thousands that lie behind all other rows.
+fn are_free(transaction: &Transaction<'_>, records: &[PackRecord]) -> rusqlite::Result<bool> {
+    // With as many digits as the file keeps.
+    let time = |record: &PackRecord| record.insert_time_utc.truncate_to_microsecond();
+    let mut keys: Vec<_> = records.iter().map(|record| (time(record), record.mcu_id)).collect();
+    keys.sort_unstable();
+    let (Some((first, _)), Some((last, _))) = (keys.first(), keys.last()) else {
+        return Ok(true);
+    };
+    // Before the year 0 times don't sort as text.
+    if first.year() < 0 || keys.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Ok(false);
+    }
+    transaction
+        .prepare_cached(
+            "SELECT NOT EXISTS (SELECT 1 FROM history WHERE insert_time_utc BETWEEN ?1 AND ?2)
+                AND NOT EXISTS (SELECT 1 FROM set_aside WHERE insert_time_utc BETWEEN ?1 AND ?2)",
+        )?
+        .query_row((Timestamp(*first).to_string(), Timestamp(*last).to_string()), |row| row.get(0))
 }
 
 /// `record`, which is to be the last row; or a copy of it at another time within the next second,

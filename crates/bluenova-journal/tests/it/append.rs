@@ -1,5 +1,7 @@
 //! What is appended comes back as it was, once, in order.
 
+use std::ops::Range;
+
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::{COLUMNS, PackRecord, SqlType, Value};
 use proptest::prelude::*;
@@ -220,4 +222,30 @@ fn batches_of_any_size_keep_their_order() {
             journal = open(&path);
         }
     }
+}
+
+/// Such a batch is not looked up row by row where no row has a time among theirs.
+#[test]
+fn a_large_batch_of_another_journal_is_stored_once() {
+    let batch = |numbers: Range<u16>| Vec::from_iter(numbers.map(|n| nth(BATTERY, n)));
+    let later = |n, by| PackRecord { insert_time_utc: START + by, ..nth(BATTERY, n) };
+    let mut journal = Journal::in_memory(Retention::FOREVER).unwrap();
+    assert_eq!(journal.adopt(&batch(1000..1200)).unwrap(), 200);
+    assert_eq!(journal.adopt(&batch(1000..1200)).unwrap(), 0);
+    assert_eq!(journal.adopt(&batch(1100..1300)).unwrap(), 100, "half of them are there");
+    // The times of these differ by less than the file keeps, or not at all.
+    let same = [later(1, Duration::ZERO), later(1, Duration::ZERO), later(2, Duration::NANOSECOND)];
+    let rows = [batch(10..200), same.to_vec()].concat();
+    assert_eq!(journal.adopt(&rows).unwrap(), 192);
+    assert_eq!(journal.adopt(&rows).unwrap(), 0);
+    // One that is set aside is there, too, though it has no row.
+    let mut outbox = journal.outbox().unwrap();
+    outbox.set_aside(&nth(BATTERY, 2050), "22003", "out of range", START).unwrap();
+    assert_eq!(journal.adopt(&batch(2000..2200)).unwrap(), 199);
+    // Before the year 0, too, where times don't sort as text.
+    let time = |n: u16| UtcDateTime::MIN + n * Duration::days(400);
+    let old = (0..300).map(|n| PackRecord { insert_time_utc: time(n), ..nth(BATTERY, n) });
+    let old = Vec::from_iter(old);
+    assert_eq!(journal.adopt(&old[..200]).unwrap(), 200);
+    assert_eq!(journal.adopt(&old[100..]).unwrap(), 100);
 }

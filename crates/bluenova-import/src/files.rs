@@ -15,49 +15,88 @@ use bluenova_archive::{Event, LogLines, LogParser, Stamp};
 use flate2::bufread::MultiGzDecoder;
 use time::{Duration, UtcDateTime};
 
-use super::zone::Zone;
+use crate::LogZone;
 
 /// Lines in which the time of a file is looked for.
 const FIRST_LINES: usize = 5000;
 
 const BUFFER: usize = 256 * 1024;
 
+/// The log of one listener: a file and those into which it was rotated, in the order of time.
+#[derive(Clone, Debug)]
+pub struct LogSeries {
+    pub(crate) files: Vec<LogFile>,
+}
+
+/// Why a path can't be imported.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FileError {
-    #[error("no log file is given: import FILE…")]
-    None,
+pub enum LogFileError {
+    /// There is no file, or it can't be opened.
     #[error("{} can't be read", path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
+    Unreadable {
+        /// The path, as it was given.
+        path: PathBuf,
+        /// What the system has answered.
+        source: io::Error,
+    },
+    /// A pipe, or the like.
     #[error(
         "{} is no file but something that can be read once only; import reads logs twice, so that \
          it has to be stored in a file first", path.display()
     )]
-    NoFile { path: PathBuf },
+    NoFile {
+        /// The path, as it was given.
+        path: PathBuf,
+    },
 }
 
 /// A log file.
 #[derive(Clone, Debug)]
-pub(super) struct LogFile {
+pub(crate) struct LogFile {
     /// Its path as it was given.
-    pub(super) path: PathBuf,
-    pub(super) bytes: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
     /// The time of its first line, and the offset of local time by its first record.
     begins: Option<Stamp>,
     offset: Option<Duration>,
 }
 
-/// The log of one listener: a file and those into which it was rotated, in the order of time.
-pub(super) type Series = Vec<LogFile>;
+impl LogSeries {
+    /// Looks at all files, and puts those together that were one log, in the order of time. `zone`
+    /// is for those that don't show their local time.
+    ///
+    /// # Errors
+    /// One of the paths can't be opened, or isn't that of a file.
+    pub fn find<P: AsRef<Path>>(paths: &[P], zone: &LogZone) -> Result<Vec<Self>, LogFileError> {
+        let mut all: Vec<Vec<LogFile>> = vec![];
+        let mut numbers = HashMap::new();
+        for path in paths.iter().map(AsRef::as_ref) {
+            let number = *numbers.entry(before_rotation(path)).or_insert_with(|| {
+                all.push(vec![]);
+                all.len() - 1
+            });
+            all[number].push(LogFile::look_at(path)?);
+        }
+        let mut ordered: Vec<_> = all.into_iter().map(|files| in_order(files, zone)).collect();
+        ordered.sort_by_key(|(begins, _)| *begins);
+        Ok(ordered.into_iter().map(|(_, series)| series).collect())
+    }
+
+    /// The size of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
 
 impl LogFile {
-    fn look_at(path: &Path) -> Result<Self, FileError> {
-        let unreadable = |source| FileError::Unreadable { path: path.to_owned(), source };
+    fn look_at(path: &Path) -> Result<Self, LogFileError> {
+        let unreadable = |source| LogFileError::Unreadable { path: path.to_owned(), source };
         let metadata = std::fs::metadata(path).map_err(unreadable)?;
         if metadata.is_dir() {
             return Err(unreadable(io::ErrorKind::IsADirectory.into()));
         }
         if !metadata.is_file() {
-            return Err(FileError::NoFile { path: path.to_owned() });
+            return Err(LogFileError::NoFile { path: path.to_owned() });
         }
         let (path, bytes) = (path.to_owned(), metadata.len());
         let mut file = Self { path, bytes, begins: None, offset: None };
@@ -68,7 +107,7 @@ impl LogFile {
 
     /// When the file begins. Without a record of its own it goes by the one of the series that is
     /// nearest in time.
-    fn begin(&self, series: &[Self], zone: &Zone) -> Option<UtcDateTime> {
+    fn begin(&self, series: &[Self], zone: &LogZone) -> Option<UtcDateTime> {
         let local = match self.begins? {
             Stamp::Utc(time) => return Some(time),
             Stamp::Local(local) => local,
@@ -85,7 +124,7 @@ impl LogFile {
     }
 
     /// Opens the file, which may be gzipped; `bytes` counts what is read of it.
-    pub(super) fn open(&self, bytes: &Arc<AtomicU64>) -> io::Result<LogLines<Box<dyn Read>>> {
+    pub(crate) fn open(&self, bytes: &Arc<AtomicU64>) -> io::Result<LogLines<Box<dyn Read>>> {
         let file = Counted { file: File::open(&self.path)?, bytes: Arc::clone(bytes) };
         let mut file = BufReader::with_capacity(BUFFER, file);
         let is_gzipped = file.fill_buf()?.starts_with(&[0x1F, 0x8B]);
@@ -110,30 +149,13 @@ impl Read for Counted {
     }
 }
 
-/// Looks at all files, and puts those together that were one log, in the order of time.
-pub(super) fn series(paths: &[String], zone: &Zone) -> Result<Vec<Series>, FileError> {
-    if paths.is_empty() {
-        return Err(FileError::None);
-    }
-    let mut all: Vec<Series> = vec![];
-    let mut numbers = HashMap::new();
-    for path in paths.iter().map(Path::new) {
-        let number = *numbers.entry(before_rotation(path)).or_insert_with(|| {
-            all.push(vec![]);
-            all.len() - 1
-        });
-        all[number].push(LogFile::look_at(path)?);
-    }
-    let mut ordered = vec![];
-    for series in all {
-        let begins: Vec<_> = series.iter().map(|file| file.begin(&series, zone)).collect();
-        let mut files: Vec<_> = begins.into_iter().zip(series).collect();
-        files.sort_by_key(|(begins, _)| *begins);
-        let begins = files.first().and_then(|(begins, _)| *begins);
-        ordered.push((begins, files.into_iter().map(|(_, file)| file).collect()));
-    }
-    ordered.sort_by_key(|(begins, _)| *begins);
-    Ok(ordered.into_iter().map(|(_, series)| series).collect())
+/// The files of a log in the order of time, and when the first one begins.
+fn in_order(files: Vec<LogFile>, zone: &LogZone) -> (Option<UtcDateTime>, LogSeries) {
+    let begins: Vec<_> = files.iter().map(|file| file.begin(&files, zone)).collect();
+    let mut files: Vec<_> = begins.into_iter().zip(files).collect();
+    files.sort_by_key(|(begins, _)| *begins);
+    let begins = files.first().and_then(|(begins, _)| *begins);
+    (begins, LogSeries { files: files.into_iter().map(|(_, file)| file).collect() })
 }
 
 /// The path without what rotation and compression add: `.0`, `.1.gz`, `-20261127`.

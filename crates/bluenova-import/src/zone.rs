@@ -9,23 +9,26 @@ use time::{Duration, PlainDateTime, UtcDateTime};
 /// What was given can't be used as a time zone.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "--timezone {given:?}: a name like Europe/Berlin (which needs the system's time zone data, \
+    "{given:?}: a name like Europe/Berlin (which needs the system's time zone data, \
      package tzdata), a rule like CET-1CEST,M3.5.0,M10.5.0/3, or an offset like +02:00 is allowed"
 )]
-pub(super) struct ZoneError {
+pub struct LogZoneError {
     given: String,
 }
 
-/// A zone, and what it is called.
+/// The time zone of logs whose lines don't show theirs.
 #[derive(Clone, Debug)]
-pub(super) struct Zone {
+pub struct LogZone {
     zone: TimeZone,
-    pub(super) name: String,
+    name: String,
 }
 
-impl Zone {
-    /// The zone that is given, or the system's.
-    pub(super) fn resolve(given: Option<&str>) -> Result<Self, ZoneError> {
+impl LogZone {
+    /// The zone that is given, or the system's: a name, a rule as POSIX has it, or an offset.
+    ///
+    /// # Errors
+    /// What is given is none of these.
+    pub fn resolve(given: Option<&str>) -> Result<Self, LogZoneError> {
         let Some(given) = given else {
             let zone = TimeZone::system();
             let name = zone.iana_name().unwrap_or("of /etc/localtime").to_owned();
@@ -35,13 +38,18 @@ impl Zone {
             .map(TimeZone::fixed)
             .or_else(|| TimeZone::get(given).ok())
             .or_else(|| TimeZone::posix(given).ok());
-        let zone = zone.ok_or_else(|| ZoneError { given: given.to_owned() })?;
+        let zone = zone.ok_or_else(|| LogZoneError { given: given.to_owned() })?;
         Ok(Self { zone, name: given.to_owned() })
+    }
+
+    /// What the zone is called.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The two times that a local time may be, the earlier one first. They differ in the hour that
     /// is repeated in autumn.
-    pub(super) fn times(&self, local: PlainDateTime) -> [UtcDateTime; 2] {
+    pub(crate) fn times(&self, local: PlainDateTime) -> [UtcDateTime; 2] {
         let utc = |offset: Offset| {
             let offset = Duration::seconds(offset.seconds().into());
             local.as_utc().saturating_sub(offset)
@@ -90,7 +98,7 @@ mod tests {
 
     #[track_caller]
     fn check(given: &str, local: PlainDateTime, hours: [i64; 2]) {
-        let zone = Zone::resolve(Some(given)).unwrap();
+        let zone = LogZone::resolve(Some(given)).unwrap();
         let expected = hours.map(|hours| local.as_utc() - Duration::hours(hours));
         assert_eq!(zone.times(local), expected, "{given} {local}");
     }
@@ -106,7 +114,7 @@ mod tests {
         check("-3", local(25, 2), [-3, -3]);
         check("UTC", local(25, 2), [0, 0]);
         for wrong in ["Nowhere/City", "+25:00", "+1:75", "", "+"] {
-            assert!(Zone::resolve(Some(wrong)).is_err(), "{wrong:?}");
+            assert!(LogZone::resolve(Some(wrong)).is_err(), "{wrong:?}");
         }
     }
 }

@@ -14,13 +14,13 @@ const WORDS: usize = (DAY as usize).div_ceil(64);
 /// The times of the rows of all batteries, in whole seconds: 11 KB for each day of a battery that
 /// was asked for.
 #[derive(Debug, Default)]
-pub(super) struct TakenTimes {
+pub(crate) struct TakenTimes {
     days: HashMap<(u32, i64), Box<[u64; WORDS]>>,
 }
 
 /// The row that keeps another one of its battery away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowNearby {
+pub(crate) enum RowNearby {
     /// There is none: the time is taken now.
     None,
     /// The battery has a row of that second.
@@ -33,7 +33,7 @@ impl TakenTimes {
     /// Takes a time for a row, if the battery has none `within` so many seconds of it.
     ///
     /// `load` is asked once for the times of the rows that a battery has on a day.
-    pub(super) fn take<E>(
+    pub(crate) fn take<E>(
         &mut self,
         mcu_id: u32,
         time: UtcDateTime,
