@@ -1,44 +1,36 @@
-//! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
+//! `/metrics`: the status in Prometheus' text format.
+//!
+//! It is written as it goes, since a registry takes ten times as much memory as the text: with
+//! thousands of batteries there are hundreds of thousands of series.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
 
 use bluenova_record::PackRecord;
-use prometheus::core::Collector;
-use prometheus::{Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::bank::{self, Unit};
 use crate::mcu_id::McuId;
-use crate::{BatteryStatus, ConnectionState, Status};
+use crate::{CellBus, ConnectionState, Status};
 
 /// Content type of the [`exposition`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics.
-///
-/// The registry is a new one each time, so that no series of a battery outlives its values.
-///
-/// # Errors
-/// Two metrics have one name, which a test rules out.
-pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
-    let metrics = Metrics { registry: Registry::new_custom(Some("bluenova".into()), None)? };
+pub(crate) fn exposition(status: &Status) -> String {
     let units = bank::units(status);
     let fresh: Vec<(&Unit<'_>, String, &PackRecord)> = units
         .iter()
         .filter_map(|unit| unit.fresh(status).map(|record| (unit, record)))
         .map(|(unit, record)| (unit, McuId(record.mcu_id).to_string(), record))
         .collect();
-    metrics.batteries(&fresh)?;
-    metrics.cells(&fresh)?;
-    metrics.texts(&fresh)?;
-    metrics.cell_bus(&fresh)?;
-    metrics.connections(status)?;
-    metrics.storage(status)?;
-
-    let mut text = vec![];
-    TextEncoder::new().encode(&metrics.registry.gather(), &mut text)?;
-    Ok(text)
-}
-
-struct Metrics {
-    registry: Registry,
+    let mut text = String::new();
+    batteries(&mut text, &fresh);
+    cells(&mut text, &fresh);
+    texts(&mut text, &fresh);
+    cell_bus(&mut text, &fresh);
+    connections(&mut text, status);
+    storage(&mut text, status);
+    text
 }
 
 /// Fresh batteries, each with its MCU ID and its newest row.
@@ -87,184 +79,207 @@ const BATTERY_METRICS: [BatteryMetric; 17] = [
     }),
 ];
 
-impl Metrics {
-    fn batteries(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        for (name, help, value) in BATTERY_METRICS {
-            let gauge = self.gauge(name, help, &["battery"])?;
-            for (_, battery, record) in fresh {
-                if let Some(value) = value(record) {
-                    gauge.get_metric_with_label_values(&[battery])?.set(value);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn cells(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        let volts = self.gauge("cell_voltage_volts", "Voltage of a cell.", &["battery", "cell"])?;
-        let celsius =
-            self.gauge("cell_temperature_celsius", "Temperature of a cell.", &["battery", "cell"])?;
-        let adc = self.gauge(
-            "adc_voltage_volts",
-            "Voltage on a channel of the battery's analogue-digital converter.",
-            &["battery", "channel"],
-        )?;
+fn batteries(text: &mut String, fresh: &Fresh<'_>) {
+    for (name, help, value) in BATTERY_METRICS {
+        let mut gauge = Metric::gauge(text, name, help);
         for (_, battery, record) in fresh {
-            // Numbered as in the columns: cells from 01, channels from 0.
-            let cell = |i| format!("{:02}", i + 1);
-            set_each(&volts, battery, record.cell_v.map(|volts| volts.map(real)), cell)?;
-            set_each(&celsius, battery, record.cell_t.map(|t| t.map(f64::from)), cell)?;
-            set_each(&adc, battery, record.adc.map(|v| v.map(real)), |i| i.to_string())?;
+            gauge.put(&[("battery", battery)], value(record));
         }
-        Ok(())
-    }
-
-    /// Texts are in labels, with the value 1.
-    fn texts(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        let state = self.gauge(
-            "state_info",
-            "The states that the battery reports, in its own words.",
-            &["battery", "errors", "system_state", "breaker", "charge_state"],
-        )?;
-        let names = self.gauge("battery_info", "Name of the battery.", &["battery", "name"])?;
-        for (unit, battery, record) in fresh {
-            let texts = [
-                battery,
-                record.errors.as_deref().unwrap_or_default(),
-                record.system_state.as_deref().unwrap_or_default(),
-                record.breaker.as_deref().unwrap_or_default(),
-                record.charge_state.as_deref().unwrap_or_default(),
-            ];
-            state.get_metric_with_label_values(&texts)?.set(1.0);
-            for BatteryStatus { name, .. } in &unit.batteries {
-                names.get_metric_with_label_values(&[battery, name])?.set(1.0);
-            }
-        }
-        Ok(())
-    }
-
-    fn cell_bus(&self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        let bad_crc =
-            self.counter("bad_crc_total", "Bad frames on the bus of the cells.", &["battery"])?;
-        let parse_fail = self.counter(
-            "parse_fail_total",
-            "Unparsable frames on the bus of the cells.",
-            &["battery"],
-        )?;
-        let bad_vcell = self.counter(
-            "bad_vcell_total",
-            "Cell values that the firmware rejected.",
-            &["battery"],
-        )?;
-        for (unit, battery, _) in fresh {
-            for BatteryStatus { cell_bus, .. } in &unit.batteries {
-                bad_crc.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_crc);
-                parse_fail.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.parse_fail);
-                bad_vcell.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_vcell);
-            }
-        }
-        Ok(())
-    }
-
-    /// These have the name for a label: a battery that was never connected has no MCU ID yet.
-    fn connections(&self, status: &Status) -> Result<(), Error> {
-        let connected = self.gauge("connected", "Whether the battery is connected.", &["name"])?;
-        let redials =
-            self.counter("redials_total", "Times that the battery was dialled again.", &["name"])?;
-        let malformed = self.counter(
-            "malformed_lines_total",
-            "Lines of a known kind that could not be parsed.",
-            &["name"],
-        )?;
-        let rows = self.counter("rows_recorded_total", "Rows that were stored.", &["name"])?;
-        for battery in &status.batteries {
-            let name = [&battery.name];
-            let up = f64::from(battery.connection == ConnectionState::Up);
-            connected.get_metric_with_label_values(&name)?.set(up);
-            redials.get_metric_with_label_values(&name)?.inc_by(battery.redials());
-            malformed.get_metric_with_label_values(&name)?.inc_by(battery.malformed_lines);
-            rows.get_metric_with_label_values(&name)?.inc_by(battery.rows);
-        }
-        Ok(())
-    }
-
-    fn storage(&self, status: &Status) -> Result<(), Error> {
-        let delivery = status.delivery.as_ref();
-        let number = |count: Option<u64>| count.map(|count| count as f64);
-        for (name, help, value) in [
-            (
-                "rows_only_in_memory",
-                "Rows in memory only, which end with the process.",
-                number(Some(status.storage.only_in_memory)),
-            ),
-            (
-                "rows_waiting",
-                "Rows in the journal that wait for delivery.",
-                number(delivery.map(|delivery| delivery.waiting)),
-            ),
-            (
-                "rows_set_aside",
-                "Rows that the database rejected.",
-                number(delivery.and_then(|delivery| delivery.set_aside)),
-            ),
-            (
-                "rows_retried",
-                "Rows that wait for a partition of the table, and are retried.",
-                number(delivery.and_then(|delivery| delivery.retried)),
-            ),
-            (
-                "problems",
-                "Number of problems; /healthz says what they are.",
-                Some(status.problems().len() as f64),
-            ),
-            (
-                "delivery_stuck",
-                "Whether rows have waited for longer than three intervals.",
-                delivery.map(|d| f64::from(status.is_stuck(d))),
-            ),
-        ] {
-            let gauge = self.gauge(name, help, &[])?;
-            if let Some(value) = value {
-                gauge.get_metric_with_label_values::<&str>(&[])?.set(value);
-            }
-        }
-        let delivered =
-            self.counter("rows_delivered_total", "Rows that the database acknowledged.", &[])?;
-        if let Some(delivery) = delivery {
-            delivered.get_metric_with_label_values::<&str>(&[])?.inc_by(delivery.delivered);
-        }
-        let build = self.gauge("build_info", "The version of the listener.", &["version"])?;
-        build.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1.0);
-        Ok(())
-    }
-
-    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
-        self.registered(GaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
-        self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn registered<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, Error> {
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
     }
 }
 
-/// Sets a gauge for each of a battery's values that is known, with `label` of its index.
-fn set_each<const N: usize>(
-    gauge: &GaugeVec,
-    battery: &str,
-    values: [Option<f64>; N],
-    label: impl Fn(usize) -> String,
-) -> Result<(), Error> {
-    for (i, value) in values.into_iter().enumerate() {
-        if let Some(value) = value {
-            gauge.get_metric_with_label_values(&[battery, &label(i)])?.set(value);
+fn cells(text: &mut String, fresh: &Fresh<'_>) {
+    // Numbered as in the columns: cells from 01, channels from 0.
+    let cell = |index| format!("{:02}", index + 1);
+    let mut volts = Metric::gauge(text, "cell_voltage_volts", "Voltage of a cell.");
+    for (_, battery, record) in fresh {
+        volts.put_each(battery, "cell", record.cell_v, cell);
+    }
+    let mut celsius = Metric::gauge(text, "cell_temperature_celsius", "Temperature of a cell.");
+    for (_, battery, record) in fresh {
+        celsius.put_each(battery, "cell", record.cell_t, cell);
+    }
+    let help = "Voltage on a channel of the battery's analogue-digital converter.";
+    let mut adc = Metric::gauge(text, "adc_voltage_volts", help);
+    for (_, battery, record) in fresh {
+        adc.put_each(battery, "channel", record.adc, |index| index.to_string());
+    }
+}
+
+/// Texts are in labels, with the value 1.
+fn texts(text: &mut String, fresh: &Fresh<'_>) {
+    let help = "The states that the battery reports, in its own words.";
+    let mut state = Metric::gauge(text, "state_info", help);
+    for (_, battery, record) in fresh {
+        let labels = [
+            ("battery", battery.as_str()),
+            ("errors", record.errors.as_deref().unwrap_or_default()),
+            ("system_state", record.system_state.as_deref().unwrap_or_default()),
+            ("breaker", record.breaker.as_deref().unwrap_or_default()),
+            ("charge_state", record.charge_state.as_deref().unwrap_or_default()),
+        ];
+        state.put(&labels, Some(1));
+    }
+    let mut info = Metric::gauge(text, "battery_info", "Name of the battery.");
+    for (unit, battery, _) in fresh {
+        let mut names: Vec<&str> = unit.batteries.iter().map(|it| it.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            info.put(&[("battery", battery), ("name", name)], Some(1));
         }
     }
-    Ok(())
+}
+
+/// A counter of what the firmware counts: name, help, value.
+type CellBusMetric = (&'static str, &'static str, fn(&CellBus) -> u64);
+
+const CELL_BUS_METRICS: [CellBusMetric; 3] = [
+    ("bad_crc_total", "Bad frames on the bus of the cells.", |bus| bus.bad_crc),
+    ("parse_fail_total", "Unparsable frames on the bus of the cells.", |bus| bus.parse_fail),
+    ("bad_vcell_total", "Cell values that the firmware rejected.", |bus| bus.bad_vcell),
+];
+
+fn cell_bus(text: &mut String, fresh: &Fresh<'_>) {
+    for (name, help, value) in CELL_BUS_METRICS {
+        let mut counter = Metric::counter(text, name, help);
+        for (unit, battery, _) in fresh {
+            let sum: u64 = unit.batteries.iter().map(|it| value(&it.cell_bus)).sum();
+            counter.put(&[("battery", battery)], Some(sum));
+        }
+    }
+}
+
+/// These have the name for a label: a battery that was never connected has no MCU ID yet.
+fn connections(text: &mut String, status: &Status) {
+    // Connected, redials, malformed lines, rows; batteries of one name are counted together.
+    let mut names: BTreeMap<&str, [u64; 4]> = BTreeMap::new();
+    for battery in &status.batteries {
+        let sums = names.entry(&battery.name).or_default();
+        sums[0] = sums[0].max((battery.connection == ConnectionState::Up).into());
+        sums[1] += battery.redials();
+        sums[2] += battery.malformed_lines;
+        sums[3] += battery.rows;
+    }
+    let put = |at: usize, mut metric: Metric<'_>| {
+        names.iter().for_each(|(name, sums)| metric.put(&[("name", name)], Some(sums[at])));
+    };
+    put(0, Metric::gauge(text, "connected", "Whether the battery is connected."));
+    put(1, Metric::counter(text, "redials_total", "Times that the battery was dialled again."));
+    let help = "Lines of a known kind that could not be parsed.";
+    put(2, Metric::counter(text, "malformed_lines_total", help));
+    put(3, Metric::counter(text, "rows_recorded_total", "Rows that were stored."));
+}
+
+fn storage(text: &mut String, status: &Status) {
+    let delivery = status.delivery.as_ref();
+    for (name, help, value) in [
+        (
+            "rows_only_in_memory",
+            "Rows in memory only, which end with the process.",
+            Some(status.storage.only_in_memory),
+        ),
+        (
+            "rows_waiting",
+            "Rows in the journal that wait for delivery.",
+            delivery.map(|delivery| delivery.waiting),
+        ),
+        (
+            "rows_set_aside",
+            "Rows that the database rejected.",
+            delivery.and_then(|delivery| delivery.set_aside),
+        ),
+        (
+            "rows_retried",
+            "Rows that wait for a partition of the table, and are retried.",
+            delivery.and_then(|delivery| delivery.retried),
+        ),
+        (
+            "problems",
+            "Number of problems; /healthz says what they are.",
+            Some(status.problems().len() as u64),
+        ),
+        (
+            "delivery_stuck",
+            "Whether rows have waited for longer than three intervals.",
+            delivery.map(|delivery| status.is_stuck(delivery).into()),
+        ),
+    ] {
+        Metric::gauge(text, name, help).put(&[], value);
+    }
+    let help = "Rows that the database acknowledged.";
+    let mut delivered = Metric::counter(text, "rows_delivered_total", help);
+    delivered.put(&[], delivery.map(|delivery| delivery.delivered));
+    let mut build = Metric::gauge(text, "build_info", "The version of the listener.");
+    build.put(&[("version", env!("CARGO_PKG_VERSION"))], Some(1));
+}
+
+/// The lines of one metric. One without any value is left out.
+struct Metric<'a> {
+    text: &'a mut String,
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    has_begun: bool,
+}
+
+impl<'a> Metric<'a> {
+    fn gauge(text: &'a mut String, name: &'static str, help: &'static str) -> Self {
+        Self { text, name, kind: "gauge", help, has_begun: false }
+    }
+
+    fn counter(text: &'a mut String, name: &'static str, help: &'static str) -> Self {
+        Self { text, name, kind: "counter", help, has_begun: false }
+    }
+
+    /// Adds a value, if it is known.
+    fn put(&mut self, labels: &[(&str, &str)], value: Option<impl Display>) {
+        let Some(value) = value else { return };
+        let Self { text, name, kind, help, .. } = self;
+        // Writing to a String can't fail.
+        if !std::mem::replace(&mut self.has_begun, true) {
+            _ = write!(text, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}\n");
+        }
+        _ = write!(text, "{PREFIX}{name}");
+        for (index, (label, value)) in labels.iter().enumerate() {
+            text.push(if index == 0 { '{' } else { ',' });
+            _ = write!(text, "{label}=\"");
+            push_escaped(text, value);
+            text.push('"');
+        }
+        if !labels.is_empty() {
+            text.push('}');
+        }
+        _ = writeln!(text, " {value}");
+    }
+
+    /// Adds each of a battery's values that is known, with `number` of its index.
+    fn put_each<T: Display, const N: usize>(
+        &mut self,
+        battery: &str,
+        label: &str,
+        values: [Option<T>; N],
+        number: impl Fn(usize) -> String,
+    ) {
+        for (index, value) in values.into_iter().enumerate() {
+            self.put(&[("battery", battery), (label, &number(index))], value);
+        }
+    }
+}
+
+/// What the names of all metrics begin with.
+const PREFIX: &str = "bluenova_";
+
+/// Adds the value of a label, which may be any text.
+fn push_escaped(text: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            other => text.push(other),
+        }
+    }
 }
 
 /// The decimal number that the battery sent, of which the `f32` is the nearest one.

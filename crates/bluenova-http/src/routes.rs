@@ -47,9 +47,11 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
             json(if health.ok { 200 } else { 503 }, &health)
         }
         ["metrics"] => {
-            let work = move || match metrics::exposition(&status) {
-                Ok(text) => Response::new(200, metrics::CONTENT_TYPE, text),
-                Err(error) => failed(500, &error.to_string()),
+            let work = move || {
+                let mut text = metrics::exposition(&status).into_bytes();
+                // It grew by doubling, and may wait for a slow client.
+                text.shrink_to_fit();
+                Response::new(200, metrics::CONTENT_TYPE, text)
             };
             threads.metrics.run(work).unwrap_or_else(|| too_many("the metrics"))
         }

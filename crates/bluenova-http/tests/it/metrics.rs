@@ -74,6 +74,9 @@ fn promtool_finds_nothing_wrong() {
         status.batteries[1].newest = status.batteries[0].newest.clone();
     });
     check(&listener);
+    // Addresses may share a name.
+    listener.change(|status| status.batteries[1].name = status.batteries[0].name.clone());
+    check(&listener);
     listener.change(|status| {
         status.batteries.clear();
         status.delivery = None;
