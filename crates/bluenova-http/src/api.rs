@@ -1,5 +1,7 @@
 //! `/api/batteries` and `/healthz`: the status as JSON.
 
+use std::collections::HashSet;
+
 use bluenova_journal::Reader;
 use bluenova_record::{PackRecord, Rfc3339};
 use serde::{Deserialize, Serialize};
@@ -85,10 +87,10 @@ impl HealthJson {
 /// The newest rows of batteries that have no row since the start; none if the journal can't be
 /// read.
 pub(crate) fn rows_of_earlier_runs(journal: &Reader, status: &Status) -> Vec<PackRecord> {
-    let newest: Vec<_> = status.batteries.iter().filter_map(|it| it.newest.as_ref()).collect();
-    let has_row = |id| newest.iter().any(|newest| newest.record.mcu_id == id);
+    let newest = status.batteries.iter().filter_map(|battery| battery.newest.as_ref());
+    let have_row: HashSet<u32> = newest.map(|newest| newest.record.mcu_id).collect();
     let latest = journal.latest().unwrap_or_default();
-    latest.into_iter().filter(|record| !has_row(record.mcu_id)).collect()
+    latest.into_iter().filter(|record| !have_row.contains(&record.mcu_id)).collect()
 }
 
 impl<'a> BatteriesJson<'a> {

@@ -1,5 +1,6 @@
 //! The batteries of a bank, each of them once, and the sums over them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bluenova_record::{CELLS, PackRecord};
@@ -64,6 +65,8 @@ impl<'a> Unit<'a> {
 /// The batteries of the command line, in its order; those of one MCU ID are one.
 pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = vec![];
+    // Their indices: there may be thousands.
+    let mut indices = HashMap::new();
     for battery in &status.batteries {
         let newest = battery.newest.as_ref();
         let latest = newest.map(|newest| Sample {
@@ -71,8 +74,9 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
             age: status.age(newest),
             is_of_this_run: true,
         });
-        let mcu_id = battery.mcu_id();
-        match units.iter_mut().find(|unit| mcu_id.is_some() && unit.mcu_id() == mcu_id) {
+        let next = units.len();
+        let index = battery.mcu_id().map_or(next, |id| *indices.entry(id).or_insert(next));
+        match units.get_mut(index) {
             Some(unit) => {
                 unit.batteries.push(battery);
                 unit.latest = unit.latest.into_iter().chain(latest).min_by_key(|latest| latest.age);
@@ -91,8 +95,10 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
 /// battery without an MCU ID belong together.
 pub(crate) fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status: &Status) {
     let mut others = vec![];
+    let ids = units.iter().enumerate().filter_map(|(index, unit)| Some((unit.mcu_id()?, index)));
+    let indices: HashMap<u32, usize> = ids.collect();
     for row in rows {
-        match units.iter_mut().find(|unit| unit.mcu_id() == Some(row.mcu_id)) {
+        match indices.get(&row.mcu_id).and_then(|index| units.get_mut(*index)) {
             Some(unit) => {
                 unit.latest.get_or_insert(Sample::of_journal(row, status));
             }
