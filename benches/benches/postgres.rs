@@ -4,7 +4,10 @@
 //! ```text
 //! cargo bench -p bluenova-benches --bench postgres
 //! cargo bench -p bluenova-benches --bench postgres -- 0 1000000 10000000
+//! cargo bench -p bluenova-benches --bench postgres -- fleet 1000 5000
 //! ```
+//!
+//! The third one has a million rows of so many batteries, each of which has a row at each time.
 //!
 //! The server is a throwaway one with PostgreSQL's default settings, `fsync` among them. Ten
 //! million rows take some 5 GB while it runs.
@@ -29,6 +32,9 @@ const SINGLES: usize = 50;
 /// Turns of each way. The machine isn't equally fast all the time.
 const ROUNDS: usize = 21;
 
+/// Rows in the table, unless it is said otherwise.
+const ROWS: usize = 1_000_000;
+
 /// Rows that make some 200 MB of log.
 const WARM_UP_ROWS: usize = 400_000;
 
@@ -49,7 +55,18 @@ const WAYS: [(Way, &str); 3] =
 fn main() {
     // Cargo adds `--bench`.
     let args = env::args().skip(1).filter(|arg| arg != "--bench");
-    let sizes: Vec<usize> = args.map(|n| n.parse().expect("a number of rows")).collect();
+    let args: Vec<String> = args.collect();
+    let (is_fleet, numbers) = match args.split_first() {
+        Some((first, rest)) if first == "fleet" => (true, rest),
+        _ => (false, &args[..]),
+    };
+    let numbers = numbers.iter().map(|n| n.parse().expect("a number")).collect::<Vec<usize>>();
+    let tables = match (is_fleet, &numbers[..]) {
+        (true, []) => vec![(ROWS, 1000), (ROWS, 5000)],
+        (true, fleets) => fleets.iter().map(|&batteries| (ROWS, batteries)).collect(),
+        (false, []) => vec![(0, 1), (ROWS, 1)],
+        (false, sizes) => sizes.iter().map(|&rows| (rows, 1)).collect(),
+    };
     let cluster = Cluster::start_with(&[
         ("fsync", "on"),
         ("shared_buffers", "128MB"),
@@ -57,25 +74,27 @@ fn main() {
         ("min_wal_size", "1GB"),
     ]);
     // A server that has run for a while recycles its log files instead of creating new ones.
-    Table::new(&cluster, WARM_UP_ROWS).drop(&cluster);
+    Table::new(&cluster, WARM_UP_ROWS, 1).drop(&cluster);
     check_that_the_ways_are_equal(&cluster);
-    let sizes = if sizes.is_empty() { vec![0, 1_000_000] } else { sizes };
-    let mut tables: Vec<Table> = sizes.iter().map(|&rows| Table::new(&cluster, rows)).collect();
+    let mut tables: Vec<Table> =
+        tables.into_iter().map(|(rows, batteries)| Table::new(&cluster, rows, batteries)).collect();
     let results = measure(&mut tables);
     println!("Medians of {ROUNDS} rounds; quartiles in brackets");
-    for (rows, results) in sizes.iter().zip(results) {
-        println!("{rows} rows in the table");
+    for (Table { rows, batteries, .. }, results) in tables.iter().zip(results) {
+        println!("{rows} rows in the table, batteries at each time: {batteries}");
         print(&results);
     }
 }
 
 /// Checks that all ways insert the same rows; otherwise they could not be compared.
 fn check_that_the_ways_are_equal(cluster: &Cluster) {
-    let mut table = Table::new(cluster, 0);
+    let mut table = Table::new(cluster, 0, 1);
     let batch = records(BATCH);
     table.deliver(&batch);
+    let aside = format!("CREATE TEMP TABLE delivered AS TABLE {TABLE}; TRUNCATE {TABLE}");
+    table.client.batch_execute(&aside).expect("it's ours");
     table.copy(&[&batch]);
-    let sql = format!("SELECT count(*) FROM (SELECT DISTINCT * FROM {TABLE}) AS row");
+    let sql = format!("SELECT count(*) FROM (TABLE delivered UNION TABLE {TABLE}) AS row");
     let rows: i64 = table.client.query_one(&sql, &[]).expect("the server is ours").get(0);
     assert_eq!(rows, BATCH as i64, "the ways don't insert the same rows");
     table.drop(cluster);
@@ -122,28 +141,32 @@ struct Results {
 /// A table in a database of its own.
 struct Table {
     database: String,
-    is_empty: bool,
+    rows: usize,
+    batteries: usize,
     sink: Sink,
     client: Client,
     url: String,
-    /// Time of the next row.
+    /// Time of the next row, and its battery.
     now: UtcDateTime,
+    battery: usize,
 }
 
 impl Table {
-    /// A table with `rows` rows, one a second, all columns in use.
-    fn new(cluster: &Cluster, rows: usize) -> Self {
-        let database = format!("rows_{rows}");
+    /// A table with `rows` rows, one of each battery a second, all columns in use.
+    fn new(cluster: &Cluster, rows: usize, batteries: usize) -> Self {
+        let database = format!("rows_{rows}_of_{batteries}");
         cluster.create_database(&database);
         let url = cluster.url(&database);
         let settings = Settings::resolve(&url, None, |_| None).expect("a URL");
         let mut table = Self {
-            is_empty: rows == 0,
+            rows,
+            batteries,
             sink: Sink::new(settings, Deadlines::default()),
             client: cluster.client(&database),
             url,
             database,
             now: utc_datetime!(2000-01-01 0:00),
+            battery: 0,
         };
         table.client.batch_execute(&schema()).expect("the database is new");
         table.load(rows);
@@ -152,13 +175,13 @@ impl Table {
 
     /// Loads some rows of a simulated battery over and over.
     fn load(&mut self, rows: usize) {
-        let few = self.new_records(BATCH.min(rows));
+        let few = self.new_records(BATCH.max(self.batteries).min(rows));
         if !few.is_empty() {
             self.copy(&[&few]);
             let times = rows / few.len() - 1;
             let columns = COLUMNS.iter().filter(|column| column.name != "insert_time_utc");
             let names = columns.map(|column| column.name).collect::<Vec<_>>().join(", ");
-            let step = few.len();
+            let step = few.len() / self.batteries;
             // `OFFSET 0` keeps the rows in the order of time.
             let sql = format!(
                 "CREATE TEMP TABLE few AS TABLE {TABLE};
@@ -185,14 +208,18 @@ impl Table {
         let mut records = records(count);
         for record in &mut records {
             record.insert_time_utc = self.now;
-            self.now += Duration::SECOND;
+            record.mcu_id = u32::try_from(self.battery).expect("few batteries");
+            self.battery = (self.battery + 1) % self.batteries;
+            if self.battery == 0 {
+                self.now += Duration::SECOND;
+            }
         }
         records
     }
 
     /// One turn.
     fn measure(&mut self, way: Way, results: &mut Results) {
-        if self.is_empty {
+        if self.rows == 0 {
             self.client.batch_execute(&format!("TRUNCATE {TABLE}")).expect("it's ours");
         }
         self.client.batch_execute("CHECKPOINT").expect("we may");

@@ -37,7 +37,8 @@ pub use connection::Connection;
 pub use dial::Dial;
 pub use error::Error;
 
-/// How long [`Connection::read`] waits for a message before it returns without one.
+/// How long [`Connection::read`] waits for a message before it returns without one. Right after a
+/// message it waits for half of that first, so that lines which come one by one are read together.
 pub const TICK: Duration = Duration::from_millis(200);
 
 /// The longest message taken, in bytes; longer ones are skipped. A console line has less than a

@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     mem,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool, mpsc::Sender},
@@ -7,7 +8,7 @@ use std::{
 
 use bluenova_http::{DeliveryStatus, RateLimit, Shared};
 use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
-use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
+use bluenova_postgres::{BATCH, Deadlines, Delivered, Rejected, Settings, Sink};
 use bluenova_record::ErrorChain;
 use log::{info, warn};
 
@@ -25,9 +26,9 @@ mod lost_rows;
 mod report;
 mod set_aside;
 
-/// Maximum number of rows of a batch. Each takes a kilobyte, twice while it is read, and an
-/// allocator may keep as much for good. Larger batches would need fewer commits.
-const MAX_ROWS: usize = 100;
+/// Rows of a batch, unless there are more batteries. Each row takes a kilobyte, twice while it is
+/// read, and an allocator may keep as much for good. Larger batches need fewer commits.
+const FEW_ROWS: usize = 100;
 
 /// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {
@@ -37,6 +38,8 @@ pub(crate) struct Forwarder {
     /// Found when the forwarder runs: looking for them must not delay the recording.
     leftovers: Option<Leftovers>,
     sink: Sink,
+    /// Batteries whose rows were read, up to [`BATCH`].
+    batteries: HashSet<u32>,
     status: Shared<DeliveryStatus>,
     events: Sender<NewEvent>,
     retries: RetrySchedule,
@@ -86,6 +89,7 @@ impl Forwarder {
             journal,
             leftovers: None,
             sink: Sink::new(server, Deadlines::default()),
+            batteries: HashSet::new(),
             status,
             events,
             retries: RetrySchedule::begin(Instant::now()),
@@ -185,14 +189,25 @@ impl Forwarder {
 
     /// The spool's rows come first, batch by batch, since they are newer.
     fn undelivered(&mut self) -> Result<(Batch, BatchSource), bluenova_journal::Error> {
-        let limit = self.sink.batch_size().min(MAX_ROWS);
+        let limit = self.sink.batch_size().min(self.batch_rows());
         let batch = self.outbox.undelivered(limit)?;
-        match &mut self.leftovers {
+        let (batch, source) = match &mut self.leftovers {
             Some(leftovers) if batch.records.is_empty() && batch.damaged == 0 => {
-                Ok((leftovers.undelivered(limit), BatchSource::Leftover))
+                (leftovers.undelivered(limit), BatchSource::Leftover)
             }
-            _ => Ok((batch, BatchSource::Spool)),
+            _ => (batch, BatchSource::Spool),
+        };
+        if self.batteries.len() < BATCH {
+            self.batteries.extend(batch.records.iter().map(|record| record.mcu_id));
         }
+        Ok((batch, source))
+    }
+
+    /// Rows of a batch at most: what all batteries send in an interval. A batch reads those rows of
+    /// its times that the table has already; so with batches of a few rows, a fleet would have its
+    /// rows read over and over.
+    fn batch_rows(&self) -> usize {
+        self.batteries.len().clamp(FEW_ROWS, BATCH)
     }
 
     fn waiting(&mut self) -> Waiting {

@@ -398,6 +398,42 @@ fn a_row_that_the_server_never_takes_does_not_hold_up_the_others() {
     assert_eq!(stamps_of(&sqlite_rows(journal.as_ref()), 1).len(), 3);
 }
 
+/// A listener of few batteries needs little memory, and a fleet few statements.
+#[test]
+fn a_batch_has_the_rows_of_an_interval() {
+    let cluster = shared_cluster();
+    cluster.create_database("batches");
+    let mut client = cluster.client("batches");
+    client.batch_execute(&bluenova_postgres::schema()).unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE seen (number BIGSERIAL, rows BIGINT);
+             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+               'BEGIN INSERT INTO seen (rows) SELECT count(*) FROM new; RETURN NULL; END';
+             CREATE TRIGGER note AFTER INSERT ON battery_pack REFERENCING NEW TABLE AS new
+               FOR EACH STATEMENT EXECUTE PROCEDURE note()",
+        )
+        .unwrap();
+    let home = Home::new();
+    let journal = home.path("journal.sqlite");
+    {
+        let row =
+            |second, id| PackRecord::new(UtcDateTime::from_unix_timestamp(second).unwrap(), id);
+        let alone = (0..300).map(|second| row(second, 1));
+        let fleet = (300..304).flat_map(|second| (1..=500).map(move |id| row(second, id)));
+        let mut journal = Journal::open(&journal, Retention::FOREVER).unwrap();
+        journal.append(&alone.chain(fleet).collect::<Vec<_>>()).unwrap();
+    }
+    let silent = obedient_battery(1);
+    let (at, url) = (named("attic", silent.local_addr()), cluster.url("batches"));
+    let listener = home.listen(&["-b", &at, "-d", &url, "--journal", "journal.sqlite"]);
+    wait_until("all are delivered", TIME_LIMIT, || postgres_rows(&mut client).len() == 2300);
+    listener.stop();
+    let seen = client.query("SELECT rows FROM seen ORDER BY number", &[]).unwrap();
+    let seen: Vec<i64> = seen.iter().map(|row| row.get(0)).collect();
+    assert_eq!(seen, [100, 100, 100, 100, 100, 200, 400, 500, 500, 200]);
+}
+
 #[test]
 fn a_journal_that_is_not_for_this_database_is_named_and_left_alone() {
     let cluster = shared_cluster();

@@ -14,7 +14,7 @@ use bluenova_record::{ErrorChain, Timestamp};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use super::{ForwardError, Forwarder, MAX_ROWS, Warning};
+use super::{FEW_ROWS, ForwardError, Forwarder, Warning};
 use crate::console::rows;
 
 /// How often the rows that were delivered since the last time are looked for in the table.
@@ -103,7 +103,7 @@ impl Forwarder {
         let Some(checked) = self.outbox.begin_check() else { return Ok(None) };
         let mut after = self.last_that_is_there(checked)?;
         loop {
-            let batch = self.outbox.delivered_after(after, MAX_ROWS)?;
+            let batch = self.outbox.delivered_after(after, self.batch_rows())?;
             if batch.last == after {
                 return Ok(None);
             }
@@ -121,10 +121,10 @@ impl Forwarder {
     /// one is, or the journal begins.
     fn last_that_is_there(&mut self, checked: Sequence) -> Result<Sequence, ForwardError> {
         let mut batches = 1;
-        let mut after = checked.back(MAX_ROWS as u64);
+        let mut after = checked.back(FEW_ROWS as u64);
         let mut oldest = None;
         loop {
-            let batch = self.outbox.delivered_after(after, MAX_ROWS)?;
+            let batch = self.outbox.delivered_after(after, FEW_ROWS)?;
             let begins = batch.through(0);
             let is_there = !batch.records.is_empty() && self.find_missing(&batch)?.is_none();
             if is_there {
@@ -136,7 +136,7 @@ impl Forwarder {
             }
             oldest = Some(begins);
             batches *= 2;
-            after = after.back(batches * MAX_ROWS as u64);
+            after = after.back(batches * FEW_ROWS as u64);
         }
     }
 
