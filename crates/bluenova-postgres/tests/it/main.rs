@@ -25,6 +25,7 @@ mod poolers;
 mod probe;
 mod row_times;
 mod rows;
+mod shards;
 mod table;
 mod times;
 mod triggers;
