@@ -28,12 +28,9 @@ use crate::{
     error::{CHECKING, Cause, INSERTING, LOOKING_FOR_TABLE, PREPARING, PROBING},
     host::Host,
     limits::LIMITS,
+    statement,
     table::{self, IfMissing},
 };
-
-/// Rows in one statement at most. What is sent of so many takes a few hundred kilobytes, as much as
-/// an allocator may keep for good.
-const STATEMENT_ROWS: usize = 250;
 
 /// An open connection to the table, ready to insert.
 pub(crate) struct Inserter {
@@ -115,14 +112,14 @@ impl Inserter {
         }
         let plan = match table_is_missing {
             true => "COMMIT".to_owned(),
-            false => format!("EXPLAIN {}; COMMIT", insert_sql(|_| "NULL".to_owned())),
+            false => format!("EXPLAIN {}; COMMIT", statement::insert(|_| "NULL".to_owned())),
         };
         if let Err(cause) = client.batch_execute(&plan) {
             let error = Error::new(PREPARING, name, cause);
             let remedy = remedy(&error, &user);
             return Err(error.with_remedy(remedy));
         }
-        let insert = insert_sql(|i| format!("${}", i + 1));
+        let insert = statement::insert(|i| format!("${}", i + 1));
         let inserter = Self {
             client,
             insert,
@@ -229,10 +226,7 @@ impl Inserter {
             true => Some(self.known(records)?.into_iter().filter(|known| *known).count()),
             false => None,
         };
-        let mut added = 0;
-        for records in records.chunks(STATEMENT_ROWS) {
-            added += self.add(records)?;
-        }
+        let added = self.add(records)?;
         let Some(known) = known.or((added == records.len() as u64).then_some(0)) else {
             // A trigger may have swallowed the others, or stored them elsewhere.
             self.client.batch_execute("ROLLBACK")?;
@@ -258,9 +252,7 @@ impl Inserter {
         unknown.set(before.iter().position(|is_known| !is_known));
         let mut missing = None;
         if unknown.get().is_some() {
-            for records in records.chunks(STATEMENT_ROWS) {
-                self.add(records)?;
-            }
+            self.add(records)?;
             let after = self.known(records)?;
             missing = before.iter().zip(after).position(|(before, after)| !before && after);
         }
@@ -273,17 +265,17 @@ impl Inserter {
         self.check_cancelled()?;
         let times: Vec<_> = records.iter().map(|r| timestamp(r.insert_time_utc)).collect();
         let ids: Vec<_> = records.iter().map(|record| i64::from(record.mcu_id)).collect();
-        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&times, Type::TIMESTAMP_ARRAY), (&ids, Type::INT8_ARRAY)];
-        let mut known = vec![false; records.len()];
-        for row in self.client.query_typed(&known_sql(), &parameters)? {
-            let number: i32 = row.try_get(0)?;
-            let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-            if let Some(is_known) = index.and_then(|index| known.get_mut(index)) {
-                *is_known = true;
-            }
-        }
-        Ok(known)
+        let (least, greatest) = bounds(records);
+        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&times, Type::TIMESTAMP_ARRAY),
+            (&ids, Type::INT8_ARRAY),
+            (&least, Type::TIMESTAMP),
+            (&greatest, Type::TIMESTAMP),
+        ];
+        let rows = self.client.query_typed(&statement::select_keys(), &parameters)?;
+        let keys = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        let keys = keys.collect::<Result<HashSet<(PrimitiveDateTime, i64)>, postgres::Error>>()?;
+        Ok(times.into_iter().zip(ids).map(|key| keys.contains(&key)).collect())
     }
 
     fn try_insert(&mut self, record: &PackRecord) -> Result<(), Cause> {
@@ -344,10 +336,13 @@ impl Inserter {
         self.check_cancelled()?;
         let arrays: Vec<_> =
             COLUMNS.iter().map(|column| array(column, records, &self.encoding)).collect();
-        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
+        let (least, greatest) = bounds(records);
+        let bounds: [&(dyn ToSql + Sync); 2] = [&least, &greatest];
+        let parameters: Vec<_> = arrays
             .iter()
             .zip(&COLUMNS)
             .map(|(array, column)| (&**array as &(dyn ToSql + Sync), array_type(column)))
+            .chain(bounds.map(|bound| (bound, Type::TIMESTAMP)))
             .collect();
         Ok(self.client.execute_typed(&self.insert, &parameters)?)
     }
@@ -444,7 +439,7 @@ fn begin(records: &[&PackRecord]) -> String {
 
 /// All settings are local to the transaction, so that nothing depends on the session, which a
 /// pooler may share among clients.
-const BEGIN: [&str; 6] = [
+const BEGIN: [&str; 7] = [
     "BEGIN ISOLATION LEVEL READ COMMITTED",
     // Rows that a policy hides would be added again: an error instead.
     "SET LOCAL row_security = off",
@@ -452,6 +447,8 @@ const BEGIN: [&str; 6] = [
     "SET LOCAL TimeZone = 'UTC'",
     // With old statistics the planner may prefer to read the whole table.
     "SET LOCAL enable_seqscan = off",
+    // A BRIN index on the time, which has no other use, is read once for each time.
+    "SET LOCAL enable_bitmapscan = off",
     // Compiling takes longer than running; PostgreSQL before 11 lacks the setting.
     "SELECT set_config('jit', 'off', true) WHERE current_setting('jit', true) = 'on'",
     // An acknowledged row must survive a crash of the server.
@@ -462,53 +459,6 @@ const BEGIN: [&str; 6] = [
 /// The values of [`TableIdentity`]; some are null for a view or a partitioned table.
 const IDENTIFY: &str = "SELECT concat_ws(' ', pg_postmaster_start_time(), \
      to_regclass('battery_pack')::oid, pg_relation_filenode(to_regclass('battery_pack')))";
-
-/// The insert, one statement for a batch of any size: each parameter is one column as an array.
-///
-/// `unnest` in the list of a `SELECT` takes the arrays apart row by row. In a `FROM`, the server
-/// would store each column by itself first, which takes longer than all the rest.
-///
-/// Two parts are there for the planner alone. `OFFSET 0` keeps it from turning the look-up for each
-/// row into a join with the table, which it may execute by reading all of it. `BETWEEN` makes an
-/// index on the time look better than one on the battery, which looks as good to a planner without
-/// statistics (after `pg_upgrade`, say) and leads to all rows that the battery ever had.
-fn insert_sql(parameter: impl Fn(usize) -> String) -> String {
-    let list = |f: &dyn Fn(usize, &Column) -> String| {
-        let items: Vec<_> = COLUMNS.iter().enumerate().map(|(i, column)| f(i, column)).collect();
-        items.join(", ")
-    };
-    let names = list(&|_, column| column.name.to_owned());
-    let values = list(&|_, column| format!("new.{}", column.name));
-    let arrays = list(&|i, column| match column.sql {
-        // A cast to VARCHAR(n) would cut the text without an error.
-        SqlType::Varchar(_) => format!("unnest({}::TEXT[]) AS {}", parameter(i), column.name),
-        sql => format!("unnest({}::{sql}[]) AS {}", parameter(i), column.name),
-    });
-    format!(
-        "INSERT INTO {TABLE} ({names}) SELECT {values} FROM (SELECT {arrays}) AS new \
-         WHERE NOT {}",
-        is_known()
-    )
-}
-
-/// The condition that the table has the row `new`.
-fn is_known() -> String {
-    format!(
-        "EXISTS (SELECT 1 FROM {TABLE} AS old \
-         WHERE old.insert_time_utc = new.insert_time_utc AND old.mcu_id = new.mcu_id \
-         AND old.insert_time_utc BETWEEN new.insert_time_utc AND new.insert_time_utc OFFSET 0)"
-    )
-}
-
-/// The number, from 1 on, of each time and battery that is in the table.
-fn known_sql() -> String {
-    format!(
-        "SELECT new.number FROM (SELECT unnest($1::TIMESTAMP[]) AS insert_time_utc, \
-         unnest($2::BIGINT[]) AS mcu_id, generate_subscripts($1::TIMESTAMP[], 1) AS number) AS new \
-         WHERE {}",
-        is_known()
-    )
-}
 
 /// The values of `column`, in the type that the server expects in its array.
 fn array<'a>(
@@ -547,6 +497,12 @@ fn array_type(column: &Column) -> Type {
         SqlType::Real => Type::FLOAT4_ARRAY,
         SqlType::Varchar(_) => Type::TEXT_ARRAY,
     }
+}
+
+/// The least and the greatest time.
+fn bounds(records: &[&PackRecord]) -> (Option<PrimitiveDateTime>, Option<PrimitiveDateTime>) {
+    let times = || records.iter().map(|record| timestamp(record.insert_time_utc));
+    (times().min(), times().max())
 }
 
 /// The time at the server's resolution, a microsecond.

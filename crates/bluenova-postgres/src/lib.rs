@@ -54,6 +54,7 @@ mod row_times;
 mod service;
 mod settings;
 mod sink;
+mod statement;
 mod table;
 mod tls;
 

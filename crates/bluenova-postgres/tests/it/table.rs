@@ -116,6 +116,23 @@ fn a_table_that_is_there_is_used_as_it_is() {
 }
 
 #[test]
+fn rows_of_others_without_time_or_battery_do_no_harm() {
+    let database = Database::new("nulls");
+    database.admin(&schema().replace(" NOT NULL", ""));
+    database.admin(
+        "GRANT SELECT, INSERT ON battery_pack TO homeauto;
+         INSERT INTO battery_pack (insert_time_utc, mcu_id)
+         SELECT time, id FROM (VALUES ('2025-06-15 15:06:40'::timestamp), (NULL)) AS t (time),
+                              (VALUES (2), (NULL)) AS i (id)",
+    );
+    let mut sink = database.sink();
+    let rows = [record(0, 1), record(0, 2)];
+    assert_eq!(deliver(&mut sink, &rows).unwrap(), delivered(1, 1));
+    assert_eq!(deliver(&mut sink, &rows).unwrap(), delivered(0, 2));
+    assert_eq!(database.count(), 5);
+}
+
+#[test]
 fn a_view_is_as_good() {
     let database = Database::new("a_view");
     database.admin(&schema());
