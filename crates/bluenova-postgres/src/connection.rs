@@ -180,10 +180,23 @@ impl Connection {
         mcu_id: u32,
         times: Range<UtcDateTime>,
     ) -> Result<Vec<UtcDateTime>, Error> {
+        self.ask(move |inserter| inserter.times(mcu_id, &times))
+    }
+
+    /// Asks for advice, as [`Inserter::index_advice`] does.
+    pub(crate) fn index_advice(&mut self) -> Result<Option<String>, Error> {
+        self.ask(Inserter::index_advice)
+    }
+
+    /// Asks something about the table.
+    fn ask<T: Default + Send + 'static>(
+        &mut self,
+        question: impl Fn(&mut Inserter) -> Result<T, Error> + Send + Sync + 'static,
+    ) -> Result<T, Error> {
         let (found, answer) = mpsc::channel();
         let look_up = move |inserter: &mut Inserter| {
             // Where the answer came too late, nobody receives it.
-            let _ = found.send(inserter.times(mcu_id, &times)?);
+            let _ = found.send(question(inserter)?);
             Ok(Inserted::default())
         };
         self.run(CHECKING, &(Arc::new(look_up) as Job))?;

@@ -152,24 +152,38 @@ impl Inserter {
             return Ok(Inserted::default());
         }
         let distinct = distinct(records);
-        let unknown = Cell::new(None);
-        let found = self.in_the_encoding(|inserter| inserter.try_find(&distinct, &unknown));
-        let missing = match found {
-            Ok(missing) => missing,
-            Err(cause) => {
-                let error = self.failed(CHECKING, cause);
-                let is_about_rows =
-                    error.retry() == Retry::Row || error.sqlstate() == Some("57014");
-                match unknown.get() {
-                    Some(first) if is_about_rows => Some(first),
-                    _ => return Err(error),
-                }
-            }
-        };
+        let missing = self.find(&distinct)?;
         let first = missing.and_then(|missing| distinct.get(missing));
         let first_missing =
             first.and_then(|first| records.iter().position(|record| ptr::eq(record, *first)));
         Ok(Inserted { first_missing, table: self.table.clone(), ..Inserted::default() })
+    }
+
+    /// The index of the first one of `records` that is missing.
+    fn find(&mut self, records: &[&PackRecord]) -> Result<Option<usize>, Error> {
+        let unknown = Cell::new(None);
+        let found = self.in_the_encoding(|inserter| inserter.try_find(records, &unknown));
+        let error = match found {
+            Ok(missing) => return Ok(missing),
+            Err(cause) => self.failed(CHECKING, cause),
+        };
+        // The table has a row where this one would go, as where a trigger changes its time.
+        let is_taken = error.sqlstate() == Some("23505");
+        match unknown.get() {
+            Some(_) if is_taken && records.len() == 1 => Ok(None),
+            Some(_) if is_taken => {
+                for (index, record) in records.iter().enumerate() {
+                    if self.find(&[record])?.is_some() {
+                        return Ok(Some(index));
+                    }
+                }
+                Ok(None)
+            }
+            Some(first) if error.retry() == Retry::Row || error.sqlstate() == Some("57014") => {
+                Ok(Some(first))
+            }
+            _ => Err(error),
+        }
     }
 
     /// Inserts a row like `record` at a time close by, at which there is none yet, and rolls the
@@ -196,6 +210,11 @@ impl Inserter {
         }
         let found = self.try_times(mcu_id, times);
         found.map_err(|cause| self.failed(CHECKING, cause))
+    }
+
+    /// What could be done for the index of a table that was there before.
+    pub(crate) fn index_advice(&mut self) -> Result<Option<String>, Error> {
+        table::index_advice(&mut self.client).map_err(|e| self.failed(CHECKING, e.into()))
     }
 
     /// Whether nothing can be delivered over this connection any more. `false` promises nothing.

@@ -4,8 +4,8 @@
 //! how many were added, how many were in the table already, and which one was rejected; it connects
 //! by itself and never waits longer than its [`Deadlines`]. A batch may be sent again whenever it
 //! is not certain that it arrived: a row is identified by its time and its battery, and one that is
-//! in the table is not added again, even where a first attempt is still under way, and without a
-//! unique key on the table.
+//! in the table is not added again, even where a first attempt is still under way, with or without
+//! a unique index on the table.
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -134,7 +134,7 @@ impl Sink {
     /// same where its answer was lost: deliver the same rows again, which adds nothing twice.
     pub fn deliver(&mut self, rows: &Arc<[PackRecord]>, from: usize) -> Result<Delivered, Error> {
         let mut too_slow = None;
-        let mut has_looked_again = false;
+        let mut looked_again = 0;
         loop {
             let count = rows.len().saturating_sub(from).min(self.step);
             if count == 0 {
@@ -163,9 +163,10 @@ impl Sink {
                 }
                 Err(error) => error,
             };
-            if error.sqlstate() == Some("23505") && count == 1 && !has_looked_again {
-                // Another program may have added the row meanwhile; now that is visible.
-                has_looked_again = true;
+            // Another program, without our locks or by way of another server, may have added rows
+            // meanwhile; now they are visible. Before a row is rejected, it is looked for again.
+            if error.sqlstate() == Some("23505") && looked_again < if count == 1 { 2 } else { 1 } {
+                looked_again += 1;
                 continue;
             }
             if error.is_too_slow() && count > 1 {
@@ -238,6 +239,15 @@ impl Sink {
         times: Range<UtcDateTime>,
     ) -> Result<Vec<UtcDateTime>, Error> {
         self.connection.times(mcu_id, times)
+    }
+
+    /// What the owner of a table that was there before could do to have a unique index: statements
+    /// to run. `None` if it has one, or can't have any. Connects, if it isn't connected.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect) has them, and whatever the server objects to.
+    pub fn index_advice(&mut self) -> Result<Option<String>, Error> {
+        self.connection.index_advice()
     }
 
     /// Number of rows that a batch should have at present: [`BATCH`], or fewer while the server is

@@ -1,5 +1,5 @@
 use bluenova_record::{COLUMNS, CreateTable, TABLE, TIME_INDEX};
-use postgres::{Client, SimpleQueryMessage};
+use postgres::{Client, SimpleQueryMessage, error::SqlState};
 
 use crate::{Error, LOCK_CLASS, encoding::Encoding, error::LOOKING_FOR_TABLE, limits::LOCK_LIMIT};
 
@@ -8,11 +8,17 @@ use crate::{Error, LOCK_CLASS, encoding::Encoding, error::LOOKING_FOR_TABLE, lim
 /// ```
 /// let sql = bluenova_postgres::schema();
 /// assert!(sql.starts_with("CREATE TABLE battery_pack ("));
-/// assert!(sql.ends_with("CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc);\n"));
+/// let index = "UNIQUE INDEX battery_pack_time ON battery_pack (insert_time_utc, mcu_id)";
+/// assert!(sql.ends_with(&format!("\nCREATE {index};\n")));
 /// ```
 pub fn schema() -> String {
-    format!("{CreateTable};\n\n{};\n", create_index())
+    format!("{CreateTable};\n\n{CREATE_INDEX};\n")
 }
+
+/// The index, named as that of the first listener. It finds the rows of a time or of a batch, and
+/// keeps every writer from adding one twice.
+const CREATE_INDEX: &str =
+    "CREATE UNIQUE INDEX battery_pack_time ON battery_pack (insert_time_utc, mcu_id)";
 
 /// Second half of the key of the lock under which the table is created; the other values, from 0
 /// on, are buckets of batteries.
@@ -82,7 +88,7 @@ pub(crate) fn ensure(
         };
     }
     if state == TableState::WithoutIndex
-        && let Err(e) = create(client, &create_index(), if_missing)
+        && let Err(e) = create_index(client)
     {
         if client.is_closed() {
             return Err(Error::new("can't create battery_pack_time in", target, e));
@@ -90,8 +96,7 @@ pub(crate) fn ensure(
         let error = Error::new("can't create battery_pack_time in", target, e);
         let warning = format!(
             "battery_pack has no index on insert_time_utc, so that every batch reads all of it; \
-             let its owner run {}; ({error})",
-            create_index()
+             let its owner run {CREATE_INDEX}; ({error})"
         );
         return with(false, vec![warning]);
     }
@@ -150,12 +155,15 @@ fn look_up(client: &mut Client, before: &str) -> Result<Vec<SimpleQueryMessage>,
     // btree finds a time and a battery.
     client.simple_query(&format!(
         "{before}; SELECT c.relkind NOT IN ('r', 'p') OR EXISTS (
-            SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid
+            SELECT 1 FROM pg_index i
             JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
             WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL
               AND am.amname = 'btree'
-              AND a.attname = 'insert_time_utc' AND a.attnum IN (i.indkey[0], i.indkey[1]))
-         AS is_complete FROM pg_class c WHERE c.oid = to_regclass('{TABLE}')"
+              AND (i.indkey[0] = t.attnum OR i.indkey[0] = m.attnum AND i.indkey[1] = t.attnum))
+         AS is_complete FROM pg_class c
+         LEFT JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname = 'insert_time_utc'
+         LEFT JOIN pg_attribute m ON m.attrelid = c.oid AND m.attname = 'mcu_id'
+         WHERE c.oid = to_regclass('{TABLE}')"
     ))
 }
 
@@ -185,7 +193,7 @@ fn create(client: &mut Client, sql: &str, if_missing: IfMissing) -> Result<(), p
     // fail.
     let sql = sql
         .replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ")
-        .replace("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ");
+        .replace(" INDEX ", " INDEX IF NOT EXISTS ");
     let result = client.batch_execute(&format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED;
          {LOCK_LIMIT};
@@ -200,9 +208,62 @@ fn create(client: &mut Client, sql: &str, if_missing: IfMissing) -> Result<(), p
     result
 }
 
-fn create_index() -> String {
-    format!("CREATE INDEX {TIME_INDEX} ON {TABLE} (insert_time_utc)")
+/// Creates the index of a table that has none.
+fn create_index(client: &mut Client) -> Result<(), postgres::Error> {
+    let created = create(client, CREATE_INDEX, IfMissing::Create);
+    match created.as_ref().err().and_then(postgres::Error::code).map(SqlState::code) {
+        // Rows are there twice, or partitions are made by a column that is not in the index.
+        Some("23505" | "0A000") => {
+            create(client, &CREATE_INDEX.replace("UNIQUE ", ""), IfMissing::Create)
+        }
+        _ => created,
+    }
 }
+
+/// What the owner of a table that was there before could do for a unique index; `None` if there is
+/// one, or can't be any, as with a view or a foreign table.
+pub(crate) fn index_advice(client: &mut Client) -> Result<Option<String>, postgres::Error> {
+    // PostgreSQL 10 has no number of key columns, which leaves included ones out.
+    let messages = client.simple_query(&format!(
+        "WITH btree AS (
+            SELECT ic.relname, i.indisvalid, i.indisunique, ARRAY(
+                SELECT a.attname::text FROM generate_subscripts(i.indkey, 1) AS n
+                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n]
+                WHERE n < coalesce((to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts)
+                ORDER BY 1) AS key
+            FROM pg_index i
+            JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
+            WHERE i.indrelid = to_regclass('{TABLE}') AND am.amname = 'btree'
+              AND i.indpred IS NULL AND i.indexprs IS NULL),
+         whole AS (
+            SELECT * FROM btree WHERE indisunique AND key = '{{insert_time_utc,mcu_id}}')
+         SELECT CASE relkind WHEN 'p' THEN '' ELSE 'CONCURRENTLY ' END AS concurrently,
+                (SELECT min(quote_ident(relname)) FROM whole WHERE NOT indisvalid) AS invalid,
+                (SELECT min(quote_ident(relname)) FROM btree
+                 WHERE key = '{{insert_time_utc}}' AND NOT indisunique) AS replaced
+         FROM pg_class WHERE oid = to_regclass('{TABLE}') AND relkind IN ('r', 'p')
+           AND NOT EXISTS (SELECT 1 FROM whole WHERE indisvalid)"
+    ))?;
+    let Some(concurrently) = value(&messages, "concurrently") else { return Ok(None) };
+    let drop = |index| format!("DROP INDEX {concurrently}{index}");
+    let first = value(&messages, "invalid").map(drop);
+    let last = value(&messages, "replaced").map(drop);
+    let create = CREATE_INDEX
+        .replace(" INDEX ", &format!(" INDEX {concurrently}"))
+        .replace(TIME_INDEX, "battery_pack_key");
+    let statements: Vec<_> = first.into_iter().chain([create]).chain(last).collect();
+    Ok(Some(format!(
+        "{TABLE} has no unique index on insert_time_utc and mcu_id: a row is there once as long as \
+         only listeners write, all of them by way of one server. For an index that makes sure of \
+         it, its owner runs: {}; first, if {DUPLICATES} finds rows, remove them as docs/running.md \
+         says",
+        statements.join("; ")
+    )))
+}
+
+/// The query for rows that keep a unique index from being created.
+const DUPLICATES: &str = "SELECT insert_time_utc, mcu_id, count(*) FROM battery_pack GROUP BY 1, 2 \
+                          HAVING count(*) > 1";
 
 #[cfg(test)]
 mod tests {

@@ -145,7 +145,7 @@ fn help_and_version() {
 }
 
 #[test]
-fn schema_is_that_of_the_first_listener() {
+fn schema_is_that_of_the_first_listener_with_a_unique_index() {
     let output = Home::new().run(&["schema"]);
     assert_eq!(output.status.code(), Some(0));
     let cluster = shared_cluster();
@@ -168,7 +168,8 @@ fn schema_is_that_of_the_first_listener() {
     assert_eq!(columns, original.lines().collect::<Vec<_>>());
     let sql = "SELECT indexdef FROM pg_indexes WHERE indexname = 'battery_pack_time'";
     let index: String = client.query_one(sql, &[]).unwrap().get(0);
-    assert!(index.ends_with("(insert_time_utc)"), "{index}");
+    assert!(index.starts_with("CREATE UNIQUE INDEX"), "{index}");
+    assert!(index.ends_with("(insert_time_utc, mcu_id)"), "{index}");
 }
 
 #[test]
@@ -422,6 +423,33 @@ fn checked(home: &Home, what: &str, args: &[&str]) -> String {
     let found = text(&output.stdout);
     let line = found.lines().find(|line| line.contains(&format!(" {what}: ")));
     line.unwrap_or_else(|| panic!("{args:?}: {found}{}", text(&output.stderr))).to_owned()
+}
+
+#[test]
+fn check_says_how_to_make_the_index_unique() {
+    let (home, cluster) = (Home::new(), shared_cluster());
+    cluster.create_database("key");
+    let url = cluster.url("key");
+    let mut client = cluster.client("key");
+    client.batch_execute(&bluenova_postgres::schema()).unwrap();
+    let found = checked(&home, "database", &["-d", &url]);
+    assert!(found.starts_with("ok      database: rows can be inserted"), "{found}");
+    assert!(!found.contains("INDEX"), "{found}");
+    client
+        .batch_execute(
+            "DROP INDEX battery_pack_time;
+             CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc)",
+        )
+        .unwrap();
+    let found = checked(&home, "database", &["-d", &url]);
+    assert!(found.starts_with("ok      database: rows can be inserted"), "{found}");
+    assert!(
+        found.contains(
+            "runs: CREATE UNIQUE INDEX CONCURRENTLY battery_pack_key ON battery_pack \
+             (insert_time_utc, mcu_id); DROP INDEX CONCURRENTLY battery_pack_time; first, if SELECT"
+        ),
+        "{found}"
+    );
 }
 
 #[test]

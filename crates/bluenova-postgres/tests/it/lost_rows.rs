@@ -57,7 +57,9 @@ fn what_a_trigger_keeps_out_is_not_missing() {
     database.admin(
         "CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            IF new.mcu_id = 13 THEN RETURN NULL; END IF;
-           IF new.mcu_id = 14 THEN new.insert_time_utc := now(); END IF;
+           IF new.mcu_id = 14 THEN
+             new.insert_time_utc := new.insert_time_utc + interval '1 hour';
+           END IF;
            RETURN new;
          END $$;
          CREATE TRIGGER change BEFORE INSERT ON battery_pack
@@ -70,6 +72,14 @@ fn what_a_trigger_keeps_out_is_not_missing() {
     let mixed = [record(0, 13), record(0, 14), record(0, 1)].into();
     assert_eq!(sink.find_missing(&mixed).unwrap(), Some(2));
     assert_eq!(database.count(), 0);
+
+    // Once the table has the changed rows, the unique index keeps them out.
+    for row in rows(0..5, 14).iter() {
+        sink.deliver(&[row.clone()].into(), 0).unwrap();
+    }
+    assert_eq!(database.count(), 5);
+    assert_eq!(sink.find_missing(&rows(0..5, 14)).unwrap(), None);
+    assert_eq!(sink.find_missing(&mixed).unwrap(), Some(2));
 }
 
 #[test]

@@ -113,6 +113,34 @@ fn the_isolation_that_the_server_prefers_makes_no_difference() {
     }
 }
 
+/// A writer that shares no lock with us: another program, or a listener on another coordinator of
+/// the same shards.
+#[test]
+fn a_row_that_another_writer_adds_meanwhile_is_known_at_once() {
+    let database = Database::new("raced");
+    let mut sink = database.sink();
+    let batch: Vec<_> = (0..100).map(|n| record(n, 1)).collect();
+    let mut other = database.client();
+    let time = "'2025-06-15 15:07:30'";
+    other
+        .batch_execute(&format!(
+            "BEGIN; INSERT INTO battery_pack (insert_time_utc, mcu_id) VALUES ({time}, 1)"
+        ))
+        .unwrap();
+    let step = thread::scope(|scope| {
+        let step = scope.spawn(|| sink.deliver(&batch.into(), 0));
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event = 'transactionid'";
+        let mut watcher = database.client();
+        wait_until("the sink waits for the row", MINUTE, || {
+            watcher.query_one(sql, &[]).unwrap().get::<_, i64>(0) == 1
+        });
+        other.batch_execute("COMMIT").unwrap();
+        step.join().unwrap()
+    });
+    assert_eq!(step.unwrap(), delivered(99, 1));
+}
+
 /// Two sinks deliver overlapping batches at the same moment, round after round, one of them with
 /// its batteries in the opposite order.
 fn race(database: &Database, rounds: i64) {

@@ -2,9 +2,9 @@
 
 use std::thread;
 
-use bluenova_postgres::{Retry, schema};
+use bluenova_postgres::{Retry, Sink, schema};
 
-use crate::{Database, connect, deliver, delivered, record};
+use crate::{Database, cluster, connect, deliver, delivered, record};
 
 fn has_index(database: &Database) -> bool {
     let sql = "SELECT to_regclass('battery_pack_time') IS NOT NULL";
@@ -64,7 +64,7 @@ fn a_missing_index_is_created_or_warned_of() {
     database.admin("DROP INDEX battery_pack_time; ALTER TABLE battery_pack OWNER TO postgres");
     database.admin("GRANT SELECT, INSERT ON battery_pack TO homeauto");
     let mut sink = database.sink();
-    let run = "CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc)";
+    let run = "CREATE UNIQUE INDEX battery_pack_time ON battery_pack (insert_time_utc, mcu_id)";
     let warnings = sink.take_warnings();
     assert!(warnings[0].contains(run), "{warnings:?}");
     assert!(!has_index(&database));
@@ -77,11 +77,142 @@ fn a_missing_index_is_created_or_warned_of() {
         assert_eq!(database.sink().take_warnings().len(), 1, "{method}");
         database.admin("DROP INDEX other");
     }
-    for index in ["(mcu_id, insert_time_utc)", "(insert_time_utc, soc)"] {
+    for (index, serves) in [
+        ("(mcu_id, insert_time_utc)", true),
+        ("(insert_time_utc, soc)", true),
+        ("(soc, insert_time_utc)", false),
+    ] {
         database.admin(&format!("CREATE INDEX other ON battery_pack {index}"));
-        assert!(database.sink().take_warnings().is_empty(), "{index}");
+        assert_eq!(database.sink().take_warnings().is_empty(), serves, "{index}");
         database.admin("DROP INDEX other");
     }
+}
+
+/// The one index of the table, and whether it is unique.
+fn index(database: &Database) -> (String, bool) {
+    let sql = "SELECT pg_get_indexdef(indexrelid), indisunique FROM pg_index
+               WHERE indrelid = 'battery_pack'::regclass";
+    let row = database.client().query_one(sql, &[]).unwrap();
+    (row.get(0), row.get(1))
+}
+
+#[test]
+fn the_index_is_unique_where_it_can_be() {
+    let database = Database::new("unique_index");
+    let mut sink = database.sink();
+    assert!(index(&database).1);
+    assert_eq!(sink.index_advice().unwrap(), None);
+
+    // Rows of the first listener, which added some twice.
+    let twice = "INSERT INTO battery_pack (insert_time_utc, mcu_id) VALUES ('2020-01-01', 1)";
+    database.admin(&format!("DROP INDEX battery_pack_time; {twice}; {twice}"));
+    assert!(database.sink().take_warnings().is_empty());
+    let (definition, is_unique) = index(&database);
+    assert!(definition.ends_with("(insert_time_utc, mcu_id)"), "{definition}");
+    assert!(!is_unique);
+    assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
+}
+
+/// The statements of the advice about the index.
+fn advised(advice: &str) -> Vec<&str> {
+    let (_, rest) = advice.split_once("its owner runs: ").unwrap();
+    let (statements, _) = rest.split_once("; first").unwrap();
+    statements.split("; ").collect()
+}
+
+fn run_advice(database: &Database, sink: &mut Sink) {
+    let advice = sink.index_advice().unwrap().unwrap();
+    for statement in advised(&advice) {
+        database.admin(statement);
+    }
+}
+
+#[test]
+fn the_advice_makes_the_index_of_the_first_listener_unique() {
+    let database = Database::new("upgrade");
+    database.sink();
+    database.admin(
+        "DROP INDEX battery_pack_time;
+         CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc);
+         INSERT INTO battery_pack (insert_time_utc, mcu_id, soc)
+         VALUES ('2020-01-01', 1, NULL), ('2020-01-01', 1, NULL), ('2020-01-01', 2, 50)",
+    );
+    let mut sink = database.sink();
+    let advice = sink.index_advice().unwrap().unwrap();
+    assert_eq!(
+        advised(&advice),
+        [
+            "CREATE UNIQUE INDEX CONCURRENTLY battery_pack_key \
+             ON battery_pack (insert_time_utc, mcu_id)",
+            "DROP INDEX CONCURRENTLY battery_pack_time",
+        ]
+    );
+    let (_, rest) = advice.split_once("; first, if ").unwrap();
+    let (query, _) = rest.split_once(" finds rows").unwrap();
+    let doubled = |expected| {
+        assert_eq!(database.client().query(query, &[]).unwrap().len(), expected, "{query}");
+    };
+    doubled(1);
+    // It fails, and leaves an invalid index behind.
+    let failed = database.client().batch_execute(advised(&advice)[0]);
+    assert_eq!(failed.unwrap_err().code().unwrap().code(), "23505");
+    let advice = sink.index_advice().unwrap().unwrap();
+    assert_eq!(advised(&advice)[0], "DROP INDEX CONCURRENTLY battery_pack_key");
+
+    database.admin(&remove_duplicates());
+    doubled(0);
+    assert_eq!(database.count(), 2);
+    run_advice(&database, &mut sink);
+    assert_eq!(sink.index_advice().unwrap(), None);
+    assert!(index(&database).1);
+    assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
+}
+
+/// What docs/running.md says about rows that are there twice.
+fn remove_duplicates() -> String {
+    let page = include_str!("../../../../docs/running.md");
+    let (_, rest) = page.split_once("### A unique index").unwrap();
+    let (_, rest) = rest.split_once("removes all but one of them:\n\n```sql\n").unwrap();
+    let (sql, _) = rest.split_once("```").unwrap();
+    sql.to_owned()
+}
+
+#[test]
+fn rows_with_the_same_key_and_other_values_are_not_removed() {
+    let database = Database::new("doubled");
+    database.sink();
+    database.admin(
+        "DROP INDEX battery_pack_time;
+         INSERT INTO battery_pack (insert_time_utc, mcu_id, soc)
+         VALUES ('2020-01-01', 1, NULL), ('2020-01-01', 1, 50), ('2020-01-01', 1, 50)",
+    );
+    database.admin(&remove_duplicates());
+    assert_eq!(database.count(), 2);
+}
+
+#[test]
+fn a_partitioned_table_is_advised_as_well_and_a_view_is_not() {
+    if cluster().version() >= 11 {
+        let database = Database::new("upgrade_partitions");
+        let (table, _) = schema().split_once(';').map(|(a, b)| (a.to_owned(), b.len())).unwrap();
+        database.admin(&format!(
+            "{table} PARTITION BY RANGE (insert_time_utc);
+             CREATE TABLE rest PARTITION OF battery_pack DEFAULT;
+             ALTER TABLE battery_pack OWNER TO homeauto;
+             CREATE INDEX of_time ON battery_pack (insert_time_utc)"
+        ));
+        let mut sink = database.sink();
+        run_advice(&database, &mut sink);
+        assert_eq!(sink.index_advice().unwrap(), None);
+        assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
+    }
+    let database = Database::new("upgrade_view");
+    database.admin(&schema());
+    database.admin(
+        "ALTER TABLE battery_pack RENAME TO pack; CREATE VIEW battery_pack AS TABLE pack;
+         GRANT SELECT, INSERT ON battery_pack TO homeauto",
+    );
+    assert_eq!(database.sink().index_advice().unwrap(), None);
 }
 
 #[test]

@@ -219,7 +219,9 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
     sink.probe(&row).map_err(|error| ErrorChain(&error).to_string())?;
     let warnings = sink.take_warnings();
     let warnings: String = warnings.iter().map(|warning| format!("; {warning}")).collect();
-    Ok(format!("rows can be inserted into battery_pack of {server}{warnings}"))
+    let advice = sink.index_advice().map_err(|error| ErrorChain(&error).to_string())?;
+    let advice = advice.map(|advice| format!(". {advice}")).unwrap_or_default();
+    Ok(format!("rows can be inserted into battery_pack of {server}{warnings}{advice}"))
 }
 
 fn page_address(address: SocketAddr) -> Finding {
