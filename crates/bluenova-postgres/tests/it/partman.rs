@@ -3,7 +3,7 @@
 use bluenova_test_support::documented_sql;
 use time::{Duration, UtcDateTime};
 
-use crate::{Database, cluster, deliver, delivered, record};
+use crate::{Database, deliver, delivered, record};
 
 #[test]
 #[ignore = "needs pg_partman, which `./test engines` installs"]
@@ -13,7 +13,8 @@ fn partitions_of_pg_partman_as_documented() {
     let database = Database::new("partman");
     let available = "SELECT default_version FROM pg_available_extensions WHERE name = 'pg_partman'";
     let row = database.client().query_opt(available, &[]).unwrap().expect("it is installed");
-    if row.get::<_, &str>(0).starts_with("4.") {
+    let is_old = row.get::<_, &str>(0).starts_with("4.");
+    if is_old {
         assert!(set_up.contains("'1 month'"));
         set_up = set_up.replace("'1 month'", "'native', 'monthly'");
     }
@@ -50,6 +51,9 @@ fn partitions_of_pg_partman_as_documented() {
         let sql = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'battery_pack'::regclass";
         database.client().query_one(sql, &[]).unwrap().get(0)
     };
+    if is_old {
+        database.admin("DELETE FROM battery_pack_default");
+    }
     let before = partitions();
     assert!(before >= 12, "{before}");
     database.admin(
@@ -61,5 +65,4 @@ fn partitions_of_pg_partman_as_documented() {
     let left = database.rows();
     assert!(left.len() < 13 && left.len() > 5, "{}", left.len());
     assert_eq!(deliver(&mut sink, new).unwrap(), delivered(0, 1));
-    assert!(cluster().version() >= 11);
 }

@@ -15,7 +15,6 @@ fn all_sql_is_run() {
     assert_eq!(
         sections,
         [
-            "The index",
             "Partitions by month",
             "With pg_partman",
             "TimescaleDB",
@@ -26,45 +25,6 @@ fn all_sql_is_run() {
             "Shards",
         ]
     );
-}
-
-#[test]
-fn an_old_index_is_replaced() {
-    let [find, create, replace] = documented_sql("The index").try_into().expect("three steps");
-    let database = Database::new("old_index");
-    database.sink();
-    database.admin(
-        "DROP INDEX battery_pack_time;
-         CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc)",
-    );
-    let mut owner = cluster().client_as("homeauto", "old_index");
-    let mut sink = database.sink();
-    let rows: Vec<_> = (0..10).map(|n| record(n, 1)).collect();
-    assert_eq!(deliver(&mut sink, &rows).unwrap(), delivered(10, 0));
-    assert!(owner.query(&find, &[]).unwrap().is_empty());
-    database.admin(
-        "INSERT INTO battery_pack SELECT * FROM battery_pack
-         WHERE extract(second FROM insert_time_utc) = 42",
-    );
-    assert_eq!(owner.query(&find, &[]).unwrap().len(), 1);
-    database.admin(
-        "DELETE FROM battery_pack WHERE ctid IN (SELECT max(ctid) FROM battery_pack
-         GROUP BY insert_time_utc, mcu_id HAVING count(*) > 1)",
-    );
-    for step in [create, replace] {
-        // Each is a transaction of its own.
-        for statement in step.split_inclusive(';') {
-            owner.batch_execute(statement).expect(statement);
-        }
-    }
-    let sql = "SELECT indexname::TEXT FROM pg_indexes WHERE tablename = 'battery_pack'";
-    let indexes = database.client().query(sql, &[]).unwrap();
-    let indexes: Vec<String> = indexes.iter().map(|row| row.get(0)).collect();
-    assert_eq!(indexes, ["battery_pack_time"]);
-    for sink in [&mut sink, &mut database.sink()] {
-        assert_eq!(deliver(sink, &rows).unwrap(), delivered(0, 10));
-        assert!(sink.take_warnings().is_empty());
-    }
 }
 
 #[test]

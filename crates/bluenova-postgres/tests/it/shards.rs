@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use bluenova_postgres::{Retry, Settings, Sink};
+use bluenova_postgres::{Retry, Settings, Sink, schema};
 use bluenova_record::PackRecord;
 use bluenova_test_support::{Cluster, Mode, Shards, wait_until};
 
@@ -17,14 +17,6 @@ fn start() -> Option<Shards> {
     (cluster().version() >= 14).then(|| Shards::start(&schema()))
 }
 
-/// The table, with a unique key on each shard.
-fn schema() -> String {
-    bluenova_postgres::schema().replace(
-        "CREATE INDEX battery_pack_time ON battery_pack (insert_time_utc);",
-        "CREATE UNIQUE INDEX battery_pack_time ON battery_pack (insert_time_utc, mcu_id);",
-    )
-}
-
 fn settings(coordinator: &Cluster) -> Settings {
     Settings::resolve(&Shards::conninfo(coordinator), None, |_| None).unwrap()
 }
@@ -32,6 +24,8 @@ fn settings(coordinator: &Cluster) -> Settings {
 fn sink(coordinator: &Cluster) -> Sink {
     let mut sink = connect(settings(coordinator)).unwrap();
     assert_eq!(sink.take_warnings(), Vec::<String>::new());
+    // The unique index is on the shards.
+    assert_eq!(sink.index_advice().unwrap(), None);
     sink
 }
 
@@ -72,6 +66,25 @@ fn each_row_is_on_one_shard_once() {
     assert_eq!((again.rows, again.added), (1000, (even / 3 * 2).cast_unsigned()));
 }
 
+/// The coordinator asks each shard once per statement, not once per row.
+#[test]
+fn a_batch_takes_few_round_trips() {
+    let Some(Shards { coordinator, shards }) = start() else { return };
+    let mut sink = sink(&coordinator);
+    let rows = batch(0..10, 100);
+    let asked = || shards.each_ref().map(|shard| shard.log().matches(" LOG:  ").count());
+    let before = asked();
+    assert_eq!(deliver(&mut sink, &rows).unwrap(), delivered(1000, 0));
+    let first = asked();
+    assert_eq!(deliver(&mut sink, &rows).unwrap(), delivered(0, 1000));
+    let second = asked();
+    for shard in [0, 1] {
+        let [new, known] = [first[shard] - before[shard], second[shard] - first[shard]];
+        assert!(new > 0 && known > 0, "{new} and {known}");
+        assert!(new <= 40 && known <= 80, "{new} and {known}");
+    }
+}
+
 #[test]
 fn a_shard_that_is_away_holds_all_rows() {
     let Some(Shards { coordinator, mut shards }) = start() else { return };
@@ -91,8 +104,7 @@ fn a_shard_that_is_away_holds_all_rows() {
     assert_eq!(rows_on(&shards), [2 * even, 2 * odd]);
 }
 
-/// Two coordinators share no advisory lock. Where their batches have the same rows in different
-/// orders, each may wait for the other; the time limit of the shards' sessions ends that.
+/// Two coordinators share no advisory lock.
 #[test]
 fn two_coordinators_at_once_double_nothing() {
     let Some(shards) = start() else { return };

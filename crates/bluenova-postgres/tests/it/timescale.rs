@@ -143,10 +143,6 @@ fn compressed_chunks_and_roll_ups_as_documented() {
     let server = PGlite::start();
     let first = rows(14);
     server.deliver(&first, 1008);
-    server.admin(
-        "DROP INDEX battery_pack_time;
-         CREATE UNIQUE INDEX battery_pack_time ON battery_pack (insert_time_utc, mcu_id)",
-    );
     server.admin(&documented_sql("TimescaleDB")[0]);
     documented_sql("Compression").iter().for_each(|sql| server.admin(sql));
     server.admin(COMPRESS);
@@ -164,7 +160,7 @@ fn compressed_chunks_and_roll_ups_as_documented() {
         server.admin(COMPRESS);
     }
     assert_eq!((server.number(ROWS), server.number(KEYS)), (2016, 2016));
-    assert_eq!(server.sink().find_missing(&late.clone().into()).unwrap(), None);
+    assert_eq!(server.sink().find_missing(&late.into()).unwrap(), None);
     let again =
         server.client().batch_execute("INSERT INTO battery_pack SELECT * FROM battery_pack");
     assert_eq!(again.unwrap_err().code().unwrap().code(), "23505");
