@@ -138,7 +138,10 @@ impl Inserter {
     /// Adds those of `records` that are not in the table yet, in one transaction. On an error it
     /// adds none, unless the server's answer to the commit was lost.
     pub(crate) fn insert(&mut self, records: &[PackRecord]) -> Result<Inserted, Error> {
-        let distinct = distinct(records);
+        let mut distinct = distinct(records);
+        // Two sinks that add the same rows by way of two coordinators share no lock. In one order,
+        // the second one waits for the first, and never each for the other.
+        distinct.sort_by_key(|record| (record.insert_time_utc, record.mcu_id));
         let inserted = self.in_the_encoding(|inserter| inserter.commit(&distinct));
         inserted.map_err(|cause| self.failed(INSERTING, cause))
     }

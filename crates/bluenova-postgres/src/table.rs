@@ -221,7 +221,7 @@ fn create_index(client: &mut Client) -> Result<(), postgres::Error> {
 }
 
 /// What the owner of a table that was there before could do for a unique index; `None` if there is
-/// one, or can't be any, as with a view or a foreign table.
+/// one, or can't be any, as with a view, a foreign table or foreign partitions.
 pub(crate) fn index_advice(client: &mut Client) -> Result<Option<String>, postgres::Error> {
     // PostgreSQL 10 has no number of key columns, which leaves included ones out.
     let messages = client.simple_query(&format!(
@@ -242,7 +242,9 @@ pub(crate) fn index_advice(client: &mut Client) -> Result<Option<String>, postgr
                 (SELECT min(quote_ident(relname)) FROM btree
                  WHERE key = '{{insert_time_utc}}' AND NOT indisunique) AS replaced
          FROM pg_class WHERE oid = to_regclass('{TABLE}') AND relkind IN ('r', 'p')
-           AND NOT EXISTS (SELECT 1 FROM whole WHERE indisvalid)"
+           AND NOT EXISTS (SELECT 1 FROM whole WHERE indisvalid)
+           AND NOT EXISTS (SELECT 1 FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhrelid
+                           WHERE h.inhparent = pg_class.oid AND p.relkind = 'f')"
     ))?;
     let Some(concurrently) = value(&messages, "concurrently") else { return Ok(None) };
     let drop = |index| format!("DROP INDEX {concurrently}{index}");

@@ -132,6 +132,11 @@ impl Cluster {
             .unwrap_or_else(|e| panic!("can't connect to {database} as {user}: {e:?}"))
     }
 
+    /// Whether the server lets `user` in without a password.
+    pub(crate) fn lets_in(&self, user: &str, database: &str) -> bool {
+        self.connect(user, database).is_ok()
+    }
+
     /// What `psql` prints to standard output for a command, `\copy` say, as the superuser.
     ///
     /// # Panics

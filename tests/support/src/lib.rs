@@ -1,7 +1,8 @@
-//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`PgBouncer`] before it,
-//! a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for
-//! HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its [`TIME_LIMIT`],
-//! [`Cleanup`] after tests that are killed, and a [`sample_row`].
+//! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], [`Shards`] of three, a
+//! [`PgBouncer`] before it, the documentation's SQL ([`documented_sql`]), a [`Proxy`] that fails on
+//! demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for HTTP, disks after a power cut
+//! ([`DiskRecord`]), [`wait_until`] with its [`TIME_LIMIT`], [`Cleanup`] after tests that are
+//! killed, and a [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -22,6 +23,7 @@
 mod browser;
 mod cleanup;
 mod cluster;
+mod documented;
 mod frozen;
 mod http;
 mod pgbouncer;
@@ -29,6 +31,7 @@ mod power_cut;
 mod programs;
 mod proxy;
 mod sample;
+mod shards;
 
 use std::{
     process::Command,
@@ -39,12 +42,14 @@ use std::{
 pub use browser::Browser;
 pub use cleanup::Cleanup;
 pub use cluster::{Cluster, Mode, SUPERUSER};
+pub use documented::{documented_sections, documented_sql};
 pub use frozen::Frozen;
 pub use http::{Answer, get};
 pub use pgbouncer::PgBouncer;
 pub use power_cut::{DiskHistory, DiskRecord};
 pub use proxy::{Point, Proxy};
 pub use sample::sample_row;
+pub use shards::Shards;
 
 /// Time within which a test expects anything to happen. It is long, so that it passes only where
 /// something never happens, however busy the machine is.

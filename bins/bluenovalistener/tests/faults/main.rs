@@ -23,6 +23,7 @@ mod power;
 mod process;
 mod proxy;
 mod server;
+mod shards;
 
 #[path = "../it/rows.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]

@@ -103,7 +103,7 @@ fn nothing_is_set_aside(program: &Program) {
     assert_eq!(set_aside.rows().unwrap(), []);
 }
 
-fn kill_at_random_moments(program: &mut Program, kills: usize, seed: u64) {
+pub(crate) fn kill_at_random_moments(program: &mut Program, kills: usize, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..kills {
         program.launch();

@@ -20,13 +20,17 @@ mod lost_rows;
 mod narrowing;
 mod once;
 mod partitions;
+mod partman;
 mod passwords;
 mod poolers;
 mod probe;
 mod row_times;
 mod rows;
+mod scaling;
+mod shards;
 mod table;
 mod times;
+mod timescale;
 mod triggers;
 
 use std::{

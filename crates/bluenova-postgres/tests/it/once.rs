@@ -38,6 +38,20 @@ fn the_first_one_of_equals_in_a_batch_counts() {
     assert_eq!(database.rows(), [first, record(0, 2)]);
 }
 
+/// So two sinks that share no lock, through two coordinators, never wait for each other.
+#[test]
+fn rows_are_added_in_the_order_of_their_keys() {
+    let database = Database::new("in_order");
+    let mut rows: Vec<_> = (0..100).map(|n| record(n / 10, (n % 10) as u32)).collect();
+    let sorted = rows.clone();
+    rows.reverse();
+    assert_eq!(deliver(&mut database.sink(), &rows).unwrap(), delivered(100, 0));
+    let sql = "SELECT mcu_id FROM battery_pack ORDER BY ctid";
+    let added = database.client().query(sql, &[]).unwrap();
+    let added: Vec<i64> = added.iter().map(|row| row.get(0)).collect();
+    assert_eq!(added, sorted.iter().map(|row| i64::from(row.mcu_id)).collect::<Vec<_>>());
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Commit,
