@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fmt::Write,
     ops::Range,
     ptr,
@@ -285,19 +285,12 @@ impl Inserter {
     /// Of each record, whether it is in the table.
     fn known(&mut self, records: &[&PackRecord]) -> Result<Vec<bool>, Cause> {
         self.check_cancelled()?;
-        let times: Vec<_> = records.iter().map(|r| timestamp(r.insert_time_utc)).collect();
-        let ids: Vec<_> = records.iter().map(|record| i64::from(record.mcu_id)).collect();
-        let (least, greatest) = bounds(records);
-        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
-            (&times, Type::TIMESTAMP_ARRAY),
-            (&ids, Type::INT8_ARRAY),
-            (&least, Type::TIMESTAMP),
-            (&greatest, Type::TIMESTAMP),
-        ];
-        let rows = self.client.query_typed(&statement::select_keys(), &parameters)?;
-        let keys = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
-        let keys = keys.collect::<Result<HashSet<(PrimitiveDateTime, i64)>, postgres::Error>>()?;
-        Ok(times.into_iter().zip(ids).map(|key| keys.contains(&key)).collect())
+        let wanted = Keys::of(records);
+        let rows = self.client.query_typed(&statement::select_keys(), &wanted.parameters())?;
+        let found = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        let found =
+            found.collect::<Result<HashSet<(PrimitiveDateTime, i64)>, postgres::Error>>()?;
+        Ok(records.iter().map(|record| found.contains(&key(record))).collect())
     }
 
     fn try_insert(&mut self, record: &PackRecord) -> Result<(), Cause> {
@@ -358,13 +351,12 @@ impl Inserter {
         self.check_cancelled()?;
         let arrays: Vec<_> =
             COLUMNS.iter().map(|column| array(column, records, &self.encoding)).collect();
-        let (least, greatest) = bounds(records);
-        let bounds: [&(dyn ToSql + Sync); 2] = [&least, &greatest];
+        let keys = Keys::of(records);
         let parameters: Vec<_> = arrays
             .iter()
             .zip(&COLUMNS)
             .map(|(array, column)| (&**array as &(dyn ToSql + Sync), array_type(column)))
-            .chain(bounds.map(|bound| (bound, Type::TIMESTAMP)))
+            .chain(keys.parameters())
             .collect();
         Ok(self.client.execute_typed(&self.insert, &parameters)?)
     }
@@ -434,7 +426,6 @@ const BUCKETS: u32 = 64;
 /// The first record of each time and battery, in the order given.
 fn distinct(records: &[PackRecord]) -> Vec<&PackRecord> {
     let mut seen = HashSet::with_capacity(records.len());
-    let key = |record: &PackRecord| (timestamp(record.insert_time_utc), record.mcu_id);
     records.iter().filter(|record| seen.insert(key(record))).collect()
 }
 
@@ -453,9 +444,14 @@ fn begin(records: &[&PackRecord]) -> String {
     buckets.dedup();
 
     let mut sql = [&BEGIN[..], &LIMITS].concat().join("; ");
-    for bucket in buckets {
-        let _ = write!(sql, "; SELECT pg_advisory_xact_lock({LOCK_CLASS}, {bucket})");
-    }
+    // The server takes the array apart, and locks, from front to back.
+    let buckets: Vec<_> = buckets.iter().map(u32::to_string).collect();
+    let _ = write!(
+        sql,
+        "; SELECT pg_advisory_xact_lock({LOCK_CLASS}, bucket) \
+         FROM unnest('{{{}}}'::INT[]) AS bucket",
+        buckets.join(",")
+    );
     sql
 }
 
@@ -521,10 +517,41 @@ fn array_type(column: &Column) -> Type {
     }
 }
 
-/// The least and the greatest time.
-fn bounds(records: &[&PackRecord]) -> (Option<PrimitiveDateTime>, Option<PrimitiveDateTime>) {
-    let times = || records.iter().map(|record| timestamp(record.insert_time_utc));
-    (times().min(), times().max())
+/// The times and the batteries that some rows have. From their numbers the planner estimates how
+/// many rows the table has of them: so there is each time once. Each battery is there as often as
+/// it has rows, for without statistics an index on a single battery would look best.
+struct Keys {
+    times: Vec<PrimitiveDateTime>,
+    ids: Vec<i64>,
+    least: Option<PrimitiveDateTime>,
+    greatest: Option<PrimitiveDateTime>,
+}
+
+impl Keys {
+    fn of(records: &[&PackRecord]) -> Self {
+        let (times, ids): (BTreeSet<_>, _) = records.iter().map(|record| key(record)).unzip();
+        Self {
+            least: times.first().copied(),
+            greatest: times.last().copied(),
+            times: times.into_iter().collect(),
+            ids,
+        }
+    }
+
+    /// The parameters of the query for keys, in its order.
+    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 4] {
+        [
+            (&self.times, Type::TIMESTAMP_ARRAY),
+            (&self.ids, Type::INT8_ARRAY),
+            (&self.least, Type::TIMESTAMP),
+            (&self.greatest, Type::TIMESTAMP),
+        ]
+    }
+}
+
+/// What identifies a row in the table.
+fn key(record: &PackRecord) -> (PrimitiveDateTime, i64) {
+    (timestamp(record.insert_time_utc), record.mcu_id.into())
 }
 
 /// The time at the server's resolution, a microsecond.
@@ -548,7 +575,8 @@ mod tests {
         let records = [200, 3, 64, 131, 3].map(|id| PackRecord::new(UtcDateTime::UNIX_EPOCH, id));
         let sql = begin(&records.iter().collect::<Vec<_>>());
         let locks: Vec<&str> = sql.split("; ").skip(BEGIN.len() + LIMITS.len()).collect();
-        let lock = |bucket| format!("SELECT pg_advisory_xact_lock(1112436598, {bucket})");
-        assert_eq!(locks, [lock(0), lock(3), lock(8)]);
+        let expected = "SELECT pg_advisory_xact_lock(1112436598, bucket) \
+                        FROM unnest('{0,3,8}'::INT[]) AS bucket";
+        assert_eq!(locks, [expected]);
     }
 }

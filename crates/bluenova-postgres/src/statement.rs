@@ -1,10 +1,11 @@
 //! The SQL that adds rows and looks them up, of one form for every engine: plain, partitioned and
 //! foreign tables, and extensions that distribute a table.
 //!
-//! Each parameter is one column of all rows, as an array; behind the columns come the least and the
-//! greatest time. The table is asked once for all rows, whatever their number: which of these times
-//! and batteries does it have? Asked row by row, it reads all rows of a time for each of them where
-//! only the time has an index, and a foreign table takes a round trip for each.
+//! Each parameter is one column of all rows, as an array; behind the columns come the times and the
+//! batteries to look for, the least and the greatest time. The table is asked once for all rows,
+//! whatever their number: which of these times and batteries does it have? Asked row by row, it
+//! reads all rows of a time for each of them where only the time has an index, and a foreign table
+//! takes a round trip for each.
 
 use bluenova_record::{COLUMNS, Column, SqlType, TABLE};
 
@@ -26,14 +27,8 @@ pub(crate) fn insert(parameter: impl Fn(usize) -> String) -> String {
         SqlType::Varchar(_) => format!("unnest({}::TEXT[]) AS {}", parameter(i), column.name),
         sql => format!("unnest({}::{sql}[]) AS {}", parameter(i), column.name),
     });
-    let position = |name| COLUMNS.iter().position(|column| column.name == name);
-    let array = |name| position(name).map(&parameter).unwrap_or_default();
-    let keys = keys(
-        &array("insert_time_utc"),
-        &array("mcu_id"),
-        &parameter(COLUMNS.len()),
-        &parameter(COLUMNS.len() + 1),
-    );
+    let [times, ids, least, greatest] = [0, 1, 2, 3].map(|i| parameter(COLUMNS.len() + i));
+    let keys = keys(&times, &ids, &least, &greatest);
     format!(
         "INSERT INTO {TABLE} ({names}) SELECT {values} FROM (SELECT {arrays}) AS new \
          WHERE (new.insert_time_utc, new.mcu_id) NOT IN ({keys})"
