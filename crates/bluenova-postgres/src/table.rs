@@ -230,7 +230,9 @@ pub(crate) fn index_advice(client: &mut Client) -> Result<Option<String>, postgr
                 SELECT a.attname::text FROM generate_subscripts(i.indkey, 1) AS n
                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n]
                 WHERE n < coalesce((to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts)
-                ORDER BY 1) AS key
+                ORDER BY 1) AS key,
+                (SELECT a.attname FROM pg_attribute a
+                 WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0]) AS first
             FROM pg_index i
             JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
             WHERE i.indrelid = to_regclass('{TABLE}') AND am.amname = 'btree'
@@ -240,7 +242,8 @@ pub(crate) fn index_advice(client: &mut Client) -> Result<Option<String>, postgr
          SELECT CASE relkind WHEN 'p' THEN '' ELSE 'CONCURRENTLY ' END AS concurrently,
                 (SELECT min(quote_ident(relname)) FROM whole WHERE NOT indisvalid) AS invalid,
                 (SELECT min(quote_ident(relname)) FROM btree
-                 WHERE key = '{{insert_time_utc}}' AND NOT indisunique) AS replaced
+                 WHERE key <@ '{{insert_time_utc,mcu_id}}' AND first = 'insert_time_utc'
+                   AND NOT indisunique) AS replaced
          FROM pg_class WHERE oid = to_regclass('{TABLE}') AND relkind IN ('r', 'p')
            AND NOT EXISTS (SELECT 1 FROM whole WHERE indisvalid)"
     ))?;

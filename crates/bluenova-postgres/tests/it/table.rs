@@ -111,6 +111,10 @@ fn the_index_is_unique_where_it_can_be() {
     assert!(definition.ends_with("(insert_time_utc, mcu_id)"), "{definition}");
     assert!(!is_unique);
     assert_eq!(deliver(&mut sink, &[record(0, 1)]).unwrap(), delivered(1, 0));
+
+    database.admin("DELETE FROM battery_pack WHERE insert_time_utc = '2020-01-01'");
+    run_advice(&database, &mut sink);
+    assert!(index(&database).1);
 }
 
 /// The statements of the advice about the index.
