@@ -13,9 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{BatteryStatus, DeliveryStatus, LiveStatus, Shared, StorageStatus};
 use bluenova_journal::{OutboxWaker, Retention, Spool};
 use bluenova_record::ErrorChain;
+use bluenova_status::{BatteryStatus, DeliveryStatus, LiveStatus, Shared, StorageStatus};
 use log::{error, warn};
 use time::UtcDateTime;
 

@@ -1,13 +1,11 @@
 //! `/api/batteries` and `/healthz`: the status as JSON.
 
 use bluenova_journal::Reader;
-use bluenova_record::{PackRecord, Rfc3339};
+use bluenova_record::{McuId, PackRecord, Rfc3339};
+use bluenova_status::bank::{self, Unit};
+use bluenova_status::{BatteryStatus, ConnectionState, DeliveryStatus, Status, StorageStatus};
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
-
-use crate::bank::{self, Unit};
-use crate::mcu_id::McuId;
-use crate::{ConnectionState, DeliveryStatus, Status, StorageStatus};
 
 /// What `/api/batteries` answers. Field names are those of the JSON, here and below.
 #[derive(Serialize)]
@@ -118,8 +116,7 @@ impl<'a> BatteriesJson<'a> {
 
 impl<'a> BatteryJson<'a> {
     fn new(unit: &Unit<'a>, status: &Status) -> Self {
-        let sum =
-            |count: fn(&crate::BatteryStatus) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
+        let sum = |count: fn(&BatteryStatus) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
         let record = unit.latest.map(|latest| latest.record);
         let cells = record.and_then(bank::cell_voltages);
         Self {

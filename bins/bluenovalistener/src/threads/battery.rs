@@ -9,8 +9,9 @@ use std::{
 };
 
 use bluenova_console::{Assembler, Interval, Line, NoOwner, ParseError};
-use bluenova_http::{BatteryStatus, RateLimit, Shared};
+use bluenova_http::RateLimit;
 use bluenova_record::{Escaped, PackRecord, Timestamp, first_chars};
+use bluenova_status::{BatteryStatus, Shared};
 use bluenova_websocket::{Connection, Deadlines, Dial, MESSAGE_LIMIT, TICK};
 use log::{info, warn};
 use time::UtcDateTime;

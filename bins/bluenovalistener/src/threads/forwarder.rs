@@ -5,10 +5,11 @@ use std::{
     time::Instant,
 };
 
-use bluenova_http::{DeliveryStatus, RateLimit, Shared};
+use bluenova_http::RateLimit;
 use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{Deadlines, Delivered, Rejected, Settings, Sink};
 use bluenova_record::ErrorChain;
+use bluenova_status::{DeliveryStatus, Shared};
 use log::{info, warn};
 
 use super::{

@@ -4,12 +4,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{
-    BatteryStatus, CellBus, ConnectionState, DeliveryStatus, HttpServer, Newest, Status,
-    StorageStatus,
-};
+use bluenova_http::HttpServer;
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::{PackRecord, Text};
+use bluenova_status::{
+    BatteryStatus, CellBus, ConnectionState, DeliveryStatus, Newest, Status, StorageStatus,
+};
 use bluenova_test_support::Answer;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -7,18 +7,20 @@ use bluenova_record::{CELLS, PackRecord};
 use crate::{BatteryStatus, Status};
 
 /// A battery of the bank, under all addresses that lead to it.
-pub(crate) struct Unit<'a> {
+pub struct Unit<'a> {
     /// Its addresses on the command line; none if only the journal has rows of it.
-    pub(crate) batteries: Vec<&'a BatteryStatus>,
-    pub(crate) latest: Option<Sample<'a>>,
+    pub batteries: Vec<&'a BatteryStatus>,
+    /// Its newest row, by whichever address it came.
+    pub latest: Option<Sample<'a>>,
 }
 
 /// The newest row of a battery.
 #[derive(Clone, Copy)]
-pub(crate) struct Sample<'a> {
-    pub(crate) record: &'a PackRecord,
+pub struct Sample<'a> {
+    /// The row.
+    pub record: &'a PackRecord,
     /// Time since the end of its interval.
-    pub(crate) age: Duration,
+    pub age: Duration,
     /// Whether it was stored since the start, and isn't one of an earlier run.
     is_of_this_run: bool,
 }
@@ -34,26 +36,26 @@ impl<'a> Sample<'a> {
 
 impl<'a> Unit<'a> {
     /// `None` until its first row, or until it has sent its MCU ID.
-    pub(crate) fn mcu_id(&self) -> Option<u32> {
+    pub fn mcu_id(&self) -> Option<u32> {
         let of_row = self.latest.map(|latest| latest.record.mcu_id);
         of_row.or_else(|| self.batteries.iter().find_map(|battery| battery.mcu_id()))
     }
 
     /// Its names on the command line.
-    pub(crate) fn names(&self) -> String {
+    pub fn names(&self) -> String {
         let names: Vec<&str> = self.batteries.iter().map(|battery| battery.name.as_str()).collect();
         names.join(" = ")
     }
 
     /// The row, unless it is stale. A row of an earlier run always is: it may have been written
     /// while the clock was wrong.
-    pub(crate) fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
+    pub fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
         let latest = self.latest.filter(|it| it.is_of_this_run && !status.is_stale(it.age));
         latest.map(|latest| latest.record)
     }
 
     /// Time until its first row since the start is due, at any of its addresses.
-    pub(crate) fn first_row_due_in(&self, status: &Status) -> Option<Duration> {
+    pub fn first_row_due_in(&self, status: &Status) -> Option<Duration> {
         if self.latest.is_some_and(|latest| latest.is_of_this_run) {
             return None;
         }
@@ -62,7 +64,7 @@ impl<'a> Unit<'a> {
 }
 
 /// The batteries of the command line, in its order; those of one MCU ID are one.
-pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
+pub fn units(status: &Status) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = vec![];
     for battery in &status.batteries {
         let newest = battery.newest.as_ref();
@@ -89,7 +91,7 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
 /// While a battery that has just been started with hasn't sent its MCU ID, any of those rows may be
 /// its own, and would show it twice: they are left out. A single row without a battery and a single
 /// battery without an MCU ID belong together.
-pub(crate) fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status: &Status) {
+pub fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status: &Status) {
     let mut others = vec![];
     for row in rows {
         match units.iter_mut().find(|unit| unit.mcu_id() == Some(row.mcu_id)) {
@@ -110,32 +112,32 @@ pub(crate) fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord],
 }
 
 /// State of a breaker that is closed, as batteries report it.
-pub(crate) const CLOSED: &str = "CLOSED";
+pub const CLOSED: &str = "CLOSED";
 
 /// The errors that a battery reports; `None` if there are none, or if that isn't known.
-pub(crate) fn errors(record: &PackRecord) -> Option<&str> {
+pub fn errors(record: &PackRecord) -> Option<&str> {
     record.errors.as_deref().filter(|errors| !matches!(*errors, "" | "NONE"))
 }
 
 /// The reported state of the breaker; `None` if it isn't known.
-pub(crate) fn breaker(record: &PackRecord) -> Option<&str> {
+pub fn breaker(record: &PackRecord) -> Option<&str> {
     record.breaker.as_deref().filter(|breaker| !breaker.is_empty())
 }
 
 /// Power in watts; positive charges.
-pub(crate) fn power(record: &PackRecord) -> Option<f64> {
+pub fn power(record: &PackRecord) -> Option<f64> {
     Some(f64::from(record.v_pack?) * f64::from(record.i_pack?))
 }
 
 /// Sum of the known powers in watts; `None` if no power is known.
-pub(crate) fn total_power(records: &[&PackRecord]) -> Option<f64> {
+pub fn total_power(records: &[&PackRecord]) -> Option<f64> {
     records.iter().filter_map(|record| power(record)).reduce(|sum, power| sum + power)
 }
 
 /// Mean state of charge in percent, each battery weighted by its capacity: the number of cells
 /// times the state of health. The batteries don't report a capacity, but those of a bank are of one
 /// model.
-pub(crate) fn mean_state_of_charge(records: &[&PackRecord]) -> Option<f64> {
+pub fn mean_state_of_charge(records: &[&PackRecord]) -> Option<f64> {
     let (mut sum, mut weights) = (0.0, 0.0);
     for record in records {
         let Some(soc) = record.soc else { continue };
@@ -149,18 +151,19 @@ pub(crate) fn mean_state_of_charge(records: &[&PackRecord]) -> Option<f64> {
 
 /// Mean and extremes of a pack's cell voltages.
 #[derive(Debug, PartialEq)]
-pub(crate) struct CellVoltages {
+pub struct CellVoltages {
     /// Volts.
-    pub(crate) mean: f64,
+    pub mean: f64,
     /// Millivolts from the lowest to the highest.
-    pub(crate) spread: f64,
-    /// The cells with the lowest and the highest voltage, from 1.
-    pub(crate) lowest: usize,
-    pub(crate) highest: usize,
+    pub spread: f64,
+    /// The cell with the lowest voltage, from 1.
+    pub lowest: usize,
+    /// The cell with the highest voltage, from 1.
+    pub highest: usize,
 }
 
 /// Mean and extremes of the known cell voltages; `None` if no voltage is known.
-pub(crate) fn cell_voltages(record: &PackRecord) -> Option<CellVoltages> {
+pub fn cell_voltages(record: &PackRecord) -> Option<CellVoltages> {
     let known: Vec<(usize, f64)> = (1..)
         .zip(record.cell_v)
         .filter_map(|(cell, volts)| volts.map(|volts| (cell, f64::from(volts))))
