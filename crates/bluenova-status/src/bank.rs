@@ -1,6 +1,6 @@
 //! The batteries of a bank, each of them once, and the sums over them.
 
-use std::time::Duration;
+use std::{iter::Sum, time::Duration};
 
 use bluenova_record::{CELLS, PackRecord};
 
@@ -129,24 +129,51 @@ pub fn power(record: &PackRecord) -> Option<f64> {
     Some(f64::from(record.v_pack?) * f64::from(record.i_pack?))
 }
 
-/// Sum of the known powers in watts; `None` if no power is known.
-pub fn total_power(records: &[&PackRecord]) -> Option<f64> {
-    records.iter().filter_map(|record| power(record)).reduce(|sum, power| sum + power)
+/// What a battery adds to the sums of a bank; and the sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Share {
+    power: Option<f64>,
+    /// State of charge times weight.
+    charge: f64,
+    weight: f64,
 }
 
-/// Mean state of charge in percent, each battery weighted by its capacity: the number of cells
-/// times the state of health. The batteries don't report a capacity, but those of a bank are of one
-/// model.
-pub fn mean_state_of_charge(records: &[&PackRecord]) -> Option<f64> {
-    let (mut sum, mut weights) = (0.0, 0.0);
-    for record in records {
-        let Some(soc) = record.soc else { continue };
+impl Share {
+    /// The share of the battery that has this row.
+    pub fn of(record: &PackRecord) -> Self {
         let cells = record.cell_count.filter(|count| *count > 0).map_or(CELLS as f64, f64::from);
         let health = record.health.filter(|health| *health > 0.0).map_or(100.0, f64::from);
-        sum += f64::from(soc) * cells * health;
-        weights += cells * health;
+        let (charge, weight) = match record.soc {
+            Some(soc) => (f64::from(soc) * cells * health, cells * health),
+            None => (0.0, 0.0),
+        };
+        Self { power: power(record), charge, weight }
     }
-    (weights > 0.0).then(|| sum / weights)
+
+    /// Sum of the known powers in watts; `None` if no power is known.
+    pub fn power(&self) -> Option<f64> {
+        self.power
+    }
+
+    /// Mean state of charge in percent, each battery weighted by its capacity: the number of cells
+    /// times the state of health. The batteries don't report a capacity, but those of a bank are of
+    /// one model.
+    pub fn state_of_charge(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.charge / self.weight)
+    }
+}
+
+impl Sum for Share {
+    fn sum<I: Iterator<Item = Self>>(shares: I) -> Self {
+        shares.fold(Self::default(), |sum, share| Self {
+            power: match (sum.power, share.power) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            },
+            charge: sum.charge + share.charge,
+            weight: sum.weight + share.weight,
+        })
+    }
 }
 
 /// Mean and extremes of a pack's cell voltages.
@@ -187,16 +214,20 @@ mod tests {
         record
     }
 
+    fn sum(records: &[&PackRecord]) -> Share {
+        records.iter().map(|record| Share::of(record)).sum()
+    }
+
     #[test]
     fn state_of_charge_is_weighted_by_capacity() {
         let full = record(|r| (r.soc, r.health, r.cell_count) = (Some(100), Some(50.0), Some(16)));
         let empty = record(|r| (r.soc, r.health, r.cell_count) = (Some(10), Some(100.0), Some(16)));
         let unknown = record(|_| ());
-        assert_eq!(mean_state_of_charge(&[&full, &empty, &unknown]), Some(40.0));
-        assert_eq!(mean_state_of_charge(&[&unknown]), None);
+        assert_eq!(sum(&[&full, &empty, &unknown]).state_of_charge(), Some(40.0));
+        assert_eq!(sum(&[&unknown]).state_of_charge(), None);
         // Unknown and impossible values weigh as a healthy battery of the common model.
         let odd = record(|r| (r.soc, r.health, r.cell_count) = (Some(30), Some(0.0), Some(-1)));
-        assert_eq!(mean_state_of_charge(&[&odd, &empty]), Some(20.0));
+        assert_eq!(sum(&[&odd, &empty]).state_of_charge(), Some(20.0));
     }
 
     #[test]
@@ -204,8 +235,8 @@ mod tests {
         let discharges = record(|r| (r.v_pack, r.i_pack) = (Some(50.0), Some(-2.0)));
         let charges = record(|r| (r.v_pack, r.i_pack) = (Some(50.0), Some(0.5)));
         let half_known = record(|r| r.v_pack = Some(50.0));
-        assert_eq!(total_power(&[&discharges, &half_known, &charges]), Some(-75.0));
-        assert_eq!(total_power(&[&half_known]), None);
+        assert_eq!(sum(&[&discharges, &half_known, &charges]).power(), Some(-75.0));
+        assert_eq!(sum(&[&half_known]).power(), None);
     }
 
     #[test]

@@ -95,6 +95,7 @@ fn battery(name: &str, mcu_id: u32, now: Instant) -> BatteryStatus {
         cell_bus: CellBus { bad_crc: 5, parse_fail: 6, bad_vcell: 7 },
         announced_mcu_id: None,
         newest: Some(Newest { record: record(mcu_id), received: now }),
+        under_way: None,
     }
 }
 

@@ -1,0 +1,23 @@
+//! Publishes BlueNova batteries by MQTT, with Home Assistant's discovery.
+//!
+//! A [`Publisher`] decides, from one [`Status`](bluenova_status::Status) of the listener to the
+//! next, which messages are due. It keeps no queue: what a broker doesn't take is out of date by
+//! the time that it would. A [`Session`] is a connection to a [`Broker`], which takes them. Neither
+//! reads a clock or starts a thread.
+#![forbid(unsafe_code)]
+
+mod announced;
+mod broker;
+mod discovery;
+mod entities;
+mod publisher;
+mod session;
+mod state;
+mod topics;
+
+pub use announced::Announced;
+pub use broker::{Broker, BrokerError};
+pub use discovery::Discovery;
+pub use publisher::{Message, Output, Publisher};
+pub use session::{Login, Session, SessionError, SessionOptions};
+pub use topics::Topics;
