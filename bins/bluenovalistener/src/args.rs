@@ -22,8 +22,9 @@ pub(crate) struct Args {
         option,
         short = 'b',
         arg_name = "battery",
-        description = "battery to listen to: [NAME=]HOST[:PORT][/PATH], IPv6 in brackets; give it \
-                       several times for several batteries (default 10.0.0.2, port 9000, path /ws/)"
+        description = "battery to listen to: [NAME=]HOST[:PORT][/PATH], IPv6 in brackets, or @FILE \
+                       with a battery in each line, read again at SIGHUP; give it several times \
+                       for several batteries (default 10.0.0.2, port 9000, path /ws/)"
     )]
     pub(crate) battery: Vec<String>,
 

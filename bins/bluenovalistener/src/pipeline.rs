@@ -15,21 +15,22 @@ use std::{
 
 use bluenova_journal::{OutboxWaker, Retention, Spool};
 use bluenova_record::ErrorChain;
-use bluenova_status::{BatteryStatus, DeliveryStatus, LiveStatus, Shared, StorageStatus};
+use bluenova_status::{DeliveryStatus, LiveStatus, Shared, StorageStatus};
 use log::{error, warn};
 use time::UtcDateTime;
 
 use crate::{
     console::rows,
     page::Page,
-    settings::{Settings, Store},
+    settings::{Battery, Settings, Store},
     threads::{
-        Assembled, BatteryThread, Forwarder, NewEvent, Recorder, RecorderInput, RecorderInputs,
-        RecorderProgress,
+        Assembled, Forwarder, NewEvent, Recorder, RecorderInput, RecorderInputs, RecorderProgress,
     },
 };
+use batteries::{BatteryThreads, not_dialled_yet};
 use watches::{count_set_aside, watch_disk};
 
+mod batteries;
 mod watches;
 
 /// Deadline for the last work of all threads together when the program ends. PostgreSQL takes most
@@ -71,7 +72,7 @@ type Thread = JoinHandle<Result<(), ThreadFailed>>;
 /// All threads of a listening program.
 pub(crate) struct Pipeline {
     stop: Arc<AtomicBool>,
-    batteries: Vec<Thread>,
+    batteries: BatteryThreads,
     recorder: Thread,
     progress: Shared<RecorderProgress>,
     forwarder: Option<Thread>,
@@ -103,17 +104,15 @@ pub(crate) fn start(
     // Before the others, so that status and log have what happened to the spool from the start.
     let inputs = RecorderInputs { messages, server_events, observer };
     let recorder = Recorder::new(inputs, spool, settings.sync, progress.clone(), status.clone())?;
-    let names = &settings.http_hosts;
+    let (names, batteries) = (&settings.http_hosts, status.batteries.clone());
     let stop = Arc::new(AtomicBool::new(false));
     watch_disk(progress.clone(), &status, &stop);
     if page.is_some() || settings.http.is_some() {
         count_set_aside(&status, &stop);
     }
     let page = match page {
-        Some(listener) => {
-            Some(Page::on(listener, names, status.clone()).map_err(StartError::Page)?)
-        }
-        None => settings.http.map(|address| Page::open(address, names, status.clone())),
+        Some(listener) => Some(Page::on(listener, names, status).map_err(StartError::Page)?),
+        None => settings.http.map(|address| Page::open(address, names, status)),
     };
     let forwarder = forwarder.map(|forwarder| {
         spawn("forwarder", move || {
@@ -124,19 +123,7 @@ pub(crate) fn start(
     let forwarder = forwarder.transpose()?;
     let recorder = spawn("recorder", move || Ok(recorder.run()?))?;
 
-    let mut batteries = Vec::with_capacity(settings.batteries.len());
-    for (index, battery) in settings.batteries.iter().enumerate() {
-        let listener = BatteryThread::new(
-            index,
-            battery,
-            settings.interval,
-            settings.raw,
-            to_recorder.clone(),
-            Arc::clone(&stop),
-            status.batteries[index].clone(),
-        );
-        batteries.push(spawn(&battery.name, move || Ok(listener.run()?))?);
-    }
+    let batteries = BatteryThreads::start(settings, to_recorder, batteries)?;
     Ok(Pipeline { stop, batteries, recorder, progress, forwarder, table_check, page })
 }
 
@@ -175,14 +162,10 @@ fn open(settings: &Settings, events: Sender<NewEvent>) -> Result<Opened, bluenov
 /// The status at the start.
 fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> LiveStatus {
     let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = &settings.store;
-    let batteries = settings.batteries.iter();
     LiveStatus {
         started: Instant::now(),
         interval: Duration::from_secs(settings.interval.seconds().into()),
-        batteries: batteries
-            .map(|battery| BatteryStatus::new(battery.name.clone(), battery.address.to_string()))
-            .map(Shared::new)
-            .collect(),
+        batteries: Shared::new(settings.batteries.iter().map(not_dialled_yet).collect()),
         storage: Shared::new(StorageStatus {
             journal: journal.clone(),
             only_in_memory: 0,
@@ -196,8 +179,13 @@ impl Pipeline {
     /// Whether a thread has ended that should go on.
     pub(crate) fn is_broken(&self) -> bool {
         self.recorder.is_finished()
-            || self.batteries.iter().any(JoinHandle::is_finished)
+            || self.batteries.are_broken()
             || self.forwarder.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Listens to these batteries from now on. Those that are listened to already aren't touched.
+    pub(crate) fn change_batteries(&mut self, batteries: Vec<Battery>) {
+        self.batteries.change_to(batteries);
     }
 
     /// Checks whether the table of PostgreSQL still has the rows that it has acknowledged.
@@ -229,7 +217,7 @@ impl Pipeline {
         self.stop.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + LAST_WORK;
         let mut result = Ok(());
-        for thread in self.batteries.into_iter().chain([self.recorder]) {
+        for thread in self.batteries.stop().into_iter().chain([self.recorder]) {
             let ended = join(thread, deadline).unwrap_or_else(|| {
                 error!(
                     "a thread doesn't end in time; {} not stored yet, and lost with the program",
@@ -281,9 +269,14 @@ fn spawn(
 
 /// Waits for a thread; `None` if it has not ended by the deadline.
 fn join(thread: Thread, deadline: Instant) -> Option<Result<(), ThreadFailed>> {
+    // A panic is in the log already.
+    ends_by(&thread, deadline).then(|| thread.join().unwrap_or(Err(ThreadFailed)))
+}
+
+/// Waits until a thread has ended; returns whether it has by the deadline.
+fn ends_by(thread: &Thread, deadline: Instant) -> bool {
     while !thread.is_finished() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(5));
     }
-    // A panic is in the log already.
-    thread.is_finished().then(|| thread.join().unwrap_or(Err(ThreadFailed)))
+    thread.is_finished()
 }

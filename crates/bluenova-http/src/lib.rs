@@ -18,7 +18,7 @@
 //! let status = LiveStatus {
 //!     started: Instant::now(),
 //!     interval: Duration::from_secs(10),
-//!     batteries: vec![attic.clone()],
+//!     batteries: Shared::new(vec![attic.clone()]),
 //!     storage: Shared::new(StorageStatus {
 //!         journal: "journal.sqlite".into(),
 //!         ..StorageStatus::default()

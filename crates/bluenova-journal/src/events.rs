@@ -44,6 +44,10 @@ pub enum EventKind {
     Stopped,
     /// The clock was not set, or was set forward by so much.
     ClockNotSet,
+    /// A battery was added to those that the listener listens to.
+    Added,
+    /// A battery was removed from those that the listener listens to.
+    Removed,
     /// A battery was connected to.
     Connected,
     /// A battery sent its MCU ID.
@@ -69,10 +73,12 @@ pub enum EventKind {
 }
 
 /// All kinds, and what the table calls them.
-const KINDS: [(EventKind, &str); 14] = [
+const KINDS: [(EventKind, &str); 16] = [
     (EventKind::Started, "started"),
     (EventKind::Stopped, "stopped"),
     (EventKind::ClockNotSet, "clock not set"),
+    (EventKind::Added, "added"),
+    (EventKind::Removed, "removed"),
     (EventKind::Connected, "connected"),
     (EventKind::Identified, "identified"),
     (EventKind::NotConnected, "not connected"),

@@ -25,8 +25,8 @@ pub struct LiveStatus {
     pub started: Instant,
     /// Time from one row of a battery to its next one.
     pub interval: Duration,
-    /// The batteries of the command line, in its order.
-    pub batteries: Vec<Shared<BatteryStatus>>,
+    /// The batteries that are listened to, in the order of the command line. They come and go.
+    pub batteries: Shared<Vec<Shared<BatteryStatus>>>,
     /// Where the rows are.
     pub storage: Shared<StorageStatus>,
     /// The delivery to another database, where there is one.
@@ -41,7 +41,7 @@ impl LiveStatus {
             instant,
             started: self.started,
             interval: self.interval,
-            batteries: self.batteries.iter().map(Shared::get).collect(),
+            batteries: self.batteries.get().iter().map(Shared::get).collect(),
             storage: self.storage.get(),
             delivery: self.delivery.as_ref().map(Shared::get),
         }
@@ -74,6 +74,8 @@ pub struct BatteryStatus {
     pub name: String,
     /// Host, port and path.
     pub address: String,
+    /// When it was added to a listener that was running; `None`: it was there at the start.
+    pub added: Option<Instant>,
     /// Whether it is connected.
     pub connection: ConnectionState,
     /// Times that it was dialled since the start.
@@ -173,6 +175,7 @@ impl BatteryStatus {
         Self {
             name: name.into(),
             address: address.into(),
+            added: None,
             connection: ConnectionState::Down { why: None },
             dials: 0,
             malformed_lines: 0,
@@ -337,24 +340,24 @@ impl Status {
     }
 
     /// Time until the battery's first row since the start is due: at the end of the interval in
-    /// which listening began. It is zero for the three intervals after that, in which the row may
-    /// still come; `None`: there is a row, or it is overdue.
+    /// which listening to it began. It is zero for the three intervals after that, in which the row
+    /// may still come; `None`: there is a row, or it is overdue.
     pub fn first_row_due_in(&self, battery: &BatteryStatus) -> Option<Duration> {
         if battery.newest.is_some() {
             return None;
         }
-        let since_start = self.instant.saturating_duration_since(self.started);
-        let due = self.first_interval_end();
+        let started = battery.added.unwrap_or(self.started);
+        let since_start = self.instant.saturating_duration_since(started);
+        let due = self.first_interval_end(started);
         let is_overdue = since_start > due.saturating_add(self.stale_after());
         (!is_overdue).then(|| due.saturating_sub(since_start))
     }
 
-    /// Time from the start to the end of the interval that it was in: intervals end at their
+    /// Time from `started` to the end of the interval that it was in: intervals end at their
     /// multiples in UTC.
-    fn first_interval_end(&self) -> Duration {
+    fn first_interval_end(&self, started: Instant) -> Duration {
         let interval = self.interval.as_nanos().max(1);
-        let since_start =
-            self.instant.saturating_duration_since(self.started).as_nanos() % interval;
+        let since_start = self.instant.saturating_duration_since(started).as_nanos() % interval;
         let now =
             self.now.unix_timestamp_nanos().rem_euclid(interval.cast_signed()).cast_unsigned();
         let into_interval = (now + interval - since_start) % interval;
@@ -477,7 +480,7 @@ mod tests {
         let live = LiveStatus {
             started: instant,
             interval: SECOND,
-            batteries: vec![],
+            batteries: Shared::default(),
             storage: Shared::new(StorageStatus::default()),
             delivery: None,
         };
@@ -504,6 +507,12 @@ mod tests {
         let mut at_end = status(UtcDateTime::UNIX_EPOCH + 1000 * SECOND, started);
         at_end.interval = 10 * SECOND;
         assert_eq!(at_end.first_row_due_in(&battery), Some(10 * SECOND));
+        // One that is added later has as much time.
+        let mut later = status(UtcDateTime::UNIX_EPOCH + 2002 * SECOND, started + 1000 * SECOND);
+        (later.started, later.interval) = (started, 10 * SECOND);
+        assert_eq!(later.first_row_due_in(&battery), None);
+        battery.added = Some(later.instant);
+        assert_eq!(later.first_row_due_in(&battery), Some(8 * SECOND));
         battery.row_stored(&PackRecord::new(UtcDateTime::UNIX_EPOCH, 1), started);
         assert_eq!(at_end.first_row_due_in(&battery), None);
     }

@@ -18,7 +18,7 @@ use crate::{
     daemon::{self, Starting},
     logging,
     pipeline::{self, Pipeline},
-    settings::{LogSettings, Settings},
+    settings::{BatteryArguments, LogSettings, Settings},
     signals,
 };
 
@@ -65,19 +65,25 @@ fn record(
     if let Some(starting) = starting {
         starting.done()?;
     }
-    wait(signals, &mut pipeline, log);
+    wait(signals, &settings.battery_arguments, &mut pipeline, log);
     pipeline.stop()?;
     Ok(())
 }
 
 /// Waits for a signal that ends the program, or until a thread has ended unexpectedly.
-fn wait(signals: &Receiver<i32>, pipeline: &mut Pipeline, log: &LoggerHandle) {
+fn wait(
+    signals: &Receiver<i32>,
+    batteries: &BatteryArguments,
+    pipeline: &mut Pipeline,
+    log: &LoggerHandle,
+) {
     while !pipeline.is_broken() {
         match signals.recv_timeout(Duration::from_secs(1)) {
             // The log's thread reopens the file; if that fails, there is no log to say so.
             Ok(SIGHUP) => {
                 drop(log.reopen_output());
                 pipeline.check_table();
+                read_batteries(batteries, pipeline);
             }
             Ok(_) => return,
             Err(RecvTimeoutError::Timeout) => {
@@ -89,4 +95,18 @@ fn wait(signals: &Receiver<i32>, pipeline: &mut Pipeline, log: &LoggerHandle) {
         }
     }
     error!("a thread has ended unexpectedly; ending, so that the program can be started again");
+}
+
+/// Reads the files of batteries again, if there are any.
+fn read_batteries(batteries: &BatteryArguments, pipeline: &mut Pipeline) {
+    if batteries.files().is_empty() {
+        return;
+    }
+    match batteries.read() {
+        Ok(batteries) => pipeline.change_batteries(batteries),
+        Err(error) => error!(
+            "{}. The batteries stay as they are; mend the file, and send SIGHUP again",
+            ErrorChain(&error)
+        ),
+    }
 }

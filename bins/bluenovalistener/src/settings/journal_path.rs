@@ -1,7 +1,5 @@
 use std::path::{Path, PathBuf};
 
-use super::Battery;
-
 /// Directory for data that outlives the program, such as the journal.
 pub(crate) fn state_directory(env: impl Fn(&str) -> Option<String>) -> PathBuf {
     let absolute = |name: &str| {
@@ -20,11 +18,10 @@ pub(crate) fn state_directory(env: impl Fn(&str) -> Option<String>) -> PathBuf {
         })
 }
 
-/// File name of the journal, different for each set of batteries and database, so that several
-/// listeners run side by side.
-pub(super) fn journal_name(batteries: &[Battery], database: &str) -> String {
-    let mut parts: Vec<String> =
-        batteries.iter().map(|battery| battery.address.to_string()).collect();
+/// File name of the journal, different for each set of batteries (or files of them) and database,
+/// so that several listeners run side by side.
+pub(super) fn journal_name(batteries: Vec<String>, database: &str) -> String {
+    let mut parts = batteries;
     parts.sort();
     parts.push(database.to_owned());
     format!("journal-{:016x}.sqlite", fnv1a(&parts.join("\n")))

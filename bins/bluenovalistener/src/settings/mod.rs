@@ -17,8 +17,7 @@ mod journal_path;
 mod log;
 mod time_argument;
 
-pub(crate) use battery::Battery;
-use battery::batteries;
+pub(crate) use battery::{Battery, BatteryArguments};
 use journal_path::journal_name;
 pub(crate) use journal_path::{import_journal, state_directory};
 pub(crate) use log::LogSettings;
@@ -33,7 +32,9 @@ const DEFAULT_SYNC: &str = "10";
 /// Settings of the listener.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// The batteries, as files had them when the program started.
     pub(crate) batteries: Vec<Battery>,
+    pub(crate) battery_arguments: BatteryArguments,
     pub(crate) store: Store,
     pub(crate) interval: Interval,
     /// How old a row may become until it is synced to the disk.
@@ -59,20 +60,28 @@ pub(crate) enum Store {
 pub(crate) enum SettingsError {
     #[error("{option} {given:?}: {allowed} is allowed")]
     NotAllowed { option: &'static str, given: String, allowed: &'static str },
-    #[error("-b {given:?}")]
+    #[error("{given}")]
     Address { given: String, source: AddressError },
-    #[error("-b {given:?}: the name before = is missing")]
+    #[error("{given}: the name before = is missing")]
     NoName { given: String },
-    #[error("-b {given:?}: for several batteries repeat -b")]
+    #[error("{given}: for several batteries repeat -b, or give each a line of a file")]
     SeveralBatteries { given: String },
-    #[error("-b {given:?}: an IPv6 address stands in brackets: {in_brackets}")]
+    #[error("{given}: an IPv6 address stands in brackets: {in_brackets}")]
     NoBrackets { given: String, in_brackets: String },
-    #[error("-b {given:?}: a name is 1 to 32 letters, digits, and marks but `=`, `:`, `/`, `[`")]
+    #[error("{given}: a name is 1 to 32 letters, digits, and marks but `=`, `:`, `/`, `[`")]
     Name { given: String },
-    #[error("-b: battery {0} is given twice")]
-    SameAddress(Address),
-    #[error("-b: two batteries are named {0:?}")]
-    SameName(String),
+    #[error("{origins}: battery {address} is given twice")]
+    SameAddress { origins: String, address: Address },
+    #[error("{origins}: two batteries are named {name:?}")]
+    SameName { origins: String, name: String },
+    #[error("-b @FILE: the path of the file is missing")]
+    NoBatteryPath,
+    #[error("-b @{path}: the file can't be read")]
+    BatteryFile { path: String, source: std::io::Error },
+    #[error("{path}, line {line}: not UTF-8")]
+    NotUtf8 { path: String, line: usize },
+    #[error("-b @{path}: there is no battery in this file")]
+    NoBatteryIn { path: String },
     #[error("-d {given:?}")]
     Database { given: String, source: bluenova_postgres::SettingsError },
     #[error("-d sqlite:PATH: the path is missing")]
@@ -101,11 +110,13 @@ impl Settings {
             given: given.to_owned(),
             allowed: "a whole number of seconds, 1 to 86400,",
         })?;
-        let batteries = batteries(&args.battery)?;
-        let store = store(args, &batteries, &env)?;
+        let battery_arguments = BatteryArguments::resolve(&args.battery, &env)?;
+        let batteries = battery_arguments.read()?;
+        let store = store(args, &battery_arguments, &env)?;
         check_files(&store, log_file(args, &env)?)?;
         Ok(Self {
             batteries,
+            battery_arguments,
             store,
             interval,
             sync: sync(args)?,
@@ -118,9 +129,7 @@ impl Settings {
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, Battery { name, address }) in self.batteries.iter().enumerate() {
-            write!(f, "{}{name} (ws://{address})", if n == 0 { "" } else { ", " })?;
-        }
+        self.write_batteries(f)?;
         write!(f, " every {} s into ", self.interval.seconds())?;
         match &self.store {
             Store::Postgres { server, journal, .. } => {
@@ -128,6 +137,25 @@ impl fmt::Display for Settings {
             }
             Store::Sqlite { path } => write!(f, "{}", path.display()),
         }
+    }
+}
+
+impl Settings {
+    /// Writes the batteries; of those in files, which may be thousands, only their number.
+    fn write_batteries(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self.battery_arguments.files();
+        if !files.is_empty() {
+            let files: Vec<_> = files.iter().map(|path| format!("@{}", path.display())).collect();
+            let batteries = match self.batteries.len() {
+                1 => "1 battery".to_owned(),
+                count => format!("{count} batteries"),
+            };
+            return write!(f, "{batteries} (-b {})", files.join(", "));
+        }
+        for (n, Battery { name, address }) in self.batteries.iter().enumerate() {
+            write!(f, "{}{name} (ws://{address})", if n == 0 { "" } else { ", " })?;
+        }
+        Ok(())
     }
 }
 
@@ -185,7 +213,7 @@ pub(crate) fn http_hosts(args: &Args) -> Result<Vec<String>, SettingsError> {
 
 fn store(
     args: &Args,
-    batteries: &[Battery],
+    batteries: &BatteryArguments,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Store, SettingsError> {
     let database = args.database.as_deref().unwrap_or(DEFAULT_DATABASE);
@@ -209,7 +237,7 @@ fn store(
         .map_err(|source| SettingsError::Database { given: without_password(database), source })?;
     let journal = match &args.journal {
         Some(path) => absolute("--journal", path, &env)?,
-        None => state_directory(&env).join(journal_name(batteries, &server.identity())),
+        None => state_directory(&env).join(journal_name(batteries.identity(), &server.identity())),
     };
     // At least a day, so that no stamp is used twice if the clock is set back.
     let days = args.keep.as_deref().unwrap_or(DEFAULT_KEEP_DAYS);

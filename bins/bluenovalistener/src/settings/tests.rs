@@ -63,6 +63,7 @@ fn a_tilde_is_the_home_directory_or_an_error() {
     refused("--journal=~/x", "$HOME must be set");
     refused("-d sqlite:~/x", "$HOME must be set");
     refused("-d sqlite:~you/x", "$HOME must be set");
+    refused("-b @~/fleet", "$HOME must be set");
     refused("-l ~/x", "$HOME must be set");
 }
 
@@ -144,6 +145,15 @@ fn each_set_of_batteries_and_database_has_a_journal_of_its_own() {
     assert_eq!(journal("-b x=a -b b"), journal("-b b -b y=a"));
     assert_ne!(journal("-b a"), journal("-b b"));
     assert_ne!(journal("-d a"), journal("-d b"));
+    // The path of a file counts, not what is in it.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fleet").display().to_string();
+    let of_file = |content: &str| {
+        std::fs::write(&path, content).unwrap();
+        journal(&format!("-b @{path} -b c"))
+    };
+    assert_eq!(of_file("x=a"), of_file("b\nd"));
+    assert_ne!(of_file("x=a"), journal("-b x=a -b c"));
     assert_eq!(journal("--journal /x/y"), Path::new("/x/y"));
     assert!(journal("").starts_with("/home/me/.local/state/bluenova"));
 }

@@ -32,7 +32,7 @@ const MALFORMED_EVERY: Duration = Duration::from_secs(60);
 /// Number of characters of a malformed line that are logged.
 const MALFORMED_CHARS: usize = 100;
 
-/// A record, and the index of its battery on the command line.
+/// A record, and the number of its battery.
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) battery: usize,
@@ -44,11 +44,11 @@ pub(crate) struct Assembled {
 #[error("the recorder thread has ended")]
 pub(crate) struct RecorderGone;
 
-/// Listens to one battery until the program stops: dials, reads, parses, assembles, and sends one
+/// Listens to one battery until it is stopped: dials, reads, parses, assembles, and sends one
 /// record per interval.
 pub(crate) struct BatteryThread {
     battery: Battery,
-    index: usize,
+    number: usize,
     raw: bool,
     assembler: Assembler,
     recorder: RecorderInput,
@@ -77,7 +77,7 @@ enum Lost {
 
 impl BatteryThread {
     pub(crate) fn new(
-        index: usize,
+        number: usize,
         battery: &Battery,
         interval: Interval,
         raw: bool,
@@ -87,7 +87,7 @@ impl BatteryThread {
     ) -> Self {
         Self {
             battery: battery.clone(),
-            index,
+            number,
             raw,
             assembler: Assembler::new(interval),
             stop,
@@ -122,7 +122,7 @@ impl BatteryThread {
         self.finish()
     }
 
-    /// Dials once; `None` if the program is to stop.
+    /// Dials once; `None` if it is to stop.
     fn dial(
         &mut self,
     ) -> Result<Option<Result<Connection, bluenova_websocket::Error>>, RecorderGone> {
@@ -276,7 +276,7 @@ impl BatteryThread {
     fn send(&mut self, result: Result<PackRecord, NoOwner>) -> Result<(), RecorderGone> {
         match result {
             Ok(record) => {
-                let assembled = Assembled { battery: self.index, record };
+                let assembled = Assembled { battery: self.number, record };
                 self.recorder.send(assembled)
             }
             Err(NoOwner) => {

@@ -99,7 +99,7 @@ mod tests {
     fn sent(messages: &Receiver<RecorderMessage>) -> Vec<(EventKind, Option<u32>)> {
         let event = |message| match message {
             RecorderMessage::Event(event) => (event.kind, event.mcu_id),
-            RecorderMessage::Row(row) => panic!("{row:?}"),
+            other => panic!("{other:?}"),
         };
         messages.try_iter().map(event).collect()
     }

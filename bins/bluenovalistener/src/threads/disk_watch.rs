@@ -5,7 +5,7 @@ use std::{
 };
 
 use bluenova_http::RateLimit;
-use bluenova_status::{Shared, StorageStatus, duration};
+use bluenova_status::{BatteryStatus, Shared, StorageStatus, duration};
 use log::{error, info};
 
 use super::{Assembled, NewEvent, battery::RecorderGone, outage::REMINDER};
@@ -30,6 +30,15 @@ pub(crate) struct RecorderProgress {
 pub(crate) enum RecorderMessage {
     Row(Assembled),
     Event(NewEvent),
+    /// A battery is listened to from now on. Its number is never used again.
+    Added {
+        number: usize,
+        status: Shared<BatteryStatus>,
+    },
+    /// A battery isn't listened to any more; it has sent its last row.
+    Removed {
+        number: usize,
+    },
 }
 
 /// The way to the recorder, which counts what is under way.
@@ -53,8 +62,18 @@ impl RecorderInput {
     }
 
     /// Sends an event. Whoever does goes on without the recorder.
-    pub(super) fn note(&self, event: NewEvent) {
+    pub(crate) fn note(&self, event: NewEvent) {
         let _ = self.recorder.send(RecorderMessage::Event(event));
+    }
+
+    /// To be called before the first row of a battery is sent.
+    pub(crate) fn add_battery(&self, number: usize, status: Shared<BatteryStatus>) {
+        let _ = self.recorder.send(RecorderMessage::Added { number, status });
+    }
+
+    /// To be called after the last row of a battery was sent.
+    pub(crate) fn remove_battery(&self, number: usize) {
+        let _ = self.recorder.send(RecorderMessage::Removed { number });
     }
 }
 

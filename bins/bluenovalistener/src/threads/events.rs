@@ -34,6 +34,11 @@ impl NewEvent {
     pub(super) fn now(kind: EventKind, detail: impl Into<String>) -> Self {
         Self { at: Instant::now(), kind, battery: None, mcu_id: None, detail: detail.into() }
     }
+
+    /// An event of a battery that happens now.
+    pub(crate) fn of_battery(kind: EventKind, battery: &str, mcu_id: Option<u32>) -> Self {
+        Self { battery: Some(battery.to_owned()), mcu_id, ..Self::now(kind, "") }
+    }
 }
 
 /// Gives events their time in UTC, as soon as the clock is set, and notes while it isn't.

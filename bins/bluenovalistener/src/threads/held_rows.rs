@@ -18,12 +18,12 @@ const HOLD: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct HeldRows {
     interval: Duration,
-    /// The addresses of each MCU ID: indices of batteries on the command line.
+    /// The addresses of each MCU ID: numbers of batteries.
     addresses: HashMap<u32, Vec<usize>>,
     rows: Vec<HeldRow>,
 }
 
-/// A row, and the indices of the batteries on the command line that it came from.
+/// A row, and the numbers of the batteries that it came from.
 #[derive(Debug)]
 pub(super) struct HeldRow {
     pub(super) record: PackRecord,
@@ -113,6 +113,17 @@ impl HeldRows {
         std::mem::take(&mut self.rows)
     }
 
+    /// Whether a row waits that came from a battery.
+    pub(super) fn has_row_of(&self, battery: usize) -> bool {
+        self.rows.iter().any(|row| row.batteries.contains(&battery))
+    }
+
+    /// Has no row wait for a battery any more, which isn't listened to.
+    pub(super) fn forget(&mut self, battery: usize) {
+        self.addresses.values_mut().for_each(|addresses| addresses.retain(|it| *it != battery));
+        self.addresses.retain(|_, addresses| !addresses.is_empty());
+    }
+
     /// Number of the interval that ends at a time, or that a time is in.
     fn interval_number(&self, time: UtcDateTime) -> i128 {
         let length = i128::try_from(self.interval.as_nanos()).unwrap_or(i128::MAX).max(1);
@@ -163,6 +174,19 @@ mod tests {
         rows.take_all();
         rows.add(assembled(0, 1, 20_000, None), |_| vec![], now);
         assert_eq!(rows.take_due(now).len(), 1);
+    }
+
+    #[test]
+    fn a_battery_that_is_removed_is_not_waited_for() {
+        let (mut rows, now) = (held(), Instant::now());
+        rows.add(assembled(1, 1, 10_000, None), both, now);
+        assert!(rows.has_row_of(1) && !rows.has_row_of(0));
+        rows.take_all();
+        rows.forget(0);
+        rows.add(assembled(1, 1, 20_000, None), both, now);
+        assert_eq!(rows.take_due(now).len(), 1);
+        rows.forget(1);
+        assert!(rows.addresses.is_empty());
     }
 
     #[test]

@@ -67,10 +67,14 @@ pub(crate) struct Recorder {
     has_stored: bool,
     /// Where rows go, as the last event of that has it.
     rows_go: EventKind,
+    /// The batteries that are listened to, by their numbers.
+    batteries: HashMap<usize, Shared<BatteryStatus>>,
+    /// Batteries that were removed, and that rows may wait of.
+    removed: Vec<usize>,
     held: HeldRows,
     /// How old a row may become until it is synced to the disk.
     sync_after: Duration,
-    /// The latest row of each MCU ID, and which battery of the command line it came from.
+    /// The latest row of each MCU ID, and which battery it came from.
     latest: HashMap<u32, (UtcDateTime, usize)>,
     /// Pairs of addresses that lead to the same battery.
     twins: HashSet<(usize, usize)>,
@@ -108,6 +112,8 @@ impl Recorder {
             started: None,
             has_stored: false,
             rows_go: EventKind::InFile,
+            batteries: HashMap::new(),
+            removed: vec![],
             held,
             sync_after,
             latest,
@@ -140,6 +146,7 @@ impl Recorder {
             }
             let held = self.held.take_due(Instant::now());
             self.store(held)?;
+            self.forget_removed();
             self.store_events()?;
             if Instant::now() >= due || self.spool.is_damaged(UtcDateTime::now()) {
                 if Instant::now() >= due {
@@ -196,18 +203,44 @@ impl Recorder {
     fn take(&mut self, first: RecorderMessage) {
         let now = Instant::now();
         let more = self.messages.try_iter().take(BATCH - 1);
-        let batteries = &self.status.batteries;
-        let announced = |mcu_id| {
-            let has_announced = |at: &usize| {
-                batteries[*at].update(|status| status.announced_mcu_id == Some(mcu_id))
-            };
-            (0..batteries.len()).filter(has_announced).collect()
-        };
+        // Made once for all rows of this call: there may be thousands of batteries.
+        let mut announced = None;
         for message in iter::once(first).chain(more) {
             match message {
-                RecorderMessage::Row(assembled) => self.held.add(assembled, announced, now),
+                RecorderMessage::Row(assembled) => {
+                    let batteries = &self.batteries;
+                    let twins = |mcu_id| {
+                        let announced = announced.get_or_insert_with(|| by_mcu_id(batteries));
+                        announced.get(&mcu_id).cloned().unwrap_or_default()
+                    };
+                    self.held.add(assembled, twins, now);
+                }
                 RecorderMessage::Event(event) => self.event_times.add(event),
+                RecorderMessage::Added { number, status } => {
+                    self.batteries.insert(number, status);
+                }
+                RecorderMessage::Removed { number } => {
+                    // No row waits for it from now on.
+                    if let Some(status) = self.batteries.get(&number) {
+                        status.update(|status| status.announced_mcu_id = None);
+                    }
+                    announced = None;
+                    self.removed.push(number);
+                }
             }
+        }
+    }
+
+    /// Forgets the batteries that were removed, once no row of them waits.
+    fn forget_removed(&mut self) {
+        for number in mem::take(&mut self.removed) {
+            if self.held.has_row_of(number) {
+                self.removed.push(number);
+                continue;
+            }
+            self.batteries.remove(&number);
+            self.held.forget(number);
+            self.twins.retain(|(one, other)| *one != number && *other != number);
         }
     }
 
@@ -270,11 +303,12 @@ impl Recorder {
         let now = Instant::now();
         for (batteries, record) in batteries.into_iter().zip(records) {
             let Some((&battery, others)) = batteries.split_first() else { continue };
-            self.battery(battery).update(|status| status.row_stored(&record, now));
+            self.update(battery, |status| status.row_stored(&record, now));
             for &other in others {
-                self.battery(other).update(|status| status.row_known(&record, now));
+                self.update(other, |status| status.row_known(&record, now));
             }
-            info!("{}: stored {}", self.name(battery), summary(&record));
+            let name = self.name(battery).unwrap_or_else(|| format!("{:08X}", record.mcu_id));
+            info!("{name}: stored {}", summary(&record));
             if let Some(observer) = &self.observer {
                 // Recording goes on without the observer.
                 let _ = observer.send(Assembled { battery, record });
@@ -283,7 +317,7 @@ impl Recorder {
         // The row of the other address is stored; this address isn't stale either.
         for HeldRow { record, batteries, .. } in doubles {
             for battery in batteries {
-                self.battery(battery).update(|status| status.row_known(&record, now));
+                self.update(battery, |status| status.row_known(&record, now));
             }
         }
         Ok(())
@@ -307,13 +341,27 @@ impl Recorder {
         maintained
     }
 
-    fn battery(&self, index: usize) -> &Shared<BatteryStatus> {
-        &self.status.batteries[index]
+    fn update(&self, battery: usize, change: impl FnOnce(&mut BatteryStatus)) {
+        if let Some(status) = self.batteries.get(&battery) {
+            status.update(change);
+        }
     }
 
-    fn name(&self, index: usize) -> String {
-        self.battery(index).update(|status| status.name.clone())
+    /// `None`: the battery was removed.
+    fn name(&self, battery: usize) -> Option<String> {
+        Some(self.batteries.get(&battery)?.update(|status| status.name.clone()))
     }
+}
+
+/// The batteries that have announced each MCU ID.
+fn by_mcu_id(batteries: &HashMap<usize, Shared<BatteryStatus>>) -> HashMap<u32, Vec<usize>> {
+    let mut announced: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (number, status) in batteries {
+        if let Some(mcu_id) = status.update(|status| status.announced_mcu_id) {
+            announced.entry(mcu_id).or_default().push(*number);
+        }
+    }
+    announced
 }
 
 /// The values of a row that the log shows.
@@ -351,7 +399,7 @@ mod tests {
         let status = LiveStatus {
             started: Instant::now(),
             interval: Duration::from_secs(10),
-            batteries: vec![],
+            batteries: Shared::default(),
             storage: Shared::new(StorageStatus { journal: path.clone(), ..Default::default() }),
             delivery: None,
         };

@@ -11,6 +11,7 @@ mod command_line;
 mod daemon;
 mod end_to_end;
 mod export;
+mod fleet;
 mod foreign_server;
 mod gaps;
 mod import;

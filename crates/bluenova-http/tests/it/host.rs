@@ -22,7 +22,7 @@ fn a_name_that_is_not_the_listeners_is_answered_with_421() {
     let status = LiveStatus {
         started: Instant::now(),
         interval: Duration::from_secs(10),
-        batteries: vec![],
+        batteries: Shared::default(),
         storage: Shared::new(StorageStatus::default()),
         delivery: None,
     };

@@ -88,6 +88,7 @@ fn battery(name: &str, mcu_id: u32, now: Instant) -> BatteryStatus {
     BatteryStatus {
         name: name.into(),
         address: format!("{name}.example:9000/ws/"),
+        added: None,
         connection: ConnectionState::Up,
         dials: 3,
         malformed_lines: 3,

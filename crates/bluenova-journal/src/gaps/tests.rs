@@ -15,6 +15,8 @@ fn event(seconds: f64, kind: EventKind) -> Event {
             | EventKind::NotConnected
             | EventKind::Silent
             | EventKind::NoMcuId
+            | EventKind::Added
+            | EventKind::Removed
     );
     let mcu_id = (kind == EventKind::Identified).then_some(BATTERY);
     let battery = is_of_battery.then(|| "attic".to_owned());
@@ -212,6 +214,30 @@ fn a_run_without_the_battery_did_not_listen_to_it() {
         event(75.0, EventKind::Identified),
     ]);
     check(&events, &[(30.0, 70.0, GapCause::NotListenedTo)]);
+}
+
+#[test]
+fn a_battery_that_is_removed_while_the_listener_runs_is_not_listened_to() {
+    let removed = running_and(&[event(33.0, EventKind::Removed)]);
+    let expected = [(30.0, 100.0, GapCause::NotListenedTo)];
+    assert_eq!(find(&removed, &[10.0, 20.0, 30.0], &[], true).gaps, expected);
+
+    let added = [
+        event(33.0, EventKind::Removed),
+        event(71.0, EventKind::Added),
+        event(75.0, EventKind::Connected),
+        event(75.0, EventKind::Identified),
+    ];
+    check(&running_and(&added), &[(30.0, 70.0, GapCause::NotListenedTo)]);
+    // At the start it wasn't there.
+    let events = running_and(&[event(34.0, EventKind::Stopped), event(35.0, EventKind::Started)]);
+    check(&[&events, &added[1..]].concat(), &[(30.0, 70.0, GapCause::NotListenedTo)]);
+    // It is still listened to at its other address.
+    let cellar = Event { battery: Some("cellar".to_owned()), ..event(2.0, EventKind::Identified) };
+    let lost = Event { kind: EventKind::Silent, since: at(34.0), ..cellar.clone() };
+    let events = running_and(&[cellar, event(33.0, EventKind::Removed), lost]);
+    let events = [events, vec![event(75.0, EventKind::Identified)]].concat();
+    check(&events, &[(30.0, 70.0, GapCause::Silent)]);
 }
 
 #[test]

@@ -104,11 +104,24 @@ pub(super) fn states(events: &[Event], battery: &GapBattery) -> Vec<(i64, Option
             start = Some(states.len());
             states.push((micros(event.since), Some(GapCause::NotConnected(String::new()))));
         } else if is_about(event, battery)
-            && let (Some(name), Some(state)) = (&event.battery, state_after(event, battery))
+            && let Some(name) = &event.battery
         {
+            match (event.kind, state_after(event, battery)) {
+                (EventKind::Added, _) => {
+                    if let Some(start) = start {
+                        states[start].1 = Some(GapCause::NotListenedTo);
+                    }
+                    by_name.insert(name, Some(GapCause::NotConnected(String::new())));
+                }
+                (EventKind::Removed, _) => _ = by_name.remove(name.as_str()),
+                (_, Some(state)) => _ = by_name.insert(name, state),
+                (_, None) => continue,
+            }
             start = None;
-            by_name.insert(name, state);
-            states.push((micros(event.since), best(by_name.values())));
+            let is_listened_to = !by_name.is_empty();
+            let state =
+                if is_listened_to { best(by_name.values()) } else { Some(GapCause::NotListenedTo) };
+            states.push((micros(event.since), state));
         }
     }
     if let Some(start) = start {

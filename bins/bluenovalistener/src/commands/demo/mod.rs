@@ -21,7 +21,8 @@ use crate::{
     page::{self, BindError},
     pipeline::{self, StartError},
     settings::{
-        self, Battery, LogSettings, Settings, SettingsError, Store, state_directory, whole_number,
+        self, Battery, BatteryArguments, LogSettings, Settings, SettingsError, Store,
+        state_directory, whole_number,
     },
     signals,
 };
@@ -131,7 +132,9 @@ fn settings(
     let store = Store::Sqlite { path: path.to_owned() };
     let http_hosts = settings::http_hosts(args)?;
     let sync = settings::sync(args)?;
-    Ok(Settings { batteries, store, interval, sync, raw: args.raw, http, http_hosts })
+    let battery_arguments = BatteryArguments::default();
+    let raw = args.raw;
+    Ok(Settings { batteries, battery_arguments, store, interval, sync, raw, http, http_hosts })
 }
 
 /// At the address that was given; else at the usual one, or, where that is in use, at a free port.
