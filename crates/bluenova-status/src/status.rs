@@ -208,6 +208,11 @@ impl BatteryStatus {
         self.newest = Some(Newest { record: record.clone(), received: now });
     }
 
+    /// The values so far of the interval under way.
+    pub fn sampled(&mut self, record: PackRecord, now: Instant) {
+        self.under_way = Some(Newest { record, received: now });
+    }
+
     /// The battery is connected.
     pub fn connected(&mut self) {
         self.connection = ConnectionState::Up;

@@ -25,8 +25,8 @@ use crate::{
     args::Args,
     console::{self, rows},
     page,
-    settings::{Battery, LogSettings, Settings, Store},
-    threads::{clock_is_set, describe, is_unreachable, what_to_look_at},
+    settings::{Battery, LogSettings, Mqtt, Settings, Store},
+    threads::{check_broker, clock_is_set, describe, is_unreachable, what_to_look_at},
 };
 
 mod files;
@@ -66,6 +66,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     if let Some(address) = settings.http {
         show("WARNING", "page", &page_address(address));
+    }
+    if let Some(mqtt) = &settings.mqtt {
+        show("WARNING", "MQTT", &broker(mqtt, &settings.store));
     }
     if fine {
         Ok(())
@@ -220,6 +223,17 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
     let warnings = sink.take_warnings();
     let warnings: String = warnings.iter().map(|warning| format!("; {warning}")).collect();
     Ok(format!("rows can be inserted into battery_pack of {server}{warnings}"))
+}
+
+fn broker(mqtt: &Mqtt, store: &Store) -> Finding {
+    let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = store;
+    let connected = check_broker(mqtt, journal);
+    connected.map_err(|error| format!("{}: {}", mqtt.broker, ErrorChain(&error)))?;
+    let announced = match &mqtt.discovery {
+        Some(prefix) => format!("; batteries are announced under {prefix}/"),
+        None => String::new(),
+    };
+    Ok(format!("{} takes messages{announced}", mqtt.broker))
 }
 
 fn page_address(address: SocketAddr) -> Finding {
