@@ -8,15 +8,16 @@ use serde::{Deserialize, Serialize};
 /// Platform of each component, by its key.
 pub(crate) type Components = BTreeMap<String, String>;
 
-/// A device that was announced. It is remembered until it is removed, beyond the end of the
-/// program: otherwise nobody would ever remove it.
+/// What a listener has published of a battery or of a bank. It is remembered until it is removed,
+/// beyond the end of the program: otherwise nobody would ever remove it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Announced {
     /// MCU ID of the battery; `None` for the bank.
     pub(crate) mcu_id: Option<u32>,
     /// The addresses at which the battery was, as on the command line.
     pub(crate) addresses: Vec<String>,
-    /// Its components, those that were removed later among them.
+    /// Its components in Home Assistant, those that were removed later among them; none if it is
+    /// remembered for its availability alone, since there is no discovery.
     pub(crate) components: Components,
 }
 
@@ -27,8 +28,8 @@ pub(crate) struct Listed<'a> {
     pub(crate) mcu_id: Option<McuId>,
 }
 
-/// The topics of the announced devices that are gone: batteries that aren't on the command line any
-/// more, so that another battery, or none, is at their addresses; and the bank if there is none.
+/// The topics of the batteries that aren't on the command line any more, so that another battery,
+/// or none, is at their addresses; and of the bank if there is none.
 ///
 /// While a battery is silent that was never seen at its address, it may be any of them: no battery
 /// is gone then.
@@ -57,4 +58,84 @@ pub(crate) fn gone(
     };
     let gone = announced.iter().filter(|(_, device)| is_gone(device));
     gone.map(|(topic, _)| topic.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BANK: u32 = 0;
+
+    /// Batteries by MCU ID and addresses; [`BANK`] is the bank.
+    fn announced(devices: &[(u32, &[&str])]) -> BTreeMap<String, Announced> {
+        let device = |&(id, addresses): &(u32, &[&str])| {
+            let mcu_id = Some(id).filter(|id| *id != BANK);
+            let addresses = addresses.iter().map(|address| (*address).to_owned()).collect();
+            (id.to_string(), Announced { mcu_id, addresses, ..Announced::default() })
+        };
+        devices.iter().map(device).collect()
+    }
+
+    #[track_caller]
+    fn check(
+        devices: &[(u32, &[&str])],
+        listed: &[(&str, Option<u32>)],
+        has_bank: bool,
+        expected: &[u32],
+    ) {
+        let listed: Vec<_> =
+            listed.iter().map(|(address, id)| Listed { address, mcu_id: id.map(McuId) }).collect();
+        let expected: Vec<_> = expected.iter().map(u32::to_string).collect();
+        assert_eq!(gone(&announced(devices), &listed, has_bank), expected);
+    }
+
+    #[test]
+    fn a_battery_is_gone_when_its_address_is_not_listed() {
+        let two: &[(u32, &[&str])] = &[(1, &["a"]), (2, &["b"])];
+        check(two, &[("a", Some(1)), ("b", Some(2))], false, &[]);
+        check(two, &[("a", Some(1))], false, &[2]);
+        check(two, &[], false, &[1, 2]);
+        check(&[], &[("a", Some(1))], false, &[]);
+    }
+
+    #[test]
+    fn a_silent_battery_is_not_gone_while_its_address_is_listed() {
+        let two: &[(u32, &[&str])] = &[(1, &["a"]), (2, &["b"])];
+        check(two, &[("a", None), ("b", None)], false, &[]);
+        check(two, &[("a", None)], false, &[2]);
+        check(two, &[("b", None)], false, &[1]);
+        // By the second one of its addresses.
+        check(&[(1, &["a", "b"])], &[("b", None)], false, &[]);
+    }
+
+    #[test]
+    fn any_battery_may_be_at_a_new_address_that_is_silent() {
+        let two: &[(u32, &[&str])] = &[(1, &["a"]), (2, &["b"])];
+        check(two, &[("a", Some(1)), ("c", None)], false, &[]);
+        check(two, &[("a", Some(1)), ("c", Some(2))], false, &[]);
+        check(two, &[("a", Some(1)), ("c", Some(3))], false, &[2]);
+    }
+
+    #[test]
+    fn a_battery_is_gone_when_another_is_at_its_address() {
+        check(&[(1, &["a"])], &[("a", Some(2))], false, &[1]);
+        // It has gone to another address, which the journal doesn't have yet.
+        check(&[(1, &["a"])], &[("a", Some(2)), ("b", Some(1))], false, &[]);
+    }
+
+    #[test]
+    fn a_bank_is_gone_when_there_is_none() {
+        let devices: &[(u32, &[&str])] = &[(BANK, &[]), (1, &["a"])];
+        check(devices, &[("a", Some(1))], true, &[]);
+        check(devices, &[("a", Some(1))], false, &[BANK]);
+        check(devices, &[("a", None)], false, &[BANK]);
+    }
+
+    #[test]
+    fn remembered_as_json() {
+        let text = r#"{"mcu_id":42,"addresses":["a"],"components":{"soc":"sensor"}}"#;
+        let announced: Announced = serde_json::from_str(text).unwrap();
+        assert_eq!(announced.components["soc"], "sensor");
+        assert_eq!(serde_json::to_string(&announced).unwrap(), text);
+    }
 }

@@ -1,23 +1,23 @@
 //! The entities of Home Assistant: which values of a battery become which kind of entity.
 //!
-//! The words are Home Assistant's own:
+//! Platforms, classes and units are Home Assistant's own words:
 //! <https://www.home-assistant.io/integrations/sensor.mqtt/>,
 //! <https://www.home-assistant.io/integrations/binary_sensor.mqtt/>.
 
 use bluenova_record::{CELLS, COLUMNS, Column, SqlType};
 
-/// One entity, of a value in the state's JSON.
+/// An entity: one value of the state's JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entity {
-    /// Name of the value in the JSON; it is the last part of the ids too.
+    /// Name of the value in the JSON, and last part of the ids.
     pub(crate) key: &'static str,
-    /// Name for people, behind that of the device.
+    /// Name that Home Assistant shows behind that of the device.
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) role: Role,
 }
 
-/// The platform of an entity, and what goes with it.
+/// Platform of an entity, and the fields that it has on this platform.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     /// A measured number.
@@ -27,17 +27,17 @@ pub(crate) enum Kind {
         /// Digits behind the point.
         precision: u8,
     },
-    /// A number that no statistics are wanted of.
+    /// A number without statistics.
     Plain,
     /// A point in time.
     Time,
     /// A text in the firmware's words.
     Text,
-    /// Yes or no: `on_if` is the value for which Home Assistant says "on".
+    /// Yes or no: `on_if` is the value that is "on" in Home Assistant.
     Binary { device_class: &'static str, on_if: bool },
 }
 
-/// Where Home Assistant shows an entity.
+/// Part of the device's page on which Home Assistant shows an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Among the device's values.
@@ -113,12 +113,9 @@ pub(crate) fn bank() -> Vec<Entity> {
     .into()
 }
 
-/// Cells of a battery that reports this count: all that have columns if it is unknown or odd.
-pub(crate) fn cells(count: Option<i16>) -> usize {
-    count
-        .and_then(|count| usize::try_from(count).ok())
-        .filter(|n| (1..=CELLS).contains(n))
-        .unwrap_or(CELLS)
+/// Cells of a battery that reports this count; `None` if it is unknown or impossible.
+pub(crate) fn cells(count: Option<i16>) -> Option<usize> {
+    count.and_then(|count| usize::try_from(count).ok()).filter(|n| (1..=CELLS).contains(n))
 }
 
 /// Whether a column is about none of the cells that a battery lacks.
@@ -143,4 +140,56 @@ fn detail(column: &Column) -> Option<Entity> {
     let first = letters.next().map(|letter| letter.to_uppercase().to_string());
     let name = first.unwrap_or_default() + letters.as_str();
     Some(Entity { key: column.name, name, kind, role: Role::Detail })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::state::COMPUTED;
+
+    #[test]
+    fn every_value_has_an_entity() {
+        let entities = battery(CELLS);
+        let keys: HashSet<_> = entities.iter().map(|entity| entity.key).collect();
+        let columns = COLUMNS.iter().map(|column| column.name);
+        let values: HashSet<_> = columns.chain(COMPUTED).filter(|name| *name != "mcu_id").collect();
+        assert_eq!(keys, values);
+        assert_eq!(entities.len(), keys.len());
+    }
+
+    #[test]
+    fn names_are_unique_and_fit_for_people() {
+        for entities in [battery(CELLS), bank()] {
+            let names: HashSet<_> = entities.iter().map(|entity| &entity.name).collect();
+            assert_eq!(names.len(), entities.len());
+            for name in names {
+                assert!(name.starts_with(char::is_uppercase) && name.len() <= 60, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn cells_that_a_battery_lacks_have_no_entity() {
+        let cells = |n| battery(n).iter().filter(|it| it.key.starts_with("cell_0")).count();
+        assert_eq!((cells(1), cells(4), cells(9), cells(16)), (2, 8, 18, 18));
+        let keys: Vec<_> = battery(4).iter().map(|entity| entity.key).collect();
+        assert!(keys.contains(&"cell_04_v") && !keys.contains(&"cell_05_v"));
+        assert!(keys.contains(&"cell_spread_mv"));
+    }
+
+    #[test]
+    fn counts_of_cells() {
+        for (count, expected) in [
+            (None, None),
+            (Some(-1), None),
+            (Some(0), None),
+            (Some(1), Some(1)),
+            (Some(16), Some(16)),
+            (Some(17), None),
+        ] {
+            assert_eq!(cells(count), expected, "{count:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ mod state;
 mod topics;
 
 pub use announced::Announced;
-pub use broker::{Broker, BrokerError};
+pub use broker::{Broker, BrokerError, topic_prefix};
 pub use discovery::Discovery;
 pub use publisher::{Message, Output, Publisher};
 pub use session::{Login, Session, SessionError, SessionOptions};

@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_record::{McuId, PackRecord};
+use bluenova_record::{CELLS, McuId, PackRecord};
 use bluenova_status::{
-    Newest, Status,
+    Status,
     bank::{self, Share, Unit},
 };
 use serde::Serialize;
@@ -48,11 +48,11 @@ pub trait Output {
     /// The connection is lost.
     fn publish(&mut self, message: Message) -> Result<(), Self::Error>;
 
-    /// Remembers what is about to be announced on this topic.
+    /// Remembers, by a topic, what is about to be published.
     fn remember(&mut self, topic: &str, announced: &Announced);
 
     /// Waits until the broker has acknowledged all retained messages, and forgets what was
-    /// announced on these topics.
+    /// remembered by these topics.
     ///
     /// # Errors
     /// The connection is lost.
@@ -70,21 +70,30 @@ pub struct Publisher {
     listener_is_online: bool,
 }
 
-/// What the broker has of a battery or of the bank on this connection.
+/// What was published of a battery or of the bank on this connection.
 #[derive(Debug, Default)]
 struct Published {
-    /// The name and the number of cells with which it was announced.
-    announced_as: Option<(Option<String>, usize)>,
+    announced_as: Option<Identity>,
     availability: Option<bool>,
     /// Time of the values.
     state: Option<UtcDateTime>,
     /// When the state is sent once more.
     repeat_at: Option<Instant>,
+    /// Cells in series as they were reported last, on an earlier connection too.
+    cells: Option<usize>,
+}
+
+/// What an announcement depends on.
+#[derive(Debug, PartialEq)]
+struct Identity {
+    name: Option<String>,
+    addresses: Vec<String>,
+    cells: usize,
 }
 
 impl Publisher {
-    /// A publisher that has no connection yet. `announced` is what was announced and not removed in
-    /// earlier runs, by topic. Without `discovery` all of that is removed.
+    /// A publisher that has no connection yet. `announced` is what was remembered and not forgotten
+    /// in earlier runs, by topic. Without `discovery` all devices are removed from Home Assistant.
     pub fn new(
         topics: Topics,
         discovery: Option<Discovery>,
@@ -108,8 +117,9 @@ impl Publisher {
 
     /// There is a new connection, on which nothing was published yet.
     pub fn connected(&mut self) {
-        self.batteries.clear();
-        self.bank = Published::default();
+        for published in self.batteries.values_mut().chain([&mut self.bank]) {
+            *published = Published { cells: published.cells, ..Published::default() };
+        }
         self.listener_is_online = false;
     }
 
@@ -123,18 +133,19 @@ impl Publisher {
     /// Publishes what is new in this status.
     ///
     /// # Errors
-    /// Those of `output`. What it has taken counts as published.
+    /// Those of `output`. There must be a new connection then, and a call of
+    /// [`connected`](Self::connected).
     pub fn publish<O: Output>(&mut self, status: &Status, output: &mut O) -> Result<(), O::Error> {
         let units = bank::units(status);
         let mut has_news = false;
         for unit in &units {
             has_news |= self.battery(unit, status, output)?;
         }
-        let has_bank = units.len() > 1;
+        let has_bank = has_bank(&units).unwrap_or_else(|| self.has_announced_bank());
         if has_bank && (has_news || self.bank.availability.is_none()) {
             self.bank(&units, status, output)?;
         }
-        self.remove_gone(&units, has_bank, output)?;
+        self.remove_gone(status, has_bank, output)?;
         // Last: until then all is unavailable, so that no old value shows up for a moment.
         if !self.listener_is_online {
             self.withdraw_silent(output)?;
@@ -152,14 +163,14 @@ impl Publisher {
         output: &mut O,
     ) -> Result<bool, O::Error> {
         let Some(mcu_id) = unit.mcu_id().map(McuId) else { return Ok(false) };
-        let fresh = fresh(unit, status);
+        let fresh = fresh(unit, mcu_id, status);
         let mut has_news = false;
         if let Some(record) = fresh {
             self.announce_battery(mcu_id, unit, record, status.instant, output)?;
             let published = self.batteries.entry(mcu_id).or_default();
             let repeats = published.repeat_at.take_if(|at| *at <= status.instant).is_some();
-            has_news = published.state != Some(record.insert_time_utc);
-            if has_news || repeats {
+            has_news = repeats || published.state != Some(record.insert_time_utc);
+            if has_news {
                 output.publish(state(self.topics.state(mcu_id), &BatteryState(record)))?;
                 published.state = Some(record.insert_time_utc);
             }
@@ -181,21 +192,19 @@ impl Publisher {
         now: Instant,
         output: &mut O,
     ) -> Result<(), O::Error> {
-        let cells = entities::cells(record.cell_count);
-        let name = given_name(unit);
         let published = self.batteries.entry(mcu_id).or_default();
-        let is_announced = published
-            .announced_as
-            .as_ref()
-            .is_some_and(|(announced, number)| announced.as_deref() == name && *number == cells);
-        if is_announced || self.discovery.is_none() {
+        // A row may lack the count: the battery then still has the cells that it had before.
+        published.cells = entities::cells(record.cell_count).or(published.cells);
+        let identity = Identity::new(unit, published.cells.unwrap_or(CELLS));
+        if published.announced_as.as_ref() == Some(&identity) {
             return Ok(());
         }
-        published.announced_as = Some((name.map(ToOwned::to_owned), cells));
-        published.repeat_at = Some(now + REPEAT_AFTER);
-        let device = Device::battery(mcu_id, name, &self.topics);
-        let addresses = unit.batteries.iter().map(|battery| battery.address.clone()).collect();
-        self.announce(&device, &entities::battery(cells), addresses, output)
+        published.repeat_at = self.discovery.is_some().then(|| now + REPEAT_AFTER);
+        let device = Device::battery(mcu_id, identity.name.as_deref(), &self.topics);
+        let addresses = identity.addresses.clone();
+        self.announce(&device, &entities::battery(identity.cells), addresses, output)?;
+        self.batteries.entry(mcu_id).or_default().announced_as = Some(identity);
+        Ok(())
     }
 
     fn bank<O: Output>(
@@ -204,24 +213,31 @@ impl Publisher {
         status: &Status,
         output: &mut O,
     ) -> Result<(), O::Error> {
-        let known: Vec<_> = units.iter().filter_map(|unit| fresh(unit, status)).collect();
-        if !known.is_empty() {
-            if self.bank.announced_as.is_none() && self.discovery.is_some() {
-                self.bank.announced_as = Some((None, 0));
+        let fresh_of = |unit: &Unit<'_>| fresh(unit, McuId(unit.mcu_id()?), status).map(Share::of);
+        let shares: Vec<Share> = units.iter().filter_map(fresh_of).collect();
+        if !shares.is_empty() {
+            if self.bank.announced_as.is_none() {
+                let identity = Identity { name: None, addresses: vec![], cells: 0 };
                 let device = Device::bank(&self.topics);
                 self.announce(&device, &entities::bank(), vec![], output)?;
+                self.bank.announced_as = Some(identity);
             }
-            let sum: Share = known.iter().map(|record| Share::of(record)).sum();
-            let bank = BankState::new(units.len(), known.len(), &sum);
+            let sum: Share = shares.iter().copied().sum();
+            let bank = BankState::new(units.len(), shares.len(), &sum);
             output.publish(state(self.topics.bank_state(), &bank))?;
         }
-        if self.bank.availability != Some(!known.is_empty()) {
-            output.publish(availability(self.topics.bank_availability(), !known.is_empty()))?;
-            self.bank.availability = Some(!known.is_empty());
+        if self.bank.availability != Some(!shares.is_empty()) {
+            output.publish(availability(self.topics.bank_availability(), !shares.is_empty()))?;
+            self.bank.availability = Some(!shares.is_empty());
         }
         Ok(())
     }
 
+    fn has_announced_bank(&self) -> bool {
+        self.announced.values().any(|device| device.mcu_id.is_none())
+    }
+
+    /// Announces a device, where there is discovery, and remembers it.
     fn announce<O: Output>(
         &mut self,
         device: &Device,
@@ -229,12 +245,19 @@ impl Publisher {
         addresses: Vec<String>,
         output: &mut O,
     ) -> Result<(), O::Error> {
-        let Some(discovery) = &self.discovery else { return Ok(()) };
-        let topic = discovery.topic(&device.id);
+        let [_, own_availability] = &device.availability;
+        let topic = match &self.discovery {
+            Some(discovery) => discovery.topic(&device.id),
+            None => own_availability.clone(),
+        };
         let announced = self.announced.entry(topic.clone()).or_default();
-        let message = discovery.message(device, entities, &announced.components);
         announced.mcu_id = device.battery.map(|McuId(id)| id);
         announced.addresses = addresses;
+        let Some(discovery) = &self.discovery else {
+            output.remember(&topic, announced);
+            return Ok(());
+        };
+        let message = discovery.message(device, entities, &announced.components);
         let platform = |entity: &Entity| entity.kind.platform().to_owned();
         announced
             .components
@@ -244,41 +267,57 @@ impl Publisher {
         output.publish(Message { topic, payload: message.to_string().into(), is_retained: true })
     }
 
-    /// Removes the devices that are gone from the broker, and so from Home Assistant.
+    /// Removes what is gone from the broker, and so from Home Assistant.
     fn remove_gone<O: Output>(
         &mut self,
-        units: &[Unit<'_>],
+        status: &Status,
         has_bank: bool,
         output: &mut O,
     ) -> Result<(), O::Error> {
-        let batteries = units.iter().flat_map(|unit| &unit.batteries);
-        let listed: Vec<_> = batteries
+        let listed: Vec<_> = status
+            .batteries
+            .iter()
             .map(|battery| Listed {
                 address: &battery.address,
                 mcu_id: battery.mcu_id().map(McuId),
             })
             .collect();
-        let topics = match self.discovery {
-            None => self.announced.keys().cloned().collect(),
-            Some(_) => gone(&self.announced, &listed, has_bank),
-        };
+        let mut topics = gone(&self.announced, &listed, has_bank);
         for topic in &topics {
             let mcu_id = self.announced.get(topic).and_then(|device| device.mcu_id).map(McuId);
+            // What is gone may come back, and is announced again then.
+            let availability = match mcu_id {
+                Some(mcu_id) => {
+                    self.batteries.remove(&mcu_id);
+                    self.topics.availability(mcu_id)
+                }
+                None => {
+                    self.bank = Published::default();
+                    self.topics.bank_availability()
+                }
+            };
+            if availability != *topic {
+                output.publish(removal(availability))?;
+            }
+        }
+        if self.discovery.is_none() {
+            let devices = self.announced.iter().filter(|(_, it)| !it.components.is_empty());
+            topics.extend(devices.map(|(topic, _)| topic.clone()));
+        }
+        for topic in &topics {
             output.publish(removal(topic.clone()))?;
-            output.publish(removal(match mcu_id {
-                Some(mcu_id) => self.topics.availability(mcu_id),
-                None => self.topics.bank_availability(),
-            }))?;
         }
         if !topics.is_empty() {
             output.forget(&topics)?;
-            self.announced.retain(|topic, _| !topics.contains(topic));
+        }
+        for topic in &topics {
+            self.announced.remove(topic);
         }
         Ok(())
     }
 
-    /// The batteries that were announced in an earlier run, and that have sent no MCU ID in this
-    /// one, aren't available, whatever was published then.
+    /// The batteries of an earlier run that have sent no MCU ID in this one aren't available,
+    /// whatever was published then.
     fn withdraw_silent<O: Output>(&mut self, output: &mut O) -> Result<(), O::Error> {
         for device in self.announced.values() {
             let Some(mcu_id) = device.mcu_id.map(McuId) else { continue };
@@ -292,18 +331,45 @@ impl Publisher {
     }
 }
 
-/// The newest values of a battery, by whichever address, unless they are stale.
-fn fresh<'a>(unit: &Unit<'a>, status: &Status) -> Option<&'a PackRecord> {
-    let newest = unit.batteries.iter().filter_map(|battery| battery.newest_values());
-    let newest: &Newest = newest.max_by_key(|newest| newest.received)?;
+impl Identity {
+    fn new(unit: &Unit<'_>, cells: usize) -> Self {
+        let addresses = unit.batteries.iter().map(|battery| battery.address.clone()).collect();
+        Self { name: given_name(unit).map(ToOwned::to_owned), addresses, cells }
+    }
+}
+
+/// Whether there is more than one battery; `None` while two addresses may lead to the same one.
+fn has_bank(units: &[Unit<'_>]) -> Option<bool> {
+    let known = units.iter().filter(|unit| unit.mcu_id().is_some()).count();
+    match (known, units.len()) {
+        (2.., _) => Some(true),
+        (_, 0 | 1) => Some(false),
+        _ => None,
+    }
+}
+
+/// The newest values of a battery, by whichever address, unless they are stale or another battery
+/// is at the address meanwhile.
+fn fresh<'a>(unit: &Unit<'a>, mcu_id: McuId, status: &Status) -> Option<&'a PackRecord> {
+    let McuId(id) = mcu_id;
+    let newest = unit
+        .batteries
+        .iter()
+        .filter(|battery| battery.announced_mcu_id.is_none_or(|sent| sent == id))
+        .flat_map(|battery| battery.newest.iter().chain(&battery.under_way))
+        .filter(|newest| newest.record.mcu_id == id)
+        .min_by_key(|newest| status.age(newest))?;
     (!status.is_stale(status.age(newest))).then_some(&newest.record)
 }
 
 /// The name that a person has given to a battery; by default it has that of its host.
 fn given_name<'a>(unit: &Unit<'a>) -> Option<&'a str> {
     let battery = unit.batteries.first()?;
-    let host = battery.address.trim_start_matches('[');
-    (!host.starts_with(&*battery.name)).then_some(&battery.name)
+    let host = match battery.address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((ip, _)) => ip,
+        None => battery.address.split([':', '/']).next()?,
+    };
+    (battery.name.trim_matches(['[', ']']) != host).then_some(&battery.name)
 }
 
 fn state(topic: String, state: &impl Serialize) -> Message {
@@ -320,3 +386,6 @@ fn availability(topic: String, is_available: bool) -> Message {
 fn removal(topic: String) -> Message {
     Message { topic, payload: vec![], is_retained: true }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! The batteries of a bank, each of them once, and the sums over them.
 
-use std::{iter::Sum, time::Duration};
+use std::{collections::HashMap, iter::Sum, time::Duration};
 
 use bluenova_record::{CELLS, PackRecord};
 
@@ -66,6 +66,7 @@ impl<'a> Unit<'a> {
 /// The batteries of the command line, in its order; those of one MCU ID are one.
 pub fn units(status: &Status) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = vec![];
+    let mut positions = HashMap::new();
     for battery in &status.batteries {
         let newest = battery.newest.as_ref();
         let latest = newest.map(|newest| Sample {
@@ -73,8 +74,9 @@ pub fn units(status: &Status) -> Vec<Unit<'_>> {
             age: status.age(newest),
             is_of_this_run: true,
         });
-        let mcu_id = battery.mcu_id();
-        match units.iter_mut().find(|unit| mcu_id.is_some() && unit.mcu_id() == mcu_id) {
+        let new = units.len();
+        let position = battery.mcu_id().map_or(new, |id| *positions.entry(id).or_insert(new));
+        match units.get_mut(position) {
             Some(unit) => {
                 unit.batteries.push(battery);
                 unit.latest = unit.latest.into_iter().chain(latest).min_by_key(|latest| latest.age);
@@ -93,8 +95,10 @@ pub fn units(status: &Status) -> Vec<Unit<'_>> {
 /// battery without an MCU ID belong together.
 pub fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status: &Status) {
     let mut others = vec![];
+    let ids = units.iter().map(Unit::mcu_id).zip(0..);
+    let positions: HashMap<u32, usize> = ids.filter_map(|(id, at)| Some((id?, at))).collect();
     for row in rows {
-        match units.iter_mut().find(|unit| unit.mcu_id() == Some(row.mcu_id)) {
+        match positions.get(&row.mcu_id).and_then(|at| units.get_mut(*at)) {
             Some(unit) => {
                 unit.latest.get_or_insert(Sample::of_journal(row, status));
             }
@@ -204,9 +208,12 @@ pub fn cell_voltages(record: &PackRecord) -> Option<CellVoltages> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use time::UtcDateTime;
 
     use super::*;
+    use crate::{Newest, StorageStatus};
 
     fn record(fill: impl FnOnce(&mut PackRecord)) -> PackRecord {
         let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
@@ -216,6 +223,48 @@ mod tests {
 
     fn sum(records: &[&PackRecord]) -> Share {
         records.iter().map(|record| Share::of(record)).sum()
+    }
+
+    #[test]
+    fn a_battery_at_several_addresses_is_one() {
+        let now = UtcDateTime::UNIX_EPOCH + Duration::from_secs(100);
+        let instant = Instant::now();
+        let battery = |address: &str, mcu_id: Option<u32>, row: Option<(u32, u64)>| {
+            let mut battery = BatteryStatus::new(address, address);
+            battery.announced_mcu_id = mcu_id;
+            battery.newest = row.map(|(mcu_id, age)| Newest {
+                record: PackRecord::new(now - Duration::from_secs(age), mcu_id),
+                received: instant,
+            });
+            battery
+        };
+        let status = Status {
+            now,
+            instant,
+            started: instant,
+            interval: Duration::from_secs(10),
+            batteries: vec![
+                battery("a", None, None),
+                battery("b", Some(1), None),
+                battery("c", None, Some((2, 20))),
+                battery("d", Some(1), Some((1, 10))),
+                battery("e", None, None),
+                battery("f", None, Some((2, 10))),
+            ],
+            storage: StorageStatus::default(),
+            delivery: None,
+        };
+        let shown: Vec<_> = units(&status)
+            .iter()
+            .map(|unit| (unit.names(), unit.mcu_id(), unit.latest.map(|it| it.age.as_secs())))
+            .collect();
+        let expected = [
+            ("a", None, None),
+            ("b = d", Some(1), Some(10)),
+            ("c = f", Some(2), Some(10)),
+            ("e", None, None),
+        ];
+        assert_eq!(shown, expected.map(|(names, id, age)| (names.to_owned(), id, age)));
     }
 
     #[test]
