@@ -94,8 +94,9 @@ pub(crate) struct Args {
         option,
         arg_name = "url",
         description = "publish the batteries by MQTT, and announce them to Home Assistant: \
-                       mqtt://[USER@]HOST[:PORT][/PREFIX], or mqtts:// with encryption (default: \
-                       nothing is published; port 1883 or 8883, prefix bluenova)"
+                       mqtt://HOST[:PORT][/PREFIX], mqtts:// for an encrypted connection, USER@ in \
+                       front of the host to log in (default: nothing is published; port 1883 or \
+                       8883, prefix bluenova)"
     )]
     pub(crate) mqtt: Option<String>,
 

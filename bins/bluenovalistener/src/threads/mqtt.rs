@@ -160,9 +160,9 @@ pub(crate) fn check_broker(settings: &Mqtt, journal: &Path) -> Result<(), MqttEr
     let topics = Topics::new(settings.broker.prefix(), &id);
     let farewell = Publisher::new(topics, None, BTreeMap::new()).farewell();
     let farewell = Message { is_retained: false, ..farewell };
-    let options = session_options(settings, &id, farewell, None);
+    let options = session_options(settings, &id, farewell.clone(), None);
     let session = Session::open(&SessionOptions { login: settings.login()?, ..options })?;
-    Ok(session.close(options.last_will)?)
+    Ok(session.close(farewell)?)
 }
 
 fn session_options(
