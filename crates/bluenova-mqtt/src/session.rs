@@ -1,36 +1,47 @@
 //! A connection to a broker, by the crate `rumqttc`.
+//!
+//! That crate is made for programs that poll it all the time, and has habits that matter here:
+//!
+//! - A call that times out drops what it was doing. While it connects, the next call begins anew;
+//!   while it writes, a message is lost. So calls with a short limit are made only while there is
+//!   nothing to write, and those that write have the limit after which the session ends.
+//! - After an error it connects again and sends what it has. Here the session ends: by then there
+//!   are newer values.
+//! - It writes before it reads. Answers to many messages are read between them.
+//! - It asks the broker for a sign of life only after a time without a message *to* it. A listener
+//!   that publishes all the time would write to a frozen broker until the system's buffers are
+//!   full. So the session asks, too.
 
 use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
+    io,
+    net::TcpStream,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use rumqttc::{
-    Client, Connection, ConnectionError, Event, Incoming, LastWill, MqttOptions, Outgoing,
-    PublishOptions, QoS, RecvTimeoutError, SubAck, SubscribeReasonCode, TlsConfiguration,
-    Transport,
-};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
+    Client, Connection, Event, Incoming, LastWill, MqttOptions, Outgoing, Publish, PublishOptions,
+    QoS, RecvTimeoutError, SubAck, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 
-use crate::{Broker, Message};
+use crate::{Broker, Message, SessionError, dial::dial, trust::encryption};
 
-/// Seconds without a message after which the broker is asked whether it is still there; after as
-/// many again it isn't.
+/// Seconds without a message in one direction after which the broker is asked for a sign of life.
 const KEEP_ALIVE_S: u16 = 15;
 
-/// Length of a call that waits for the connection.
-const TICK: Duration = Duration::from_millis(100);
+/// Time in which a connection must be made, and in which a broker must take a message or
+/// acknowledge one.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Time in which a broker must take a message, or acknowledge one.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Time without an answer after which answers are read between messages.
+const READ_AFTER: Duration = Duration::from_secs(1);
 
-/// Messages on their way from this thread to the connection: a few, for they take memory.
-const CAPACITY: usize = 8;
+/// Messages that the broker has not acknowledged yet: a few, for they are kept until it has.
+const IN_FLIGHT: u16 = 8;
+
+/// Messages that are read at once, for the same reason.
+const READ_AT_ONCE: usize = 4;
 
 /// Largest message that is sent, in bytes: an announcement has some 20,000.
 const MAX_SENT: usize = 1 << 18;
@@ -45,13 +56,13 @@ pub struct SessionOptions {
     pub broker: Broker,
     /// Identifies the client at the broker, which ends another connection of the same one.
     pub client_id: String,
-    /// Password of the broker's user.
+    /// User and password, where the broker asks for them.
     pub login: Option<Login>,
     /// File with the certificates to trust, in PEM; `None`: those that the system trusts.
     pub trusted: Option<PathBuf>,
     /// What the broker publishes when the connection ends without [`Session::close`].
     pub last_will: Message,
-    /// Topic to listen to.
+    /// Topic to subscribe to.
     pub subscription: Option<String>,
 }
 
@@ -70,81 +81,24 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// Why there is no session, or none any more.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SessionError {
-    /// The client can't be made.
-    #[error("no connection can be begun")]
-    Client(#[source] rumqttc::ClientBuildError),
-    /// The file of certificates can't be used.
-    #[error("the certificates in {} can't be read", .path.display())]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
-    },
-    /// There is no certificate to trust.
-    #[error("there are no certificates to trust{}", in_file(.0.as_deref()))]
-    NothingTrusted(Option<PathBuf>),
-    /// TLS can't be used.
-    #[error("TLS can't be used")]
-    Tls(#[source] rustls::Error),
-    /// The connection can't be made, or has ended.
-    #[error(transparent)]
-    Connection(Box<ConnectionError>),
-    /// The broker refuses the client.
-    #[error("the broker refuses the connection: {0}")]
-    Refused(&'static str),
-    /// The broker doesn't let the client listen to a topic.
-    #[error("the broker doesn't let it listen to {0}")]
-    SubscriptionRefused(String),
-    /// The broker takes no message, or doesn't acknowledge one.
-    #[error("the broker has taken nothing for {} s", DEADLINE.as_secs())]
-    Frozen,
-    /// The connection was closed.
-    #[error("the connection is closed")]
-    Closed,
-}
-
-fn in_file(path: Option<&Path>) -> String {
-    path.map_or_else(|| " on this system".to_owned(), |path| format!(" in {}", path.display()))
-}
-
-impl From<ConnectionError> for SessionError {
-    fn from(error: ConnectionError) -> Self {
-        use rumqttc::ConnectReturnCode as Code;
-        Self::Refused(match error {
-            ConnectionError::ConnectionRefused(Code::BadUserNamePassword) => {
-                "user or password is wrong"
-            }
-            ConnectionError::ConnectionRefused(Code::NotAuthorized) => {
-                "it isn't allowed; user or password may be missing or wrong"
-            }
-            ConnectionError::ConnectionRefused(Code::ServiceUnavailable) => "it isn't available",
-            ConnectionError::ConnectionRefused(Code::BadClientId) => {
-                "it doesn't like the client id"
-            }
-            ConnectionError::ConnectionRefused(Code::RefusedProtocolVersion) => {
-                "it doesn't speak MQTT 3.1.1"
-            }
-            error => return Self::Connection(Box::new(error)),
-        })
-    }
-}
-
-/// A connection to a broker, driven by the thread that calls it.
+/// A connection to a broker, driven by the thread that calls it. After an error it has ended.
 pub struct Session {
     client: Client,
     connection: Connection,
     subscription: Option<String>,
-    /// Messages that the connection has not taken yet.
-    queued: usize,
-    /// Messages that the broker has not acknowledged yet.
-    unacknowledged: usize,
-    /// A message has come on the topic listened to, with this content.
+    /// A topic that is never subscribed to.
+    last_will: String,
+    /// When a message was given to the connection that isn't written yet.
+    unwritten_since: Option<Instant>,
+    /// Answers that the broker owes.
+    owed: u32,
+    /// When it began to owe them, or gave the last one.
+    owed_since: Instant,
+    /// When something was received last.
+    heard: Instant,
+    /// Content of the last message on the topic of the subscription.
     received: Option<Vec<u8>>,
+    has_ended: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -154,28 +108,39 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Connects, logs in and listens to the topic of the options. It takes some seconds at most.
+    /// Connects, logs in and subscribes to the topic of the options. It takes half a minute at
+    /// most.
     ///
     /// # Errors
     /// Any: the broker is away, refuses, or can't be trusted.
     pub fn open(options: &SessionOptions) -> Result<Self, SessionError> {
-        let (client, connection) = Client::builder(mqtt_options(options)?)
-            .capacity(CAPACITY)
+        let (client, mut connection) = Client::builder(mqtt_options(options)?)
+            .capacity(1)
             .try_build()
             .map_err(SessionError::Client)?;
+        connection.eventloop.network_options.set_connection_timeout(DEADLINE.as_secs());
+        // The connection has its own deadline; this one is never the first.
+        match connection.recv_timeout(3 * DEADLINE) {
+            Ok(event) => drop(event.map_err(SessionError::at_start)?),
+            Err(_) => return Err(SessionError::NoAnswer),
+        }
         let mut session = Self {
             client,
             connection,
             subscription: options.subscription.clone(),
-            queued: 0,
-            unacknowledged: 0,
+            last_will: options.last_will.topic.clone(),
+            unwritten_since: None,
+            owed: 0,
+            owed_since: Instant::now(),
+            heard: Instant::now(),
             received: None,
+            has_ended: false,
         };
-        session.wait_for(|_, event| matches!(event, Event::Incoming(Incoming::ConnAck(_))))?;
-        if let Some(topic) = &options.subscription {
-            // There is room: nothing was sent yet.
-            let subscribed = session.client.try_subscribe(topic.clone(), QoS::AtMostOnce);
-            subscribed.map_err(|_| SessionError::Closed)?;
+        if let Some(topic) = options.subscription.clone() {
+            let subscribed = session.client.try_subscribe(topic, QoS::AtMostOnce);
+            subscribed.map_err(SessionError::Message)?;
+            session.owes();
+            session.flush()?;
         }
         Ok(session)
     }
@@ -185,29 +150,41 @@ impl Session {
     /// # Errors
     /// The connection has ended, or the broker takes nothing any more.
     pub fn publish(&mut self, message: Message) -> Result<(), SessionError> {
-        let qos = if message.is_retained { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-        if self.queued >= CAPACITY {
-            self.wait_for(|session, _| session.queued < CAPACITY)?;
+        if self.owed > 0 && self.owed_since.elapsed() >= READ_AFTER {
+            self.receive(Duration::from_millis(1))?;
         }
-        let options = PublishOptions::new(qos).retain(message.is_retained);
-        self.client
-            .try_publish(message.topic, message.payload, options)
-            .map_err(|_| SessionError::Closed)?;
-        self.queued += 1;
-        self.unacknowledged += usize::from(message.is_retained);
-        Ok(())
+        let Message { topic, payload, is_retained } = message;
+        let qos = if is_retained { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+        let options = PublishOptions::new(qos).retain(is_retained);
+        let taken = self.client.try_publish(topic, payload, options);
+        taken.map_err(SessionError::Message)?;
+        if is_retained {
+            self.owes();
+        }
+        self.write()
     }
 
-    /// Sends and receives for that long; returns the content of the last message that has come.
+    /// Sends and receives for that long; returns the content of the last message that was published
+    /// on the topic of the subscription.
     ///
     /// # Errors
     /// The connection has ended.
     pub fn advance(&mut self, length: Duration) -> Result<Option<Vec<u8>>, SessionError> {
         let end = Instant::now() + length;
-        while let Some(left) = end.checked_duration_since(Instant::now()) {
-            self.next_event(left)?;
+        if self.owed == 0 && self.heard.elapsed().as_secs() >= KEEP_ALIVE_S.into() {
+            // The broker must answer, and nothing changes.
+            let asked = self.client.try_unsubscribe(self.last_will.as_str());
+            asked.map_err(SessionError::Message)?;
+            self.owes();
         }
-        Ok(self.received.take())
+        let mut left = length;
+        loop {
+            self.receive(left)?;
+            left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(self.received.take());
+            }
+        }
     }
 
     /// Waits until the broker has acknowledged all that it is to keep.
@@ -215,8 +192,8 @@ impl Session {
     /// # Errors
     /// The connection has ended, or the broker acknowledges nothing any more.
     pub fn flush(&mut self) -> Result<(), SessionError> {
-        if self.queued > 0 || self.unacknowledged > 0 {
-            self.wait_for(|session, _| session.queued == 0 && session.unacknowledged == 0)?;
+        while self.owed > 0 {
+            self.receive(DEADLINE)?;
         }
         Ok(())
     }
@@ -229,51 +206,91 @@ impl Session {
     pub fn close(mut self, last: Message) -> Result<(), SessionError> {
         self.publish(last)?;
         self.flush()?;
-        self.client.try_disconnect().map_err(|_| SessionError::Closed)?;
-        self.wait_for(|_, event| matches!(event, Event::Outgoing(Outgoing::Disconnect)))
+        self.client.try_disconnect().map_err(SessionError::Message)?;
+        self.write()
     }
 
-    /// Sends and receives until an event has the condition fulfilled. Each event that isn't a ping
-    /// shows that the broker is alive.
-    fn wait_for(
-        &mut self,
-        is_fulfilled: impl Fn(&Self, &Event) -> bool,
-    ) -> Result<(), SessionError> {
-        let mut progress = Instant::now();
-        loop {
-            match self.next_event(TICK)? {
-                Some(event) if is_fulfilled(self, &event) => return Ok(()),
-                Some(Event::Incoming(_) | Event::Outgoing(Outgoing::Publish(_))) => {
-                    progress = Instant::now();
-                }
-                _ if progress.elapsed() > DEADLINE => return Err(SessionError::Frozen),
-                _ => {}
-            }
+    /// The broker is to answer what is sent next.
+    fn owes(&mut self) {
+        if self.owed == 0 {
+            self.owed_since = Instant::now();
+        }
+        self.owed += 1;
+    }
+
+    /// Waits until what was given to the connection is written.
+    fn write(&mut self) -> Result<(), SessionError> {
+        self.unwritten_since = Some(Instant::now());
+        while self.unwritten_since.is_some() {
+            self.receive(DEADLINE)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next event of the connection, for that long at most.
+    fn receive(&mut self, at_most: Duration) -> Result<(), SessionError> {
+        if self.has_ended {
+            return Err(SessionError::Closed);
+        }
+        let result = self.next_event(at_most).and_then(|event| match event {
+            Some(event) => self.handle(&event),
+            None => Ok(()),
+        });
+        self.has_ended = result.is_err();
+        result
+    }
+
+    fn next_event(&mut self, at_most: Duration) -> Result<Option<Event>, SessionError> {
+        let owed_since = (self.owed > 0).then_some(self.owed_since);
+        let waits_since = owed_since.into_iter().chain(self.unwritten_since).min();
+        let left = waits_since.map(|since| DEADLINE.saturating_sub(since.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(SessionError::Frozen);
+        }
+        match self.connection.recv_timeout(left.map_or(at_most, |left| left.min(at_most))) {
+            Ok(event) => Ok(Some(event?)),
+            Err(RecvTimeoutError::Timeout { .. }) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(SessionError::Closed),
         }
     }
 
-    /// The next thing that happens on the connection; `None` if nothing has within that time.
-    fn next_event(&mut self, timeout: Duration) -> Result<Option<Event>, SessionError> {
-        let event = match self.connection.recv_timeout(timeout) {
-            Ok(event) => event?,
-            Err(RecvTimeoutError::Timeout { .. }) => return Ok(None),
-            Err(RecvTimeoutError::Disconnected) => return Err(SessionError::Closed),
-        };
-        match &event {
-            Event::Outgoing(Outgoing::Publish(_)) => self.queued = self.queued.saturating_sub(1),
-            Event::Incoming(Incoming::PubAck(_)) => {
-                self.unacknowledged = self.unacknowledged.saturating_sub(1);
+    fn handle(&mut self, event: &Event) -> Result<(), SessionError> {
+        match event {
+            Event::Outgoing(Outgoing::Publish(_) | Outgoing::Disconnect) => {
+                self.unwritten_since = None;
             }
-            Event::Incoming(Incoming::Publish(message)) => {
+            Event::Outgoing(_) => {}
+            Event::Incoming(packet) => {
+                self.heard = Instant::now();
+                self.handle_incoming(packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_incoming(&mut self, packet: &Incoming) -> Result<(), SessionError> {
+        match packet {
+            Incoming::Publish(message) if self.is_subscribed(message) => {
                 self.received = Some(message.payload.to_vec());
             }
-            Event::Incoming(Incoming::SubAck(answer)) if is_refusal(answer) => {
+            Incoming::SubAck(answer) if is_refusal(answer) => {
                 let topic = self.subscription.clone().unwrap_or_default();
                 return Err(SessionError::SubscriptionRefused(topic));
             }
+            Incoming::PubAck(_) | Incoming::SubAck(_) | Incoming::UnsubAck(_) => {
+                self.owed = self.owed.saturating_sub(1);
+                self.owed_since = Instant::now();
+            }
             _ => {}
         }
-        Ok(Some(event))
+        Ok(())
+    }
+
+    /// Whether a message is one on the topic of the subscription, and new: one that the broker has
+    /// kept from earlier times comes with each subscription.
+    fn is_subscribed(&self, message: &Publish) -> bool {
+        let subscription = self.subscription.as_ref().map(String::as_bytes);
+        subscription == Some(message.topic.as_ref()) && !message.retain
     }
 }
 
@@ -286,7 +303,8 @@ fn mqtt_options(options: &SessionOptions) -> Result<MqttOptions, SessionError> {
     let mut mqtt = MqttOptions::new(client_id.as_str(), (broker.host(), broker.port()));
     mqtt.set_keep_alive(KEEP_ALIVE_S)
         .set_max_packet_size(MAX_RECEIVED, MAX_SENT)
-        .set_request_channel_capacity(CAPACITY)
+        .set_inflight(IN_FLIGHT)
+        .set_read_batch_size(READ_AT_ONCE)
         .set_last_will(LastWill::new(
             last_will.topic.clone(),
             last_will.payload.clone(),
@@ -303,29 +321,19 @@ fn mqtt_options(options: &SessionOptions) -> Result<MqttOptions, SessionError> {
         None => {}
     }
     if broker.is_encrypted() {
-        let config = tls(trusted.as_deref())?;
-        mqtt.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(config))));
+        let config = Arc::new(encryption(trusted.as_deref())?);
+        mqtt.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
     }
+    let stream = dial(broker.host(), broker.port(), DEADLINE)?;
+    stream.set_nodelay(true).map_err(SessionError::Broken)?;
+    stream.set_nonblocking(true).map_err(SessionError::Broken)?;
+    let stream = Mutex::new(Some(stream));
+    mqtt.set_socket_connector(move |_, _| std::future::ready(take(&stream)));
     Ok(mqtt)
 }
 
-/// Encryption that trusts the certificates in a file, or those that the system trusts.
-fn tls(file: Option<&Path>) -> Result<ClientConfig, SessionError> {
-    let certificates = match file {
-        Some(path) => {
-            let failed = |source| SessionError::Certificates { path: path.to_owned(), source };
-            let found = CertificateDer::pem_file_iter(path).map_err(failed)?;
-            found.collect::<Result<Vec<_>, _>>().map_err(failed)?
-        }
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(certificates);
-    if usable == 0 {
-        return Err(SessionError::NothingTrusted(file.map(ToOwned::to_owned)));
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(SessionError::Tls)?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+/// The socket for a connection; there is one, so that nothing connects again by itself.
+fn take(stream: &Mutex<Option<TcpStream>>) -> io::Result<tokio::net::TcpStream> {
+    let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+    tokio::net::TcpStream::from_std(stream.ok_or(io::ErrorKind::NotConnected)?)
 }

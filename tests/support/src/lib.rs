@@ -1,7 +1,7 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], a [`PgBouncer`] before it,
-//! a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for
-//! HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its [`TIME_LIMIT`],
-//! [`Cleanup`] after tests that are killed, and a [`sample_row`].
+//! a [`Mosquitto`] for MQTT, a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a
+//! [`Browser`], [`get`] for HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its
+//! [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -24,6 +24,7 @@ mod cleanup;
 mod cluster;
 mod frozen;
 mod http;
+mod mosquitto;
 mod pgbouncer;
 mod power_cut;
 mod programs;
@@ -41,6 +42,7 @@ pub use cleanup::Cleanup;
 pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use frozen::Frozen;
 pub use http::{Answer, get};
+pub use mosquitto::{Mosquitto, Received, Subscriber};
 pub use pgbouncer::PgBouncer;
 pub use power_cut::{DiskHistory, DiskRecord};
 pub use proxy::{Point, Proxy};
