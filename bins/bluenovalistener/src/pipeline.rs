@@ -116,9 +116,9 @@ pub(crate) fn start(
         count_set_aside(&status, &stop);
     }
     let mqtt = settings.mqtt.clone().map(|mqtt| {
-        let mqtt = MqttThread::new(mqtt, status.clone(), Arc::clone(&stop));
+        let (status, stop) = (status.clone(), Arc::clone(&stop));
         spawn("MQTT", move || {
-            mqtt.run();
+            MqttThread::new(mqtt, status, stop).run();
             Ok(())
         })
     });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::Error;
 use crate::connection::JournalConnection;
@@ -39,8 +39,15 @@ impl Announced {
     /// # Errors
     /// If the file can't be written or is damaged.
     pub fn put(&self, topic: &str, text: &str) -> Result<(), Error> {
+        // Most announcements are those of the start before. To find that out takes no lock, which
+        // a writer on a slow disk may hold for long.
+        let noted = get(&self.connection.sqlite, topic);
+        let noted = noted.map_err(|source| self.connection.error("read", source))?;
+        if noted.as_deref() == Some(text) {
+            return Ok(());
+        }
         let put = "INSERT INTO announced VALUES (?1, ?2)
-                   ON CONFLICT DO UPDATE SET text = ?2 WHERE text <> ?2";
+                   ON CONFLICT DO UPDATE SET text = ?2";
         let done = self.connection.sqlite.execute(put, (topic, text));
         done.map(drop).map_err(|source| self.connection.error("note an announcement in", source))
     }
@@ -53,6 +60,11 @@ impl Announced {
         let done = self.connection.sqlite.execute("DELETE FROM announced WHERE topic = ?", [topic]);
         done.map(drop).map_err(|source| self.connection.error("forget an announcement in", source))
     }
+}
+
+fn get(connection: &Connection, topic: &str) -> rusqlite::Result<Option<String>> {
+    let select = "SELECT text FROM announced WHERE topic = ?";
+    connection.query_row(select, [topic], |row| row.get(0)).optional()
 }
 
 fn read(connection: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {

@@ -120,6 +120,15 @@ impl Mosquitto {
         Subscriber::new(self.port_to_look_on, filter)
     }
 
+    /// Connects as the client with this id and hangs up, so that the broker ends the connection of
+    /// another client with that id.
+    ///
+    /// # Panics
+    /// Where the broker doesn't answer.
+    pub fn connect_as(&self, id: &str) {
+        drop(client_with_id(id, self.port_to_look_on));
+    }
+
     /// The messages that the broker keeps, by topic.
     ///
     /// # Panics
@@ -209,6 +218,10 @@ impl Subscriber {
 fn client(port: u16) -> (Client, Connection) {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let id = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    client_with_id(&id, port)
+}
+
+fn client_with_id(id: &str, port: u16) -> (Client, Connection) {
     let mut options = MqttOptions::new(id, ("127.0.0.1", port));
     options.set_max_packet_size(1 << 20, 1 << 20);
     let (client, mut connection) = Client::builder(options).capacity(10).build();

@@ -1,6 +1,11 @@
 //! What the command line and the environment say about MQTT.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use bluenova_mqtt::{Broker, Login};
 
@@ -9,6 +14,9 @@ use crate::args::Args;
 
 const PASSWORD_VARIABLE: &str = "BLUENOVA_MQTT_PASSWORD";
 const DEFAULT_DISCOVERY: &str = "homeassistant";
+
+/// Longest file of a password that is read, in bytes: MQTT allows passwords of 65,535.
+const PASSWORD_FILE_BYTES: u64 = 1 << 16;
 
 /// Where batteries are published by MQTT, and how.
 #[derive(Clone, Debug)]
@@ -36,12 +44,13 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// The file of the password can't be read.
+/// The file of the password has none.
 #[derive(Debug, thiserror::Error)]
-#[error("--mqtt-password-file {} can't be read", .path.display())]
-pub(crate) struct PasswordError {
-    path: PathBuf,
-    source: std::io::Error,
+pub(crate) enum PasswordError {
+    #[error("--mqtt-password-file {} can't be read", .path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("--mqtt-password-file {} has no password: its first line is empty", .path.display())]
+    Empty { path: PathBuf },
 }
 
 impl Mqtt {
@@ -65,7 +74,8 @@ impl Mqtt {
         let broker: Broker = url.parse().map_err(SettingsError::Mqtt)?;
         let password = match &args.mqtt_password_file {
             Some(path) => Some(Password::File(absolute("--mqtt-password-file", path, &env)?)),
-            None => env(PASSWORD_VARIABLE).map(Password::Given),
+            // A service file unsets a variable so.
+            None => env(PASSWORD_VARIABLE).filter(|it| !it.is_empty()).map(Password::Given),
         };
         if password.is_some() && broker.user().is_none() {
             return Err(SettingsError::MqttUser);
@@ -86,20 +96,42 @@ impl Mqtt {
     /// from the next connection on.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file can't be read, or has no password.
     pub(crate) fn login(&self) -> Result<Option<Login>, PasswordError> {
         let Some(user) = self.broker.user().map(ToOwned::to_owned) else { return Ok(None) };
         let password = match &self.password {
             None => None,
             Some(Password::Given(password)) => Some(password.clone()),
-            Some(Password::File(path)) => {
-                let text = fs::read_to_string(path)
-                    .map_err(|source| PasswordError { path: path.clone(), source })?;
-                Some(text.lines().next().unwrap_or_default().to_owned())
-            }
+            Some(Password::File(path)) => Some(read_password(path)?),
         };
         Ok(Some(Login { user, password }))
     }
+
+    /// What to do about a file of the password that everybody on the machine can read.
+    pub(crate) fn exposed_password(&self) -> Option<String> {
+        let Some(Password::File(path)) = &self.password else { return None };
+        let is_exposed = fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0);
+        let path = path.display();
+        is_exposed.then(|| format!("every user here can read the password: chmod 600 {path}"))
+    }
+}
+
+/// The first line of a file.
+fn read_password(path: &Path) -> Result<String, PasswordError> {
+    let unreadable = |source| PasswordError::Unreadable { path: path.to_owned(), source };
+    let text = read_file(path).map_err(unreadable)?;
+    let line = text.lines().next().filter(|line| !line.is_empty());
+    line.map(ToOwned::to_owned).ok_or_else(|| PasswordError::Empty { path: path.to_owned() })
+}
+
+fn read_file(path: &Path) -> io::Result<String> {
+    // To open a pipe would wait for somebody who writes to it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = String::new();
+    File::open(path)?.take(PASSWORD_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// An id of the listener of this journal on this machine: eight letters and digits, the same at

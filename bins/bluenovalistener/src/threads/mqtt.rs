@@ -31,6 +31,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Length of a call that waits for the broker: the end of the program waits as long.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Length of a connection that has lasted. Briefer ones don't reset the back-off, so that a broker
+/// that hangs up again and again is dialled less and less often.
+const LASTING: Duration = Duration::from_secs(60);
+
+/// Brief connections, one behind the other, from which on a connection is logged only when it has
+/// lasted.
+const BRIEF: u32 = 2;
+
+/// How long nothing is written to the journal after that has failed: each try may take seconds, in
+/// which the broker hears nothing.
+const JOURNAL_RETRY: Duration = Duration::from_secs(60);
+
 /// Publishes the batteries until the program ends. It keeps no messages: after an outage the broker
 /// gets the values of that moment.
 pub(crate) struct MqttThread {
@@ -38,10 +50,13 @@ pub(crate) struct MqttThread {
     status: LiveStatus,
     publisher: Publisher,
     options: SessionOptions,
-    journal: PathBuf,
+    journal: AnnouncedJournal,
     stop: Arc<AtomicBool>,
+    /// Back-offs since a connection has lasted.
+    attempt: usize,
+    /// Connections since one has lasted.
+    brief: u32,
     outage: Option<Outage<String>>,
-    unnoted: RateLimit<()>,
 }
 
 /// Why there is no connection to the broker, or none any more.
@@ -54,6 +69,7 @@ pub(crate) enum MqttError {
 }
 
 impl MqttThread {
+    /// Reads from the journal what was announced in earlier runs, which takes long if a disk hangs.
     pub(crate) fn new(settings: Mqtt, status: LiveStatus, stop: Arc<AtomicBool>) -> Self {
         let journal = status.storage.get().journal;
         let id = listener_id(&journal);
@@ -70,62 +86,83 @@ impl MqttThread {
             status,
             publisher,
             options,
-            journal,
+            journal: AnnouncedJournal::new(journal),
             stop,
+            attempt: 0,
+            brief: 0,
             outage: None,
-            unnoted: RateLimit::new(REMINDER),
         }
     }
 
     pub(crate) fn run(mut self) {
-        let mut attempt = 0;
+        if let Some(warning) = self.settings.exposed_password() {
+            warn!("MQTT: {warning}");
+        }
         while !self.stopping() {
-            let ended = self.connect().and_then(|session| {
-                attempt = 0;
-                Ok(self.serve(session)?)
-            });
-            if let Err(error) = ended {
+            let ended = self.connect().and_then(|session| Ok(self.serve(session)?));
+            if let Err(error) = ended
+                && !self.stopping()
+            {
                 self.log_error(&error);
             }
-            self.back_off(Duration::from_secs(BACK_OFF[attempt]));
-            attempt = (attempt + 1).min(BACK_OFF.len() - 1);
+            self.back_off(Duration::from_secs(BACK_OFF[self.attempt]));
+            self.attempt = (self.attempt + 1).min(BACK_OFF.len() - 1);
         }
     }
 
     fn connect(&mut self) -> Result<Session, MqttError> {
         self.options.login = self.settings.login()?;
         let session = Session::open(&self.options)?;
-        let broker = &self.settings.broker;
-        match self.outage.take() {
-            None => info!("MQTT: connected to {broker}"),
-            Some(outage) => {
-                info!("MQTT: {broker} is back after {}", duration(outage.lasted()));
-            }
+        if self.brief < BRIEF {
+            self.log_connected();
         }
+        self.brief = self.brief.saturating_add(1);
         Ok(session)
     }
 
     /// Publishes until the connection or the program ends.
     fn serve(&mut self, mut session: Session) -> Result<(), SessionError> {
+        let connected = Instant::now();
         self.publisher.connected();
         while !self.stopping() {
             let status = self.status.snapshot(UtcDateTime::now(), Instant::now());
-            let mut output = Connected {
-                session: &mut session,
-                journal: &self.journal,
-                unnoted: &mut self.unnoted,
-            };
+            let mut output =
+                Connected { session: &mut session, journal: &mut self.journal, opened: None };
             self.publisher.publish(&status, &mut output)?;
             drop(status);
-            let looked = Instant::now();
-            while !self.stopping() && looked.elapsed() < LOOK_EVERY {
-                if session.advance(TICK)?.as_deref() == Some(b"online") {
-                    info!("MQTT: Home Assistant has started; the batteries are announced to it");
-                    self.publisher.home_assistant_started();
-                }
+            if connected.elapsed() >= LASTING {
+                self.has_lasted();
             }
+            self.listen(&mut session)?;
         }
         session.close(self.publisher.farewell())
+    }
+
+    /// Listens to Home Assistant until it is time to look at the batteries again.
+    fn listen(&mut self, session: &mut Session) -> Result<(), SessionError> {
+        let looked = Instant::now();
+        while !self.stopping() && looked.elapsed() < LOOK_EVERY {
+            if session.advance(TICK)?.as_deref() == Some(b"online") {
+                info!("MQTT: Home Assistant has started; the batteries are announced to it");
+                self.publisher.home_assistant_started();
+            }
+        }
+        Ok(())
+    }
+
+    fn has_lasted(&mut self) {
+        (self.attempt, self.brief) = (0, 0);
+        if self.outage.is_some() {
+            self.log_connected();
+        }
+    }
+
+    fn log_connected(&mut self) {
+        let broker = &self.settings.broker;
+        match self.outage.take() {
+            None => info!("MQTT: connected to {broker}"),
+            Some(outage) => info!("MQTT: {broker} is back after {}", duration(outage.lasted())),
+        }
     }
 
     fn log_error(&mut self, error: &MqttError) {
@@ -151,7 +188,8 @@ impl MqttThread {
     }
 }
 
-/// Connects to the broker once, as the listener does, under another name, and publishes nothing.
+/// Connects to the broker once, as the listener does, under another name. What it sends is no
+/// listener's: a message that nobody keeps, on a topic of its own.
 ///
 /// # Errors
 /// The broker is away, refuses the connection, or can't be trusted.
@@ -182,7 +220,7 @@ fn session_options(
 }
 
 /// What was announced in earlier runs.
-fn announced(path: &PathBuf) -> BTreeMap<String, Announced> {
+fn announced(path: &Path) -> BTreeMap<String, Announced> {
     match journal::Announced::open(path).and_then(|announced| announced.all()) {
         Ok(all) => all
             .into_iter()
@@ -196,23 +234,50 @@ fn announced(path: &PathBuf) -> BTreeMap<String, Announced> {
     }
 }
 
+/// The journal as the place that remembers what was announced. Messages don't depend on it.
+struct AnnouncedJournal {
+    path: PathBuf,
+    retry_at: Option<Instant>,
+    errors: RateLimit<()>,
+}
+
+impl AnnouncedJournal {
+    fn new(path: PathBuf) -> Self {
+        Self { path, retry_at: None, errors: RateLimit::new(REMINDER) }
+    }
+
+    /// Changes what is remembered, by the connection that was `opened` before, if there is one.
+    fn change(
+        &mut self,
+        opened: &mut Option<journal::Announced>,
+        change: impl FnOnce(&journal::Announced) -> Result<(), journal::Error>,
+    ) {
+        let now = Instant::now();
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.retry_at = None;
+        let changed = match opened.take() {
+            Some(announced) => Ok(announced),
+            None => journal::Announced::open(&self.path),
+        }
+        .and_then(|announced| change(opened.insert(announced)));
+        if let Err(error) = changed {
+            self.retry_at = Some(Instant::now() + JOURNAL_RETRY);
+            if self.errors.is_due((), now) {
+                let error = ErrorChain(&error);
+                warn!("MQTT: {error}. A battery that goes may stay in Home Assistant");
+            }
+        }
+    }
+}
+
 /// A connection to the broker, and the journal that remembers what was announced on it.
 struct Connected<'a> {
     session: &'a mut Session,
-    journal: &'a PathBuf,
-    unnoted: &'a mut RateLimit<()>,
-}
-
-impl Connected<'_> {
-    fn note(&mut self, note: impl FnOnce(&journal::Announced) -> Result<(), journal::Error>) {
-        let noted = journal::Announced::open(self.journal).and_then(|announced| note(&announced));
-        if let Err(error) = noted
-            && self.unnoted.is_due((), Instant::now())
-        {
-            let error = ErrorChain(&error);
-            warn!("MQTT: {error}. A battery that goes may stay in Home Assistant");
-        }
-    }
+    journal: &'a mut AnnouncedJournal,
+    /// Connection to the journal, for the announcements of one look at the batteries.
+    opened: Option<journal::Announced>,
 }
 
 impl Output for Connected<'_> {
@@ -225,12 +290,14 @@ impl Output for Connected<'_> {
     fn remember(&mut self, topic: &str, announced: &Announced) {
         // Such a value always has a JSON text.
         let text = serde_json::to_string(announced).unwrap_or_default();
-        self.note(|journal| journal.put(topic, &text));
+        self.journal.change(&mut self.opened, |journal| journal.put(topic, &text));
     }
 
     fn forget(&mut self, topics: &[String]) -> Result<(), SessionError> {
         self.session.flush()?;
-        self.note(|journal| topics.iter().try_for_each(|topic| journal.remove(topic)));
+        self.journal.change(&mut self.opened, |journal| {
+            topics.iter().try_for_each(|topic| journal.remove(topic))
+        });
         Ok(())
     }
 }

@@ -37,3 +37,15 @@ fn without_a_journal_nothing_is_noted() {
     let directory = tempfile::tempdir().unwrap();
     Announced::open(&directory.path().join("journal")).unwrap_err();
 }
+
+#[test]
+fn what_is_noted_already_needs_no_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let _journal = open(&path);
+    let announced = Announced::open(&path).unwrap();
+    announced.put("homeassistant/device/a/config", "a").unwrap();
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    announced.put("homeassistant/device/a/config", "a").unwrap();
+}

@@ -233,7 +233,8 @@ fn broker(mqtt: &Mqtt, store: &Store) -> Finding {
         Some(prefix) => format!("; batteries are announced under {prefix}/"),
         None => String::new(),
     };
-    Ok(format!("{} takes messages{announced}", mqtt.broker))
+    let exposed = mqtt.exposed_password().map(|it| format!("; but {it}")).unwrap_or_default();
+    Ok(format!("{} takes messages{announced}{exposed}", mqtt.broker))
 }
 
 fn page_address(address: SocketAddr) -> Finding {
