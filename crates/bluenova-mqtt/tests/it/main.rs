@@ -9,9 +9,9 @@
 
 mod encryption;
 mod frozen;
-mod garbage;
 mod logins;
 mod messages;
+mod other_servers;
 
 use std::time::Duration;
 

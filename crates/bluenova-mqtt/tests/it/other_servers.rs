@@ -2,12 +2,12 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bluenova_mqtt::Session;
 
-use crate::{end_of, options, refusal, retained, shown};
+use crate::{end_of, options, refusal, retained, shown, state};
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const SUBACK: &[u8] = &[0x90, 3, 0, 1, 0];
@@ -45,6 +45,29 @@ fn a_slow_broker_is_waited_for() {
     let mut session = Session::open(&options(&url)).unwrap();
     session.publish(retained("bluenova/a", "1")).unwrap();
     session.flush().unwrap();
+}
+
+/// What is sent takes longer than the broker may take for an answer, and the answer is there.
+#[test]
+fn an_answer_is_read_while_a_slow_broker_is_written_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        for bytes in [CONNACK, SUBACK, &[0x40, 2, 0, 2]] {
+            read_some(&mut stream);
+            stream.write_all(bytes).unwrap();
+        }
+        while read_some(&mut stream) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let mut session = Session::open(&options(&url)).unwrap();
+    session.publish(retained("bluenova/a", "1")).unwrap();
+    let (started, payload) = (Instant::now(), "x".repeat(20_000));
+    while started.elapsed() < Duration::from_secs(15) {
+        session.publish(state("bluenova/a/state", &payload)).unwrap();
+    }
 }
 
 #[track_caller]
