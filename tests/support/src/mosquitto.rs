@@ -1,7 +1,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -11,7 +11,7 @@ use std::{
 
 use rumqttc::{Client, Connection, Event, Incoming, MqttOptions, QoS};
 
-use crate::{Cleanup, Frozen, TIME_LIMIT, cluster::free_port, programs::program, wait_until};
+use crate::{Cleanup, Frozen, TIME_LIMIT, programs::program, wait_until};
 
 /// An MQTT broker, gone when the value is dropped or the process dies.
 ///
@@ -65,7 +65,7 @@ impl Mosquitto {
         for (name, content) in files {
             fs::write(directory.join(name), content).expect("the directory is writable");
         }
-        let (port, port_to_look_on) = (free_port(), free_port());
+        let (port, port_to_look_on) = (lasting_port(), lasting_port());
         // No limits for the one who looks on: a test is to see every message.
         let config = format!(
             "per_listener_settings true\nmax_queued_messages 0\nmax_inflight_messages 0\n\
@@ -245,6 +245,20 @@ fn wait_for<T>(
         let event = event.unwrap_or_else(|e| panic!("the connection to the broker ended: {e}"));
         if let Some(found) = choose(event) {
             return Some(found);
+        }
+    }
+}
+
+/// A free port that stays free while the broker is away: the system gives ports of this range to
+/// nobody who doesn't ask for them, and this process gives none twice.
+fn lasting_port() -> u16 {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(101).wrapping_add(number) % 20_000;
+        let port = 10_000 + u16::try_from(offset).expect("it is below 20,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
     }
 }

@@ -427,7 +427,12 @@ fn passwords_come_from_a_file_or_the_environment_and_are_never_shown() {
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
     };
     check("WARNING MQTT: ");
+    check(". The listener records without it, and tries it again");
     check("password can't be read: No such file");
+    // As for a pipe, whose other end may never be written to.
+    fs::create_dir(scene.home.path("password")).unwrap();
+    check("password can't be read: it is no file");
+    fs::remove_dir(scene.home.path("password")).unwrap();
     write("\nsecret\n");
     check("has no password: its first line is empty");
     write("Secret");

@@ -228,7 +228,10 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
 fn broker(mqtt: &Mqtt, store: &Store) -> Finding {
     let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = store;
     let connected = check_broker(mqtt, journal);
-    connected.map_err(|error| format!("{}: {}", mqtt.broker, ErrorChain(&error)))?;
+    connected.map_err(|error| {
+        let error = ErrorChain(&error);
+        format!("{}: {error}. The listener records without it, and tries it again", mqtt.broker)
+    })?;
     let announced = match &mqtt.discovery {
         Some(prefix) => format!("; batteries are announced under {prefix}/"),
         None => String::new(),
