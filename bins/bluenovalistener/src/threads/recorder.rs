@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{BatteryStatus, LiveStatus, Shared};
 use bluenova_journal::{BATCH, Error, Event, EventKind, Spool};
 use bluenova_record::{PackRecord, Timestamp};
+use bluenova_status::{BatteryStatus, LiveStatus, Shared};
 use log::{info, warn};
 use time::UtcDateTime;
 
@@ -386,8 +386,8 @@ fn summary(record: &PackRecord) -> String {
 mod tests {
     use std::sync::mpsc;
 
-    use bluenova_http::StorageStatus;
     use bluenova_journal::Reader;
+    use bluenova_status::StorageStatus;
 
     use super::*;
 
