@@ -42,7 +42,7 @@ impl SetAside {
     /// Opens the rows that are set aside in the journal at `path`, which may be in use.
     ///
     /// A journal that an older version of this crate made is brought to this version first, as
-    /// [`Journal::open`] does.
+    /// [`Journal::open`](crate::Journal::open) does.
     ///
     /// # Errors
     /// If there is no journal at `path`, or if it can't be opened for writing; or if it is of an

@@ -229,8 +229,9 @@ fn values_of_another_battery_at_the_address_are_not_published_as_its_own() {
     listener.row(0, 1).settle();
     listener.wait(30);
     // The other one has no row yet.
-    listener.batteries[0].announced_mcu_id = Some(2);
     listener.batteries[0].under_way = Some(listener.values(2, |_| ()));
+    assert_eq!(listener.published(), [""; 0]);
+    listener.batteries[0].announced_mcu_id = Some(2);
     assert_eq!(listener.published(), ["b/00000001/availability offline"]);
 }
 
