@@ -73,7 +73,7 @@ mod tests {
         let answers = second.local_addr().unwrap();
         let refuses = first.local_addr().unwrap();
         drop(first);
-        // It is reserved for documents, and nothing answers there; a system without a route says so.
+        // It is reserved for documents: nothing answers there, or the system has no route to it.
         let silent = SocketAddr::from(([192, 0, 2, 1], 1883));
         let connect = |addresses: &[SocketAddr]| {
             connect(addresses, Instant::now(), Duration::from_secs(2))

@@ -97,9 +97,9 @@ impl Discovery {
         earlier: &Components,
     ) -> Value {
         let mut components = Map::new();
-        for (key, platform) in earlier {
+        for (key, platform) in earlier.iter() {
             // A component with a platform only is one to remove.
-            components.insert(key.clone(), json!({ "platform": platform }));
+            components.insert(key.to_owned(), json!({ "platform": platform }));
         }
         for entity in entities {
             components.insert(entity.key.to_owned(), self.component(device, entity));
@@ -214,7 +214,7 @@ mod tests {
 
     fn message(name: Option<&str>, cells: usize) -> Value {
         let device = Device::battery(MCU_ID, name, &topics());
-        discovery().message(&device, &entities::battery(cells), &Components::new())
+        discovery().message(&device, &entities::battery(cells), &Components::default())
     }
 
     /// The file is what Home Assistant gets; where it is to change, `BLUENOVA_BLESS=1` writes it.
@@ -234,8 +234,11 @@ mod tests {
 
     #[test]
     fn the_message_of_a_bank() {
-        let message =
-            discovery().message(&Device::bank(&topics()), &entities::bank(), &Components::new());
+        let message = discovery().message(
+            &Device::bank(&topics()),
+            &entities::bank(),
+            &Components::default(),
+        );
         check_file("bank.json", &message);
     }
 
@@ -245,8 +248,8 @@ mod tests {
         let bank = Device::bank(&topics());
         let messages = [
             message(None, 16),
-            discovery().message(&other, &entities::battery(16), &Components::new()),
-            discovery().message(&bank, &entities::bank(), &Components::new()),
+            discovery().message(&other, &entities::battery(16), &Components::default()),
+            discovery().message(&bank, &entities::bank(), &Components::default()),
         ];
         let mut ids = HashSet::new();
         let mut entity_ids = HashSet::new();
@@ -260,10 +263,11 @@ mod tests {
 
     #[test]
     fn a_component_that_is_dropped_keeps_its_platform_alone() {
-        let earlier = [("old", "sensor"), ("soc", "binary_sensor")];
-        let earlier = earlier.map(|(key, platform)| (key.to_owned(), platform.to_owned()));
+        let mut earlier = Components::default();
+        earlier.insert("old", "sensor");
+        earlier.insert("soc", "binary_sensor");
         let device = Device::bank(&topics());
-        let message = discovery().message(&device, &entities::bank(), &earlier.into());
+        let message = discovery().message(&device, &entities::bank(), &earlier);
         assert_eq!(message["components"]["old"], json!({ "platform": "sensor" }));
         assert_eq!(message["components"]["soc"]["platform"], "sensor");
     }

@@ -258,10 +258,9 @@ impl Publisher {
             return Ok(());
         };
         let message = discovery.message(device, entities, &announced.components);
-        let platform = |entity: &Entity| entity.kind.platform().to_owned();
-        announced
-            .components
-            .extend(entities.iter().map(|entity| (entity.key.to_owned(), platform(entity))));
+        for entity in entities {
+            announced.components.insert(entity.key, entity.kind.platform());
+        }
         // First: what was announced and isn't remembered would never be removed.
         output.remember(&topic, announced);
         output.publish(Message { topic, payload: message.to_string().into(), is_retained: true })
