@@ -247,6 +247,10 @@ fn s22_the_cluster_is_restored_to_a_point_in_time() {
     give(&signal, &cluster);
     cluster.start_again();
     let mut client = cluster.client("s22");
+    // Until then rows may still come back.
+    wait_until("the recovery has ended", TIME_LIMIT, || {
+        !client.query_one("SELECT pg_is_in_recovery()", &[]).unwrap().get::<_, bool>(0)
+    });
     let lost = before - count_rows(&mut client);
     heals(&mut client, batteries, program, lost);
 }
@@ -371,11 +375,11 @@ fn s22_the_table_is_emptied_during_a_check() {
     let client = &mut filled.client;
     // To look for rows is a transaction that is rolled back.
     let sql = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
-    let mut count_looks = || client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
-    let before = count_looks();
+    let mut count_checks = || client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
+    let before = count_checks();
     filled.proxy.delay(Duration::from_millis(100));
     filled.listener.signal(Signal::SIGHUP);
-    wait_until("rows have been looked for", TIME_LIMIT, || count_looks() > before + 5);
+    wait_until("rows have been looked for", TIME_LIMIT, || count_checks() > before + 5);
     client.batch_execute("TRUNCATE battery_pack").unwrap();
     filled.heals();
 }

@@ -31,22 +31,22 @@ pub(super) struct LostRows {
     /// Set when somebody asks for a check.
     requested: Arc<AtomicBool>,
     /// The check that goes on slice by slice.
-    check: Option<Check>,
+    check: Option<TableCheck>,
     /// Set from a connect, or a change of the table, until [`Forwarder::check_suspect`] has ended.
     is_suspect: bool,
     found: Option<Found>,
 }
 
 /// A search for the first row that is missing, among those that are delivered.
-struct Check {
+struct TableCheck {
     /// None is missing up to there.
     after: Sequence,
     through: Sequence,
     is_asked_for: bool,
 }
 
-/// What a look at one batch has shown.
-enum Look {
+/// Outcome of checking one batch.
+enum CheckOutcome {
     GoesOn,
     HasAll,
     /// Where to go back to, and the time of the first row that is missing.
@@ -99,7 +99,7 @@ impl LostRows {
         found.since = found.since.min(since);
     }
 
-    fn abandon(&mut self, check: Option<Check>) {
+    fn abandon(&mut self, check: Option<TableCheck>) {
         let is_asked_for = check.is_some_and(|check| check.is_asked_for);
         self.requested.fetch_or(is_asked_for, Ordering::Relaxed);
     }
@@ -148,16 +148,16 @@ impl Forwarder {
             return Ok(self.sink.has_table_changed());
         }
         let after = self.last_that_is_there(checked)?;
-        let mut check = Check { after, through, is_asked_for: false };
+        let mut check = TableCheck { after, through, is_asked_for: false };
         loop {
-            match self.look(&mut check)? {
-                Look::GoesOn => {}
-                Look::HasAll => break,
-                Look::Lacks(last, since) => {
+            match self.check_next_batch(&mut check)? {
+                CheckOutcome::GoesOn => {}
+                CheckOutcome::HasAll => break,
+                CheckOutcome::Lacks(last, since) => {
                     self.deliver_again(last, since);
                     break;
                 }
-                Look::OtherTable => return Ok(true),
+                CheckOutcome::OtherTable => return Ok(true),
             }
         }
         self.end_check();
@@ -172,24 +172,24 @@ impl Forwarder {
             return Ok(false);
         }
         let mut check = self.lost_rows.check.take();
-        let looked = self.try_check_slice(&mut check);
-        match self.unless_unreadable(looked) {
-            Ok(Some(Look::GoesOn)) => {
+        let checked = self.try_check_slice(&mut check);
+        match self.unless_unreadable(checked) {
+            Ok(Some(CheckOutcome::GoesOn)) => {
                 self.lost_rows.check = check;
                 return Ok(true);
             }
-            Ok(Some(Look::OtherTable)) => {
+            Ok(Some(CheckOutcome::OtherTable)) => {
                 self.lost_rows.abandon(check);
                 self.check_suspect()?;
                 return Ok(true);
             }
-            Ok(Some(Look::HasAll)) => {
+            Ok(Some(CheckOutcome::HasAll)) => {
                 let is_asked_for = check.is_some_and(|check| check.is_asked_for);
                 if is_asked_for && !self.outbox.is_set_back() {
                     info!("{}: has all rows that it has acknowledged", self.server);
                 }
             }
-            Ok(Some(Look::Lacks(last, since))) => self.deliver_again(last, since),
+            Ok(Some(CheckOutcome::Lacks(last, since))) => self.deliver_again(last, since),
             Ok(None) => {}
             Err(error) => {
                 self.lost_rows.abandon(check);
@@ -201,40 +201,48 @@ impl Forwarder {
         Ok(self.outbox.is_set_back() || self.lost_rows.is_due(now))
     }
 
-    fn try_check_slice(&mut self, check: &mut Option<Check>) -> Result<Look, ForwardError> {
+    fn try_check_slice(
+        &mut self,
+        check: &mut Option<TableCheck>,
+    ) -> Result<CheckOutcome, ForwardError> {
         if let Some(check) = check {
-            return self.look(check);
+            return self.check_next_batch(check);
         }
         let is_asked_for = self.lost_rows.requested.swap(false, Ordering::Relaxed);
         let checked = self.outbox.begin_check();
         let through = self.outbox.last_delivered();
         let (after, through) = checked.zip(through).unwrap_or_default();
-        let check = check.insert(Check { after, through, is_asked_for });
+        let check = check.insert(TableCheck { after, through, is_asked_for });
         check.after = self.last_that_is_there(after)?;
-        Ok(if self.sink.has_table_changed() { Look::OtherTable } else { Look::GoesOn })
+        Ok(if self.sink.has_table_changed() {
+            CheckOutcome::OtherTable
+        } else {
+            CheckOutcome::GoesOn
+        })
     }
 
-    /// Looks at the next batch.
-    fn look(&mut self, check: &mut Check) -> Result<Look, ForwardError> {
+    /// Looks for the rows of the next batch.
+    fn check_next_batch(&mut self, check: &mut TableCheck) -> Result<CheckOutcome, ForwardError> {
         if check.after >= check.through {
-            return Ok(Look::HasAll);
+            return Ok(CheckOutcome::HasAll);
         }
         let limit = self.sink.batch_size().min(self.batch_rows());
         let batch = self.outbox.delivered_after(check.after, limit)?;
         if batch.last == check.after {
-            return Ok(Look::HasAll);
+            return Ok(CheckOutcome::HasAll);
         }
         let first = self.find_missing(&batch)?;
         if self.sink.has_table_changed() {
-            return Ok(Look::OtherTable);
+            return Ok(CheckOutcome::OtherTable);
         }
         if let Some(first) = first {
             let since = batch.records.get(first).map(|record| record.insert_time_utc);
-            return Ok(since.map_or(Look::HasAll, |t| Look::Lacks(batch.through(first), t)));
+            return Ok(since
+                .map_or(CheckOutcome::HasAll, |t| CheckOutcome::Lacks(batch.through(first), t)));
         }
         check.after = batch.last;
         self.outbox.checked(batch.last);
-        Ok(Look::GoesOn)
+        Ok(CheckOutcome::GoesOn)
     }
 
     /// Has the rows after `last` delivered again.
@@ -325,11 +333,14 @@ mod tests {
     #[test]
     fn a_check_is_due_after_an_hour_and_when_it_is_asked_for() {
         let (requested, now) = (Arc::new(AtomicBool::new(false)), Instant::now());
-        let lost_rows = LostRows::begin(Arc::clone(&requested), now);
+        let mut lost_rows = LostRows::begin(Arc::clone(&requested), now);
         assert_eq!(lost_rows.due_in(now), Duration::from_secs(3600));
         assert!(!lost_rows.is_due(now) && !lost_rows.is_due(now + Duration::from_secs(3599)));
         assert!(lost_rows.is_due(now + Duration::from_secs(3600)));
         requested.store(true, Ordering::Relaxed);
         assert!(lost_rows.is_due(now));
+        // One that has failed isn't begun again at once.
+        lost_rows.not_before = now + RETRY_CHECK_AFTER;
+        assert!(!lost_rows.is_due(now) && lost_rows.is_due(now + RETRY_CHECK_AFTER));
     }
 }
