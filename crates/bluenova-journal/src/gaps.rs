@@ -17,7 +17,7 @@ use std::time::Duration;
 use time::UtcDateTime;
 
 use self::explain::Causes;
-use self::timeline::{Period, batteries, evicted, idle_periods, is_about, lengths, states};
+use self::timeline::{EventIndex, Period, batteries, evicted, idle_periods, lengths};
 use crate::events::Event;
 
 pub use self::cause::GapCause;
@@ -59,6 +59,8 @@ pub struct GapFinder {
     recorded_since: i64,
     /// From when on an interval was how long, where the listener said so.
     lengths: Vec<(i64, i64)>,
+    /// The longest of these intervals.
+    longest: i64,
 }
 
 /// A battery of which rows are missing.
@@ -128,6 +130,7 @@ impl GapFinder {
         let length = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
         let first = micros(times.start).div_euclid(length).saturating_add(1);
         let numbers = first..=micros(times.end).div_euclid(length);
+        let lengths = lengths(events);
         let mut finder = Self {
             length,
             numbers,
@@ -138,10 +141,12 @@ impl GapFinder {
             next_idle: 0,
             evicted: evicted(events),
             recorded_since: events.first().map_or(i64::MAX, |event| micros(event.since)),
-            lengths: lengths(events),
+            longest: lengths.iter().map(|(_, length)| *length).max().unwrap_or_default(),
+            lengths,
         };
+        let index = EventIndex::new(events);
         for battery in batteries(events, mcu_ids) {
-            finder.track(battery, events);
+            finder.track(battery, &index);
         }
         finder.takes_all = finder.by_mcu_id.is_empty();
         finder
@@ -162,7 +167,8 @@ impl GapFinder {
         let index = match self.by_mcu_id.get(&mcu_id) {
             Some(index) => *index,
             None if self.takes_all => {
-                self.track(GapBattery { mcu_id: Some(mcu_id), names: vec![] }, &[])
+                let battery = GapBattery { mcu_id: Some(mcu_id), names: vec![] };
+                self.track(battery, &EventIndex::default())
             }
             None => return None,
         };
@@ -221,9 +227,9 @@ impl GapFinder {
         elsewhere: &[(UtcDateTime, GapCause)],
     ) -> Vec<Gap> {
         let Some(tracked) = self.batteries.get(missing.battery) else { return vec![] };
-        let mut causes = Causes::new(self, tracked, elsewhere);
-        let mut gaps: Vec<Gap> = vec![];
         let (first, last) = missing.numbers.clone().into_inner();
+        let mut causes = Causes::new(self, tracked, elsewhere, first);
+        let mut gaps: Vec<Gap> = vec![];
         // Not one by one: a row of a clock that was not set may be decades before the next one.
         let before = self.last_before_events(elsewhere).min(last);
         if first <= before {
@@ -271,17 +277,16 @@ impl GapFinder {
         self.batteries.iter().filter_map(share).collect()
     }
 
-    fn track(&mut self, battery: GapBattery, events: &[Event]) -> usize {
+    fn track(&mut self, battery: GapBattery, events: &EventIndex<'_>) -> usize {
         let index = self.batteries.len();
         if let Some(mcu_id) = battery.mcu_id {
             self.by_mcu_id.insert(mcu_id, index);
         }
-        let begun = events.iter().find(|event| is_about(event, &battery));
-        let first = begun.map(|event| {
-            let number = micros(event.since).div_euclid(self.length).saturating_add(1);
+        let first = events.begun(&battery).map(|begun| {
+            let number = micros(begun).div_euclid(self.length).saturating_add(1);
             number.max(*self.numbers.start())
         });
-        let states = states(events, &battery);
+        let states = events.states(&battery);
         let next = first.unwrap_or(*self.numbers.start());
         self.batteries.push(Tracked { battery, first, next, missing: 0, states });
         index
@@ -326,8 +331,7 @@ impl GapFinder {
 
     /// Behind the last row that may count for an interval.
     fn last_row_for(&self, number: i64) -> UtcDateTime {
-        let longest = self.lengths.iter().map(|(_, length)| *length).max().unwrap_or_default();
-        time(self.end_of(number).saturating_add(self.reach(longest)).saturating_add(1))
+        time(self.end_of(number).saturating_add(self.reach(self.longest)).saturating_add(1))
     }
 
     fn begin_of(&self, number: i64) -> i64 {

@@ -43,7 +43,7 @@ pub struct Sink {
     accepted: Option<PackRecord>,
     /// Whether rows were swallowed.
     has_swallowed: bool,
-    /// The table of the last transaction, and the one that was looked at when rows were looked for.
+    /// The table of the last transaction, and the one that has all rows, as far as was checked.
     table: Option<TableIdentity>,
     checked_table: Option<TableIdentity>,
 }
@@ -208,22 +208,26 @@ impl Sink {
             return Ok(None);
         }
         let Inserted { first_missing, table, .. } = self.connection.find_missing(rows)?;
-        if let Some(table) = table {
-            self.table = Some(table.clone());
-            self.checked_table = Some(table);
+        if table.is_some() {
+            if self.checked_table.is_none() {
+                self.checked_table.clone_from(&table);
+            }
+            self.table = table;
         }
         Ok(first_missing)
     }
 
-    /// Whether the table of the last delivery isn't the one in which rows were last looked for, or
-    /// its server isn't: rows that were delivered before may be missing. `false` promises nothing.
+    /// Whether the table in which rows were last delivered or looked for isn't the one that was
+    /// [checked](Self::table_is_checked), or its server isn't: rows that were delivered before may be
+    /// missing. `false` promises nothing. Before any check, the first table in which rows are looked
+    /// for counts as checked.
     ///
     /// So it is after the table was dropped, truncated or rewritten, and after a failover.
     pub fn has_table_changed(&self) -> bool {
         self.table != self.checked_table
     }
 
-    /// Takes the table of the last delivery for one that has all rows.
+    /// Takes the table in which rows were last delivered or looked for as checked.
     pub fn table_is_checked(&mut self) {
         self.checked_table.clone_from(&self.table);
     }

@@ -3,7 +3,7 @@ use std::{
     mem,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool, mpsc::Sender},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bluenova_http::RateLimit;
@@ -30,6 +30,9 @@ mod set_aside;
 /// Rows of a batch, unless there are more batteries. Each row takes a kilobyte, twice while it is
 /// read, and an allocator may keep as much for good. Larger batches need fewer commits.
 const FEW_ROWS: usize = 100;
+
+/// Batches of new rows after which a check of old ones goes on, though more new rows wait.
+const BATCHES_PER_SLICE: usize = 10;
 
 /// Delivers the spool's rows to PostgreSQL, oldest first, and acknowledges those that arrived.
 pub(crate) struct Forwarder {
@@ -113,16 +116,17 @@ impl Forwarder {
         let mut ended = false;
         loop {
             let arrivals = self.status.update(|delivery| delivery.arrivals());
-            match self.deliver_all() {
-                Ok(()) => {
-                    self.status.update(|delivery| delivery.found_none(arrivals, Instant::now()));
-                }
-                Err(error) => self.failed(&error),
+            let delivered = self.deliver_all();
+            if delivered.is_ok() {
+                self.status.update(|delivery| delivery.found_none(arrivals, Instant::now()));
             }
             if ended {
+                delivered.unwrap_or_else(|error| self.failed(&error));
                 break;
             }
-            ended = self.wait();
+            let goes_on = delivered.and_then(|()| self.check_slice());
+            let goes_on = goes_on.map_err(|error| self.failed(&error)).unwrap_or(false);
+            ended = self.wait(goes_on);
         }
         // Rows that are in memory only are lost, which the recorder logs.
         let Waiting { in_file, .. } = self.waiting();
@@ -132,11 +136,12 @@ impl Forwarder {
         }
     }
 
-    /// Waits until there is something to do; returns whether the spool is closed.
-    fn wait(&mut self) -> bool {
+    /// Waits until there is something to do, which there is at once if something `goes_on`; returns
+    /// whether the spool is closed.
+    fn wait(&mut self, goes_on: bool) -> bool {
         let Some(retry_at) = self.trouble.as_ref().map(Trouble::retry_at) else {
             let now = Instant::now();
-            let check = self.lost_rows.due_in(now);
+            let check = if goes_on { Duration::ZERO } else { self.lost_rows.due_in(now) };
             let time_out = self.retries.due_in(now).map_or(check, |retries| retries.min(check));
             return self.outbox.wait(Some(time_out)) == Wake::Ended;
         };
@@ -152,7 +157,9 @@ impl Forwarder {
     }
 
     fn deliver_all(&mut self) -> Result<(), ForwardError> {
-        let mut is_new = !self.sink.is_connected();
+        if !self.sink.is_connected() {
+            self.lost_rows.suspect();
+        }
         let connected = self.sink.connect();
         self.log_warnings();
         connected?;
@@ -160,9 +167,9 @@ impl Forwarder {
             self.has_connected = true;
             info!("{}: connected", self.server);
         }
-        loop {
-            if mem::take(&mut is_new) || self.lost_rows.is_due(Instant::now()) {
-                self.check_delivered()?;
+        for batches in 1.. {
+            if self.lost_rows.is_suspect() {
+                self.check_suspect()?;
             }
             let (batch, source) = self.undelivered()?;
             if self.outbox.may_repeat() {
@@ -182,6 +189,9 @@ impl Forwarder {
                 break;
             }
             self.deliver(&batch, source)?;
+            if batches % BATCHES_PER_SLICE == 0 {
+                self.check_slice()?;
+            }
         }
         self.is_caught_up = true;
         self.end_trouble();
@@ -223,7 +233,7 @@ impl Forwarder {
         while done < batch.records.len() {
             let delivered = self.deliver_step(batch, done)?;
             if self.sink.has_table_changed() {
-                self.check_delivered()?;
+                self.check_suspect()?;
                 if self.outbox.is_set_back() {
                     // The rows of this step come again, with those that are missing.
                     return Ok(());

@@ -20,6 +20,8 @@ pub(super) struct HeldRows {
     interval: Duration,
     /// The addresses of each MCU ID: numbers of batteries.
     addresses: HashMap<u32, Vec<usize>>,
+    /// The MCU ID under which each address is listed.
+    mcu_ids: HashMap<usize, u32>,
     rows: Vec<HeldRow>,
 }
 
@@ -35,7 +37,7 @@ pub(super) struct HeldRow {
 
 impl HeldRows {
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, addresses: HashMap::new(), rows: vec![] }
+        Self { interval, addresses: HashMap::new(), mcu_ids: HashMap::new(), rows: vec![] }
     }
 
     /// Adds a row. `twins` finds the other addresses at which its battery is, and is asked when
@@ -84,14 +86,15 @@ impl HeldRows {
         if let Some(addresses) = known {
             return addresses.len();
         }
-        // Another battery may have had this address.
-        self.addresses.values_mut().for_each(|addresses| addresses.retain(|it| *it != battery));
-        let addresses = self.addresses.entry(mcu_id).or_default();
-        addresses.extend(twins(mcu_id));
-        addresses.push(battery);
-        addresses.sort_unstable();
-        addresses.dedup();
-        addresses.len()
+        for address in twins(mcu_id).into_iter().chain([battery]) {
+            if self.mcu_ids.get(&address) != Some(&mcu_id) {
+                // Another battery may have had this address.
+                self.forget(address);
+                self.mcu_ids.insert(address, mcu_id);
+                self.addresses.entry(mcu_id).or_default().push(address);
+            }
+        }
+        self.addresses.get(&mcu_id).map_or(1, Vec::len)
     }
 
     /// When a row has waited long enough.
@@ -120,8 +123,12 @@ impl HeldRows {
 
     /// Has no row wait for a battery any more, which isn't listened to.
     pub(super) fn forget(&mut self, battery: usize) {
-        self.addresses.values_mut().for_each(|addresses| addresses.retain(|it| *it != battery));
-        self.addresses.retain(|_, addresses| !addresses.is_empty());
+        let Some(mcu_id) = self.mcu_ids.remove(&battery) else { return };
+        let Some(addresses) = self.addresses.get_mut(&mcu_id) else { return };
+        addresses.retain(|it| *it != battery);
+        if addresses.is_empty() {
+            self.addresses.remove(&mcu_id);
+        }
     }
 
     /// Number of the interval that ends at a time, or that a time is in.
@@ -173,6 +180,18 @@ mod tests {
         rows.add(assembled(1, 2, 10_000, None), |_| vec![], now);
         rows.take_all();
         rows.add(assembled(0, 1, 20_000, None), |_| vec![], now);
+        assert_eq!(rows.take_due(now).len(), 1);
+    }
+
+    #[test]
+    fn an_address_is_that_of_one_battery() {
+        let (mut rows, now) = (held(), Instant::now());
+        rows.add(assembled(2, 2, 10_000, None), |_| vec![1, 2], now);
+        rows.take_all();
+        // Battery 1 is at address 1 now, too, and hasn't sent its row there yet.
+        rows.add(assembled(0, 1, 20_000, None), both, now);
+        rows.take_all();
+        rows.add(assembled(2, 2, 20_000, None), |_| vec![2], now);
         assert_eq!(rows.take_due(now).len(), 1);
     }
 

@@ -9,7 +9,8 @@ use std::{
 };
 
 use bluenova_journal::{Journal, Retention, SetAside};
-use bluenova_test_support::{Cluster, Mode, TIME_LIMIT, wait_until};
+use bluenova_simulator::Server;
+use bluenova_test_support::{Cluster, Mode, Proxy, TIME_LIMIT, wait_until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -246,6 +247,10 @@ fn s22_the_cluster_is_restored_to_a_point_in_time() {
     give(&signal, &cluster);
     cluster.start_again();
     let mut client = cluster.client("s22");
+    // Until then rows may still come back.
+    wait_until("the recovery has ended", TIME_LIMIT, || {
+        !client.query_one("SELECT pg_is_in_recovery()", &[]).unwrap().get::<_, bool>(0)
+    });
     let lost = before - count_rows(&mut client);
     heals(&mut client, batteries, program, lost);
 }
@@ -304,6 +309,79 @@ fn s22_healing_is_interrupted() {
     has_all(&mut client, rows);
     listener.stop();
     assert_eq!(undoubled_rows(&mut client), sqlite_rows(Path::new(&journal)));
+}
+
+/// A running listener that has delivered, in this run, rows of a journal that was filled before, so
+/// that a check looks for all of them.
+struct FilledListener {
+    client: Client,
+    proxy: Proxy,
+    listener: Listener,
+    _battery: Server,
+}
+
+/// Rows of the journal: sixty batches.
+const FILLED: u32 = 6_000;
+
+impl FilledListener {
+    fn start(cluster: &Cluster, home: &Home, name: &str) -> Self {
+        let mut client = database(cluster, name);
+        let journal = home.path("journal.sqlite");
+        let start = UtcDateTime::now().replace_nanosecond(0).unwrap() - time::Duration::days(5);
+        let filling: Vec<_> = (0..FILLED).map(|n| backlog::row(start, n)).collect();
+        Journal::open(&journal, Retention::default()).unwrap().append(&filling).unwrap();
+        let battery = talking_battery(1);
+        let proxy = Proxy::start(cluster);
+        let (at, url) = (named("attic", battery.local_addr()), proxy.url(name));
+        let journal = journal.display().to_string();
+        let listener = home.listen(&["-b", &at, "-d", &url, "-i", "1", "--journal", &journal]);
+        has_all(&mut client, FILLED);
+        fresh_row(&mut client);
+        Self { client, proxy, listener, _battery: battery }
+    }
+
+    /// Lets the line be fast again; all rows are there in the end, and some were missing.
+    fn heals(mut self) {
+        self.proxy.delay(Duration::ZERO);
+        assert!(rows_found_lost(&mut self.listener) > 0);
+        has_all(&mut self.client, FILLED);
+        self.listener.stop();
+    }
+}
+
+#[test]
+fn s22_new_rows_do_not_wait_for_a_check() {
+    let home = Home::new();
+    let mut filled = FilledListener::start(shared_cluster(), &home, "s22_slices");
+    let client = &mut filled.client;
+    let sql = "DELETE FROM battery_pack WHERE insert_time_utc =
+               (SELECT insert_time_utc FROM battery_pack WHERE mcu_id = $1
+                ORDER BY insert_time_utc OFFSET 5900 LIMIT 1)";
+    assert_eq!(client.execute(sql, &[&i64::from(backlog::MCU_ID)]).unwrap(), 1);
+    // Each batch takes three round trips, so that the check takes a minute and a half until there.
+    filled.proxy.delay(Duration::from_millis(500));
+    filled.listener.signal(Signal::SIGHUP);
+    for _ in 0..3 {
+        fresh_row(client);
+    }
+    assert!(count_filled(client) < FILLED.into(), "the check was over before");
+    filled.heals();
+}
+
+#[test]
+fn s22_the_table_is_emptied_during_a_check() {
+    let (cluster, home) = (Cluster::start(), Home::new());
+    let mut filled = FilledListener::start(&cluster, &home, "s22_during");
+    let client = &mut filled.client;
+    // To look for rows is a transaction that is rolled back.
+    let sql = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+    let mut count_checks = || client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
+    let before = count_checks();
+    filled.proxy.delay(Duration::from_millis(100));
+    filled.listener.signal(Signal::SIGHUP);
+    wait_until("rows have been looked for", TIME_LIMIT, || count_checks() > before + 5);
+    client.batch_execute("TRUNCATE battery_pack").unwrap();
+    filled.heals();
 }
 
 fn count_filled(client: &mut Client) -> i64 {

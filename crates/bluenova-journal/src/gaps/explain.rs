@@ -18,12 +18,17 @@ pub(super) struct Causes<'a> {
 }
 
 impl<'a> Causes<'a> {
+    /// Of the intervals from `first` on.
     pub(super) fn new(
         finder: &'a GapFinder,
         tracked: &'a Tracked,
         elsewhere: &'a [(UtcDateTime, GapCause)],
+        first: i64,
     ) -> Self {
-        Self { finder, tracked, elsewhere, idle: 0, state: 0, evicted: 0 }
+        let begin = finder.begin_of(first);
+        let idle = finder.idle.partition_point(|period| period.reaches <= begin);
+        let state = tracked.states.partition_point(|(from, _)| *from <= begin).saturating_sub(1);
+        Self { finder, tracked, elsewhere, idle, state, evicted: 0 }
     }
 
     pub(super) fn of(&mut self, number: i64) -> &'a GapCause {

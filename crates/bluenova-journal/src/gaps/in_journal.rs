@@ -1,6 +1,7 @@
 //! What a journal says of intervals without a row.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::{ControlFlow, Range};
 
 use time::UtcDateTime;
@@ -14,6 +15,10 @@ use crate::{
 /// it is after a thousand rows, and a batch may be under way.
 const MAX_LAG: usize = 2200;
 
+/// How much more than was asked for is read of the journal's rows, at least and at most, before and
+/// behind.
+const AROUND: Range<time::Duration> = time::Duration::minutes(10)..time::Duration::hours(1);
+
 /// The rows of a journal that the table of the other database lacks: waiting, set aside, or gone
 /// from there.
 #[derive(Debug)]
@@ -25,6 +30,16 @@ pub struct RowsOutsideTable<'a> {
     delivered: Sequence,
     /// The first rows that the file has as undelivered.
     maybe_delivered: Vec<RowTime>,
+    /// What [`rows`](Self::rows) has read last.
+    read: RefCell<Option<RowsRead>>,
+}
+
+/// The rows of a journal in a time.
+#[derive(Debug)]
+struct RowsRead {
+    times: Range<UtcDateTime>,
+    /// The rows of each battery, in the order of time.
+    by_mcu_id: HashMap<u32, Vec<(UtcDateTime, Sequence)>>,
 }
 
 impl<'a> RowsOutsideTable<'a> {
@@ -37,7 +52,8 @@ impl<'a> RowsOutsideTable<'a> {
         let is_set_aside = set_aside.iter().map(|row| (row.time, row.mcu_id)).collect();
         let delivered = journal.delivered()?;
         let maybe_delivered = journal.undelivered_times(MAX_LAG)?;
-        Ok(Self { journal, set_aside, is_set_aside, delivered, maybe_delivered })
+        let read = RefCell::default();
+        Ok(Self { journal, set_aside, is_set_aside, delivered, maybe_delivered, read })
     }
 
     /// The times in which rows of the table show which rows are delivered, though the file does not
@@ -60,6 +76,9 @@ impl<'a> RowsOutsideTable<'a> {
     /// The rows of a battery in `times`, in the order of time, each with the reason why the table
     /// lacks it.
     ///
+    /// After an outage, each battery of thousands has the same gap. So the rows of all batteries
+    /// are kept that were read last, from some time around `times`.
+    ///
     /// # Errors
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn rows(
@@ -68,13 +87,17 @@ impl<'a> RowsOutsideTable<'a> {
         times: Range<UtcDateTime>,
     ) -> Result<Vec<(UtcDateTime, GapCause)>, Error> {
         let mut rows = self.set_aside(mcu_id, &times);
-        self.journal.row_times(times, |row| {
-            if row.mcu_id == mcu_id && !self.is_set_aside.contains(&(row.time, mcu_id)) {
-                let waits = row.sequence > self.delivered;
-                rows.push((row.time, if waits { GapCause::Waiting } else { GapCause::NotInTable }));
+        let mut read = self.read.borrow_mut();
+        let read = match read.as_ref() {
+            Some(has) if has.times.start <= times.start && times.end <= has.times.end => has,
+            _ => read.insert(RowsRead::around(self.journal, &times)?),
+        };
+        for (time, sequence) in read.rows(mcu_id, &times) {
+            if !self.is_set_aside.contains(&(*time, mcu_id)) {
+                let waits = *sequence > self.delivered;
+                rows.push((*time, if waits { GapCause::Waiting } else { GapCause::NotInTable }));
             }
-            ControlFlow::Continue(())
-        })?;
+        }
         rows.sort_by_key(|(time, _)| *time);
         Ok(rows)
     }
@@ -88,6 +111,29 @@ impl<'a> RowsOutsideTable<'a> {
             false => GapCause::SetAside,
         };
         of_battery.map(|row| (row.time, cause(row))).collect()
+    }
+}
+
+impl RowsRead {
+    /// The rows in `times` and in some time before and behind, where the gaps of other batteries
+    /// begin and end.
+    fn around(journal: &Reader, times: &Range<UtcDateTime>) -> Result<Self, Error> {
+        let length: time::Duration = times.end - times.start;
+        let around = (length / 4_i32).clamp(AROUND.start, AROUND.end);
+        let times = times.start.saturating_sub(around)..times.end.saturating_add(around);
+        let mut by_mcu_id: HashMap<u32, Vec<_>> = HashMap::new();
+        journal.row_times(times.clone(), |row| {
+            by_mcu_id.entry(row.mcu_id).or_default().push((row.time, row.sequence));
+            ControlFlow::Continue(())
+        })?;
+        Ok(Self { times, by_mcu_id })
+    }
+
+    fn rows(&self, mcu_id: u32, times: &Range<UtcDateTime>) -> &[(UtcDateTime, Sequence)] {
+        let rows = self.by_mcu_id.get(&mcu_id).map_or(&[][..], Vec::as_slice);
+        let from = rows.partition_point(|(time, _)| *time < times.start);
+        let to = rows.partition_point(|(time, _)| *time < times.end);
+        rows.get(from..to).unwrap_or_default()
     }
 }
 

@@ -356,3 +356,22 @@ fn a_row_of_a_clock_that_was_not_set_costs_no_time() {
         assert_eq!(gaps[0].intervals, u64::try_from((at(0.0) - start).whole_seconds()).unwrap());
     }
 }
+
+/// A listener that starts over and over would have a state per start and battery.
+#[test]
+fn starts_without_an_event_of_the_battery_are_one_state() {
+    let start = |n: u32| event(f64::from(n) / 100.0, EventKind::Started);
+    let mut events: Vec<_> = (0..1000).map(start).collect();
+    events.push(event(30.5, EventKind::Identified));
+    events.extend((4000..5000).map(start));
+    let mcu_ids: Vec<u32> = (0..1000).chain([BATTERY]).collect();
+    let times = at(0.0)..at(100.0);
+    let mut finder = GapFinder::new(Duration::from_secs(10), times, &events, &mcu_ids, true);
+    let states: usize = finder.batteries.iter().map(|tracked| tracked.states.len()).sum();
+    assert_eq!(states, 1000 + 4);
+
+    assert_eq!(finder.row(BATTERY, at(40.0)), None);
+    let missing = finder.row(BATTERY, at(70.0)).unwrap();
+    let gaps = finder.explain(&missing, &[]);
+    assert_eq!(gaps.iter().map(|gap| &gap.cause).collect::<Vec<_>>(), [&GapCause::NotListenedTo]);
+}

@@ -1,9 +1,11 @@
 //! What the events say of each time: when nothing was recorded, and what kept the rows of a battery
 //! away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::Duration;
+
+use time::UtcDateTime;
 
 use super::{GapBattery, GapCause, micros};
 use crate::events::{Event, EventKind};
@@ -14,6 +16,8 @@ pub(super) struct Period {
     pub(super) from: i64,
     pub(super) to: i64,
     pub(super) cause: GapCause,
+    /// The latest end of this and all earlier ones.
+    pub(super) reaches: i64,
     /// Whether its beginning is but the last sign of life among the events: a row is one, too.
     pub(super) is_from_last_sign: bool,
 }
@@ -30,7 +34,7 @@ pub(super) fn idle_periods(events: &[Event], is_running: bool) -> Vec<Period> {
             EventKind::Evicted => continue,
             EventKind::ClockNotSet => {
                 let cause = GapCause::ClockNotSet(event.detail.clone());
-                periods.push(Period { from: since, to: until, cause, is_from_last_sign: false });
+                periods.push(Period::new(since..until, cause, false));
                 continue;
             }
             EventKind::Started => periods.extend(not_running(last, since)),
@@ -43,13 +47,23 @@ pub(super) fn idle_periods(events: &[Event], is_running: bool) -> Vec<Period> {
         periods.extend(not_running(last, i64::MAX));
     }
     periods.sort_by_key(|period| period.from);
+    let mut reaches = i64::MIN;
+    for period in &mut periods {
+        reaches = reaches.max(period.to);
+        period.reaches = reaches;
+    }
     periods
 }
 
 fn not_running(last: Option<(i64, bool)>, to: i64) -> Option<Period> {
     let (from, has_stopped) = last?;
-    let cause = GapCause::NotRunning;
-    (from < to).then_some(Period { from, to, cause, is_from_last_sign: !has_stopped })
+    (from < to).then(|| Period::new(from..to, GapCause::NotRunning, !has_stopped))
+}
+
+impl Period {
+    fn new(Range { start, end }: Range<i64>, cause: GapCause, is_from_last_sign: bool) -> Self {
+        Self { from: start, to: end, cause, reaches: end, is_from_last_sign }
+    }
 }
 
 /// From when on an interval was how long.
@@ -67,65 +81,118 @@ pub(super) fn evicted(events: &[Event]) -> Vec<Range<i64>> {
 /// The batteries of the events, and those of the MCU IDs.
 pub(super) fn batteries(events: &[Event], mcu_ids: &[u32]) -> Vec<GapBattery> {
     let mut batteries: Vec<GapBattery> = vec![];
+    let mut by_mcu_id: HashMap<u32, usize> = HashMap::new();
+    let mut has_battery: HashSet<&String> = HashSet::new();
     let of_events = events.iter().filter_map(|event| Some((event.mcu_id?, event.battery.as_ref())));
     for (mcu_id, name) in mcu_ids.iter().map(|id| (*id, None)).chain(of_events) {
-        let known = batteries.iter().position(|battery| battery.mcu_id == Some(mcu_id));
-        let at = known.unwrap_or(batteries.len());
-        if known.is_none() {
+        let at = *by_mcu_id.entry(mcu_id).or_insert(batteries.len());
+        if at == batteries.len() {
             batteries.push(GapBattery { mcu_id: Some(mcu_id), names: vec![] });
         }
         let names = &mut batteries[at].names;
         names.extend(name.filter(|name| !names.contains(name)).cloned());
+        has_battery.extend(name);
     }
     for name in events.iter().filter_map(|event| event.battery.as_ref()) {
-        if !batteries.iter().any(|battery| battery.names.contains(name)) {
+        if has_battery.insert(name) {
             batteries.push(GapBattery { mcu_id: None, names: vec![name.clone()] });
         }
     }
     batteries
 }
 
-pub(super) fn is_about(event: &Event, battery: &GapBattery) -> bool {
-    event.battery.as_ref().is_some_and(|name| battery.names.contains(name))
+/// Events, and which of them are about what: there may be thousands of batteries, and tens of
+/// thousands of events.
+#[derive(Default)]
+pub(super) struct EventIndex<'a> {
+    events: &'a [Event],
+    /// The starts of the listener, in order.
+    starts: Vec<usize>,
+    /// The other events, in order.
+    by_battery: HashMap<&'a str, Vec<usize>>,
 }
 
-/// What kept the rows of a battery away, from when on.
-pub(super) fn states(events: &[Event], battery: &GapBattery) -> Vec<(i64, Option<GapCause>)> {
-    let mut states: Vec<(i64, Option<GapCause>)> = vec![];
-    let mut by_name: HashMap<&str, Option<GapCause>> = HashMap::new();
-    // The index of the state at the last start, until the battery has an event.
-    let mut start: Option<usize> = None;
-    for event in events {
-        if event.kind == EventKind::Started {
-            by_name.clear();
-            if let Some(start) = start {
-                states[start].1 = Some(GapCause::NotListenedTo);
+impl<'a> EventIndex<'a> {
+    pub(super) fn new(events: &'a [Event]) -> Self {
+        let mut index = Self { events, ..Self::default() };
+        for (at, event) in events.iter().enumerate() {
+            if event.kind == EventKind::Started {
+                index.starts.push(at);
+            } else if let Some(name) = &event.battery {
+                index.by_battery.entry(name).or_default().push(at);
             }
-            start = Some(states.len());
-            states.push((micros(event.since), Some(GapCause::NotConnected(String::new()))));
-        } else if is_about(event, battery)
-            && let Some(name) = &event.battery
-        {
-            match (event.kind, state_after(event, battery)) {
-                (EventKind::Added, _) => {
-                    if let Some(start) = start {
-                        states[start].1 = Some(GapCause::NotListenedTo);
-                    }
-                    by_name.insert(name, Some(GapCause::NotConnected(String::new())));
-                }
-                (EventKind::Removed, _) => _ = by_name.remove(name.as_str()),
-                (_, Some(state)) => _ = by_name.insert(name, state),
-                (_, None) => continue,
+        }
+        index
+    }
+
+    /// The numbers of the events about a battery, in order.
+    fn about(&self, battery: &GapBattery) -> Vec<usize> {
+        let of_names = battery.names.iter().filter_map(|name| self.by_battery.get(name.as_str()));
+        let mut about: Vec<usize> = of_names.flatten().copied().collect();
+        about.sort_unstable();
+        about
+    }
+
+    /// When the first event about a battery was.
+    pub(super) fn begun(&self, battery: &GapBattery) -> Option<UtcDateTime> {
+        let first = self.about(battery).into_iter().next()?;
+        self.events.get(first).map(|event| event.since)
+    }
+
+    /// What kept the rows of a battery away, from when on.
+    pub(super) fn states(&self, battery: &GapBattery) -> Vec<(i64, Option<GapCause>)> {
+        let mut states = vec![];
+        let mut by_name: HashMap<&str, Option<GapCause>> = HashMap::new();
+        let mut starts = &self.starts[..];
+        let mut start = |before: usize, is_dialled: bool| {
+            let (passed, later) = starts.split_at(starts.partition_point(|at| *at < before));
+            starts = later;
+            states_of_starts(passed.iter().filter_map(|at| self.events.get(*at)), is_dialled)
+        };
+        for at in self.about(battery) {
+            let Some(event @ Event { battery: Some(name), .. }) = self.events.get(at) else {
+                continue;
+            };
+            let state = match event.kind {
+                EventKind::Added => Some(Some(GapCause::NotConnected(String::new()))),
+                EventKind::Removed => None,
+                _ => match state_after(event, battery) {
+                    Some(state) => Some(state),
+                    None => continue,
+                },
+            };
+            let started = start(at, event.kind != EventKind::Added);
+            if !started.is_empty() {
+                by_name.clear();
+                states.extend(started);
             }
-            start = None;
+            match state {
+                Some(state) => _ = by_name.insert(name, state),
+                None => _ = by_name.remove(name.as_str()),
+            }
             let is_listened_to = !by_name.is_empty();
             let state =
                 if is_listened_to { best(by_name.values()) } else { Some(GapCause::NotListenedTo) };
             states.push((micros(event.since), state));
         }
+        states.extend(start(usize::MAX, false));
+        states
     }
-    if let Some(start) = start {
-        states[start].1 = Some(GapCause::NotListenedTo);
+}
+
+/// The states of a battery that follow starts of the listener without an event of the battery in
+/// between: it isn't listened to, unless `is_dialled` after the last of them.
+fn states_of_starts<'a>(
+    starts: impl Iterator<Item = &'a Event> + Clone,
+    is_dialled: bool,
+) -> Vec<(i64, Option<GapCause>)> {
+    let (Some(first), Some(last)) = (starts.clone().next(), starts.last()) else { return vec![] };
+    let mut states = vec![];
+    if !is_dialled || first.since < last.since {
+        states.push((micros(first.since), Some(GapCause::NotListenedTo)));
+    }
+    if is_dialled {
+        states.push((micros(last.since), Some(GapCause::NotConnected(String::new()))));
     }
     states
 }

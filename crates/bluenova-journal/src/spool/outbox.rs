@@ -183,6 +183,12 @@ impl SpoolOutbox {
         Some(file.checked.min(file.outbox.cursor()))
     }
 
+    /// The last row that is delivered of the file that is checked; `None` if the file was replaced
+    /// since the check began.
+    pub fn last_delivered(&mut self) -> Option<Sequence> {
+        self.checking().map(|source| source.outbox.cursor())
+    }
+
     /// The oldest rows after a sequence that are delivered, `limit` at most, without those that are
     /// set aside. There are no more if the batch ends at `after`, which it does, too, if the file
     /// was replaced since the check began.

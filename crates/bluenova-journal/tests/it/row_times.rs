@@ -161,3 +161,18 @@ fn gaps_that_have_not_ended_come_in_the_order_of_their_end() {
     gaps_in_journal(&reader, finder, |_, gap| ends.push(gap.to)).unwrap();
     assert_eq!(ends, [at(4), at(4), at(9), at(9)]);
 }
+
+/// Thousands of batteries have the same gap after an outage: the rows are read once for all.
+#[test]
+fn the_rows_of_a_time_are_read_once_for_all_batteries() {
+    let mut journal = filled();
+    let reader = journal.reader().unwrap();
+    let rows = RowsOutsideTable::new(&reader).unwrap();
+    let times = |id, times| rows.rows(id, times).unwrap().into_iter().map(|(time, _)| time);
+    assert!(times(1, at(100)..at(103)).eq([at(100), at(101), at(102)]));
+    journal.append(&[nth(3, 102)]).unwrap();
+    assert!(times(BATTERY, at(101)..at(104)).eq([at(101), at(102), at(103)]));
+    assert_eq!(times(3, at(102)..at(103)).count(), 0, "it was read again");
+    assert!(times(3, at(0)..at(299)).eq([at(102)]), "more than was read");
+    assert_eq!(times(1, at(7)..at(8)).count(), 0);
+}

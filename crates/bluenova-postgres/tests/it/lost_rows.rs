@@ -125,4 +125,8 @@ fn a_table_that_is_another_one_is_noticed() {
     assert!(!other.has_table_changed());
     deliver(&mut other, &[record(9, 2)]).unwrap();
     assert!(!other.has_table_changed());
+    // So it is when that happens while rows are looked for.
+    database.admin("TRUNCATE battery_pack");
+    assert_eq!(other.find_missing(&[record(4, 2)].into()).unwrap(), Some(0));
+    assert!(other.has_table_changed());
 }
