@@ -20,6 +20,10 @@ pub fn schema() -> String {
 const CREATE_INDEX: &str =
     "CREATE UNIQUE INDEX battery_pack_time ON battery_pack (insert_time_utc, mcu_id)";
 
+/// Name of the index where the other name is taken, which may be that of an index of another kind,
+/// or that of a table's which was renamed.
+const KEY_INDEX: &str = "battery_pack_key";
+
 /// Second half of the key of the lock under which the table is created; the other values, from 0
 /// on, are buckets of batteries.
 const LOCK: i32 = -1;
@@ -87,20 +91,28 @@ pub(crate) fn ensure(
             TableState::Complete => with(false, vec![]),
         };
     }
-    if state == TableState::WithoutIndex
-        && let Err(e) = create_index(client)
-    {
-        if client.is_closed() {
-            return Err(Error::new("can't create battery_pack_time in", target, e));
-        }
-        let error = Error::new("can't create battery_pack_time in", target, e);
-        let warning = format!(
-            "battery_pack has no index on insert_time_utc, so that every batch reads all of it; \
-             let its owner run {CREATE_INDEX}; ({error})"
-        );
-        return with(false, vec![warning]);
+    if state != TableState::WithoutIndex {
+        return with(false, vec![]);
     }
-    with(false, vec![])
+    let (create, error) = match create_index(client) {
+        Ok(true) => return with(false, vec![]),
+        // The server finds a name then.
+        Ok(false) => {
+            (CREATE_INDEX.replace(&format!(" {TIME_INDEX}"), ""), "its names are taken".to_owned())
+        }
+        Err(e) => {
+            let error = Error::new("can't create battery_pack_time in", target, e);
+            if client.is_closed() {
+                return Err(error);
+            }
+            (CREATE_INDEX.to_owned(), error.to_string())
+        }
+    };
+    let warning = format!(
+        "battery_pack has no index on insert_time_utc, so that every batch reads all of it; let \
+         its owner run {create}; ({error})"
+    );
+    with(false, vec![warning])
 }
 
 const WOULD_CREATE: &str =
@@ -208,16 +220,25 @@ fn create(client: &mut Client, sql: &str, if_missing: IfMissing) -> Result<(), p
     result
 }
 
-/// Creates the index of a table that has none.
-fn create_index(client: &mut Client) -> Result<(), postgres::Error> {
-    let created = create(client, CREATE_INDEX, IfMissing::Create);
-    match created.as_ref().err().and_then(postgres::Error::code).map(SqlState::code) {
-        // Rows are there twice, or partitions are made by a column that is not in the index.
-        Some("23505" | "0A000") => {
-            create(client, &CREATE_INDEX.replace("UNIQUE ", ""), IfMissing::Create)
+/// Creates the index of a table that has none, under the first of its names that is free; returns
+/// whether there was one.
+fn create_index(client: &mut Client) -> Result<bool, postgres::Error> {
+    for name in [TIME_INDEX, KEY_INDEX] {
+        let sql = CREATE_INDEX.replace(TIME_INDEX, name);
+        let created = create(client, &sql, IfMissing::Create);
+        match created.as_ref().err().and_then(postgres::Error::code).map(SqlState::code) {
+            // Rows are there twice, or partitions are made by a column that is not in the index.
+            Some("23505" | "0A000") => {
+                create(client, &sql.replace("UNIQUE ", ""), IfMissing::Create)?;
+            }
+            _ => created?,
         }
-        _ => created,
+        // An index of that name is left as it is, whatever it is.
+        if look(client)? != TableState::WithoutIndex {
+            return Ok(true);
+        }
     }
+    Ok(false)
 }
 
 /// What the owner of a table that was there before could do for a unique index; `None` if there is

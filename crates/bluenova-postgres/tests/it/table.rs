@@ -88,6 +88,40 @@ fn a_missing_index_is_created_or_warned_of() {
     }
 }
 
+/// The name may belong to the index of a table that was renamed, or to one that is of no use here.
+#[test]
+fn an_index_whose_name_is_taken_gets_another() {
+    let unique = |sql: &str, of: &str| {
+        let database = Database::new(&format!("taken_by_{of}"));
+        database.sink();
+        database.admin(sql);
+        let mut sink = database.sink();
+        assert!(sink.take_warnings().is_empty());
+        assert_eq!(sink.index_advice().unwrap(), None);
+        let sql = "SELECT count(*) FROM pg_index WHERE indisunique AND indisvalid
+                   AND indrelid = 'battery_pack'::regclass";
+        assert_eq!(database.client().query_one(sql, &[]).unwrap().get::<_, i64>(0), 1, "{of}");
+        database
+    };
+    unique("ALTER TABLE battery_pack RENAME TO battery_pack_2025", "a_renamed_table");
+    let database = unique(
+        "DROP INDEX battery_pack_time;
+         CREATE INDEX battery_pack_time ON battery_pack USING brin (insert_time_utc)",
+        "brin",
+    );
+    // Both are.
+    database.admin(
+        "DROP INDEX battery_pack_key;
+         CREATE INDEX battery_pack_key ON battery_pack (soc)",
+    );
+    let warnings = database.sink().take_warnings();
+    let (_, rest) = warnings[0].split_once("let its owner run ").unwrap();
+    let (create, cause) = rest.split_once("; ").unwrap();
+    assert_eq!(cause, "(its names are taken)");
+    database.admin(create);
+    assert!(database.sink().take_warnings().is_empty());
+}
+
 /// The one index of the table, and whether it is unique.
 fn index(database: &Database) -> (String, bool) {
     let sql = "SELECT pg_get_indexdef(indexrelid), indisunique FROM pg_index
