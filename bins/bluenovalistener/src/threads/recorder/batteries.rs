@@ -19,7 +19,7 @@ impl ListenedBatteries {
         self.status.insert(number, status);
     }
 
-    /// No row waits for the battery from now on; it has sent its last one.
+    /// No row waits for the battery from now on.
     pub(super) fn remove(&mut self, number: usize) {
         self.update(number, |status| status.announced_mcu_id = None);
         self.removed.push(number);
