@@ -20,6 +20,10 @@ pub fn schema() -> String {
 const CREATE_INDEX: &str =
     "CREATE UNIQUE INDEX battery_pack_time ON battery_pack (insert_time_utc, mcu_id)";
 
+/// Name of an index beside the one that it replaces, or where the other name is taken: by an index
+/// of another kind, or by that of a table which was renamed.
+const KEY_INDEX: &str = "battery_pack_key";
+
 /// Second half of the key of the lock under which the table is created; the other values, from 0
 /// on, are buckets of batteries.
 const LOCK: i32 = -1;
@@ -87,20 +91,28 @@ pub(crate) fn ensure(
             TableState::Complete => with(false, vec![]),
         };
     }
-    if state == TableState::WithoutIndex
-        && let Err(e) = create_index(client)
-    {
-        if client.is_closed() {
-            return Err(Error::new("can't create battery_pack_time in", target, e));
-        }
-        let error = Error::new("can't create battery_pack_time in", target, e);
-        let warning = format!(
-            "battery_pack has no index on insert_time_utc, so that every batch reads all of it; \
-             let its owner run {CREATE_INDEX}; ({error})"
-        );
-        return with(false, vec![warning]);
+    if state != TableState::WithoutIndex {
+        return with(false, vec![]);
     }
-    with(false, vec![])
+    let (create, error) = match create_index(client) {
+        Ok(true) => return with(false, vec![]),
+        // The server finds a name then.
+        Ok(false) => {
+            (CREATE_INDEX.replace(&format!(" {TIME_INDEX}"), ""), "its names are taken".to_owned())
+        }
+        Err(e) => {
+            let error = Error::new("can't create battery_pack_time in", target, e);
+            if client.is_closed() {
+                return Err(error);
+            }
+            (CREATE_INDEX.to_owned(), error.to_string())
+        }
+    };
+    let warning = format!(
+        "battery_pack has no index on insert_time_utc, so that every batch reads all of it; let \
+         its owner run {create}; ({error})"
+    );
+    with(false, vec![warning])
 }
 
 const WOULD_CREATE: &str =
@@ -208,24 +220,62 @@ fn create(client: &mut Client, sql: &str, if_missing: IfMissing) -> Result<(), p
     result
 }
 
-/// Creates the index of a table that has none.
-fn create_index(client: &mut Client) -> Result<(), postgres::Error> {
-    let created = create(client, CREATE_INDEX, IfMissing::Create);
-    match created.as_ref().err().and_then(postgres::Error::code).map(SqlState::code) {
-        // Rows are there twice, or partitions are made by a column that is not in the index.
-        Some("23505" | "0A000") => {
-            create(client, &CREATE_INDEX.replace("UNIQUE ", ""), IfMissing::Create)
+/// Creates the index of a table that has none, under the first of its names that is free; returns
+/// whether there was one.
+fn create_index(client: &mut Client) -> Result<bool, postgres::Error> {
+    for name in [TIME_INDEX, KEY_INDEX] {
+        let sql = CREATE_INDEX.replace(TIME_INDEX, name);
+        let created = create(client, &sql, IfMissing::Create);
+        match created.as_ref().err().and_then(postgres::Error::code).map(SqlState::code) {
+            // Rows are there twice, or partitions are made by a column that is not in the index.
+            Some("23505" | "0A000") => {
+                create(client, &sql.replace("UNIQUE ", ""), IfMissing::Create)?;
+            }
+            _ => created?,
         }
-        _ => created,
+        // An index of that name is left as it is, whatever it is.
+        if look(client)? != TableState::WithoutIndex {
+            return Ok(true);
+        }
     }
+    Ok(false)
 }
 
 /// What the owner of a table that was there before could do for a unique index; `None` if there is
-/// one, or can't be any, as with a view, a foreign table or foreign partitions.
+/// one, or can't be any: with a view, a foreign table or foreign partitions, with partitions by
+/// other columns, and with tables that inherit from it.
 pub(crate) fn index_advice(client: &mut Client) -> Result<Option<String>, postgres::Error> {
-    // PostgreSQL 10 has no number of key columns, which leaves included ones out.
-    let messages = client.simple_query(&format!(
-        "WITH btree AS (
+    let messages = client.simple_query(&find_index())?;
+    let Some(concurrently) = value(&messages, "concurrently") else { return Ok(None) };
+    let drop = |index| format!("DROP INDEX {concurrently}{index}");
+    let first = value(&messages, "invalid").map(drop);
+    let last = value(&messages, "replaced").map(drop);
+    let name = value(&messages, "name").unwrap_or_default();
+    let create = CREATE_INDEX.replace(TIME_INDEX, &format!("{concurrently}{name}"));
+    let create = create.replace("  ", " ");
+    let statements: Vec<_> = first.into_iter().chain([create]).chain(last).collect();
+    Ok(Some(format!(
+        "{TABLE} has no unique index on insert_time_utc and mcu_id: a row is there once as long as \
+         only listeners write, all of them by way of one server. For an index that makes sure of \
+         it, its owner runs: {}; first, if {DUPLICATES} finds rows, remove them as docs/running.md \
+         says",
+        statements.join("; ")
+    )))
+}
+
+/// The query for what is said about the index; it has no row where nothing is.
+fn find_index() -> String {
+    // PostgreSQL 10 has no number of key columns, which leaves included ones out, and no index on
+    // a partitioned table. The chunks of TimescaleDB inherit, and have the index of their table.
+    format!(
+        "WITH RECURSIVE part AS (
+            SELECT oid, relkind, relnamespace, false AS inherits FROM pg_class
+            WHERE oid = to_regclass('{TABLE}')
+            UNION ALL
+            SELECT c.oid, c.relkind, c.relnamespace, part.relkind <> 'p'
+            FROM part JOIN pg_inherits h ON h.inhparent = part.oid
+            JOIN pg_class c ON c.oid = h.inhrelid),
+         btree AS (
             SELECT ic.relname, i.indisvalid, i.indisunique, ARRAY(
                 SELECT a.attname::text FROM generate_subscripts(i.indkey, 1) AS n
                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[n]
@@ -238,32 +288,31 @@ pub(crate) fn index_advice(client: &mut Client) -> Result<Option<String>, postgr
             WHERE i.indrelid = to_regclass('{TABLE}') AND am.amname = 'btree'
               AND i.indpred IS NULL AND i.indexprs IS NULL),
          whole AS (
-            SELECT * FROM btree WHERE indisunique AND key = '{{insert_time_utc,mcu_id}}')
-         SELECT CASE relkind WHEN 'p' THEN '' ELSE 'CONCURRENTLY ' END AS concurrently,
-                (SELECT min(quote_ident(relname)) FROM whole WHERE NOT indisvalid) AS invalid,
+            SELECT * FROM btree WHERE indisunique AND key = '{{insert_time_utc,mcu_id}}'),
+         invalid AS (
+            SELECT min(quote_ident(relname)) AS name FROM whole WHERE NOT indisvalid)
+         SELECT CASE WHEN (SELECT count(*) FROM part) > 1 OR relkind = 'p'
+                THEN '' ELSE 'CONCURRENTLY ' END AS concurrently,
+                CASE WHEN to_regclass('{KEY_INDEX}') IS NULL OR invalid.name = '{KEY_INDEX}'
+                THEN '{KEY_INDEX}' ELSE '' END AS name,
+                invalid.name AS invalid,
                 (SELECT min(quote_ident(relname)) FROM btree
                  WHERE key <@ '{{insert_time_utc,mcu_id}}' AND first = 'insert_time_utc'
                    AND NOT indisunique) AS replaced
-         FROM pg_class WHERE oid = to_regclass('{TABLE}') AND relkind IN ('r', 'p')
+         FROM pg_class, invalid WHERE oid = to_regclass('{TABLE}')
+           AND (relkind = 'r' OR relkind = 'p'
+                AND current_setting('server_version_num')::int >= 110000)
            AND NOT EXISTS (SELECT 1 FROM whole WHERE indisvalid)
-           AND NOT EXISTS (SELECT 1 FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhrelid
-                           WHERE h.inhparent = pg_class.oid AND p.relkind = 'f')"
-    ))?;
-    let Some(concurrently) = value(&messages, "concurrently") else { return Ok(None) };
-    let drop = |index| format!("DROP INDEX {concurrently}{index}");
-    let first = value(&messages, "invalid").map(drop);
-    let last = value(&messages, "replaced").map(drop);
-    let create = CREATE_INDEX
-        .replace(" INDEX ", &format!(" INDEX {concurrently}"))
-        .replace(TIME_INDEX, "battery_pack_key");
-    let statements: Vec<_> = first.into_iter().chain([create]).chain(last).collect();
-    Ok(Some(format!(
-        "{TABLE} has no unique index on insert_time_utc and mcu_id: a row is there once as long as \
-         only listeners write, all of them by way of one server. For an index that makes sure of \
-         it, its owner runs: {}; first, if {DUPLICATES} finds rows, remove them as docs/running.md \
-         says",
-        statements.join("; ")
-    )))
+           AND NOT EXISTS (
+               SELECT 1 FROM part WHERE part.relkind = 'f'
+               OR inherits AND relnamespace::regnamespace::text <> '_timescaledb_internal')
+           AND NOT EXISTS (
+               SELECT 1 FROM part JOIN pg_partitioned_table p ON p.partrelid = part.oid
+               WHERE p.partexprs IS NOT NULL OR EXISTS (
+                   SELECT 1 FROM pg_attribute a
+                   WHERE a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs)
+                     AND a.attname NOT IN ('insert_time_utc', 'mcu_id')))"
+    )
 }
 
 /// The query for rows that keep a unique index from being created.

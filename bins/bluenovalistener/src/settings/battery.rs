@@ -4,10 +4,12 @@ use std::{
     fs::File,
     io::{self, Read},
     net::Ipv6Addr,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use bluenova_websocket::Address;
+use nix::fcntl::OFlag;
 
 use super::{SettingsError, absolute};
 
@@ -18,6 +20,9 @@ const NAME_CHARS: usize = 32;
 
 /// Maximum size of a file of batteries in bytes: some 100,000 batteries.
 const FILE_LIMIT: u64 = 16 << 20;
+
+/// Maximum length of a line in bytes: errors have all of it.
+const LINE_LIMIT: usize = 1000;
 
 /// A battery to listen to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +88,9 @@ impl BatteryArguments {
             let before = batteries.len();
             for (number, line) in lines(text) {
                 let origin = Origin(Some((path, number)));
+                if line.len() > LINE_LIMIT {
+                    return Err(SettingsError::LongLine { origin: origin.to_string() });
+                }
                 batteries.push((origin, battery(origin, line)?));
             }
             if batteries.len() == before {
@@ -127,7 +135,7 @@ impl fmt::Display for Origin<'_> {
 fn read_file(path: &Path) -> Result<String, SettingsError> {
     let shown = || path.display().to_string();
     let mut bytes = vec![];
-    File::open(path)
+    open(path)
         .and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes))
         .and_then(|size| match size as u64 > FILE_LIMIT {
             true => Err(io::ErrorKind::FileTooLarge.into()),
@@ -139,6 +147,16 @@ fn read_file(path: &Path) -> Result<String, SettingsError> {
         let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
         SettingsError::NotUtf8 { path: shown(), line }
     })
+}
+
+/// Opens a regular file. Anything else may have no end or, as a FIFO, hang until somebody writes,
+/// and the thread that reads it is the one that ends the program.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("not a regular file")),
+    }
 }
 
 /// The lines that have a battery, without their comments, and their numbers.
@@ -311,8 +329,22 @@ mod tests {
         refused(&[&at], &format!("{}, line 2: not UTF-8", &at[1..]));
         refused(&["@/no/fleet"], "-b @/no/fleet: the file can't be read: No such file");
         refused(&["@"], "-b @FILE: the path of the file is missing");
-        // Neither ends the memory.
-        refused(&["@/dev/zero"], "-b @/dev/zero: the file can't be read: file too large");
+        let (_file, at) = file(format!("a=h\n{}", "x".repeat(LINE_LIMIT + 1)).as_bytes());
+        refused(&[&at], &format!("{}, line 2: longer than a battery: 1000 bytes", &at[1..]));
+    }
+
+    #[test]
+    fn what_is_no_file_of_batteries_is_neither_waited_for_nor_read_to_its_end() {
+        refused(&["@/dev/zero"], "-b @/dev/zero: the file can't be read: not a regular file");
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&*fifo, directory.path()] {
+            refused(&[&format!("@{}", path.display())], "not a regular file");
+        }
+        let (large, at) = file(b"a=h\n");
+        large.as_file().set_len(FILE_LIMIT + 1).unwrap();
+        refused(&[&at], "the file can't be read: file too large");
     }
 
     #[test]

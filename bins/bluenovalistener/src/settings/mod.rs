@@ -84,6 +84,8 @@ pub(crate) enum SettingsError {
     BatteryFile { path: String, source: std::io::Error },
     #[error("{path}, line {line}: not UTF-8")]
     NotUtf8 { path: String, line: usize },
+    #[error("{origin}: longer than a battery: 1000 bytes at most")]
+    LongLine { origin: String },
     #[error("-b @{path}: there is no battery in this file")]
     NoBatteryIn { path: String },
     #[error("-d {given:?}")]

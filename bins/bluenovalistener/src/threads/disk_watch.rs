@@ -35,7 +35,7 @@ pub(crate) enum RecorderMessage {
         number: usize,
         status: Shared<BatteryStatus>,
     },
-    /// A battery isn't listened to any more; it has sent its last row.
+    /// A battery isn't listened to any more; it has sent its last row, unless its thread is late.
     Removed {
         number: usize,
     },
@@ -71,7 +71,7 @@ impl RecorderInput {
         let _ = self.recorder.send(RecorderMessage::Added { number, status });
     }
 
-    /// To be called after the last row of a battery was sent.
+    /// To be called after the last row of a battery was sent, or when its thread doesn't end.
     pub(crate) fn remove_battery(&self, number: usize) {
         let _ = self.recorder.send(RecorderMessage::Removed { number });
     }

@@ -7,8 +7,7 @@ use std::{
 };
 
 use bluenova_journal::{BATCH, Error, Event, EventKind, Spool};
-use bluenova_record::{PackRecord, Timestamp};
-use bluenova_status::{BatteryStatus, LiveStatus, Shared};
+use bluenova_status::{LiveStatus, Shared};
 use log::{info, warn};
 use time::UtcDateTime;
 
@@ -20,8 +19,12 @@ use super::{
 };
 use crate::console::rows;
 
+mod batteries;
 mod report;
 mod twins;
+
+use batteries::ListenedBatteries;
+use report::summary;
 
 /// How often the journal is trimmed.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
@@ -67,10 +70,7 @@ pub(crate) struct Recorder {
     has_stored: bool,
     /// Where rows go, as the last event of that has it.
     rows_go: EventKind,
-    /// The batteries that are listened to, by their numbers.
-    batteries: HashMap<usize, Shared<BatteryStatus>>,
-    /// Batteries that were removed, and that rows may wait of.
-    removed: Vec<usize>,
+    batteries: ListenedBatteries,
     held: HeldRows,
     /// How old a row may become until it is synced to the disk.
     sync_after: Duration,
@@ -112,8 +112,7 @@ impl Recorder {
             started: None,
             has_stored: false,
             rows_go: EventKind::InFile,
-            batteries: HashMap::new(),
-            removed: vec![],
+            batteries: ListenedBatteries::default(),
             held,
             sync_after,
             latest,
@@ -208,39 +207,23 @@ impl Recorder {
         for message in iter::once(first).chain(more) {
             match message {
                 RecorderMessage::Row(assembled) => {
+                    self.batteries.row_came_from(assembled.battery);
                     let batteries = &self.batteries;
                     let twins = |mcu_id| {
-                        let announced = announced.get_or_insert_with(|| by_mcu_id(batteries));
+                        let announced = announced.get_or_insert_with(|| batteries.by_mcu_id());
                         announced.get(&mcu_id).cloned().unwrap_or_default()
                     };
                     self.held.add(assembled, twins, now);
                 }
                 RecorderMessage::Event(event) => self.event_times.add(event),
                 RecorderMessage::Added { number, status } => {
-                    self.batteries.insert(number, status);
+                    self.batteries.add(number, status);
                 }
                 RecorderMessage::Removed { number } => {
-                    // No row waits for it from now on.
-                    if let Some(status) = self.batteries.get(&number) {
-                        status.update(|status| status.announced_mcu_id = None);
-                    }
+                    self.batteries.remove(number);
                     announced = None;
-                    self.removed.push(number);
                 }
             }
-        }
-    }
-
-    /// Forgets the batteries that were removed, once no row of them waits.
-    fn forget_removed(&mut self) {
-        for number in mem::take(&mut self.removed) {
-            if self.held.has_row_of(number) {
-                self.removed.push(number);
-                continue;
-            }
-            self.batteries.remove(&number);
-            self.held.forget(number);
-            self.twins.retain(|(one, other)| *one != number && *other != number);
         }
     }
 
@@ -303,11 +286,12 @@ impl Recorder {
         let now = Instant::now();
         for (batteries, record) in batteries.into_iter().zip(records) {
             let Some((&battery, others)) = batteries.split_first() else { continue };
-            self.update(battery, |status| status.row_stored(&record, now));
+            self.batteries.update(battery, |status| status.row_stored(&record, now));
             for &other in others {
-                self.update(other, |status| status.row_known(&record, now));
+                self.batteries.update(other, |status| status.row_known(&record, now));
             }
-            let name = self.name(battery).unwrap_or_else(|| format!("{:08X}", record.mcu_id));
+            let name =
+                self.batteries.name(battery).unwrap_or_else(|| format!("{:08X}", record.mcu_id));
             info!("{name}: stored {}", summary(&record));
             if let Some(observer) = &self.observer {
                 // Recording goes on without the observer.
@@ -317,7 +301,7 @@ impl Recorder {
         // The row of the other address is stored; this address isn't stale either.
         for HeldRow { record, batteries, .. } in doubles {
             for battery in batteries {
-                self.update(battery, |status| status.row_known(&record, now));
+                self.batteries.update(battery, |status| status.row_known(&record, now));
             }
         }
         Ok(())
@@ -340,74 +324,39 @@ impl Recorder {
         }
         maintained
     }
-
-    fn update(&self, battery: usize, change: impl FnOnce(&mut BatteryStatus)) {
-        if let Some(status) = self.batteries.get(&battery) {
-            status.update(change);
-        }
-    }
-
-    /// `None`: the battery was removed.
-    fn name(&self, battery: usize) -> Option<String> {
-        Some(self.batteries.get(&battery)?.update(|status| status.name.clone()))
-    }
-}
-
-/// The batteries that have announced each MCU ID.
-fn by_mcu_id(batteries: &HashMap<usize, Shared<BatteryStatus>>) -> HashMap<u32, Vec<usize>> {
-    let mut announced: HashMap<u32, Vec<usize>> = HashMap::new();
-    for (number, status) in batteries {
-        if let Some(mcu_id) = status.update(|status| status.announced_mcu_id) {
-            announced.entry(mcu_id).or_default().push(*number);
-        }
-    }
-    announced
-}
-
-/// The values of a row that the log shows.
-fn summary(record: &PackRecord) -> String {
-    let mut summary = format!("{} UTC", Timestamp(record.insert_time_utc));
-    let mut add = |value: Option<String>, unit| {
-        if let Some(value) = value {
-            summary.push_str("  ");
-            summary.push_str(&value);
-            summary.push(' ');
-            summary.push_str(unit);
-        }
-    };
-    add(record.soc.map(|soc| soc.to_string()), "%");
-    add(record.v_pack.map(|v| format!("{v:.2}")), "V");
-    add(record.i_pack.map(|i| format!("{i:+.2}")), "A");
-    add(record.temp.map(|t| t.to_string()), "°C");
-    summary
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{path::Path, sync::mpsc};
 
     use bluenova_journal::Reader;
     use bluenova_status::StorageStatus;
 
     use super::*;
 
-    #[test]
-    fn a_minute_without_a_row_has_a_sign_of_life() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("db");
-        let spool = Spool::open_database(&path, UtcDateTime::now()).unwrap();
+    /// A recorder into a database at `path`, to which nobody sends.
+    pub(super) fn recorder(path: &Path) -> Recorder {
+        let spool = Spool::open_database(path, UtcDateTime::now()).unwrap();
         let status = LiveStatus {
             started: Instant::now(),
             interval: Duration::from_secs(10),
             batteries: Shared::default(),
-            storage: Shared::new(StorageStatus { journal: path.clone(), ..Default::default() }),
+            storage: Shared::new(StorageStatus { journal: path.to_owned(), ..Default::default() }),
             delivery: None,
         };
         let (_to_recorder, messages) = mpsc::channel();
         let (_to_events, server_events) = mpsc::channel();
         let inputs = RecorderInputs { messages, server_events, observer: None };
         let progress = Shared::default();
-        let mut recorder = Recorder::new(inputs, spool, MAINTAIN_EVERY, progress, status).unwrap();
+        Recorder::new(inputs, spool, MAINTAIN_EVERY, progress, status).unwrap()
+    }
+
+    #[test]
+    fn a_minute_without_a_row_has_a_sign_of_life() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let mut recorder = recorder(&path);
         let reader = Reader::open(&path).unwrap();
         let started = || {
             let mut events = reader.events().unwrap();

@@ -157,6 +157,7 @@ fn months_by_hand_as_documented() {
     let database = Database::new("months");
     let mut owner = cluster().client_as("homeauto", "months");
     let mut sink = database.sink();
+    database.admin("ALTER TABLE battery_pack ADD site TEXT DEFAULT 'north' CHECK (site <> '')");
     let before: Vec<_> = (0..100).map(|n| record(n, 1)).collect();
     assert_eq!(deliver(&mut sink, &before).unwrap(), delivered(100, 0));
 
@@ -170,6 +171,7 @@ fn months_by_hand_as_documented() {
         (0..100).map(|n| at(utc_datetime!(2026-12-01 0:00) + time::Duration::seconds(n))).collect();
     assert_eq!(deliver(&mut sink, &december).unwrap(), delivered(100, 0));
     assert_eq!(count_in(&database, "battery_pack_before"), 100);
+    assert_eq!(count_in(&database, "battery_pack WHERE site = 'north'"), 200);
     let doubled = owner.batch_execute(
         "INSERT INTO battery_pack (insert_time_utc, mcu_id) VALUES ('2026-12-01', 1)",
     );

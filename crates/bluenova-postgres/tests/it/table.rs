@@ -88,6 +88,40 @@ fn a_missing_index_is_created_or_warned_of() {
     }
 }
 
+/// The name may belong to the index of a table that was renamed, or to one that is of no use here.
+#[test]
+fn an_index_whose_name_is_taken_gets_another() {
+    let unique = |sql: &str, of: &str| {
+        let database = Database::new(&format!("taken_by_{of}"));
+        database.sink();
+        database.admin(sql);
+        let mut sink = database.sink();
+        assert!(sink.take_warnings().is_empty());
+        assert_eq!(sink.index_advice().unwrap(), None);
+        let sql = "SELECT count(*) FROM pg_index WHERE indisunique AND indisvalid
+                   AND indrelid = 'battery_pack'::regclass";
+        assert_eq!(database.client().query_one(sql, &[]).unwrap().get::<_, i64>(0), 1, "{of}");
+        database
+    };
+    unique("ALTER TABLE battery_pack RENAME TO battery_pack_2025", "a_renamed_table");
+    let database = unique(
+        "DROP INDEX battery_pack_time;
+         CREATE INDEX battery_pack_time ON battery_pack USING brin (insert_time_utc)",
+        "brin",
+    );
+    // Both are.
+    database.admin(
+        "DROP INDEX battery_pack_key;
+         CREATE INDEX battery_pack_key ON battery_pack (soc)",
+    );
+    let warnings = database.sink().take_warnings();
+    let (_, rest) = warnings[0].split_once("let its owner run ").unwrap();
+    let (create, cause) = rest.split_once("; ").unwrap();
+    assert_eq!(cause, "(its names are taken)");
+    database.admin(create);
+    assert!(database.sink().take_warnings().is_empty());
+}
+
 /// The one index of the table, and whether it is unique.
 fn index(database: &Database) -> (String, bool) {
     let sql = "SELECT pg_get_indexdef(indexrelid), indisunique FROM pg_index
@@ -118,7 +152,7 @@ fn the_index_is_unique_where_it_can_be() {
 }
 
 /// The statements of the advice about the index.
-fn advised(advice: &str) -> Vec<&str> {
+pub(crate) fn advised(advice: &str) -> Vec<&str> {
     let (_, rest) = advice.split_once("its owner runs: ").unwrap();
     let (statements, _) = rest.split_once("; first").unwrap();
     statements.split("; ").collect()
@@ -217,6 +251,55 @@ fn a_partitioned_table_is_advised_as_well_and_a_view_is_not() {
          GRANT SELECT, INSERT ON battery_pack TO homeauto",
     );
     assert_eq!(database.sink().index_advice().unwrap(), None);
+}
+
+/// What is advised can be run, and nothing is advised where no such index can be.
+#[test]
+fn the_advice_fits_the_table() {
+    let table = schema().split_once(';').unwrap().0.to_owned();
+    let of_time = "CREATE INDEX of_time ON battery_pack (insert_time_utc)";
+    let partitions = [
+        ("by_time", "RANGE (insert_time_utc)", "DEFAULT", true),
+        ("by_battery", "HASH (mcu_id)", "FOR VALUES WITH (MODULUS 1, REMAINDER 0)", true),
+        ("by_value", "LIST (soc)", "DEFAULT", false),
+        ("by_day", "RANGE ((insert_time_utc::date))", "DEFAULT", false),
+        ("by_two", "RANGE (insert_time_utc)", "DEFAULT PARTITION BY LIST (soc)", false),
+    ];
+    for (name, by, partition, is_advised) in partitions {
+        if cluster().version() < 11 {
+            continue;
+        }
+        let database = Database::new(&format!("advice_{name}"));
+        database.admin(&format!(
+            "{table} PARTITION BY {by};
+             CREATE TABLE part PARTITION OF battery_pack {partition};
+             ALTER TABLE battery_pack OWNER TO homeauto; {of_time}"
+        ));
+        check_advice(&database, is_advised);
+    }
+
+    let database = Database::new("advice_inherits");
+    database.admin(&format!(
+        "{table}; CREATE TABLE of_2025 () INHERITS (battery_pack);
+         ALTER TABLE battery_pack OWNER TO homeauto; {of_time}"
+    ));
+    check_advice(&database, false);
+
+    let database = Database::new("advice_name_taken");
+    database.admin(&format!(
+        "{table}; ALTER TABLE battery_pack OWNER TO homeauto; {of_time};
+         CREATE TABLE other (id INT); CREATE INDEX battery_pack_key ON other (id)"
+    ));
+    check_advice(&database, true);
+}
+
+#[track_caller]
+fn check_advice(database: &Database, is_advised: bool) {
+    let mut sink = database.sink();
+    if is_advised {
+        run_advice(database, &mut sink);
+    }
+    assert_eq!(sink.index_advice().unwrap(), None);
 }
 
 #[test]

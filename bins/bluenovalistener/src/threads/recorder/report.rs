@@ -3,7 +3,7 @@
 use std::{mem, time::Instant};
 
 use bluenova_journal::{EventKind, Notice};
-use bluenova_record::ErrorChain;
+use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 
 use super::{super::NewEvent, Recorder};
 use crate::console::rows;
@@ -53,4 +53,22 @@ impl Recorder {
         }
         self.spool.wake_outbox();
     }
+}
+
+/// The values of a row that the log shows.
+pub(super) fn summary(record: &PackRecord) -> String {
+    let mut summary = format!("{} UTC", Timestamp(record.insert_time_utc));
+    let mut add = |value: Option<String>, unit| {
+        if let Some(value) = value {
+            summary.push_str("  ");
+            summary.push_str(&value);
+            summary.push(' ');
+            summary.push_str(unit);
+        }
+    };
+    add(record.soc.map(|soc| soc.to_string()), "%");
+    add(record.v_pack.map(|v| format!("{v:.2}")), "V");
+    add(record.i_pack.map(|i| format!("{i:+.2}")), "A");
+    add(record.temp.map(|t| t.to_string()), "°C");
+    summary
 }

@@ -28,7 +28,10 @@ impl Recorder {
     }
 
     fn log_pair(&mut self, one: usize, other: usize, mcu_id: u32) {
-        let (Some(first), Some(second)) = (self.name(one), self.name(other)) else { return };
+        let (Some(first), Some(second)) = (self.batteries.name(one), self.batteries.name(other))
+        else {
+            return;
+        };
         if self.twins.insert((one.min(other), one.max(other))) {
             warn!(
                 "{first} and {second} are the same battery, {mcu_id:08X}: one row per interval is \
