@@ -558,6 +558,28 @@ fn a_battery_that_is_taken_off_the_file_or_the_command_line_leaves_nothing_behin
 }
 
 #[test]
+fn a_journal_that_remembers_no_announcement_is_logged_and_holds_nothing_up() {
+    let broker = Mosquitto::start();
+    let mut subscriber = broker.subscribe("bluenova/+/state");
+    let battery = obedient_battery(1);
+    let home = Home::new();
+    let (in_attic, database) = (named("attic", battery.local_addr()), home.sqlite("db"));
+    let args = ["-i", "86400", "-b", &in_attic, "-d", &database, "--mqtt", &broker.url()];
+    let mut listener = home.listen(&args);
+    listener.wait_for("MQTT: connected");
+    let journal = rusqlite::Connection::open(home.path("db")).unwrap();
+    journal.execute_batch("DROP TABLE announced").unwrap();
+    battery.control().wait_for_clients(1, TIME_LIMIT).unwrap();
+    battery.control().step().unwrap();
+    assert_eq!(subscriber.next_message().topic, state(ATTIC));
+    listener.wait_for("db is damaged. A battery that goes may stay in Home Assistant");
+    // Home Assistant starts: the try of before was logged, and the next one isn't due yet.
+    broker.publish("homeassistant/status", "online", false);
+    subscriber.next_message();
+    assert_eq!(count(&listener.stop().log, "WARN"), 1);
+}
+
+#[test]
 fn hostile_names_and_texts_stay_inside_their_topics() {
     let broker = Mosquitto::start();
     let mut subscriber = broker.subscribe("#");
