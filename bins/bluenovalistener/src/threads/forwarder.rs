@@ -3,6 +3,7 @@ use std::{
     mem,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool, mpsc::Sender},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,10 @@ mod set_aside;
 /// Rows of a batch, unless there are more batteries. Each row takes a kilobyte, twice while it is
 /// read, and an allocator may keep as much for good. Larger batches need fewer commits.
 const FEW_ROWS: usize = 100;
+
+/// Time in which the rows of an interval of many batteries come together: each batch reads the rows
+/// of its time that the table has already.
+const GATHERING: Duration = Duration::from_millis(100);
 
 /// Batches of new rows after which a check of old ones goes on, though more new rows wait.
 const BATCHES_PER_SLICE: usize = 10;
@@ -143,7 +148,11 @@ impl Forwarder {
             let now = Instant::now();
             let check = if goes_on { Duration::ZERO } else { self.lost_rows.due_in(now) };
             let time_out = self.retries.due_in(now).map_or(check, |retries| retries.min(check));
-            return self.outbox.wait(Some(time_out)) == Wake::Ended;
+            let wake = self.outbox.wait(Some(time_out));
+            if wake == Wake::Rows && self.batteries.len() > FEW_ROWS {
+                thread::sleep(GATHERING);
+            }
+            return wake == Wake::Ended;
         };
         loop {
             let back_off = retry_at.saturating_duration_since(Instant::now());
