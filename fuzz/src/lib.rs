@@ -9,11 +9,13 @@ mod assemble;
 mod frames;
 mod lines;
 mod log;
+mod mqtt;
 mod record;
 mod websocket;
 
 pub use assemble::assemble;
 pub use lines::{parse_line, split_lines};
 pub use log::read_log;
+pub use mqtt::mqtt_session;
 pub use record::record_roundtrip;
 pub use websocket::websocket_stream;

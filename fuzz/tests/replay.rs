@@ -42,6 +42,11 @@ fn websocket_stream() {
 }
 
 #[test]
+fn mqtt_session() {
+    replay("mqtt_session", bluenova_fuzz::mqtt_session);
+}
+
+#[test]
 fn record_roundtrip() {
     replay("record_roundtrip", bluenova_fuzz::record_roundtrip);
 }

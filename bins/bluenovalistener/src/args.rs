@@ -89,6 +89,32 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "name")]
     pub(crate) http_host: Vec<String>,
 
+    // rustdoc would take the brackets for links.
+    #[argh(
+        option,
+        arg_name = "url",
+        description = "publish the batteries by MQTT, and announce them to Home Assistant: \
+                       mqtt://HOST[:PORT][/PREFIX], mqtts:// for an encrypted connection, USER@ in \
+                       front of the host to log in (default: nothing is published; port 1883 or \
+                       8883, prefix bluenova)"
+    )]
+    pub(crate) mqtt: Option<String>,
+
+    /// file whose first line is the password at the MQTT broker (default
+    /// $BLUENOVA_MQTT_PASSWORD, else none)
+    #[argh(option, arg_name = "file")]
+    pub(crate) mqtt_password_file: Option<String>,
+
+    /// file of the certificates to trust at an mqtts:// broker, in PEM (default: those of the
+    /// system)
+    #[argh(option, arg_name = "file")]
+    pub(crate) mqtt_ca: Option<String>,
+
+    /// prefix under which Home Assistant looks for devices, or off to announce none and remove
+    /// those that were (default homeassistant)
+    #[argh(option, arg_name = "prefix|off")]
+    pub(crate) mqtt_discovery: Option<String>,
+
     /// print the version (-V and the word version work too)
     #[argh(switch)]
     pub(crate) version: bool,

@@ -1,12 +1,12 @@
 //! Output for people, on the terminal and in the log.
 
+use bluenova_status::duration;
 use std::{
     fmt,
     io::{self, Write},
     time::Duration,
 };
 
-use bluenova_http::duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Prints to standard output. Unlike `print!` this doesn't panic if standard output is closed.

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{HttpServer, LiveStatus};
+use bluenova_http::HttpServer;
 use bluenova_record::ErrorChain;
+use bluenova_status::LiveStatus;
 use log::{debug, info, warn};
 use time::UtcDateTime;
 

@@ -13,9 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{DeliveryStatus, LiveStatus, Shared, StorageStatus};
 use bluenova_journal::{OutboxWaker, Retention, Spool};
 use bluenova_record::ErrorChain;
+use bluenova_status::{DeliveryStatus, LiveStatus, Shared, StorageStatus};
 use log::{error, warn};
 use time::UtcDateTime;
 
@@ -24,7 +24,8 @@ use crate::{
     page::Page,
     settings::{Battery, Settings, Store},
     threads::{
-        Assembled, Forwarder, NewEvent, Recorder, RecorderInput, RecorderInputs, RecorderProgress,
+        Assembled, Forwarder, MqttThread, NewEvent, Recorder, RecorderInput, RecorderInputs,
+        RecorderProgress,
     },
 };
 use batteries::{BatteryThreads, not_dialled_yet};
@@ -36,6 +37,9 @@ mod watches;
 /// Deadline for the last work of all threads together when the program ends. PostgreSQL takes most
 /// of it.
 const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// Deadline of that for the farewell to the MQTT broker.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -78,6 +82,7 @@ pub(crate) struct Pipeline {
     forwarder: Option<Thread>,
     table_check: Option<TableCheck>,
     page: Option<Page>,
+    mqtt: Option<Thread>,
 }
 
 /// How to have the forwarder check whether the table still has its rows.
@@ -110,6 +115,14 @@ pub(crate) fn start(
     if page.is_some() || settings.http.is_some() {
         count_set_aside(&status, &stop);
     }
+    let mqtt = settings.mqtt.clone().map(|mqtt| {
+        let (status, stop) = (status.clone(), Arc::clone(&stop));
+        spawn("MQTT", move || {
+            MqttThread::new(mqtt, status, stop).run();
+            Ok(())
+        })
+    });
+    let mqtt = mqtt.transpose()?;
     let page = match page {
         Some(listener) => Some(Page::on(listener, names, status).map_err(StartError::Page)?),
         None => settings.http.map(|address| Page::open(address, names, status)),
@@ -124,7 +137,7 @@ pub(crate) fn start(
     let recorder = spawn("recorder", move || Ok(recorder.run()?))?;
 
     let batteries = BatteryThreads::start(settings, to_recorder, batteries)?;
-    Ok(Pipeline { stop, batteries, recorder, progress, forwarder, table_check, page })
+    Ok(Pipeline { stop, batteries, recorder, progress, forwarder, table_check, page, mqtt })
 }
 
 /// The spool, and the forwarder and the status that go with it.
@@ -240,6 +253,10 @@ impl Pipeline {
                 Ok(())
             });
             result = result.and(ended);
+        }
+        // If the broker doesn't answer, it publishes the last will when the program has ended.
+        if let Some(mqtt) = self.mqtt {
+            join(mqtt, deadline.min(Instant::now() + FAREWELL));
         }
         // Last, so that a browser sees the status until here. The stop doesn't wait for browsers.
         if let Some(page) = self.page {

@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 
 use bluenova_journal::Reader;
-use bluenova_record::{PackRecord, Rfc3339};
+use bluenova_record::{McuId, PackRecord, Rfc3339};
+use bluenova_status::bank::{self, Share, Unit};
+use bluenova_status::{BatteryStatus, ConnectionState, DeliveryStatus, Status, StorageStatus};
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
-
-use crate::bank::{self, Unit};
-use crate::mcu_id::McuId;
-use crate::{ConnectionState, DeliveryStatus, Status, StorageStatus};
 
 /// What `/api/batteries` answers. Field names are those of the JSON, here and below.
 #[derive(Serialize)]
@@ -98,11 +96,12 @@ impl<'a> BatteriesJson<'a> {
     pub(crate) fn new(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
         let mut units = bank::units(status);
         let fresh: Vec<_> = units.iter().filter_map(|unit| unit.fresh(status)).collect();
+        let sum: Share = fresh.iter().map(|record| Share::of(record)).sum();
         let bank = BankJson {
             batteries: units.len(),
             fresh: fresh.len(),
-            power_w: bank::total_power(&fresh).map(|watts| rounded(watts, 10.0)),
-            soc: bank::mean_state_of_charge(&fresh).map(|percent| rounded(percent, 10.0)),
+            power_w: sum.power().map(|watts| rounded(watts, 10.0)),
+            soc: sum.state_of_charge().map(|percent| rounded(percent, 10.0)),
         };
         bank::add_journal(&mut units, earlier, status);
         Self {
@@ -120,8 +119,7 @@ impl<'a> BatteriesJson<'a> {
 
 impl<'a> BatteryJson<'a> {
     fn new(unit: &Unit<'a>, status: &Status) -> Self {
-        let sum =
-            |count: fn(&crate::BatteryStatus) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
+        let sum = |count: fn(&BatteryStatus) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
         let record = unit.latest.map(|latest| latest.record);
         let cells = record.and_then(bank::cell_voltages);
         Self {

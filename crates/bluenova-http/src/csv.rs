@@ -12,15 +12,15 @@ use std::{
 
 use bluenova_archive::{CsvWriter, columns};
 use bluenova_journal::{Reader, RowSelection};
-use bluenova_record::{COLUMNS, Column, ErrorChain, Rfc3339};
+use bluenova_record::{COLUMNS, Column, ErrorChain, McuId, Rfc3339};
+use bluenova_status::Status;
 use time::UtcDateTime;
 
+use crate::HistoryError;
 use crate::answer_thread::AnswerThread;
 use crate::history::times;
-use crate::mcu_id::McuId;
 use crate::query::Query;
 use crate::serve::{Piece, Response};
-use crate::{HistoryError, Status};
 
 const CSV: &str = "text/csv; charset=utf-8";
 

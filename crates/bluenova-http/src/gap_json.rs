@@ -1,10 +1,8 @@
 //! Gaps as JSON, for `/api/gaps` and for the listener's command line.
 
 use bluenova_journal::{Gap, GapBattery, GapCause, RowShare};
-use bluenova_record::Rfc3339;
+use bluenova_record::{McuId, Rfc3339};
 use serde::Serialize;
-
-use crate::mcu_id::McuId;
 
 /// Intervals of a battery without a row. Field names are those of the JSON.
 #[derive(Debug, Serialize)]

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bluenova_journal::{Gap, GapBattery, GapFinder, Reader, RowShare, gaps_in_journal};
-use bluenova_record::Rfc3339;
+use bluenova_record::{McuId, Rfc3339};
 use serde::{Serialize, Serializer};
 use time::{Duration, UtcDateTime};
 
+use crate::HistoryError;
 use crate::gap_json::{GapJson, ShareJson};
 use crate::history::times;
 use crate::query::{Query, not};
-use crate::{HistoryError, mcu_id};
 
 const PARAMETERS: [&str; 3] = ["from", "to", "battery"];
 
@@ -91,8 +91,8 @@ pub fn gaps(
 fn battery(query: Query<'_>) -> Result<Option<u32>, HistoryError> {
     let Some(given) = query.get("battery") else { return Ok(None) };
     let allowed = "an MCU ID, which has 1 to 8 hexadecimal digits, is allowed";
-    let id = mcu_id::parse(given);
-    id.map(Some).ok_or_else(|| HistoryError::query("battery", not(given, allowed)))
+    let id = McuId::parse(given);
+    id.map(|McuId(id)| Some(id)).ok_or_else(|| HistoryError::query("battery", not(given, allowed)))
 }
 
 fn signed(length: std::time::Duration) -> Duration {

@@ -1,8 +1,8 @@
 //! Shows a BlueNova listener to browsers and to Prometheus: a page, plots, JSON, metrics and
 //! health.
 //!
-//! [`LiveStatus`] is what the threads of a listener keep up to date; [`start`] takes a snapshot of
-//! it, a [`Status`], at each request, reads the history from the journal, and serves both. Requests
+//! [`start`] takes a snapshot of the status at each request, reads the history from the journal, and
+//! serves both. Requests
 //! change nothing, and whatever clients do takes little from the recording and from each other.
 //! [`history`] and [`plots`] are the same history without a server.
 //!
@@ -10,7 +10,7 @@
 //! use std::net::TcpListener;
 //! use std::time::{Duration, Instant};
 //!
-//! use bluenova_http::{BatteryStatus, LiveStatus, Shared, StorageStatus};
+//! use bluenova_status::{BatteryStatus, LiveStatus, Shared, StorageStatus};
 //! use time::UtcDateTime;
 //!
 //! # fn main() -> std::io::Result<()> {
@@ -39,7 +39,6 @@
 
 mod answer_thread;
 mod api;
-mod bank;
 mod csv;
 mod downsample;
 mod error;
@@ -47,7 +46,6 @@ mod gap_json;
 mod gaps;
 mod history;
 mod host;
-mod mcu_id;
 mod metrics;
 mod page;
 mod plots;
@@ -56,9 +54,8 @@ mod query;
 mod rate_limit;
 mod routes;
 mod serve;
-mod shared;
-mod status;
 
+use bluenova_status::Status;
 use std::io;
 use std::net::TcpListener;
 
@@ -74,11 +71,6 @@ pub use plots::{Plots, plots};
 pub use probe::is_served_at;
 pub use rate_limit::RateLimit;
 pub use serve::HttpServer;
-pub use shared::Shared;
-pub use status::{
-    BatteryStatus, CellBus, ConnectionState, DeliveryStatus, LiveStatus, Newest, Status,
-    StorageStatus, duration, stale_after,
-};
 
 /// Serves the status to the clients that connect to `listener`, under its IP addresses and as
 /// `localhost`.

@@ -1,12 +1,10 @@
 //! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
 
-use bluenova_record::PackRecord;
+use bluenova_record::{McuId, PackRecord};
+use bluenova_status::bank::{self, Unit};
+use bluenova_status::{BatteryStatus, ConnectionState, Status};
 use prometheus::core::Collector;
 use prometheus::{Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
-
-use crate::bank::{self, Unit};
-use crate::mcu_id::McuId;
-use crate::{BatteryStatus, ConnectionState, Status};
 
 /// Content type of the [`exposition`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

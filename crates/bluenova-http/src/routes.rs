@@ -3,14 +3,15 @@
 use std::{io, sync::Arc};
 
 use bluenova_journal::Reader;
-use bluenova_record::{ErrorChain, Escaped, first_chars};
+use bluenova_record::{ErrorChain, Escaped, McuId, first_chars};
+use bluenova_status::Status;
 use serde::Serialize;
 
 use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs};
 use crate::csv::{self, Downloads};
 use crate::serve::{Request, Response};
-use crate::{HistoryError, Status, gaps, history, mcu_id, metrics, page, plots};
+use crate::{HistoryError, gaps, history, metrics, page, plots};
 
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
@@ -119,7 +120,7 @@ fn from_journal(
     thread: &AnswerThread,
     read: impl FnOnce(&Reader, u32) -> Result<Response, HistoryError> + Send + 'static,
 ) -> Response {
-    let Some(id) = mcu_id::parse(mcu_id) else {
+    let Some(McuId(id)) = McuId::parse(mcu_id) else {
         let why = format!("{mcu_id:.60} is no MCU ID, which has 1 to 8 hexadecimal digits");
         return failed(404, &why);
     };

@@ -1,13 +1,16 @@
 //! A connection to a journal, and what all connections of one journal share.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use rusqlite::Connection;
 
-use crate::Error;
 use crate::address::{Access, Address};
+use crate::migrations::VERSION;
+use crate::recover;
 use crate::schema::Statements;
+use crate::{Error, Journal, Retention};
 
 /// State that a journal shares with the outboxes and readers that it made.
 ///
@@ -71,6 +74,22 @@ pub(crate) struct JournalConnection {
 }
 
 impl JournalConnection {
+    /// A connection that writes to the journal at `path` while another process or thread may have
+    /// it open. A journal of an older version is brought to this version first.
+    pub(crate) fn beside_writer(path: &Path) -> Result<Self, Error> {
+        let address = Address::of_existing(path)?;
+        if let Some(path) = address.path() {
+            recover::store_torn_log(path)?;
+        }
+        let (mut connection, version) = address.connect_to_journal(Access::Write)?;
+        if version < VERSION {
+            drop(connection);
+            drop(Journal::open(path, Retention::FOREVER)?);
+            (connection, _) = address.connect_to_journal(Access::Write)?;
+        }
+        Ok(Self::new(connection, address, Arc::default()))
+    }
+
     /// A further connection to the same journal.
     pub(crate) fn again(&self, access: Access) -> Result<Self, Error> {
         let sqlite = self.address.connect(access)?;

@@ -34,6 +34,8 @@
 //!
 //! [`Event`]s of the listener explain why a row is missing; the newest [`MAX_EVENTS`] are kept.
 //!
+//! [`Announced`] is what was announced by MQTT, and must be taken back one day.
+//!
 //! [`leftovers`] finds the journals that nobody opens any more, with rows that nobody delivers.
 //!
 //! # The file
@@ -79,6 +81,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod announced;
 mod connection;
 mod destination;
 mod error;
@@ -103,6 +106,7 @@ mod value;
 use std::fmt;
 use std::time::Duration;
 
+pub use announced::Announced;
 pub use error::Error;
 pub use events::{Event, EventKind, MAX_EVENTS};
 pub use gaps::{

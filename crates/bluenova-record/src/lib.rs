@@ -5,8 +5,8 @@
 //! Every sink makes its schema, its insert and its read from that list, so that a column is added
 //! in one place.
 //!
-//! [`Timestamp`], [`Rfc3339`], [`ErrorChain`] and [`Escaped`] are how all crates put times, errors
-//! and foreign text for people and programs to read.
+//! [`Timestamp`], [`Rfc3339`], [`McuId`], [`ErrorChain`] and [`Escaped`] are how all crates put times,
+//! MCU IDs, errors and foreign text for people and programs to read.
 //!
 //! There is no I/O here, no clock and no allocation; the crate is `no_std`. With feature `serde`
 //! a record can be serialized and read back; its time then is RFC 3339 text.
@@ -27,11 +27,13 @@
 #![forbid(unsafe_code)]
 
 mod columns;
+mod mcu_id;
 mod rfc3339;
 mod text;
 mod words;
 
 pub use columns::{COLUMNS, Column, CreateTable, SqlType, TABLE, TIME_INDEX, Value, WrongType};
+pub use mcu_id::McuId;
 pub use rfc3339::Rfc3339;
 pub use text::Text;
 use time::UtcDateTime;

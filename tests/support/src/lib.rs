@@ -1,8 +1,8 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], [`Shards`] of three, a
-//! [`PgBouncer`] before it, the documentation's SQL ([`documented_sql`]), a [`Proxy`] that fails on
-//! demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for HTTP, disks after a power cut
-//! ([`DiskRecord`]), [`wait_until`] with its [`TIME_LIMIT`], [`Cleanup`] after tests that are
-//! killed, and a [`sample_row`].
+//! [`PgBouncer`] before it, a [`Mosquitto`] for MQTT, the documentation's SQL ([`documented_sql`]),
+//! a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for
+//! HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its [`TIME_LIMIT`],
+//! [`Cleanup`] after tests that are killed, and a [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -26,6 +26,7 @@ mod cluster;
 mod documented;
 mod frozen;
 mod http;
+mod mosquitto;
 mod pgbouncer;
 mod power_cut;
 mod programs;
@@ -45,6 +46,7 @@ pub use cluster::{Cluster, Mode, SUPERUSER};
 pub use documented::{documented_sections, documented_sql};
 pub use frozen::Frozen;
 pub use http::{Answer, get};
+pub use mosquitto::{Mosquitto, Received, Subscriber};
 pub use pgbouncer::PgBouncer;
 pub use power_cut::{DiskHistory, DiskRecord};
 pub use proxy::{Point, Proxy};

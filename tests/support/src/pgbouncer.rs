@@ -1,5 +1,5 @@
 use std::{
-    env, fs,
+    fs,
     net::TcpStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -8,7 +8,10 @@ use std::{
 use postgres::{Client, NoTls};
 
 use crate::{
-    Cleanup, Cluster, SUPERUSER, TIME_LIMIT, cluster::free_port, programs::Programs, wait_until,
+    Cleanup, Cluster, SUPERUSER, TIME_LIMIT,
+    cluster::free_port,
+    programs::{Programs, program},
+    wait_until,
 };
 
 /// A PgBouncer before a [`Cluster`], gone when the value is dropped or the process dies.
@@ -47,7 +50,7 @@ impl PgBouncer {
             users.display()
         );
         fs::write(&ini, config).expect("the temporary directory is writable");
-        let mut command = programs.as_user(Command::new(program()));
+        let mut command = programs.as_user(Command::new(program("pgbouncer")));
         command.arg(&ini).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap_or_else(|e| panic!("can't run {command:?}: {e}"));
         let pid = child.id().to_string();
@@ -94,16 +97,4 @@ impl Drop for PgBouncer {
         let _ = fs::remove_file(&self.ini);
         let _ = self.child.wait();
     }
-}
-
-/// Debian has it outside of the PATH of most users.
-fn program() -> PathBuf {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut candidates: Vec<_> = env::split_paths(&path).collect();
-    candidates.push(PathBuf::from("/usr/sbin"));
-    let found = candidates.into_iter().map(|directory| directory.join("pgbouncer"));
-    found.into_iter().find(|program| program.is_file()).expect(
-        "this test needs PgBouncer, and found none; `./test` installs it, or \
-         `apt-get install pgbouncer` does",
-    )
 }

@@ -1,4 +1,4 @@
-//! PostgreSQL's programs, and the user to run them as.
+//! PostgreSQL's programs, and the user to run them as; programs of other servers.
 
 use std::{
     env, fs,
@@ -73,6 +73,20 @@ pub(crate) fn run(mut command: Command) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
+}
+
+/// Path of a server's program, which Debian has outside of the PATH of most users.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut candidates: Vec<_> = env::split_paths(&path).collect();
+    candidates.push(PathBuf::from("/usr/sbin"));
+    let mut found = candidates.into_iter().map(|directory| directory.join(name));
+    found.find(|program| program.is_file()).unwrap_or_else(|| {
+        panic!(
+            "this test needs {name}, and found none; `./test` installs it, or \
+             `apt-get install {name}` does"
+        )
+    })
 }
 
 /// Where distributions put the programs, the likeliest first.

@@ -22,7 +22,7 @@ pub(super) fn as_argh_has_it(argument: String) -> Vec<String> {
 }
 
 /// Names of the listener's options that have a value, the short one first.
-pub(super) const WITH_VALUE: [[&str; 2]; 13] = [
+pub(super) const WITH_VALUE: [[&str; 2]; 17] = [
     ["-b", "--battery"],
     ["-d", "--database"],
     ["-u", "--user"],
@@ -36,6 +36,10 @@ pub(super) const WITH_VALUE: [[&str; 2]; 13] = [
     ["", "--sync"],
     ["", "--http"],
     ["", "--http-host"],
+    ["", "--mqtt"],
+    ["", "--mqtt-password-file"],
+    ["", "--mqtt-ca"],
+    ["", "--mqtt-discovery"],
 ];
 
 /// Those that may be given several times.

@@ -10,9 +10,9 @@ use std::{
 };
 
 use bluenova_console::Interval;
-use bluenova_http::{BatteryStatus, Shared};
 use bluenova_journal::EventKind;
 use bluenova_record::ErrorChain;
+use bluenova_status::{BatteryStatus, Shared};
 use log::{error, info, warn};
 
 use super::{LAST_WORK, StartError, Thread, ends_by, spawn};

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{LiveStatus, Shared};
 use bluenova_journal::Reader;
 use bluenova_record::ErrorChain;
+use bluenova_status::{LiveStatus, Shared};
 use log::warn;
 
 use super::spawn;

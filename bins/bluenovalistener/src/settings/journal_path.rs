@@ -36,7 +36,7 @@ pub(crate) fn import_journal(journal: &Path, database: &str) -> PathBuf {
 
 /// FNV-1a: the standard library's hash may change from release to release, and then the journal
 /// would be another one.
-fn fnv1a(text: &str) -> u64 {
+pub(super) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -15,6 +15,7 @@ use crate::args::Args;
 mod battery;
 mod journal_path;
 mod log;
+mod mqtt;
 mod time_argument;
 
 pub(crate) use battery::{Battery, BatteryArguments};
@@ -22,6 +23,7 @@ use journal_path::journal_name;
 pub(crate) use journal_path::{import_journal, state_directory};
 pub(crate) use log::LogSettings;
 use log::log_file;
+pub(crate) use mqtt::{Mqtt, PasswordError, listener_id};
 pub(crate) use time_argument::time_argument;
 
 const DEFAULT_DATABASE: &str = "homeauto";
@@ -44,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) http: Option<SocketAddr>,
     /// Host names of the page, besides `localhost`.
     pub(crate) http_hosts: Vec<String>,
+    /// Where the batteries are published; `None`: nowhere.
+    pub(crate) mqtt: Option<Mqtt>,
 }
 
 /// Where rows are stored.
@@ -90,6 +94,14 @@ pub(crate) enum SettingsError {
     NoSqlitePath,
     #[error("{option} can't be given together with {other}")]
     NotTogether { option: &'static str, other: &'static str },
+    #[error("{option} is of no use without {other}")]
+    OnlyTogether { option: &'static str, other: &'static str },
+    #[error("--mqtt")]
+    Mqtt(#[source] bluenova_mqtt::BrokerError),
+    #[error("--mqtt-discovery")]
+    MqttDiscovery(#[source] bluenova_mqtt::BrokerError),
+    #[error("--mqtt: a password needs a user, as in mqtt://USER@HOST")]
+    MqttUser,
     #[error("{option} {path:?}: the path can't be resolved")]
     Path { option: &'static str, path: String, source: std::io::Error },
     #[error("{option} {path:?}: `~` stands for $HOME in front of a slash, and $HOME must be set")]
@@ -125,6 +137,7 @@ impl Settings {
             raw: args.raw,
             http: http(args)?,
             http_hosts: http_hosts(args)?,
+            mqtt: Mqtt::resolve(args, &env)?,
         })
     }
 }

@@ -157,3 +157,15 @@ fn each_set_of_batteries_and_database_has_a_journal_of_its_own() {
     assert_eq!(journal("--journal /x/y"), Path::new("/x/y"));
     assert!(journal("").starts_with("/home/me/.local/state/bluenova"));
 }
+
+#[test]
+fn an_empty_mqtt_password_in_the_environment_is_none() {
+    let resolve = |password: &str| {
+        let line = "-d sqlite:/x --mqtt mqtt://h";
+        let args = Args::read(line.split_whitespace().map(Into::into)).expect(line);
+        let env = |name: &str| (name == "BLUENOVA_MQTT_PASSWORD").then(|| password.to_owned());
+        Settings::resolve(&args, env).map(drop)
+    };
+    resolve("").expect("there is no password");
+    assert!(matches!(resolve("x"), Err(SettingsError::MqttUser)));
+}

@@ -9,8 +9,9 @@ use std::{
 };
 
 use bluenova_console::{Assembler, Interval, Line, NoOwner, ParseError};
-use bluenova_http::{BatteryStatus, RateLimit, Shared};
+use bluenova_http::RateLimit;
 use bluenova_record::{Escaped, PackRecord, Timestamp, first_chars};
+use bluenova_status::{BatteryStatus, Shared};
 use bluenova_websocket::{Connection, Deadlines, Dial, MESSAGE_LIMIT, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
@@ -57,10 +58,16 @@ pub(crate) struct BatteryThread {
     malformed: RateLimit<()>,
     malformed_unlogged: u64,
     waits_for_clock: bool,
+    /// When the values of the interval under way go to the status next; `None`: never, since
+    /// intervals are short.
+    sample_at: Option<Instant>,
     owner_log: OwnerLog,
     /// Length from which on a connection has lasted: that of an interval, but a minute at most.
     lasting: Duration,
 }
+
+/// Length of an interval from which on its values are shown before its end, and how often they are.
+const SAMPLE_EVERY: Duration = Duration::from_secs(30);
 
 /// Length of a connection that has lasted, however long the interval is.
 const LASTING: Duration = Duration::from_secs(60);
@@ -84,6 +91,7 @@ impl BatteryThread {
         stop: Arc<AtomicBool>,
         status: Shared<BatteryStatus>,
     ) -> Self {
+        let length = Duration::from_secs(interval.seconds().into());
         Self {
             battery: battery.clone(),
             number,
@@ -96,8 +104,9 @@ impl BatteryThread {
             malformed: RateLimit::new(MALFORMED_EVERY),
             malformed_unlogged: 0,
             waits_for_clock: false,
+            sample_at: (length > SAMPLE_EVERY).then(Instant::now),
             owner_log: OwnerLog::begin(),
-            lasting: LASTING.min(Duration::from_secs(interval.seconds().into())),
+            lasting: LASTING.min(length),
         }
     }
 
@@ -163,6 +172,9 @@ impl BatteryThread {
                 clock_is_set = self.tick()?;
                 self.connection_log.lasts();
                 self.log_skipped(connection.take_skipped());
+                if got_text {
+                    self.sample();
+                }
             }
             if came {
                 for line in connection.text().lines() {
@@ -282,6 +294,19 @@ impl BatteryThread {
                 self.owner_log.is_missing = true;
                 Ok(())
             }
+        }
+    }
+
+    /// Shows the values of the interval under way, if its lines have just come and that is due.
+    fn sample(&mut self) {
+        let now = Instant::now();
+        if self.sample_at.is_none_or(|at| now < at) {
+            return;
+        }
+        // The interval goes on: a copy of it ends here.
+        if let Some(Ok(record)) = self.assembler.clone().finish(UtcDateTime::now()) {
+            self.status.update(|status| status.sampled(record, now));
+            self.sample_at = Some(now + SAMPLE_EVERY);
         }
     }
 

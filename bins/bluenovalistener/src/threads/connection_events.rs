@@ -85,7 +85,7 @@ impl ConnectionEvents {
 mod tests {
     use std::sync::mpsc::{self, Receiver};
 
-    use bluenova_http::Shared;
+    use bluenova_status::Shared;
 
     use super::*;
     use crate::threads::RecorderMessage;

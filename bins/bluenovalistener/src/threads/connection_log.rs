@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{BatteryStatus, Shared, duration};
 use bluenova_record::ErrorChain;
+use bluenova_status::{BatteryStatus, Shared, duration};
 use log::{info, warn};
 
 use super::{

@@ -4,7 +4,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{BatteryStatus, RateLimit, Shared, StorageStatus, duration};
+use bluenova_http::RateLimit;
+use bluenova_status::{BatteryStatus, Shared, StorageStatus, duration};
 use log::{error, info};
 
 use super::{Assembled, NewEvent, battery::RecorderGone, outage::REMINDER};

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::duration;
 use bluenova_journal::{Event, EventKind};
+use bluenova_status::duration;
 use time::UtcDateTime;
 
 use super::clock_is_set;

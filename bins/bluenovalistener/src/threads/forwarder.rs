@@ -6,10 +6,11 @@ use std::{
     time::Instant,
 };
 
-use bluenova_http::{DeliveryStatus, RateLimit, Shared};
+use bluenova_http::RateLimit;
 use bluenova_journal::{Batch, LeftoverOutbox, SpoolOutbox, Waiting, Wake};
 use bluenova_postgres::{BATCH, Deadlines, Delivered, Rejected, Settings, Sink};
 use bluenova_record::ErrorChain;
+use bluenova_status::{DeliveryStatus, Shared};
 use log::{info, warn};
 
 use super::{

@@ -10,6 +10,7 @@ mod events;
 mod forwarder;
 mod held_rows;
 mod leftovers;
+mod mqtt;
 mod outage;
 mod owner_log;
 mod recorder;
@@ -24,4 +25,5 @@ pub(crate) use disk_watch::{DiskWatch, RecorderInput, RecorderMessage, RecorderP
 pub(crate) use events::NewEvent;
 pub(crate) use forwarder::Forwarder;
 pub(crate) use leftovers::describe;
+pub(crate) use mqtt::{MqttThread, check_broker};
 pub(crate) use recorder::{Recorder, RecorderInputs};

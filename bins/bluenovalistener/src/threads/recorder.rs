@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{LiveStatus, Shared};
 use bluenova_journal::{BATCH, Error, Event, EventKind, Spool};
+use bluenova_status::{LiveStatus, Shared};
 use log::{info, warn};
 use time::UtcDateTime;
 
@@ -330,8 +330,8 @@ impl Recorder {
 mod tests {
     use std::{path::Path, sync::mpsc};
 
-    use bluenova_http::StorageStatus;
     use bluenova_journal::Reader;
+    use bluenova_status::StorageStatus;
 
     use super::*;
 

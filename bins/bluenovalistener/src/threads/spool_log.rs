@@ -4,9 +4,10 @@ use std::{
     time::Instant,
 };
 
-use bluenova_http::{RateLimit, Shared, StorageStatus};
+use bluenova_http::RateLimit;
 use bluenova_journal::{Error, Notice, Recovery};
 use bluenova_record::ErrorChain;
+use bluenova_status::{Shared, StorageStatus};
 use log::{error, info, warn};
 
 use super::outage::REMINDER;

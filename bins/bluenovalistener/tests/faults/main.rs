@@ -17,6 +17,7 @@ mod clock;
 mod journal;
 mod lost_rows;
 mod memory;
+mod mqtt;
 mod oracle;
 mod outage;
 mod power;

@@ -12,6 +12,11 @@ impl Process {
         self.number("status", "VmRSS:")
     }
 
+    /// Memory that it has now without that of its program's file, in KiB.
+    pub(crate) fn own_memory(self) -> u64 {
+        self.number("status", "RssAnon:")
+    }
+
     /// The most memory that it ever had, in KiB.
     pub(crate) fn peak_memory(self) -> u64 {
         self.number("status", "VmHWM:")

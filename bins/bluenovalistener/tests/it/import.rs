@@ -351,7 +351,7 @@ fn a_server_that_is_restarted_costs_no_import() {
     let database = cluster.url("homeauto");
     cluster.client("homeauto").batch_execute(&bluenova_postgres::schema()).unwrap();
     // Those of the second half are of a day each, which is looked up.
-    const RECORDS: i64 = 8000;
+    const RECORDS: i64 = 2000;
     let days = log((0..RECORDS / 2).map(|n| n * 8640), utc_datetime!(2011-01-01 00:00:00));
     fs::write(home.path("x.log"), log(0..RECORDS / 2, START) + &days).unwrap();
     let count = |cluster: &Cluster| {

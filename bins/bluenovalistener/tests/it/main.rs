@@ -16,6 +16,7 @@ mod foreign_server;
 mod gaps;
 mod import;
 mod log;
+mod mqtt;
 mod outages;
 mod page;
 mod resend;

@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bluenova_journal::Reader;
-use bluenova_record::Rfc3339;
+use bluenova_record::{McuId, Rfc3339};
+use bluenova_status::stale_after;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use time::UtcDateTime;
@@ -18,10 +19,9 @@ use self::axis::TimeAxis;
 use self::draw::{Area, Curve, Form, Legend, Panel, Picture, Side};
 use self::palette::{Palette, Theme, css};
 use self::traces::Traces;
+use crate::HistoryError;
 use crate::downsample::{Buckets, Trace, micros};
-use crate::mcu_id::McuId;
 use crate::query::Query;
-use crate::{HistoryError, stale_after};
 
 const PARAMETERS: [&str; 4] = ["range", "width", "theme", "zone"];
 const HOUR: time::Duration = time::Duration::HOUR;

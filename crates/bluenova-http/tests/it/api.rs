@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use bluenova_http::{ConnectionState, DeliveryStatus, Status};
 use bluenova_record::{PackRecord, Text};
+use bluenova_status::{ConnectionState, DeliveryStatus, Status};
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
 

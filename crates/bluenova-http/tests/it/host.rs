@@ -1,10 +1,10 @@
 //! The names under which the page is served.
 
+use bluenova_status::{LiveStatus, Shared, StorageStatus};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use bluenova_http::{LiveStatus, Shared, StorageStatus};
 use time::UtcDateTime;
 
 /// All that is answered to a request with that version and those headers.

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use bluenova_http::ConnectionState;
 use bluenova_record::Text;
+use bluenova_status::ConnectionState;
 use bluenova_test_support::{Answer, wait_until};
 use serde_json::Value;
 

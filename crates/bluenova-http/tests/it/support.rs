@@ -4,12 +4,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{
-    BatteryStatus, CellBus, ConnectionState, DeliveryStatus, HttpServer, Newest, Status,
-    StorageStatus,
-};
+use bluenova_http::HttpServer;
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::{PackRecord, Text};
+use bluenova_status::{
+    BatteryStatus, CellBus, ConnectionState, DeliveryStatus, Newest, Status, StorageStatus,
+};
 use bluenova_test_support::Answer;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -96,6 +96,7 @@ fn battery(name: &str, mcu_id: u32, now: Instant) -> BatteryStatus {
         cell_bus: CellBus { bad_crc: 5, parse_fail: 6, bad_vcell: 7 },
         announced_mcu_id: None,
         newest: Some(Newest { record: record(mcu_id), received: now }),
+        under_way: None,
     }
 }
 

@@ -7,6 +7,7 @@
     reason = "that is how a test fails"
 )]
 
+mod announced;
 mod append;
 mod backlog;
 mod clock;

@@ -26,8 +26,8 @@ use crate::{
     args::Args,
     console::{self, rows},
     page,
-    settings::{Battery, LogSettings, Settings, Store},
-    threads::{clock_is_set, describe, is_unreachable, what_to_look_at},
+    settings::{Battery, LogSettings, Mqtt, Settings, Store},
+    threads::{check_broker, clock_is_set, describe, is_unreachable, what_to_look_at},
 };
 
 mod files;
@@ -68,6 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     if let Some(address) = settings.http {
         show("WARNING", "page", &page_address(address));
+    }
+    if let Some(mqtt) = &settings.mqtt {
+        show("WARNING", "MQTT", &broker(mqtt, &settings.store));
     }
     if fine {
         Ok(())
@@ -246,6 +249,21 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
     let advice = sink.index_advice().map_err(|error| ErrorChain(&error).to_string())?;
     let advice = advice.map(|advice| format!(". {advice}")).unwrap_or_default();
     Ok(format!("rows can be inserted into battery_pack of {server}{warnings}{advice}"))
+}
+
+fn broker(mqtt: &Mqtt, store: &Store) -> Finding {
+    let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = store;
+    let connected = check_broker(mqtt, journal);
+    connected.map_err(|error| {
+        let error = ErrorChain(&error);
+        format!("{}: {error}. The listener records without it, and tries it again", mqtt.broker)
+    })?;
+    let announced = match &mqtt.discovery {
+        Some(prefix) => format!("; batteries are announced under {prefix}/"),
+        None => String::new(),
+    };
+    let exposed = mqtt.exposed_password().map(|it| format!("; but {it}")).unwrap_or_default();
+    Ok(format!("{} takes messages{announced}{exposed}", mqtt.broker))
 }
 
 fn page_address(address: SocketAddr) -> Finding {

@@ -106,6 +106,7 @@ fn refuse_listening_options(args: &Args) -> Result<(), SettingsError> {
         ("-i", args.interval.is_some()),
         ("--journal", args.journal.is_some()),
         ("--keep", args.keep.is_some()),
+        ("--mqtt", args.mqtt.is_some()),
         ("--daemon", args.daemon),
     ] {
         if given {
@@ -134,7 +135,17 @@ fn settings(
     let sync = settings::sync(args)?;
     let battery_arguments = BatteryArguments::default();
     let raw = args.raw;
-    Ok(Settings { batteries, battery_arguments, store, interval, sync, raw, http, http_hosts })
+    Ok(Settings {
+        batteries,
+        battery_arguments,
+        store,
+        interval,
+        sync,
+        raw,
+        http,
+        http_hosts,
+        mqtt: None,
+    })
 }
 
 /// At the address that was given; else at the usual one, or, where that is in use, at a free port.

@@ -3,8 +3,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bluenova_http::{duration, stale_after};
 use bluenova_record::PackRecord;
+use bluenova_status::{duration, stale_after};
 
 use super::NAMES;
 use crate::threads::Assembled;

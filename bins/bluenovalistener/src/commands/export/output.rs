@@ -101,12 +101,13 @@ fn open_as_it_is(given: &str) -> io::Result<Opened> {
 /// Creates a file beside `target`, where it can be renamed.
 fn begin(target: PathBuf, permissions: Option<fs::Permissions>) -> io::Result<Opened> {
     let path = unfinished_name(&target)?;
+    // First: a signal may come as soon as there is a file.
+    remove_at_signal(path.clone())?;
     let file = File::create(&path)?;
     let unfinished = Unfinished { file: file.try_clone()?, path, target };
     if let Some(permissions) = permissions {
         unfinished.file.set_permissions(permissions)?;
     }
-    remove_at_signal(unfinished.path.clone())?;
     Ok((Box::new(file), Some(unfinished)))
 }
 

@@ -5,9 +5,10 @@ use std::{
     time::Duration,
 };
 
-use bluenova_http::{GapJson, ShareJson, duration};
+use bluenova_http::{GapJson, ShareJson};
 use bluenova_journal::{Gap, GapBattery, RowShare, percent};
 use bluenova_record::{Escaped, Rfc3339};
+use bluenova_status::duration;
 use jiff::{Timestamp, tz::TimeZone};
 use time::UtcDateTime;
 

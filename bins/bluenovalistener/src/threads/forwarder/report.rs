@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use bluenova_http::duration;
 use bluenova_journal::EventKind;
 use bluenova_postgres::Delivered;
 use bluenova_record::ErrorChain;
+use bluenova_status::duration;
 use log::{info, warn};
 
 use super::super::{

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, mem};
 
-use bluenova_http::{BatteryStatus, Shared};
+use bluenova_status::{BatteryStatus, Shared};
 
 use super::{super::held_rows::HeldRows, Recorder};
 

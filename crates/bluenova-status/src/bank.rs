@@ -1,26 +1,26 @@
 //! The batteries of a bank, each of them once, and the sums over them.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::time::Duration;
+use std::{collections::HashMap, iter::Sum, time::Duration};
 
 use bluenova_record::{CELLS, PackRecord};
 
 use crate::{BatteryStatus, Status};
 
 /// A battery of the bank, under all addresses that lead to it.
-pub(crate) struct Unit<'a> {
+pub struct Unit<'a> {
     /// Its addresses on the command line; none if only the journal has rows of it.
-    pub(crate) batteries: Vec<&'a BatteryStatus>,
-    pub(crate) latest: Option<Sample<'a>>,
+    pub batteries: Vec<&'a BatteryStatus>,
+    /// Its newest row, by whichever address it came.
+    pub latest: Option<Sample<'a>>,
 }
 
 /// The newest row of a battery.
 #[derive(Clone, Copy)]
-pub(crate) struct Sample<'a> {
-    pub(crate) record: &'a PackRecord,
+pub struct Sample<'a> {
+    /// The row.
+    pub record: &'a PackRecord,
     /// Time since the end of its interval.
-    pub(crate) age: Duration,
+    pub age: Duration,
     /// Whether it was stored since the start, and isn't one of an earlier run.
     is_of_this_run: bool,
 }
@@ -36,26 +36,26 @@ impl<'a> Sample<'a> {
 
 impl<'a> Unit<'a> {
     /// `None` until its first row, or until it has sent its MCU ID.
-    pub(crate) fn mcu_id(&self) -> Option<u32> {
+    pub fn mcu_id(&self) -> Option<u32> {
         let of_row = self.latest.map(|latest| latest.record.mcu_id);
         of_row.or_else(|| self.batteries.iter().find_map(|battery| battery.mcu_id()))
     }
 
     /// Its names on the command line.
-    pub(crate) fn names(&self) -> String {
+    pub fn names(&self) -> String {
         let names: Vec<&str> = self.batteries.iter().map(|battery| battery.name.as_str()).collect();
         names.join(" = ")
     }
 
     /// The row, unless it is stale. A row of an earlier run always is: it may have been written
     /// while the clock was wrong.
-    pub(crate) fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
+    pub fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
         let latest = self.latest.filter(|it| it.is_of_this_run && !status.is_stale(it.age));
         latest.map(|latest| latest.record)
     }
 
     /// Time until its first row since the start is due, at any of its addresses.
-    pub(crate) fn first_row_due_in(&self, status: &Status) -> Option<Duration> {
+    pub fn first_row_due_in(&self, status: &Status) -> Option<Duration> {
         if self.latest.is_some_and(|latest| latest.is_of_this_run) {
             return None;
         }
@@ -64,10 +64,9 @@ impl<'a> Unit<'a> {
 }
 
 /// The batteries of the command line, in its order; those of one MCU ID are one.
-pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
+pub fn units(status: &Status) -> Vec<Unit<'_>> {
     let mut units: Vec<Unit<'_>> = vec![];
-    // There may be thousands, so none is looked for by going through all of them.
-    let mut indices: HashMap<u32, usize> = HashMap::new();
+    let mut positions = HashMap::new();
     for battery in &status.batteries {
         let newest = battery.newest.as_ref();
         let latest = newest.map(|newest| Sample {
@@ -75,14 +74,9 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
             age: status.age(newest),
             is_of_this_run: true,
         });
-        let known = battery.mcu_id().and_then(|id| match indices.entry(id) {
-            Entry::Occupied(index) => Some(*index.get()),
-            Entry::Vacant(free) => {
-                free.insert(units.len());
-                None
-            }
-        });
-        match known.and_then(|index| units.get_mut(index)) {
+        let new = units.len();
+        let position = battery.mcu_id().map_or(new, |id| *positions.entry(id).or_insert(new));
+        match units.get_mut(position) {
             Some(unit) => {
                 unit.batteries.push(battery);
                 unit.latest = unit.latest.into_iter().chain(latest).min_by_key(|latest| latest.age);
@@ -99,13 +93,12 @@ pub(crate) fn units(status: &Status) -> Vec<Unit<'_>> {
 /// While a battery that has just been started with hasn't sent its MCU ID, any of those rows may be
 /// its own, and would show it twice: they are left out. A single row without a battery and a single
 /// battery without an MCU ID belong together.
-pub(crate) fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status: &Status) {
-    let indices: HashMap<u32, usize> =
-        (0..).zip(&*units).filter_map(|(index, unit)| Some((unit.mcu_id()?, index))).collect();
+pub fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status: &Status) {
     let mut others = vec![];
+    let ids = units.iter().map(Unit::mcu_id).zip(0..);
+    let positions: HashMap<u32, usize> = ids.filter_map(|(id, at)| Some((id?, at))).collect();
     for row in rows {
-        let index = indices.get(&row.mcu_id);
-        match index.and_then(|index| units.get_mut(*index)) {
+        match positions.get(&row.mcu_id).and_then(|at| units.get_mut(*at)) {
             Some(unit) => {
                 unit.latest.get_or_insert(Sample::of_journal(row, status));
             }
@@ -123,57 +116,85 @@ pub(crate) fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord],
 }
 
 /// State of a breaker that is closed, as batteries report it.
-pub(crate) const CLOSED: &str = "CLOSED";
+pub const CLOSED: &str = "CLOSED";
 
 /// The errors that a battery reports; `None` if there are none, or if that isn't known.
-pub(crate) fn errors(record: &PackRecord) -> Option<&str> {
+pub fn errors(record: &PackRecord) -> Option<&str> {
     record.errors.as_deref().filter(|errors| !matches!(*errors, "" | "NONE"))
 }
 
 /// The reported state of the breaker; `None` if it isn't known.
-pub(crate) fn breaker(record: &PackRecord) -> Option<&str> {
+pub fn breaker(record: &PackRecord) -> Option<&str> {
     record.breaker.as_deref().filter(|breaker| !breaker.is_empty())
 }
 
 /// Power in watts; positive charges.
-pub(crate) fn power(record: &PackRecord) -> Option<f64> {
+pub fn power(record: &PackRecord) -> Option<f64> {
     Some(f64::from(record.v_pack?) * f64::from(record.i_pack?))
 }
 
-/// Sum of the known powers in watts; `None` if no power is known.
-pub(crate) fn total_power(records: &[&PackRecord]) -> Option<f64> {
-    records.iter().filter_map(|record| power(record)).reduce(|sum, power| sum + power)
+/// What a battery adds to the sums of a bank; and the sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Share {
+    power: Option<f64>,
+    /// State of charge times weight.
+    charge: f64,
+    weight: f64,
 }
 
-/// Mean state of charge in percent, each battery weighted by its capacity: the number of cells
-/// times the state of health. The batteries don't report a capacity, but those of a bank are of one
-/// model.
-pub(crate) fn mean_state_of_charge(records: &[&PackRecord]) -> Option<f64> {
-    let (mut sum, mut weights) = (0.0, 0.0);
-    for record in records {
-        let Some(soc) = record.soc else { continue };
+impl Share {
+    /// The share of the battery that has this row.
+    pub fn of(record: &PackRecord) -> Self {
         let cells = record.cell_count.filter(|count| *count > 0).map_or(CELLS as f64, f64::from);
         let health = record.health.filter(|health| *health > 0.0).map_or(100.0, f64::from);
-        sum += f64::from(soc) * cells * health;
-        weights += cells * health;
+        let (charge, weight) = match record.soc {
+            Some(soc) => (f64::from(soc) * cells * health, cells * health),
+            None => (0.0, 0.0),
+        };
+        Self { power: power(record), charge, weight }
     }
-    (weights > 0.0).then(|| sum / weights)
+
+    /// Sum of the known powers in watts; `None` if no power is known.
+    pub fn power(&self) -> Option<f64> {
+        self.power
+    }
+
+    /// Mean state of charge in percent, each battery weighted by its capacity: the number of cells
+    /// times the state of health. The batteries don't report a capacity, but those of a bank are of
+    /// one model.
+    pub fn state_of_charge(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.charge / self.weight)
+    }
+}
+
+impl Sum for Share {
+    fn sum<I: Iterator<Item = Self>>(shares: I) -> Self {
+        shares.fold(Self::default(), |sum, share| Self {
+            power: match (sum.power, share.power) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            },
+            charge: sum.charge + share.charge,
+            weight: sum.weight + share.weight,
+        })
+    }
 }
 
 /// Mean and extremes of a pack's cell voltages.
 #[derive(Debug, PartialEq)]
-pub(crate) struct CellVoltages {
+pub struct CellVoltages {
     /// Volts.
-    pub(crate) mean: f64,
+    pub mean: f64,
     /// Millivolts from the lowest to the highest.
-    pub(crate) spread: f64,
-    /// The cells with the lowest and the highest voltage, from 1.
-    pub(crate) lowest: usize,
-    pub(crate) highest: usize,
+    pub spread: f64,
+    /// The cell with the lowest voltage, from 1.
+    pub lowest: usize,
+    /// The cell with the highest voltage, from 1.
+    pub highest: usize,
 }
 
 /// Mean and extremes of the known cell voltages; `None` if no voltage is known.
-pub(crate) fn cell_voltages(record: &PackRecord) -> Option<CellVoltages> {
+pub fn cell_voltages(record: &PackRecord) -> Option<CellVoltages> {
     let known: Vec<(usize, f64)> = (1..)
         .zip(record.cell_v)
         .filter_map(|(cell, volts)| volts.map(|volts| (cell, f64::from(volts))))
@@ -192,12 +213,58 @@ mod tests {
     use time::UtcDateTime;
 
     use super::*;
-    use crate::StorageStatus;
+    use crate::{Newest, StorageStatus};
 
     fn record(fill: impl FnOnce(&mut PackRecord)) -> PackRecord {
         let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
         fill(&mut record);
         record
+    }
+
+    fn sum(records: &[&PackRecord]) -> Share {
+        records.iter().map(|record| Share::of(record)).sum()
+    }
+
+    #[test]
+    fn a_battery_at_several_addresses_is_one() {
+        let now = UtcDateTime::UNIX_EPOCH + Duration::from_secs(100);
+        let instant = Instant::now();
+        let battery = |address: &str, mcu_id: Option<u32>, row: Option<(u32, u64)>| {
+            let mut battery = BatteryStatus::new(address, address);
+            battery.announced_mcu_id = mcu_id;
+            battery.newest = row.map(|(mcu_id, age)| Newest {
+                record: PackRecord::new(now - Duration::from_secs(age), mcu_id),
+                received: instant,
+            });
+            battery
+        };
+        let status = Status {
+            now,
+            instant,
+            started: instant,
+            interval: Duration::from_secs(10),
+            batteries: vec![
+                battery("a", None, None),
+                battery("b", Some(1), None),
+                battery("c", None, Some((2, 20))),
+                battery("d", Some(1), Some((1, 10))),
+                battery("e", None, None),
+                battery("f", None, Some((2, 10))),
+            ],
+            storage: StorageStatus::default(),
+            delivery: None,
+        };
+        let shown: Vec<_> = units(&status)
+            .iter()
+            .map(|unit| (unit.names(), unit.mcu_id(), unit.latest.map(|it| it.age.as_secs())))
+            .collect();
+        let expected = [
+            ("a", None, None),
+            ("b = d", Some(1), Some(10)),
+            ("c = f", Some(2), Some(10)),
+            ("e", None, None),
+        ];
+        assert_eq!(shown, expected.map(|(names, id, age)| (names.to_owned(), id, age)));
     }
 
     #[test]
@@ -227,11 +294,11 @@ mod tests {
         let full = record(|r| (r.soc, r.health, r.cell_count) = (Some(100), Some(50.0), Some(16)));
         let empty = record(|r| (r.soc, r.health, r.cell_count) = (Some(10), Some(100.0), Some(16)));
         let unknown = record(|_| ());
-        assert_eq!(mean_state_of_charge(&[&full, &empty, &unknown]), Some(40.0));
-        assert_eq!(mean_state_of_charge(&[&unknown]), None);
+        assert_eq!(sum(&[&full, &empty, &unknown]).state_of_charge(), Some(40.0));
+        assert_eq!(sum(&[&unknown]).state_of_charge(), None);
         // Unknown and impossible values weigh as a healthy battery of the common model.
         let odd = record(|r| (r.soc, r.health, r.cell_count) = (Some(30), Some(0.0), Some(-1)));
-        assert_eq!(mean_state_of_charge(&[&odd, &empty]), Some(20.0));
+        assert_eq!(sum(&[&odd, &empty]).state_of_charge(), Some(20.0));
     }
 
     #[test]
@@ -239,8 +306,8 @@ mod tests {
         let discharges = record(|r| (r.v_pack, r.i_pack) = (Some(50.0), Some(-2.0)));
         let charges = record(|r| (r.v_pack, r.i_pack) = (Some(50.0), Some(0.5)));
         let half_known = record(|r| r.v_pack = Some(50.0));
-        assert_eq!(total_power(&[&discharges, &half_known, &charges]), Some(-75.0));
-        assert_eq!(total_power(&[&half_known]), None);
+        assert_eq!(sum(&[&discharges, &half_known, &charges]).power(), Some(-75.0));
+        assert_eq!(sum(&[&half_known]).power(), None);
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub struct BatteryStatus {
     pub announced_mcu_id: Option<u32>,
     /// The newest row of it since the start.
     pub newest: Option<Newest>,
+    /// Its values so far in the interval under way, where intervals are long.
+    pub under_way: Option<Newest>,
 }
 
 /// Whether there is a connection to a battery.
@@ -181,7 +183,13 @@ impl BatteryStatus {
             cell_bus: CellBus::default(),
             announced_mcu_id: None,
             newest: None,
+            under_way: None,
         }
+    }
+
+    /// Its newest values: those of the interval under way if there are any, else its newest row.
+    pub fn newest_values(&self) -> Option<&Newest> {
+        self.newest.iter().chain(&self.under_way).max_by_key(|newest| newest.received)
     }
 
     /// A row of it was stored: counts the row and adds up its counters.
@@ -198,6 +206,11 @@ impl BatteryStatus {
     /// values are as new, but it doesn't count again.
     pub fn row_known(&mut self, record: &PackRecord, now: Instant) {
         self.newest = Some(Newest { record: record.clone(), received: now });
+    }
+
+    /// The values so far of the interval under way.
+    pub fn sampled(&mut self, record: PackRecord, now: Instant) {
+        self.under_way = Some(Newest { record, received: now });
     }
 
     /// The battery is connected.

@@ -1,0 +1,390 @@
+//! What is published when. No I/O: messages go to an [`Output`].
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use bluenova_record::{CELLS, McuId, PackRecord};
+use bluenova_status::{
+    Status,
+    bank::{self, Share, Unit},
+};
+use serde::Serialize;
+use time::UtcDateTime;
+
+use crate::{
+    Announced, Discovery, Topics,
+    announced::{Listed, gone},
+    discovery::Device,
+    entities::{self, Entity},
+    state::{BankState, BatteryState},
+};
+
+/// Time after which the state is sent again behind an announcement. Home Assistant subscribes to
+/// the state only after it has read the announcement, and the state isn't retained.
+const REPEAT_AFTER: Duration = Duration::from_secs(5);
+
+/// A message to the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its topic.
+    pub topic: String,
+    /// Its content; an empty one removes a retained message.
+    pub payload: Vec<u8>,
+    /// Whether the broker keeps it for clients to come. These are acknowledged (QoS 1), the others
+    /// are not (QoS 0): the next one is better than this one again.
+    pub is_retained: bool,
+}
+
+/// Where messages go, and where announced devices are remembered.
+pub trait Output {
+    /// Why it can't take more.
+    type Error;
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    fn publish(&mut self, message: Message) -> Result<(), Self::Error>;
+
+    /// Remembers, by a topic, what is about to be published.
+    fn remember(&mut self, topic: &str, announced: &Announced);
+
+    /// Waits until the broker has acknowledged all retained messages, and forgets what was
+    /// remembered by these topics.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    fn forget(&mut self, topics: &[String]) -> Result<(), Self::Error>;
+}
+
+/// Decides what is published, from one status of the listener to the next.
+#[derive(Debug)]
+pub struct Publisher {
+    topics: Topics,
+    discovery: Option<Discovery>,
+    announced: BTreeMap<String, Announced>,
+    batteries: HashMap<McuId, Published>,
+    bank: Published,
+    listener_is_online: bool,
+}
+
+/// What was published of a battery or of the bank on this connection.
+#[derive(Debug, Default)]
+struct Published {
+    announced_as: Option<Identity>,
+    availability: Option<bool>,
+    /// Time of the values.
+    state: Option<UtcDateTime>,
+    /// When the state is sent once more.
+    repeat_at: Option<Instant>,
+    /// Cells in series as they were reported last, on an earlier connection too.
+    cells: Option<usize>,
+}
+
+/// What an announcement depends on.
+#[derive(Debug, PartialEq)]
+struct Identity {
+    name: Option<String>,
+    addresses: Vec<String>,
+    cells: usize,
+}
+
+impl Publisher {
+    /// A publisher that has no connection yet. `announced` is what was remembered and not forgotten
+    /// in earlier runs, by topic. Without `discovery` all devices are removed from Home Assistant.
+    pub fn new(
+        topics: Topics,
+        discovery: Option<Discovery>,
+        announced: BTreeMap<String, Announced>,
+    ) -> Self {
+        Self {
+            topics,
+            discovery,
+            announced,
+            batteries: HashMap::new(),
+            bank: Published::default(),
+            listener_is_online: false,
+        }
+    }
+
+    /// The message that the listener is away: the last one before a connection is closed, and the
+    /// broker's when one ends without it.
+    pub fn farewell(&self) -> Message {
+        availability(self.topics.listener_availability(), false)
+    }
+
+    /// There is a new connection, on which nothing was published yet.
+    pub fn connected(&mut self) {
+        for published in self.batteries.values_mut().chain([&mut self.bank]) {
+            *published = Published { cells: published.cells, ..Published::default() };
+        }
+        self.listener_is_online = false;
+    }
+
+    /// Home Assistant has started: it has no states, and may lack devices.
+    pub fn home_assistant_started(&mut self) {
+        for published in self.batteries.values_mut().chain([&mut self.bank]) {
+            (published.announced_as, published.state) = (None, None);
+        }
+    }
+
+    /// Publishes what is new in this status.
+    ///
+    /// # Errors
+    /// Those of `output`. There must be a new connection then, and a call of
+    /// [`connected`](Self::connected).
+    pub fn publish<O: Output>(&mut self, status: &Status, output: &mut O) -> Result<(), O::Error> {
+        let units = bank::units(status);
+        let mut has_news = false;
+        for unit in &units {
+            has_news |= self.battery(unit, status, output)?;
+        }
+        let has_bank = has_bank(&units).unwrap_or_else(|| self.has_announced_bank());
+        if has_bank && (has_news || self.bank.availability.is_none()) {
+            self.bank(&units, status, output)?;
+        }
+        self.remove_gone(status, has_bank, output)?;
+        // Last: until then all is unavailable, so that no old value shows up for a moment.
+        if !self.listener_is_online {
+            self.withdraw_silent(output)?;
+            output.publish(availability(self.topics.listener_availability(), true))?;
+            self.listener_is_online = true;
+        }
+        Ok(())
+    }
+
+    /// Publishes what is new of a battery; returns whether something is.
+    fn battery<O: Output>(
+        &mut self,
+        unit: &Unit<'_>,
+        status: &Status,
+        output: &mut O,
+    ) -> Result<bool, O::Error> {
+        let Some(mcu_id) = unit.mcu_id().map(McuId) else { return Ok(false) };
+        let fresh = fresh(unit, mcu_id, status);
+        let mut has_news = false;
+        if let Some(record) = fresh {
+            self.announce_battery(mcu_id, unit, record, status.instant, output)?;
+            let published = self.batteries.entry(mcu_id).or_default();
+            let repeats = published.repeat_at.take_if(|at| *at <= status.instant).is_some();
+            has_news = repeats || published.state != Some(record.insert_time_utc);
+            if has_news {
+                output.publish(state(self.topics.state(mcu_id), &BatteryState(record)))?;
+                published.state = Some(record.insert_time_utc);
+            }
+        }
+        let published = self.batteries.entry(mcu_id).or_default();
+        if published.availability != Some(fresh.is_some()) {
+            output.publish(availability(self.topics.availability(mcu_id), fresh.is_some()))?;
+            published.availability = Some(fresh.is_some());
+            has_news = true;
+        }
+        Ok(has_news)
+    }
+
+    fn announce_battery<O: Output>(
+        &mut self,
+        mcu_id: McuId,
+        unit: &Unit<'_>,
+        record: &PackRecord,
+        now: Instant,
+        output: &mut O,
+    ) -> Result<(), O::Error> {
+        let published = self.batteries.entry(mcu_id).or_default();
+        // A row may lack the count: the battery then still has the cells that it had before.
+        published.cells = entities::cells(record.cell_count).or(published.cells);
+        let identity = Identity::new(unit, published.cells.unwrap_or(CELLS));
+        if published.announced_as.as_ref() == Some(&identity) {
+            return Ok(());
+        }
+        published.repeat_at = self.discovery.is_some().then(|| now + REPEAT_AFTER);
+        let device = Device::battery(mcu_id, identity.name.as_deref(), &self.topics);
+        let addresses = identity.addresses.clone();
+        self.announce(&device, &entities::battery(identity.cells), addresses, output)?;
+        self.batteries.entry(mcu_id).or_default().announced_as = Some(identity);
+        Ok(())
+    }
+
+    fn bank<O: Output>(
+        &mut self,
+        units: &[Unit<'_>],
+        status: &Status,
+        output: &mut O,
+    ) -> Result<(), O::Error> {
+        let fresh_of = |unit: &Unit<'_>| fresh(unit, McuId(unit.mcu_id()?), status).map(Share::of);
+        let shares: Vec<Share> = units.iter().filter_map(fresh_of).collect();
+        if !shares.is_empty() {
+            if self.bank.announced_as.is_none() {
+                let identity = Identity { name: None, addresses: vec![], cells: 0 };
+                let device = Device::bank(&self.topics);
+                self.announce(&device, &entities::bank(), vec![], output)?;
+                self.bank.announced_as = Some(identity);
+            }
+            let sum: Share = shares.iter().copied().sum();
+            let bank = BankState::new(units.len(), shares.len(), &sum);
+            output.publish(state(self.topics.bank_state(), &bank))?;
+        }
+        if self.bank.availability != Some(!shares.is_empty()) {
+            output.publish(availability(self.topics.bank_availability(), !shares.is_empty()))?;
+            self.bank.availability = Some(!shares.is_empty());
+        }
+        Ok(())
+    }
+
+    fn has_announced_bank(&self) -> bool {
+        self.announced.values().any(|device| device.mcu_id.is_none())
+    }
+
+    /// Announces a device, where there is discovery, and remembers it.
+    fn announce<O: Output>(
+        &mut self,
+        device: &Device,
+        entities: &[Entity],
+        addresses: Vec<String>,
+        output: &mut O,
+    ) -> Result<(), O::Error> {
+        let [_, own_availability] = &device.availability;
+        let topic = match &self.discovery {
+            Some(discovery) => discovery.topic(&device.id),
+            None => own_availability.clone(),
+        };
+        let announced = self.announced.entry(topic.clone()).or_default();
+        announced.mcu_id = device.battery.map(|McuId(id)| id);
+        announced.addresses = addresses;
+        let Some(discovery) = &self.discovery else {
+            output.remember(&topic, announced);
+            return Ok(());
+        };
+        let message = discovery.message(device, entities, &announced.components);
+        for entity in entities {
+            announced.components.insert(entity.key, entity.kind.platform());
+        }
+        // First: what was announced and isn't remembered would never be removed.
+        output.remember(&topic, announced);
+        output.publish(Message { topic, payload: message.to_string().into(), is_retained: true })
+    }
+
+    /// Removes what is gone from the broker, and so from Home Assistant.
+    fn remove_gone<O: Output>(
+        &mut self,
+        status: &Status,
+        has_bank: bool,
+        output: &mut O,
+    ) -> Result<(), O::Error> {
+        let listed: Vec<_> = status
+            .batteries
+            .iter()
+            .map(|battery| Listed {
+                address: &battery.address,
+                mcu_id: battery.mcu_id().map(McuId),
+            })
+            .collect();
+        let mut topics = gone(&self.announced, &listed, has_bank);
+        for topic in &topics {
+            let mcu_id = self.announced.get(topic).and_then(|device| device.mcu_id).map(McuId);
+            // What is gone may come back, and is announced again then.
+            let availability = match mcu_id {
+                Some(mcu_id) => {
+                    self.batteries.remove(&mcu_id);
+                    self.topics.availability(mcu_id)
+                }
+                None => {
+                    self.bank = Published::default();
+                    self.topics.bank_availability()
+                }
+            };
+            if availability != *topic {
+                output.publish(removal(availability))?;
+            }
+        }
+        if self.discovery.is_none() {
+            let devices = self.announced.iter().filter(|(_, it)| !it.components.is_empty());
+            topics.extend(devices.map(|(topic, _)| topic.clone()));
+        }
+        for topic in &topics {
+            output.publish(removal(topic.clone()))?;
+        }
+        if !topics.is_empty() {
+            output.forget(&topics)?;
+        }
+        for topic in &topics {
+            self.announced.remove(topic);
+        }
+        Ok(())
+    }
+
+    /// The batteries of an earlier run that have sent no MCU ID in this one aren't available,
+    /// whatever was published then.
+    fn withdraw_silent<O: Output>(&mut self, output: &mut O) -> Result<(), O::Error> {
+        for device in self.announced.values() {
+            let Some(mcu_id) = device.mcu_id.map(McuId) else { continue };
+            let published = self.batteries.entry(mcu_id).or_default();
+            if published.availability.is_none() {
+                output.publish(availability(self.topics.availability(mcu_id), false))?;
+                published.availability = Some(false);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Identity {
+    fn new(unit: &Unit<'_>, cells: usize) -> Self {
+        let addresses = unit.batteries.iter().map(|battery| battery.address.clone()).collect();
+        Self { name: given_name(unit).map(ToOwned::to_owned), addresses, cells }
+    }
+}
+
+/// Whether there is more than one battery; `None` while two addresses may lead to the same one.
+fn has_bank(units: &[Unit<'_>]) -> Option<bool> {
+    let known = units.iter().filter(|unit| unit.mcu_id().is_some()).count();
+    match (known, units.len()) {
+        (2.., _) => Some(true),
+        (_, 0 | 1) => Some(false),
+        _ => None,
+    }
+}
+
+/// The newest values of a battery, by whichever address, unless they are stale or another battery
+/// is at the address meanwhile.
+fn fresh<'a>(unit: &Unit<'a>, mcu_id: McuId, status: &Status) -> Option<&'a PackRecord> {
+    let McuId(id) = mcu_id;
+    let newest = unit
+        .batteries
+        .iter()
+        .filter(|battery| battery.announced_mcu_id.is_none_or(|sent| sent == id))
+        .flat_map(|battery| battery.newest.iter().chain(&battery.under_way))
+        .filter(|newest| newest.record.mcu_id == id)
+        .min_by_key(|newest| status.age(newest))?;
+    (!status.is_stale(status.age(newest))).then_some(&newest.record)
+}
+
+/// The name that a person has given to a battery; by default it has that of its host.
+fn given_name<'a>(unit: &Unit<'a>) -> Option<&'a str> {
+    let battery = unit.batteries.first()?;
+    let host = match battery.address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((ip, _)) => ip,
+        None => battery.address.split([':', '/']).next()?,
+    };
+    (battery.name.trim_matches(['[', ']']) != host).then_some(&battery.name)
+}
+
+fn state(topic: String, state: &impl Serialize) -> Message {
+    // Such structs always have JSON; an empty message would at least be no wrong value.
+    let payload = serde_json::to_vec(state).unwrap_or_default();
+    Message { topic, payload, is_retained: false }
+}
+
+fn availability(topic: String, is_available: bool) -> Message {
+    let payload = if is_available { "online" } else { "offline" };
+    Message { topic, payload: payload.into(), is_retained: true }
+}
+
+fn removal(topic: String) -> Message {
+    Message { topic, payload: vec![], is_retained: true }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! The state of a battery and of a bank, as JSON.
+
+use bluenova_record::{COLUMNS, PackRecord, Rfc3339, Value};
+use bluenova_status::bank::{self, Share};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+/// The values of a battery: those of its row under the columns' names, then what follows from them
+/// under [`COMPUTED`]. `null`: not known.
+pub(crate) struct BatteryState<'a>(pub(crate) &'a PackRecord);
+
+/// Names of the values that aren't columns.
+pub(crate) const COMPUTED: [&str; 6] = [
+    "power_w",
+    "cell_spread_mv",
+    "cell_lowest",
+    "cell_highest",
+    "errors_present",
+    "breaker_closed",
+];
+
+impl Serialize for BatteryState<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let record = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        for column in &COLUMNS {
+            match column.get(record) {
+                Some(Value::Timestamp(time)) => map.serialize_entry(column.name, &Rfc3339(time))?,
+                Some(Value::BigInt(number)) => map.serialize_entry(column.name, &number)?,
+                Some(Value::SmallInt(number)) => map.serialize_entry(column.name, &number)?,
+                Some(Value::Real(number)) => map.serialize_entry(column.name, &number)?,
+                Some(Value::Text(text)) => map.serialize_entry(column.name, text)?,
+                None => map.serialize_entry(column.name, &())?,
+            }
+        }
+        let cells = bank::cell_voltages(record);
+        let [power, spread, lowest, highest, errors, breaker] = COMPUTED;
+        map.serialize_entry(power, &bank::power(record).map(to_tenths))?;
+        map.serialize_entry(spread, &cells.as_ref().map(|cells| to_tenths(cells.spread)))?;
+        map.serialize_entry(lowest, &cells.as_ref().map(|cells| cells.lowest))?;
+        map.serialize_entry(highest, &cells.as_ref().map(|cells| cells.highest))?;
+        map.serialize_entry(errors, &record.errors.map(|_| bank::errors(record).is_some()))?;
+        let is_closed = bank::breaker(record).map(|breaker| breaker == bank::CLOSED);
+        map.serialize_entry(breaker, &is_closed)?;
+        map.end()
+    }
+}
+
+/// The values of all batteries of a listener together, from those whose values are fresh.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct BankState {
+    batteries: usize,
+    fresh: usize,
+    power_w: Option<f64>,
+    soc: Option<f64>,
+}
+
+impl BankState {
+    pub(crate) fn new(batteries: usize, fresh: usize, sum: &Share) -> Self {
+        Self {
+            batteries,
+            fresh,
+            power_w: sum.power().map(to_tenths),
+            soc: sum.state_of_charge().map(to_tenths),
+        }
+    }
+}
+
+/// A value with no more digits than the measurement has.
+fn to_tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use bluenova_record::{Text, Timestamp};
+    use bluenova_test_support::sample_row;
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+    use time::macros::utc_datetime;
+
+    use super::*;
+
+    const NOW: time::UtcDateTime = utc_datetime!(2026-11-27 10:00:10);
+
+    fn json_of(record: &PackRecord) -> Json {
+        serde_json::from_str(&serde_json::to_string(&BatteryState(record)).unwrap()).unwrap()
+    }
+
+    /// Whether this is a value of a row in JSON. A number must be that of the row when it is read:
+    /// JSON has no NaN.
+    fn is_value(json: &Json, value: Option<Value<'_>>) -> bool {
+        match value {
+            None => json.is_null(),
+            Some(Value::Timestamp(time)) => *json == Rfc3339(time).to_string(),
+            Some(Value::Text(text)) => json == text,
+            Some(Value::BigInt(number)) => *json == number,
+            Some(Value::SmallInt(number)) => *json == number,
+            Some(Value::Real(number)) => {
+                let read = json.as_f64().map(|read| read as f32);
+                read == Some(number).filter(|number| number.is_finite())
+            }
+        }
+    }
+
+    #[test]
+    fn the_state_has_all_values_of_the_row() {
+        let record = sample_row(NOW, 0x9F3C_07B2);
+        let state = json_of(&record);
+        for column in &COLUMNS {
+            assert!(is_value(&state[column.name], column.get(&record)), "{}", column.name);
+        }
+        assert_eq!(state.as_object().unwrap().len(), COLUMNS.len() + COMPUTED.len());
+        // As a reader finds them.
+        assert_eq!(state["insert_time_utc"], "2026-11-27T10:00:10Z");
+        assert_eq!(state["v_pack"].to_string(), "53.017");
+        assert_eq!(state["i_pack"].to_string(), "-41.75");
+        assert_eq!(state["soc"], 63);
+        assert_eq!(state["errors"], "NONE");
+        assert_eq!(state["power_w"], -2213.5);
+        assert_eq!(state["cell_spread_mv"], 30.0);
+        assert_eq!((&state["cell_lowest"], &state["cell_highest"]), (&json!(1), &json!(16)));
+        assert_eq!(state["errors_present"], false);
+        assert_eq!(state["breaker_closed"], true);
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let record = PackRecord::new(NOW, 1);
+        let known = ["insert_time_utc", "mcu_id", "bad_crc", "parse_fail", "bad_vcell"];
+        for (key, value) in json_of(&record).as_object().unwrap() {
+            assert_eq!(!value.is_null(), known.contains(&key.as_str()), "{key}");
+        }
+    }
+
+    #[test]
+    fn errors_and_the_breaker() {
+        let state = |errors: &str, breaker: &str| {
+            let mut record = PackRecord::new(NOW, 1);
+            record.errors = Some(Text::new(errors));
+            record.breaker = Some(Text::new(breaker));
+            let state = json_of(&record);
+            (state["errors_present"].clone(), state["breaker_closed"].clone())
+        };
+        assert_eq!(state("NONE", "CLOSED"), (json!(false), json!(true)));
+        assert_eq!(state("", ""), (json!(false), json!(null)));
+        assert_eq!(state("CELL_OV", "OPEN"), (json!(true), json!(false)));
+    }
+
+    #[test]
+    fn the_time_of_a_sample_is_one_that_home_assistant_reads() {
+        let time = utc_datetime!(2026-11-27 10:00:10.123456);
+        let state = json_of(&PackRecord::new(time, 1));
+        assert_eq!(state["insert_time_utc"], "2026-11-27T10:00:10.123456Z");
+        assert_ne!(state["insert_time_utc"], Timestamp(time).to_string());
+    }
+
+    #[test]
+    fn the_state_of_a_bank() {
+        let record = |soc, i_pack| {
+            let mut record = sample_row(NOW, 1);
+            (record.soc, record.v_pack, record.i_pack) = (soc, Some(50.0), i_pack);
+            Share::of(&record)
+        };
+        let sum = [record(Some(50), Some(-10.0)), record(Some(61), None)].into_iter().sum();
+        let json = serde_json::to_string(&BankState::new(3, 2, &sum)).unwrap();
+        assert_eq!(json, r#"{"batteries":3,"fresh":2,"power_w":-500.0,"soc":55.5}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_is_valid_json(bits: [u32; 6], text: String) {
+            let mut record = PackRecord::new(NOW, bits[0]);
+            let [_, v_pack, i_pack, cell, adc, energy] = bits.map(f32::from_bits);
+            (record.v_pack, record.i_pack) = (Some(v_pack), Some(i_pack));
+            (record.cell_v[3], record.adc[2]) = (Some(cell), Some(adc));
+            record.energy_in = Some(energy);
+            record.errors = Some(Text::new(&text));
+            let state = json_of(&record);
+            for column in &COLUMNS {
+                prop_assert!(is_value(&state[column.name], column.get(&record)), "{state}");
+            }
+        }
+    }
+}
