@@ -253,13 +253,17 @@ pub(crate) fn index_advice(client: &mut Client) -> Result<Option<String>, postgr
     let name = value(&messages, "name").unwrap_or_default();
     let create = CREATE_INDEX.replace(TIME_INDEX, &format!("{concurrently}{name}"));
     let create = create.replace("  ", " ");
-    let statements: Vec<_> = first.into_iter().chain([create]).chain(last).collect();
+    // A statement that fails doesn't keep psql from running the next one: where rows are there
+    // twice, the old index would be dropped and no new one be there.
+    let first = first.map(|drop| format!("\n  {drop};")).unwrap_or_default();
+    let last = last
+        .map(|drop| format!("\nIf that has succeeded, nothing needs the old one:\n  {drop};"))
+        .unwrap_or_default();
     Ok(Some(format!(
         "{TABLE} has no unique index on insert_time_utc and mcu_id: a row is there once as long as \
          only listeners write, all of them by way of one server. For an index that makes sure of \
-         it, its owner runs: {}; first, if {DUPLICATES} finds rows, remove them as docs/running.md \
-         says",
-        statements.join("; ")
+         it, look for rows that are there twice, and remove them as docs/running.md says:\n  \
+         {DUPLICATES};\nThen the owner of the table runs, one by one:{first}\n  {create};{last}"
     )))
 }
 

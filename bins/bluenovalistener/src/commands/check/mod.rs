@@ -115,6 +115,7 @@ fn show(if_wrong: &str, what: &str, finding: &Finding) {
         Ok(found) => ("ok", found),
         Err(wrong) => (if_wrong, wrong),
     };
+    let text = text.replace('\n', "\n        ");
     console::print(&format!("{label:<7} {what}: {text}\n"));
 }
 
