@@ -137,8 +137,8 @@ pub(crate) enum Mode {
     SetAside(SetAside),
 }
 
-/// Try everything once (batteries, journal, database, clock) and report what is fine, and what to
-/// do about what is not. Takes the listener's options.
+/// Try everything once (clock, batteries, journal, database, log file, page, MQTT broker) and
+/// report what is fine, and what to do about what is not. Takes the listener's options.
 #[derive(FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "check")]
 pub(crate) struct Check {}

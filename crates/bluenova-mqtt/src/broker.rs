@@ -37,7 +37,9 @@ pub struct Broker {
 #[non_exhaustive]
 pub enum BrokerError {
     /// Neither `mqtt://` nor `mqtts://` stands at its beginning.
-    #[error("a broker is mqtt://HOST or mqtts://HOST: [USER@]HOST[:PORT][/PREFIX] behind it")]
+    #[error(
+        "a broker's URL is mqtt://[USER@]HOST[:PORT][/PREFIX], or mqtts:// in place of mqtt://"
+    )]
     Scheme,
     /// The URL has a password, which everybody on the machine could read.
     #[error(

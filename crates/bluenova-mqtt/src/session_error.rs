@@ -87,7 +87,7 @@ pub enum SessionError {
     #[error("the connection to the broker is broken")]
     Broken(#[source] io::Error),
     /// What was received is no MQTT, or nothing that a broker may send.
-    #[error("what answers there doesn't keep to MQTT 3.1.1: {0}")]
+    #[error("what answers there is no broker, or breaks the rules of MQTT 3.1.1 ({0})")]
     Protocol(String),
     /// The message can't be sent.
     #[error("a message to the broker can't be sent")]

@@ -7,7 +7,8 @@ pub(super) fn no_option(argument: &str) -> String {
     let known = WITH_VALUE.iter().flatten().chain(&SWITCHES).chain(&OF_SUBCOMMANDS);
     let mut known = known.chain(&["-daemon"]).filter(|name| name.len() > 2);
     let name = argument.split('=').next().unwrap_or(argument);
-    if let Some(known) = known.find(|known| distance(name, known) <= 2) {
+    let is_beginning = |known: &str| name.len() > 4 && known.starts_with(name);
+    if let Some(known) = known.find(|known| distance(name, known) <= 2 || is_beginning(known)) {
         return format!("{shown}; did you mean {known}?");
     }
     if let Some(known) = WORDS.iter().find(|known| argument.trim_start_matches('-') == **known) {

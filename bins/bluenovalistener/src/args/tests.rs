@@ -146,6 +146,11 @@ fn an_option_that_is_none_gets_a_suggestion() {
         ("-b=10.0.0.2", "a blank stands between -b and its value"),
         ("-d=postgresql://u:secret@h/db", "is no option; a blank stands between -d"),
         ("check --retrie", "did you mean --retry?"),
+        (
+            "--mqtt-password=secret",
+            "\"--mqtt-password=…\" is no option; did you mean --mqtt-password-file?",
+        ),
+        ("--log x", "did you mean --log-file?"),
         ("-x", "\"-x\" is no option"),
         ("-", "\"-\" is no option"),
     ] {

@@ -25,5 +25,5 @@ pub(crate) use disk_watch::{DiskWatch, RecorderInput, RecorderMessage, RecorderP
 pub(crate) use events::NewEvent;
 pub(crate) use forwarder::Forwarder;
 pub(crate) use leftovers::describe;
-pub(crate) use mqtt::{MqttThread, check_broker};
+pub(crate) use mqtt::{MqttError, MqttThread, check_broker};
 pub(crate) use recorder::{Recorder, RecorderInputs};

@@ -457,6 +457,19 @@ fn check_says_how_to_make_the_index_unique() {
 }
 
 #[test]
+fn check_says_what_to_look_at_where_no_broker_answers() {
+    let home = Home::new();
+    let database = home.sqlite("db");
+    for (url, says) in [
+        ("mqtt://127.0.0.1:1", "). Does the broker run, and are address and port right? The list"),
+        ("mqtt://no.invalid", ". Is the name right? The broker's IP address, in place of it, need"),
+    ] {
+        let found = checked(&home, "MQTT", &["-d", &database, "--mqtt", url]);
+        assert!(found.starts_with("WARNING MQTT: ") && found.contains(says), "{found}");
+    }
+}
+
+#[test]
 fn check_says_what_the_listener_would_do_and_makes_nothing() {
     let home = Home::new();
     let database = home.sqlite("db");

@@ -79,7 +79,7 @@ fn check_at_start(sends: &'static [&'static [u8]], expected: &str) {
 
 #[test]
 fn what_is_no_broker_is_said() {
-    const PROTOCOL: &str = "what answers there doesn't keep to MQTT 3.1.1: ";
+    const PROTOCOL: &str = "what answers there is no broker, or breaks the rules of MQTT 3.1.1 (";
     check_at_start(
         &[b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\n\
             Content-Length: 150\r\nConnection: close\r\n\r\n"],
@@ -116,7 +116,7 @@ fn check_later(bytes: &'static [u8], expected: &str) {
 
 #[test]
 fn what_no_broker_sends_ends_the_session() {
-    const PROTOCOL: &str = "what answers there doesn't keep to MQTT 3.1.1: ";
+    const PROTOCOL: &str = "what answers there is no broker, or breaks the rules of MQTT 3.1.1 (";
     // Acknowledgements of what was never sent.
     check_later(&[0x40, 2, 0, 9], PROTOCOL);
     check_later(&[0x40, 2, 0xFF, 0xFF], PROTOCOL);

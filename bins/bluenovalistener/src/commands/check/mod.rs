@@ -17,6 +17,7 @@ use bluenova_journal::{
     Error::{Foreign, InUse},
     Journal, Leftover, Retention, leftovers,
 };
+use bluenova_mqtt::SessionError;
 use bluenova_postgres::{Deadlines, Sink};
 use bluenova_record::{ErrorChain, PackRecord, Timestamp};
 use bluenova_websocket::Connection;
@@ -27,7 +28,7 @@ use crate::{
     console::{self, rows},
     page,
     settings::{Battery, LogSettings, Mqtt, Settings, Store},
-    threads::{check_broker, clock_is_set, describe, is_unreachable, what_to_look_at},
+    threads::{MqttError, check_broker, clock_is_set, describe, is_unreachable, what_to_look_at},
 };
 
 mod files;
@@ -256,8 +257,9 @@ fn broker(mqtt: &Mqtt, store: &Store) -> Finding {
     let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = store;
     let connected = check_broker(mqtt, journal);
     connected.map_err(|error| {
-        let error = ErrorChain(&error);
-        format!("{}: {error}. The listener records without it, and tries it again", mqtt.broker)
+        let (chain, advice) = (ErrorChain(&error), broker_advice(&error));
+        let broker = &mqtt.broker;
+        format!("{broker}: {chain}. {advice}The listener records without it, and tries it again")
     })?;
     let announced = match &mqtt.discovery {
         Some(prefix) => format!("; batteries are announced under {prefix}/"),
@@ -265,6 +267,19 @@ fn broker(mqtt: &Mqtt, store: &Store) -> Finding {
     };
     let exposed = mqtt.exposed_password().map(|it| format!("; but {it}")).unwrap_or_default();
     Ok(format!("{} takes messages{announced}{exposed}", mqtt.broker))
+}
+
+/// What to look at where a broker can't be connected to, with a blank behind it.
+fn broker_advice(error: &MqttError) -> &'static str {
+    match error {
+        MqttError::Session(SessionError::Lookup { .. } | SessionError::LookupTimedOut { .. }) => {
+            "Is the name right? The broker's IP address, in place of it, needs no name service. "
+        }
+        MqttError::Session(SessionError::Connect { .. }) => {
+            "Does the broker run, and are address and port right? "
+        }
+        _ => "",
+    }
 }
 
 fn page_address(address: SocketAddr) -> Finding {
