@@ -64,7 +64,9 @@ def classes(state):
 def states(row):
     """The state of each entity of a battery, from its row: a text, a number, a time, or a set where
     it may be any of several."""
-    cells = [row[f"cell_{cell:02}_v"] for cell in range(1, 17)]
+    cells = {str(cell): row[f"cell_{cell:02}_v"] for cell in range(1, 17)}
+    # In an interval of two seconds not every cell is reported.
+    cells = {cell: voltage for cell, voltage in cells.items() if voltage is not None}
     computed = {
         "power_w": None,
         "cell_spread_mv": None,
@@ -75,16 +77,12 @@ def states(row):
     }
     if None not in (row["v_pack"], row["i_pack"]):
         computed["power_w"] = row["v_pack"] * row["i_pack"]
-    if None not in cells:
-        computed["cell_spread_mv"] = (max(cells) - min(cells)) * 1000
-        computed["cell_lowest"] = cells_with(min(cells), cells)
-        computed["cell_highest"] = cells_with(max(cells), cells)
+    if cells:
+        lowest, highest = min(cells.values()), max(cells.values())
+        computed["cell_spread_mv"] = (highest - lowest) * 1000
+        computed["cell_lowest"] = {cell for cell in cells if cells[cell] == lowest}
+        computed["cell_highest"] = {cell for cell in cells if cells[cell] == highest}
     return {**row, **computed}
-
-
-def cells_with(voltage, cells):
-    """Numbers of the cells that have this voltage."""
-    return {str(number) for number, cell in enumerate(cells, 1) if cell == voltage}
 
 
 def on_if(condition):

@@ -136,22 +136,26 @@ def check_battery(house, name, device):
     return states
 
 
-def check_bank(house, device, batteries):
+def check_bank(house, bank_device, batteries):
     """The bank has the sum of the batteries' power, and a mean of their charges."""
-    house.wait_for_values("the bank", device)
-    shown = {key: expected.classes(state) for key, state in house.states(device).items()}
+    house.wait_for_values("the bank", bank_device)
+    shown = {key: expected.classes(state) for key, state in house.states(bank_device).items()}
     assert shown == expected.BANK, difference(shown, expected.BANK)
 
-    def is_sum():
-        bank = house.states(device)
-        powers = [float(house.states(battery)["power_w"]["state"]) for battery in batteries]
-        return abs(float(bank["power_w"]["state"]) - sum(powers)) < 0.2
+    def has_sum():
+        shown = [house.states(it) for it in (bank_device, *batteries)]
+        power, *powers = [it["power_w"]["state"] for it in shown]
+        charge, *charges = [it["soc"]["state"] for it in shown]
+        # While the states are read, values change; and some are unknown for an interval.
+        if "unknown" in (power, charge, *powers, *charges):
+            return False
+        charges = [float(it) for it in charges]
+        is_between = min(charges) - 1 <= float(charge) <= max(charges) + 1
+        return is_between and abs(float(power) - sum(map(float, powers))) < 0.2
 
-    wait_until("the bank has the sum of the power", is_sum)
-    bank = {key: state["state"] for key, state in house.states(device).items()}
+    wait_until("the bank has the sum of the power", has_sum)
+    bank = {key: state["state"] for key, state in house.states(bank_device).items()}
     assert (bank["batteries"], bank["fresh"]) == ("2", "2"), bank
-    charges = [float(house.states(battery)["soc"]["state"]) for battery in batteries]
-    assert min(charges) - 1 <= float(bank["soc"]) <= max(charges) + 1, (bank, charges)
 
 
 def difference(found, wanted):
