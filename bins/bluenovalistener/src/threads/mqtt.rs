@@ -287,17 +287,17 @@ impl Output for Connected<'_> {
         self.session.publish(message)
     }
 
+    fn flush(&mut self) -> Result<(), SessionError> {
+        self.session.flush()
+    }
+
     fn remember(&mut self, topic: &str, announced: &Announced) {
         // Such a value always has a JSON text.
         let text = serde_json::to_string(announced).unwrap_or_default();
         self.journal.change(&mut self.opened, |journal| journal.put(topic, &text));
     }
 
-    fn forget(&mut self, topics: &[String]) -> Result<(), SessionError> {
-        self.session.flush()?;
-        self.journal.change(&mut self.opened, |journal| {
-            topics.iter().try_for_each(|topic| journal.remove(topic))
-        });
-        Ok(())
+    fn forget(&mut self, topic: &str) {
+        self.journal.change(&mut self.opened, |journal| journal.remove(topic));
     }
 }
