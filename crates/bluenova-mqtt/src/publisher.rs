@@ -86,7 +86,7 @@ struct Published {
     state: Option<UtcDateTime>,
     /// When the state is sent once more.
     repeat_at: Option<Instant>,
-    /// Cells in series as they were reported last, on an earlier connection too.
+    /// Most cells in series that were reported, on an earlier connection too.
     cells: Option<usize>,
 }
 
@@ -234,8 +234,9 @@ impl Publisher {
         output: &mut O,
     ) -> Result<(), O::Error> {
         let published = self.batteries.entry(mcu_id).or_default();
-        // A row may lack the count: the battery then still has the cells that it had before.
-        published.cells = entities::cells(record.cell_count).or(published.cells);
+        // A row may lack the count, or have one that was garbled on its way. Home Assistant would
+        // drop entities of cells that are gone, with what a person has set there.
+        published.cells = entities::cells(record.cell_count).max(published.cells);
         let identity = Identity::new(unit, published.cells.unwrap_or(CELLS));
         if published.announced_as.as_ref() == Some(&identity) {
             return Ok(());

@@ -583,11 +583,13 @@ fn after_an_error_in_the_middle_all_is_published_on_the_next_connection() {
 }
 
 #[test]
-fn a_row_without_the_count_of_cells_changes_nothing() {
+fn a_row_without_the_count_of_cells_or_with_a_lower_one_changes_nothing() {
     let mut listener = Listener::new(&["first"]);
     listener.row_with(0, 1, |record| record.cell_count = Some(4)).settle();
-    listener.wait(10).row_with(0, 1, |record| record.cell_count = None);
-    assert_eq!(listener.published(), ["b/00000001/state {…}"]);
+    for count in [None, Some(1)] {
+        listener.wait(10).row_with(0, 1, |record| record.cell_count = count);
+        assert_eq!(listener.published(), ["b/00000001/state {…}"]);
+    }
     listener.publisher.connected();
     listener.try_publish().unwrap();
     let announcement: Value = serde_json::from_slice(&listener.output.messages[0].payload).unwrap();
