@@ -159,10 +159,10 @@ impl Discovery {
             }
             Kind::Plain | Kind::Text => {}
             Kind::Time => component["device_class"] = "timestamp".into(),
-            Kind::Binary { device_class, on_if } => {
+            Kind::Binary { device_class } => {
                 component["device_class"] = (*device_class).into();
-                component["payload_on"] = on_if.to_string().into();
-                component["payload_off"] = (!on_if).to_string().into();
+                component["payload_on"] = "true".into();
+                component["payload_off"] = "false".into();
             }
         }
         if *role == Role::Detail {

@@ -225,7 +225,7 @@ fn the_document_is_right(
         let is_kind = std::mem::discriminant(real) == std::mem::discriminant(value);
         assert!(is_kind, "{name} is {value} in the document, and {real}");
     }
-    for name in ["power_w", "cell_spread_mv", "cell_lowest", "errors_present", "breaker_closed"] {
+    for name in ["power_w", "cell_spread_mv", "cell_lowest", "errors_present", "breaker_open"] {
         assert!(!state[name].is_null() && example.get(name).is_some(), "{name}");
     }
     for name in bank.as_object().unwrap().keys() {
