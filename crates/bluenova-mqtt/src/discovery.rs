@@ -78,9 +78,10 @@ impl Discovery {
         Self { prefix: prefix.to_owned(), version: version.to_owned(), expire_after }
     }
 
-    /// The topic on which Home Assistant publishes `online` when it has started: its birth message.
-    pub fn birth_topic(&self) -> String {
-        format!("{}/status", self.prefix)
+    /// The topic under `prefix` on which Home Assistant publishes `online` when it has started: its
+    /// birth message.
+    pub fn birth_topic(prefix: &str) -> String {
+        format!("{prefix}/status")
     }
 
     /// The topic of a device.

@@ -3,6 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{self, Write},
+    net::TcpListener,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -327,7 +330,11 @@ fn all_is_announced_again_when_home_assistant_starts() {
         }
         assert_eq!(count(listener.log(), "MQTT: Home Assistant has started"), says);
     }
-    listener.stop();
+    // Whoever says so again and again fills no log.
+    scene.broker.publish("homeassistant/status", "online", false);
+    subscriber.next_on(&config(ATTIC));
+    let ended = listener.stop();
+    assert_eq!(count(&ended.log, "MQTT: Home Assistant has started"), 1, "{:#?}", ended.log);
 }
 
 #[test]
@@ -457,6 +464,25 @@ fn passwords_come_from_a_file_or_the_environment_and_are_never_shown() {
     assert!(!arguments.contains("secret"));
     log.extend(listener.stop().log);
     assert_eq!(count(&log, "secret"), 0, "{log:#?}");
+}
+
+#[test]
+fn check_finds_that_the_user_may_not_subscribe() {
+    let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", broker.local_addr().unwrap());
+    let play = thread::spawn(move || {
+        let (mut client, _) = broker.accept().unwrap();
+        // The login is accepted, the subscription isn't.
+        client.write_all(b"\x20\x02\0\0\x90\x03\0\x01\x80").unwrap();
+        io::copy(&mut client, &mut io::sink()).unwrap();
+    });
+    let scene = Scene::new();
+    let args = scene.args_with(&url);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let said = text(&scene.home.run(&[&args[..], &["check"]].concat()).stdout);
+    let says = "the broker doesn't let it subscribe to homeassistant/status";
+    assert!(said.contains("WARNING MQTT: ") && said.contains(says), "{said}");
+    play.join().unwrap();
 }
 
 #[test]
