@@ -1,8 +1,9 @@
 //! What was announced to Home Assistant, and what of it is gone.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bluenova_record::McuId;
+use bluenova_status::BatteryStatus;
 use serde::{Deserialize, Serialize};
 
 /// The components of a device: their keys, separated by blanks, by their platform. There are some
@@ -33,17 +34,20 @@ impl Components {
     }
 }
 
-/// What a listener has published of a battery or of a bank. It is remembered until it is removed,
-/// beyond the end of the program: otherwise nobody would ever remove it.
+/// What is retained at the broker, on one topic, of a battery or of a bank. It is remembered until
+/// it is removed, beyond the end of the program: otherwise nobody would ever remove it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Announced {
     /// MCU ID of the battery; `None` for the bank.
     pub(crate) mcu_id: Option<u32>,
     /// The addresses at which the battery was, as on the command line.
     pub(crate) addresses: Vec<String>,
-    /// Its components in Home Assistant, those that were removed later among them; none if it is
-    /// remembered for its availability alone, since there is no discovery.
+    /// Its components in Home Assistant, those that were removed later among them; none where the
+    /// topic is that of its availability.
     pub(crate) components: Components,
+    /// Whether it was removed from the broker, and Home Assistant has not started since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_removed: bool,
 }
 
 /// A battery of the command line, for [`gone`].
@@ -51,6 +55,12 @@ pub(crate) struct Listed<'a> {
     pub(crate) address: &'a str,
     /// Its MCU ID, if it has sent one since the start.
     pub(crate) mcu_id: Option<McuId>,
+}
+
+impl<'a> Listed<'a> {
+    pub(crate) fn new(battery: &'a BatteryStatus) -> Self {
+        Self { address: &battery.address, mcu_id: battery.mcu_id().map(McuId) }
+    }
 }
 
 /// The topics of the batteries that aren't on the command line any more, so that another battery,
@@ -62,7 +72,8 @@ pub(crate) fn gone(
     announced: &BTreeMap<String, Announced>,
     listed: &[Listed<'_>],
     has_bank: bool,
-) -> Vec<String> {
+) -> BTreeSet<String> {
+    let announced = || announced.iter().filter(|(_, device)| !device.is_removed);
     let present: HashSet<u32> =
         listed.iter().filter_map(|battery| battery.mcu_id).map(|McuId(id)| id).collect();
     let silent: HashSet<&str> = listed
@@ -71,7 +82,7 @@ pub(crate) fn gone(
         .map(|battery| battery.address)
         .collect();
     let seen: HashSet<&str> =
-        announced.values().flat_map(|device| &device.addresses).map(String::as_str).collect();
+        announced().flat_map(|(_, device)| &device.addresses).map(String::as_str).collect();
     let any_may_be_silent = silent.iter().any(|address| !seen.contains(address));
     let is_gone = |device: &Announced| match device.mcu_id {
         None => !has_bank,
@@ -81,7 +92,7 @@ pub(crate) fn gone(
             !present.contains(&id) && !may_be_silent && !any_may_be_silent
         }
     };
-    let gone = announced.iter().filter(|(_, device)| is_gone(device));
+    let gone = announced().filter(|(_, device)| is_gone(device));
     gone.map(|(topic, _)| topic.clone()).collect()
 }
 
@@ -110,7 +121,7 @@ mod tests {
     ) {
         let listed: Vec<_> =
             listed.iter().map(|(address, id)| Listed { address, mcu_id: id.map(McuId) }).collect();
-        let expected: Vec<_> = expected.iter().map(u32::to_string).collect();
+        let expected: BTreeSet<_> = expected.iter().map(u32::to_string).collect();
         assert_eq!(gone(&announced(devices), &listed, has_bank), expected);
     }
 
@@ -163,7 +174,8 @@ mod tests {
             components.insert(key, platform);
             components.insert(key, platform);
         }
-        let announced = Announced { mcu_id: Some(42), addresses: vec!["a".to_owned()], components };
+        let addresses = vec!["a".to_owned()];
+        let announced = Announced { mcu_id: Some(42), addresses, components, is_removed: false };
         let text = r#"{"mcu_id":42,"addresses":["a"],"#.to_owned()
             + r#""components":{"binary_sensor":"b","sensor":"soc so"}}"#;
         assert_eq!(serde_json::to_string(&announced).unwrap(), text);

@@ -50,21 +50,21 @@ impl Device {
     pub(crate) fn battery(mcu_id: McuId, name: Option<&str>, topics: &Topics) -> Self {
         let unnamed = || format!("BlueNova {mcu_id}");
         Self {
-            id: format!("bluenova_{mcu_id}"),
+            id: topics.device(Some(mcu_id)),
             name: name.map_or_else(unnamed, ToOwned::to_owned),
             battery: Some(mcu_id),
             state: topics.state(mcu_id),
-            availability: [topics.listener_availability(), topics.availability(mcu_id)],
+            availability: [topics.listener_availability(), topics.availability_of(Some(mcu_id))],
         }
     }
 
     pub(crate) fn bank(topics: &Topics) -> Self {
         Self {
-            id: format!("bluenova_bank_{}", topics.listener()),
+            id: topics.device(None),
             name: "BlueNova bank".to_owned(),
             battery: None,
             state: topics.bank_state(),
-            availability: [topics.listener_availability(), topics.bank_availability()],
+            availability: [topics.listener_availability(), topics.availability_of(None)],
         }
     }
 }
@@ -78,9 +78,10 @@ impl Discovery {
         Self { prefix: prefix.to_owned(), version: version.to_owned(), expire_after }
     }
 
-    /// The topic on which Home Assistant publishes `online` when it has started: its birth message.
-    pub fn birth_topic(&self) -> String {
-        format!("{}/status", self.prefix)
+    /// The topic under `prefix` on which Home Assistant publishes `online` when it has started: its
+    /// birth message.
+    pub fn birth_topic(prefix: &str) -> String {
+        format!("{prefix}/status")
     }
 
     /// The topic of a device.
@@ -107,7 +108,7 @@ impl Discovery {
         let availability = device.availability.each_ref().map(|topic| json!({ "topic": topic }));
         json!({
             "device": description(device),
-            "origin": { "name": "bluenovalistener", "sw_version": self.version },
+            "origin": self.origin(),
             "state_topic": device.state,
             "availability": availability,
             "availability_mode": "all",
@@ -115,12 +116,32 @@ impl Discovery {
         })
     }
 
+    /// The least from which Home Assistant makes the device with this id, and these components.
+    pub(crate) fn bare_message(&self, device: &str, components: &Components) -> Value {
+        let component = |(key, platform): (&str, &str)| {
+            let component = json!({ "platform": platform, "unique_id": unique_id(device, key) });
+            (key.to_owned(), component)
+        };
+        let components: Map<_, _> = components.iter().map(component).collect();
+        json!({
+            "device": { "identifiers": [device] },
+            "origin": self.origin(),
+            // It must have one, and nothing is published there.
+            "state_topic": device,
+            "components": components,
+        })
+    }
+
+    fn origin(&self) -> Value {
+        json!({ "name": "bluenovalistener", "sw_version": self.version })
+    }
+
     fn component(&self, device: &Device, entity: &Entity) -> Value {
         let Entity { key, name, kind, role } = entity;
         let platform = kind.platform();
         let mut component = json!({
             "platform": platform,
-            "unique_id": format!("{}_{key}", device.id),
+            "unique_id": unique_id(&device.id, key),
             "default_entity_id": format!("{platform}.{}_{key}", slug(device)),
             "name": name,
             "value_template": template(*kind, key),
@@ -139,10 +160,10 @@ impl Discovery {
             }
             Kind::Plain | Kind::Text => {}
             Kind::Time => component["device_class"] = "timestamp".into(),
-            Kind::Binary { device_class, on_if } => {
+            Kind::Binary { device_class } => {
                 component["device_class"] = (*device_class).into();
-                component["payload_on"] = on_if.to_string().into();
-                component["payload_off"] = (!on_if).to_string().into();
+                component["payload_on"] = "true".into();
+                component["payload_off"] = "false".into();
             }
         }
         if *role == Role::Detail {
@@ -151,6 +172,10 @@ impl Discovery {
         }
         component
     }
+}
+
+fn unique_id(device: &str, key: &str) -> String {
+    format!("{device}_{key}")
 }
 
 fn description(device: &Device) -> Value {

@@ -33,8 +33,8 @@ pub(crate) enum Kind {
     Time,
     /// A text in the firmware's words.
     Text,
-    /// Yes or no: `on_if` is the value that is "on" in Home Assistant.
-    Binary { device_class: &'static str, on_if: bool },
+    /// Yes, which is "on" in Home Assistant, or no.
+    Binary { device_class: &'static str },
 }
 
 /// Part of the device's page on which Home Assistant shows an entity.
@@ -84,8 +84,8 @@ const MAIN: [(&str, &str, Kind); 16] = [
     ("cell_spread_mv", "Cell spread", Kind::number("voltage", "mV", 0)),
     ("cell_lowest", "Lowest cell", Kind::Plain),
     ("cell_highest", "Highest cell", Kind::Plain),
-    ("errors_present", "Problem", Kind::Binary { device_class: "problem", on_if: true }),
-    ("breaker_closed", "Breaker", Kind::Binary { device_class: "opening", on_if: false }),
+    ("errors_present", "Problem", Kind::Binary { device_class: "problem" }),
+    ("breaker_open", "Breaker", Kind::Binary { device_class: "opening" }),
 ];
 
 /// The entities of a battery with so many cells.

@@ -15,11 +15,12 @@ use time::UtcDateTime;
 
 use crate::{
     Announced, Discovery, Topics,
-    announced::{Listed, gone},
     discovery::Device,
     entities::{self, Entity},
     state::{BankState, BatteryState},
 };
+
+mod removal;
 
 /// Time after which the state is sent again behind an announcement. Home Assistant subscribes to
 /// the state only after it has read the announcement, and the state isn't retained.
@@ -48,15 +49,17 @@ pub trait Output {
     /// The connection is lost.
     fn publish(&mut self, message: Message) -> Result<(), Self::Error>;
 
-    /// Remembers, by a topic, what is about to be published.
-    fn remember(&mut self, topic: &str, announced: &Announced);
-
-    /// Waits until the broker has acknowledged all retained messages, and forgets what was
-    /// remembered by these topics.
+    /// Waits until the broker has acknowledged all retained messages.
     ///
     /// # Errors
     /// The connection is lost.
-    fn forget(&mut self, topics: &[String]) -> Result<(), Self::Error>;
+    fn flush(&mut self) -> Result<(), Self::Error>;
+
+    /// Remembers what is about to be published on a topic, and retained.
+    fn remember(&mut self, topic: &str, announced: &Announced);
+
+    /// Forgets what was remembered of a topic.
+    fn forget(&mut self, topic: &str);
 }
 
 /// Decides what is published, from one status of the listener to the next.
@@ -68,6 +71,10 @@ pub struct Publisher {
     batteries: HashMap<McuId, Published>,
     bank: Published,
     listener_is_online: bool,
+    /// When the listener's availability is sent once more.
+    online_again_at: Option<Instant>,
+    /// Whether Home Assistant has started, and what it missed before is not removed there yet.
+    repeats_removals: bool,
 }
 
 /// What was published of a battery or of the bank on this connection.
@@ -79,7 +86,7 @@ struct Published {
     state: Option<UtcDateTime>,
     /// When the state is sent once more.
     repeat_at: Option<Instant>,
-    /// Cells in series as they were reported last, on an earlier connection too.
+    /// Most cells in series that were reported, on an earlier connection too.
     cells: Option<usize>,
 }
 
@@ -106,6 +113,8 @@ impl Publisher {
             batteries: HashMap::new(),
             bank: Published::default(),
             listener_is_online: false,
+            online_again_at: None,
+            repeats_removals: false,
         }
     }
 
@@ -128,6 +137,7 @@ impl Publisher {
         for published in self.batteries.values_mut().chain([&mut self.bank]) {
             (published.announced_as, published.state) = (None, None);
         }
+        self.repeats_removals = true;
     }
 
     /// Publishes what is new in this status.
@@ -146,12 +156,24 @@ impl Publisher {
             self.bank(&units, status, output)?;
         }
         self.remove_gone(status, has_bank, output)?;
+        if std::mem::take(&mut self.repeats_removals) {
+            self.repeat_removals(output)?;
+        }
         // Last: until then all is unavailable, so that no old value shows up for a moment.
+        self.listener(status.instant, output)
+    }
+
+    /// Publishes that the listener is online: at first, and once more. A broker may publish the
+    /// last will of the connection before only after this one has begun.
+    fn listener<O: Output>(&mut self, now: Instant, output: &mut O) -> Result<(), O::Error> {
         if !self.listener_is_online {
             self.withdraw_silent(output)?;
-            output.publish(availability(self.topics.listener_availability(), true))?;
-            self.listener_is_online = true;
+            self.online_again_at = Some(now + REPEAT_AFTER);
+        } else if self.online_again_at.take_if(|at| *at <= now).is_none() {
+            return Ok(());
         }
+        output.publish(availability(self.topics.listener_availability(), true))?;
+        self.listener_is_online = true;
         Ok(())
     }
 
@@ -175,13 +197,32 @@ impl Publisher {
                 published.state = Some(record.insert_time_utc);
             }
         }
-        let published = self.batteries.entry(mcu_id).or_default();
-        if published.availability != Some(fresh.is_some()) {
-            output.publish(availability(self.topics.availability(mcu_id), fresh.is_some()))?;
-            published.availability = Some(fresh.is_some());
-            has_news = true;
+        let addresses = || addresses(unit);
+        Ok(self.availability(Some(mcu_id), fresh.is_some(), addresses, output)? || has_news)
+    }
+
+    /// Publishes whether a battery, or the bank, has fresh values; returns whether that is new.
+    fn availability<O: Output>(
+        &mut self,
+        of: Option<McuId>,
+        is_available: bool,
+        addresses: impl FnOnce() -> Vec<String>,
+        output: &mut O,
+    ) -> Result<bool, O::Error> {
+        let published = match of {
+            Some(mcu_id) => self.batteries.entry(mcu_id).or_default(),
+            None => &mut self.bank,
+        };
+        let before = published.availability.replace(is_available);
+        if before == Some(is_available) {
+            return Ok(false);
         }
-        Ok(has_news)
+        let topic = self.topics.availability_of(of);
+        if before.is_none() {
+            self.remember(&topic, of, addresses(), output);
+        }
+        output.publish(availability(topic, is_available))?;
+        Ok(true)
     }
 
     fn announce_battery<O: Output>(
@@ -193,8 +234,9 @@ impl Publisher {
         output: &mut O,
     ) -> Result<(), O::Error> {
         let published = self.batteries.entry(mcu_id).or_default();
-        // A row may lack the count: the battery then still has the cells that it had before.
-        published.cells = entities::cells(record.cell_count).or(published.cells);
+        // A row may lack the count, or have one that was garbled on its way. Home Assistant would
+        // drop entities of cells that are gone, with what a person has set there.
+        published.cells = entities::cells(record.cell_count).max(published.cells);
         let identity = Identity::new(unit, published.cells.unwrap_or(CELLS));
         if published.announced_as.as_ref() == Some(&identity) {
             return Ok(());
@@ -226,18 +268,15 @@ impl Publisher {
             let bank = BankState::new(units.len(), shares.len(), &sum);
             output.publish(state(self.topics.bank_state(), &bank))?;
         }
-        if self.bank.availability != Some(!shares.is_empty()) {
-            output.publish(availability(self.topics.bank_availability(), !shares.is_empty()))?;
-            self.bank.availability = Some(!shares.is_empty());
-        }
+        self.availability(None, !shares.is_empty(), Vec::new, output)?;
         Ok(())
     }
 
     fn has_announced_bank(&self) -> bool {
-        self.announced.values().any(|device| device.mcu_id.is_none())
+        self.announced.values().any(|device| device.mcu_id.is_none() && !device.is_removed)
     }
 
-    /// Announces a device, where there is discovery, and remembers it.
+    /// Announces a device, where there is discovery, and remembers its topics.
     fn announce<O: Output>(
         &mut self,
         device: &Device,
@@ -245,96 +284,44 @@ impl Publisher {
         addresses: Vec<String>,
         output: &mut O,
     ) -> Result<(), O::Error> {
-        let [_, own_availability] = &device.availability;
-        let topic = match &self.discovery {
-            Some(discovery) => discovery.topic(&device.id),
-            None => own_availability.clone(),
-        };
+        let topic = self.topics.availability_of(device.battery);
+        self.remember(&topic, device.battery, addresses.clone(), output);
+        let Some(discovery) = &self.discovery else { return Ok(()) };
+        let topic = discovery.topic(&device.id);
         let announced = self.announced.entry(topic.clone()).or_default();
-        announced.mcu_id = device.battery.map(|McuId(id)| id);
-        announced.addresses = addresses;
-        let Some(discovery) = &self.discovery else {
-            output.remember(&topic, announced);
-            return Ok(());
-        };
         let message = discovery.message(device, entities, &announced.components);
         for entity in entities {
             announced.components.insert(entity.key, entity.kind.platform());
         }
-        // First: what was announced and isn't remembered would never be removed.
-        output.remember(&topic, announced);
+        self.remember(&topic, device.battery, addresses, output);
         output.publish(Message { topic, payload: message.to_string().into(), is_retained: true })
     }
 
-    /// Removes what is gone from the broker, and so from Home Assistant.
-    fn remove_gone<O: Output>(
+    /// Remembers a topic, before anything is retained there: what is retained and isn't remembered
+    /// would never be removed.
+    fn remember<O: Output>(
         &mut self,
-        status: &Status,
-        has_bank: bool,
+        topic: &str,
+        of: Option<McuId>,
+        addresses: Vec<String>,
         output: &mut O,
-    ) -> Result<(), O::Error> {
-        let listed: Vec<_> = status
-            .batteries
-            .iter()
-            .map(|battery| Listed {
-                address: &battery.address,
-                mcu_id: battery.mcu_id().map(McuId),
-            })
-            .collect();
-        let mut topics = gone(&self.announced, &listed, has_bank);
-        for topic in &topics {
-            let mcu_id = self.announced.get(topic).and_then(|device| device.mcu_id).map(McuId);
-            // What is gone may come back, and is announced again then.
-            let availability = match mcu_id {
-                Some(mcu_id) => {
-                    self.batteries.remove(&mcu_id);
-                    self.topics.availability(mcu_id)
-                }
-                None => {
-                    self.bank = Published::default();
-                    self.topics.bank_availability()
-                }
-            };
-            if availability != *topic {
-                output.publish(removal(availability))?;
-            }
-        }
-        if self.discovery.is_none() {
-            let devices = self.announced.iter().filter(|(_, it)| !it.components.is_empty());
-            topics.extend(devices.map(|(topic, _)| topic.clone()));
-        }
-        for topic in &topics {
-            output.publish(removal(topic.clone()))?;
-        }
-        if !topics.is_empty() {
-            output.forget(&topics)?;
-        }
-        for topic in &topics {
-            self.announced.remove(topic);
-        }
-        Ok(())
-    }
-
-    /// The batteries of an earlier run that have sent no MCU ID in this one aren't available,
-    /// whatever was published then.
-    fn withdraw_silent<O: Output>(&mut self, output: &mut O) -> Result<(), O::Error> {
-        for device in self.announced.values() {
-            let Some(mcu_id) = device.mcu_id.map(McuId) else { continue };
-            let published = self.batteries.entry(mcu_id).or_default();
-            if published.availability.is_none() {
-                output.publish(availability(self.topics.availability(mcu_id), false))?;
-                published.availability = Some(false);
-            }
-        }
-        Ok(())
+    ) {
+        let announced = self.announced.entry(topic.to_owned()).or_default();
+        announced.mcu_id = of.map(|McuId(id)| id);
+        announced.addresses = addresses;
+        announced.is_removed = false;
+        output.remember(topic, announced);
     }
 }
 
 impl Identity {
     fn new(unit: &Unit<'_>, cells: usize) -> Self {
-        let addresses = unit.batteries.iter().map(|battery| battery.address.clone()).collect();
-        Self { name: given_name(unit).map(ToOwned::to_owned), addresses, cells }
+        Self { name: given_name(unit).map(ToOwned::to_owned), addresses: addresses(unit), cells }
     }
+}
+
+fn addresses(unit: &Unit<'_>) -> Vec<String> {
+    unit.batteries.iter().map(|battery| battery.address.clone()).collect()
 }
 
 /// Whether there is more than one battery; `None` while two addresses may lead to the same one.
@@ -380,10 +367,6 @@ fn state(topic: String, state: &impl Serialize) -> Message {
 fn availability(topic: String, is_available: bool) -> Message {
     let payload = if is_available { "online" } else { "offline" };
     Message { topic, payload: payload.into(), is_retained: true }
-}
-
-fn removal(topic: String) -> Message {
-    Message { topic, payload: vec![], is_retained: true }
 }
 
 #[cfg(test)]

@@ -9,14 +9,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 pub(crate) struct BatteryState<'a>(pub(crate) &'a PackRecord);
 
 /// Names of the values that aren't columns.
-pub(crate) const COMPUTED: [&str; 6] = [
-    "power_w",
-    "cell_spread_mv",
-    "cell_lowest",
-    "cell_highest",
-    "errors_present",
-    "breaker_closed",
-];
+pub(crate) const COMPUTED: [&str; 6] =
+    ["power_w", "cell_spread_mv", "cell_lowest", "cell_highest", "errors_present", "breaker_open"];
 
 impl Serialize for BatteryState<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -39,8 +33,8 @@ impl Serialize for BatteryState<'_> {
         map.serialize_entry(lowest, &cells.as_ref().map(|cells| cells.lowest))?;
         map.serialize_entry(highest, &cells.as_ref().map(|cells| cells.highest))?;
         map.serialize_entry(errors, &record.errors.map(|_| bank::errors(record).is_some()))?;
-        let is_closed = bank::breaker(record).map(|breaker| breaker == bank::CLOSED);
-        map.serialize_entry(breaker, &is_closed)?;
+        let is_open = bank::breaker(record).map(|breaker| breaker != bank::CLOSED);
+        map.serialize_entry(breaker, &is_open)?;
         map.end()
     }
 }
@@ -120,7 +114,7 @@ mod tests {
         assert_eq!(state["cell_spread_mv"], 30.0);
         assert_eq!((&state["cell_lowest"], &state["cell_highest"]), (&json!(1), &json!(16)));
         assert_eq!(state["errors_present"], false);
-        assert_eq!(state["breaker_closed"], true);
+        assert_eq!(state["breaker_open"], false);
     }
 
     #[test]
@@ -139,11 +133,11 @@ mod tests {
             record.errors = Some(Text::new(errors));
             record.breaker = Some(Text::new(breaker));
             let state = json_of(&record);
-            (state["errors_present"].clone(), state["breaker_closed"].clone())
+            (state["errors_present"].clone(), state["breaker_open"].clone())
         };
-        assert_eq!(state("NONE", "CLOSED"), (json!(false), json!(true)));
+        assert_eq!(state("NONE", "CLOSED"), (json!(false), json!(false)));
         assert_eq!(state("", ""), (json!(false), json!(null)));
-        assert_eq!(state("CELL_OV", "OPEN"), (json!(true), json!(false)));
+        assert_eq!(state("CELL_OV", "OPEN"), (json!(true), json!(true)));
     }
 
     #[test]

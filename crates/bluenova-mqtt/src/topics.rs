@@ -19,11 +19,6 @@ impl Topics {
         Self { prefix: prefix.to_owned(), listener: listener.to_owned() }
     }
 
-    /// Id of the listener.
-    pub fn listener(&self) -> &str {
-        &self.listener
-    }
-
     /// Whether the listener is connected to the broker: `online` or `offline`, retained.
     pub fn listener_availability(&self) -> String {
         format!("{}/listener/{}/availability", self.prefix, self.listener)
@@ -34,18 +29,25 @@ impl Topics {
         format!("{}/{battery}/state", self.prefix)
     }
 
-    /// Whether the values of a battery are fresh: `online` or `offline`, retained.
-    pub fn availability(&self, battery: McuId) -> String {
-        format!("{}/{battery}/availability", self.prefix)
-    }
-
     /// The values of the bank of all batteries of the listener.
     pub fn bank_state(&self) -> String {
         format!("{}/bank/{}/state", self.prefix, self.listener)
     }
 
-    /// Whether any battery of the bank has fresh values: `online` or `offline`, retained.
-    pub fn bank_availability(&self) -> String {
-        format!("{}/bank/{}/availability", self.prefix, self.listener)
+    /// Whether the values of a battery are fresh, or any in the bank (`None`): `online` or
+    /// `offline`, retained.
+    pub fn availability_of(&self, battery: Option<McuId>) -> String {
+        match battery {
+            Some(mcu_id) => format!("{}/{mcu_id}/availability", self.prefix),
+            None => format!("{}/bank/{}/availability", self.prefix, self.listener),
+        }
+    }
+
+    /// Id in Home Assistant of the device of a battery, or of the bank: unique there.
+    pub(crate) fn device(&self, battery: Option<McuId>) -> String {
+        match battery {
+            Some(mcu_id) => format!("bluenova_{mcu_id}"),
+            None => format!("bluenova_bank_{}", self.listener),
+        }
     }
 }

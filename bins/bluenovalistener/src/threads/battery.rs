@@ -16,7 +16,10 @@ use bluenova_websocket::{Connection, Deadlines, Dial, MESSAGE_LIMIT, TICK};
 use log::{info, warn};
 use time::UtcDateTime;
 
-use super::{RecorderInput, clock_is_set, connection_log::ConnectionLog, owner_log::OwnerLog};
+use super::{
+    RecorderInput, clock_is_set, connection_log::ConnectionLog, owner_log::OwnerLog,
+    sampling::Sampling,
+};
 use crate::settings::Battery;
 
 /// Back-off between two dials in seconds; the last one stays.
@@ -58,16 +61,11 @@ pub(crate) struct BatteryThread {
     malformed: RateLimit<()>,
     malformed_unlogged: u64,
     waits_for_clock: bool,
-    /// When the values of the interval under way go to the status next; `None`: never, since
-    /// intervals are short.
-    sample_at: Option<Instant>,
+    sampling: Option<Sampling>,
     owner_log: OwnerLog,
     /// Length from which on a connection has lasted: that of an interval, but a minute at most.
     lasting: Duration,
 }
-
-/// Length of an interval from which on its values are shown before its end, and how often they are.
-const SAMPLE_EVERY: Duration = Duration::from_secs(30);
 
 /// Length of a connection that has lasted, however long the interval is.
 const LASTING: Duration = Duration::from_secs(60);
@@ -104,7 +102,7 @@ impl BatteryThread {
             malformed: RateLimit::new(MALFORMED_EVERY),
             malformed_unlogged: 0,
             waits_for_clock: false,
-            sample_at: (length > SAMPLE_EVERY).then(Instant::now),
+            sampling: Sampling::begin(length, Instant::now()),
             owner_log: OwnerLog::begin(),
             lasting: LASTING.min(length),
         }
@@ -287,6 +285,9 @@ impl BatteryThread {
     fn send(&mut self, result: Result<PackRecord, NoOwner>) -> Result<(), RecorderGone> {
         match result {
             Ok(record) => {
+                if let Some(sampling) = &mut self.sampling {
+                    sampling.row_came(&record);
+                }
                 let assembled = Assembled { battery: self.number, record };
                 self.recorder.send(assembled)
             }
@@ -300,13 +301,12 @@ impl BatteryThread {
     /// Shows the values of the interval under way, if its lines have just come and that is due.
     fn sample(&mut self) {
         let now = Instant::now();
-        if self.sample_at.is_none_or(|at| now < at) {
-            return;
-        }
+        let Some(sampling) = self.sampling.as_mut().filter(|it| it.is_due(now)) else { return };
         // The interval goes on: a copy of it ends here.
-        if let Some(Ok(record)) = self.assembler.clone().finish(UtcDateTime::now()) {
+        if let Some(Ok(record)) = self.assembler.clone().finish(UtcDateTime::now())
+            && sampling.shows(&record, now)
+        {
             self.status.update(|status| status.sampled(record, now));
-            self.sample_at = Some(now + SAMPLE_EVERY);
         }
     }
 

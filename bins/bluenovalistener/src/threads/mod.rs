@@ -15,6 +15,7 @@ mod outage;
 mod owner_log;
 mod recorder;
 mod retry_schedule;
+mod sampling;
 mod spool_log;
 
 pub(crate) use battery::{Assembled, BatteryThread};

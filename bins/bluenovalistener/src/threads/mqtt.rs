@@ -39,6 +39,9 @@ const LASTING: Duration = Duration::from_secs(60);
 /// lasted.
 const BRIEF: u32 = 2;
 
+/// Least time between two messages that Home Assistant has started.
+const BIRTHS_EVERY: Duration = Duration::from_secs(60);
+
 /// How long nothing is written to the journal after that has failed: each try may take seconds, in
 /// which the broker hears nothing.
 const JOURNAL_RETRY: Duration = Duration::from_secs(60);
@@ -57,6 +60,8 @@ pub(crate) struct MqttThread {
     /// Connections since one has lasted.
     brief: u32,
     outage: Option<Outage<String>>,
+    /// Any client of the broker may say that Home Assistant has started, and as often as it likes.
+    births: RateLimit<()>,
 }
 
 /// Why there is no connection to the broker, or none any more.
@@ -78,9 +83,8 @@ impl MqttThread {
             .discovery
             .as_deref()
             .map(|prefix| Discovery::new(prefix, env!("CARGO_PKG_VERSION"), status.interval));
-        let subscription = discovery.as_ref().map(Discovery::birth_topic);
         let publisher = Publisher::new(topics, discovery, announced(&journal));
-        let options = session_options(&settings, &id, publisher.farewell(), subscription);
+        let options = session_options(&settings, &id, publisher.farewell());
         Self {
             settings,
             status,
@@ -91,6 +95,7 @@ impl MqttThread {
             attempt: 0,
             brief: 0,
             outage: None,
+            births: RateLimit::new(BIRTHS_EVERY),
         }
     }
 
@@ -143,7 +148,9 @@ impl MqttThread {
         let looked = Instant::now();
         while !self.stopping() && looked.elapsed() < LOOK_EVERY {
             if session.advance(TICK)?.as_deref() == Some(b"online") {
-                info!("MQTT: Home Assistant has started; the batteries are announced to it");
+                if self.births.is_due((), Instant::now()) {
+                    info!("MQTT: Home Assistant has started; the batteries are announced to it");
+                }
                 self.publisher.home_assistant_started();
             }
         }
@@ -188,8 +195,8 @@ impl MqttThread {
     }
 }
 
-/// Connects to the broker once, as the listener does, under another name. What it sends is no
-/// listener's: a message that nobody keeps, on a topic of its own.
+/// Connects and subscribes to the broker once, as the listener does, under another name. What it
+/// sends is no listener's: a message that nobody keeps, on a topic of its own.
 ///
 /// # Errors
 /// The broker is away, refuses the connection, or can't be trusted.
@@ -198,24 +205,19 @@ pub(crate) fn check_broker(settings: &Mqtt, journal: &Path) -> Result<(), MqttEr
     let topics = Topics::new(settings.broker.prefix(), &id);
     let farewell = Publisher::new(topics, None, BTreeMap::new()).farewell();
     let farewell = Message { is_retained: false, ..farewell };
-    let options = session_options(settings, &id, farewell.clone(), None);
+    let options = session_options(settings, &id, farewell.clone());
     let session = Session::open(&SessionOptions { login: settings.login()?, ..options })?;
     Ok(session.close(farewell)?)
 }
 
-fn session_options(
-    settings: &Mqtt,
-    id: &str,
-    last_will: Message,
-    subscription: Option<String>,
-) -> SessionOptions {
+fn session_options(settings: &Mqtt, id: &str, last_will: Message) -> SessionOptions {
     SessionOptions {
         broker: settings.broker.clone(),
         client_id: format!("bluenova-{id}"),
         login: None,
         trusted: settings.trusted.clone(),
         last_will,
-        subscription,
+        subscription: settings.discovery.as_deref().map(Discovery::birth_topic),
     }
 }
 
@@ -287,17 +289,17 @@ impl Output for Connected<'_> {
         self.session.publish(message)
     }
 
+    fn flush(&mut self) -> Result<(), SessionError> {
+        self.session.flush()
+    }
+
     fn remember(&mut self, topic: &str, announced: &Announced) {
         // Such a value always has a JSON text.
         let text = serde_json::to_string(announced).unwrap_or_default();
         self.journal.change(&mut self.opened, |journal| journal.put(topic, &text));
     }
 
-    fn forget(&mut self, topics: &[String]) -> Result<(), SessionError> {
-        self.session.flush()?;
-        self.journal.change(&mut self.opened, |journal| {
-            topics.iter().try_for_each(|topic| journal.remove(topic))
-        });
-        Ok(())
+    fn forget(&mut self, topic: &str) {
+        self.journal.change(&mut self.opened, |journal| journal.remove(topic));
     }
 }

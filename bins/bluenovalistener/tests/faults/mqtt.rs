@@ -189,7 +189,7 @@ fn s25_a_long_interval_has_a_state_every_30_s() {
     listener.wait_for("MQTT: connected");
     battery.control().wait_for_clients(1, TIME_LIMIT).unwrap();
     let mut times = vec![];
-    while times.len() < rounds(1, 4) {
+    while times.len() < rounds(2, 6) {
         battery.control().step().unwrap();
         if let Some(message) = subscriber.next_within(Duration::from_millis(500)) {
             let state: Value = serde_json::from_str(&message.payload).unwrap();
@@ -198,7 +198,8 @@ fn s25_a_long_interval_has_a_state_every_30_s() {
     }
     // The one behind the announcement is that of before.
     times.dedup_by(|later, earlier| later.1 == earlier.1);
-    for pair in times.windows(2) {
+    // The second one comes soon, since the first one may lack values.
+    for pair in times[1..].windows(2) {
         let apart = pair[1].0 - pair[0].0;
         assert!((20..45).contains(&apart.as_secs()), "{times:?}");
     }

@@ -28,7 +28,7 @@ MAIN = {
     "cell_lowest": PLAIN,
     "cell_highest": PLAIN,
     "errors_present": (None, "problem", None),
-    "breaker_closed": (None, "opening", None),
+    "breaker_open": (None, "opening", None),
 }
 DETAILS = {
     "insert_time_utc": (None, "timestamp", None),
@@ -73,7 +73,7 @@ def states(row):
         "cell_lowest": None,
         "cell_highest": None,
         "errors_present": None if row["errors"] is None else on_if(row["errors"] != "NONE"),
-        "breaker_closed": None if row["breaker"] is None else on_if(row["breaker"] != "CLOSED"),
+        "breaker_open": None if row["breaker"] is None else on_if(row["breaker"] != "CLOSED"),
     }
     if None not in (row["v_pack"], row["i_pack"]):
         computed["power_w"] = row["v_pack"] * row["i_pack"]

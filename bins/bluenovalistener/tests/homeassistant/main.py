@@ -38,7 +38,9 @@ class House:
         self.home_assistant = HomeAssistant(root, directory / "config")
         self.listener = None
         configuration = directory / "mosquitto.conf"
-        configuration.write_text(f"listener {BROKER_PORT} 127.0.0.1\nallow_anonymous true\n")
+        configuration.write_text(
+            f"listener {BROKER_PORT} 127.0.0.1\nallow_anonymous true\nlog_type all\n"
+        )
         self.broker = self.start("/usr/sbin/mosquitto", "-c", configuration)
         self.attic = self.simulate(9001, seed=1)
         self.cellar = self.simulate(9002, seed=2)
@@ -50,6 +52,9 @@ class House:
     def simulate(self, port, seed):
         program = self.programs / "bluenova-sim"
         return self.start(program, "--listen", f"127.0.0.1:{port}", "--seed", str(seed))
+
+    def broker_log(self):
+        return (self.directory / "mosquitto.log").read_text()
 
     def listen(self, *batteries):
         options = ["-i", "2", "-d", f"sqlite:{self.database}"]
@@ -222,6 +227,20 @@ def run(house, picture):
     house.devices("attic")
     house.check_entities_of(attic)
     check_battery(house, "attic", attic)
+
+    step("a battery is taken off while Home Assistant is away: it vanishes all the same")
+    house.end_listener(signal.SIGTERM)
+    house.listen(ATTIC, CELLAR)
+    devices = house.devices("attic", "cellar", "BlueNova bank")
+    home_assistant.stop()
+    house.end_listener(signal.SIGTERM)
+    house.listen(ATTIC)
+    removal = f"device/{devices['cellar']['identifiers'][0][1]}/config', ... (0 bytes)"
+    wait_until("cellar is removed from the broker", lambda: removal in house.broker_log())
+    home_assistant.start()
+    house.devices("attic")
+    house.check_entities_of(devices["attic"])
+    check_battery(house, "attic", devices["attic"])
 
     home_assistant.stop()
     complaints = home_assistant.complaints()

@@ -3,6 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{self, Write},
+    net::TcpListener,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -225,7 +228,7 @@ fn the_document_is_right(
         let is_kind = std::mem::discriminant(real) == std::mem::discriminant(value);
         assert!(is_kind, "{name} is {value} in the document, and {real}");
     }
-    for name in ["power_w", "cell_spread_mv", "cell_lowest", "errors_present", "breaker_closed"] {
+    for name in ["power_w", "cell_spread_mv", "cell_lowest", "errors_present", "breaker_open"] {
         assert!(!state[name].is_null() && example.get(name).is_some(), "{name}");
     }
     for name in bank.as_object().unwrap().keys() {
@@ -284,7 +287,9 @@ fn the_broker_says_offline_for_a_listener_that_is_killed_and_the_listener_itself
     let mut subscriber = scene.broker.subscribe("bluenova/listener/+/availability");
     assert_eq!(subscriber.next_message().payload, "online");
     listener.end(Signal::SIGKILL);
-    assert_eq!(subscriber.next_message().payload, "offline");
+    // It says twice that it is online.
+    let is_offline = |message: &Received| message.payload != "online";
+    assert_eq!(next(&mut subscriber, is_offline).payload, "offline");
     let kept = scene.broker.kept();
     assert_eq!(listener_in(&kept).unwrap(), "offline");
 
@@ -296,7 +301,7 @@ fn the_broker_says_offline_for_a_listener_that_is_killed_and_the_listener_itself
     let kept = scene.broker.kept();
     assert_eq!(listener_in(&kept).unwrap(), "offline");
     assert_eq!(count(&ended.log, "WARN"), 0, "{:#?}", ended.log);
-    assert_eq!(subscriber.next_message().payload, "offline");
+    assert_eq!(next(&mut subscriber, is_offline).payload, "offline");
     scene.broker.publish("bluenova/listener/marker/availability", "marker", false);
     assert_eq!(subscriber.next_message().payload, "marker");
 }
@@ -325,7 +330,11 @@ fn all_is_announced_again_when_home_assistant_starts() {
         }
         assert_eq!(count(listener.log(), "MQTT: Home Assistant has started"), says);
     }
-    listener.stop();
+    // Whoever says so again and again fills no log.
+    scene.broker.publish("homeassistant/status", "online", false);
+    subscriber.next_on(&config(ATTIC));
+    let ended = listener.stop();
+    assert_eq!(count(&ended.log, "MQTT: Home Assistant has started"), 1, "{:#?}", ended.log);
 }
 
 #[test]
@@ -458,6 +467,25 @@ fn passwords_come_from_a_file_or_the_environment_and_are_never_shown() {
 }
 
 #[test]
+fn check_finds_that_the_user_may_not_subscribe() {
+    let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("mqtt://{}", broker.local_addr().unwrap());
+    let play = thread::spawn(move || {
+        let (mut client, _) = broker.accept().unwrap();
+        // The login is accepted, the subscription isn't.
+        client.write_all(b"\x20\x02\0\0\x90\x03\0\x01\x80").unwrap();
+        io::copy(&mut client, &mut io::sink()).unwrap();
+    });
+    let scene = Scene::new();
+    let args = scene.args_with(&url);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let said = text(&scene.home.run(&[&args[..], &["check"]].concat()).stdout);
+    let says = "the broker doesn't let it subscribe to homeassistant/status";
+    assert!(said.contains("WARNING MQTT: ") && said.contains(says), "{said}");
+    play.join().unwrap();
+}
+
+#[test]
 fn a_password_that_others_can_read_is_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let scene = Scene::new();
@@ -546,6 +574,12 @@ fn a_battery_that_is_taken_off_the_file_or_the_command_line_leaves_nothing_behin
 
     let listener = scene.home.listen(&[&args[..], &["-b", &in_attic]].concat());
     scene.kept_when("one is removed by the next start", attic_alone);
+    // Home Assistant may have been away.
+    let mut subscriber = scene.broker.subscribe(&config(CELLAR));
+    scene.broker.publish("homeassistant/status", "online", false);
+    let bare = json(&subscriber.next_message());
+    assert_eq!(bare["device"]["identifiers"][0], format!("bluenova_{CELLAR}"));
+    assert_eq!(subscriber.next_message().payload, "");
     listener.stop();
 
     let off = ["-b", &in_attic, "--mqtt-discovery", "off"];
