@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::Error;
+use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
+use crate::{Error, files, leftover};
 
 /// What was announced by MQTT and not taken back yet: a text for each topic.
 ///
@@ -52,6 +53,35 @@ impl Announced {
         done.map(drop).map_err(|source| self.connection.error("note an announcement in", source))
     }
 
+    /// Takes over what was announced by the listeners of other journals in the directory of this
+    /// one, at `path`: a listener that was given other options names its journal otherwise. Of a
+    /// journal that no process has open, all is taken over or nothing, as `is_ours` says of it.
+    ///
+    /// # Errors
+    /// If this file can't be written or is damaged. Others that can't be used are passed over.
+    pub fn take_over(
+        &self,
+        path: &Path,
+        is_ours: impl Fn(&BTreeMap<String, String>) -> bool,
+    ) -> Result<(), Error> {
+        let noted = self.all()?;
+        for other in leftover::others(path) {
+            let Ok(theirs) = of_unused(&other) else { continue };
+            if theirs.is_empty() || !is_ours(&theirs) {
+                continue;
+            }
+            let Ok(other) = Self::open(&other) else { continue };
+            for (topic, text) in &theirs {
+                if !noted.contains_key(topic) {
+                    self.put(topic, text)?;
+                }
+                // If that fails, it is taken over again at the next start.
+                let _ = other.remove(topic);
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what was announced on `topic`, since it was taken back.
     ///
     /// # Errors
@@ -60,6 +90,21 @@ impl Announced {
         let done = self.connection.sqlite.execute("DELETE FROM announced WHERE topic = ?", [topic]);
         done.map(drop).map_err(|source| self.connection.error("forget an announcement in", source))
     }
+}
+
+/// What is noted in a journal; nothing where a process has it open, or it is of a version that had
+/// no announcements.
+fn of_unused(path: &Path) -> Result<BTreeMap<String, String>, Error> {
+    if files::is_in_use(path)? {
+        return Ok(BTreeMap::new());
+    }
+    let address = Address::of_existing(path)?;
+    let (connection, _) = address.connect_to_journal(Access::Read)?;
+    let noted = match connection.table_exists(Some("main"), "announced") {
+        Ok(true) => read(&connection),
+        other => other.map(|_| BTreeMap::new()),
+    };
+    noted.map_err(|source| address.error("read", source))
 }
 
 fn get(connection: &Connection, topic: &str) -> rusqlite::Result<Option<String>> {

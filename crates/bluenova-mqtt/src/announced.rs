@@ -50,6 +50,14 @@ pub struct Announced {
     pub(crate) is_removed: bool,
 }
 
+impl Announced {
+    /// Whether it is a battery that was at this address, which is as on the command line, and isn't
+    /// removed.
+    pub fn was_at(&self, address: &str) -> bool {
+        !self.is_removed && self.addresses.iter().any(|own| own == address)
+    }
+}
+
 /// A battery of the command line, for [`gone`].
 pub(crate) struct Listed<'a> {
     pub(crate) address: &'a str,

@@ -77,13 +77,15 @@ impl MqttThread {
     /// Reads from the journal what was announced in earlier runs, which takes long if a disk hangs.
     pub(crate) fn new(settings: Mqtt, status: LiveStatus, stop: Arc<AtomicBool>) -> Self {
         let journal = status.storage.get().journal;
+        let batteries = status.batteries.get();
+        let addresses: Vec<_> = batteries.iter().map(|battery| battery.get().address).collect();
         let id = listener_id(&journal);
         let topics = Topics::new(settings.broker.prefix(), &id);
         let discovery = settings
             .discovery
             .as_deref()
             .map(|prefix| Discovery::new(prefix, env!("CARGO_PKG_VERSION"), status.interval));
-        let publisher = Publisher::new(topics, discovery, announced(&journal));
+        let publisher = Publisher::new(topics, discovery, announced(&journal, &addresses));
         let options = session_options(&settings, &id, publisher.farewell());
         Self {
             settings,
@@ -221,19 +223,29 @@ fn session_options(settings: &Mqtt, id: &str, last_will: Message) -> SessionOpti
     }
 }
 
-/// What was announced in earlier runs.
-fn announced(path: &Path) -> BTreeMap<String, Announced> {
-    match journal::Announced::open(path).and_then(|announced| announced.all()) {
-        Ok(all) => all
-            .into_iter()
-            .map(|(topic, text)| (topic, serde_json::from_str(&text).unwrap_or_default()))
-            .collect(),
+/// What was announced in earlier runs; those too that had other options, and so another journal, if
+/// a battery of them is still here.
+fn announced(path: &Path, addresses: &[String]) -> BTreeMap<String, Announced> {
+    let is_ours = |texts: &BTreeMap<String, String>| {
+        let is_here = |device: Announced| addresses.iter().any(|it| device.was_at(it));
+        texts.values().any(|text| is_here(parse(text)))
+    };
+    let read = journal::Announced::open(path).and_then(|announced| {
+        announced.take_over(path, is_ours)?;
+        announced.all()
+    });
+    match read {
+        Ok(all) => all.iter().map(|(topic, text)| (topic.clone(), parse(text))).collect(),
         Err(error) => {
             let error = ErrorChain(&error);
             warn!("MQTT: {error}. Batteries that are gone stay in Home Assistant until later");
             BTreeMap::new()
         }
     }
+}
+
+fn parse(text: &str) -> Announced {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// The journal as the place that remembers what was announced. Messages don't depend on it.
