@@ -1,10 +1,9 @@
 //! Shows a BlueNova listener to browsers and to Prometheus: a page, plots, JSON, metrics and
 //! health.
 //!
-//! [`start`] takes a snapshot of the status at each request, reads the history from the journal, and
-//! serves both. Requests
-//! change nothing, and whatever clients do takes little from the recording and from each other.
-//! [`history`] and [`plots`] are the same history without a server.
+//! [`start`] takes a snapshot of the status at each request, reads the history from the journal,
+//! and serves both. Requests change nothing, and whatever clients do takes little from the recording
+//! and from each other. [`history`] and [`plots`] are the same history without a server.
 //!
 //! ```no_run
 //! use std::net::TcpListener;

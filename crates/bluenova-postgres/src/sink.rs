@@ -218,9 +218,9 @@ impl Sink {
     }
 
     /// Whether the table in which rows were last delivered or looked for isn't the one that was
-    /// [checked](Self::table_is_checked), or its server isn't: rows that were delivered before may be
-    /// missing. `false` promises nothing. Before any check, the first table in which rows are looked
-    /// for counts as checked.
+    /// [checked](Self::table_is_checked), or its server isn't: rows that were delivered before may
+    /// be missing. `false` promises nothing. Before any check, the first table in which rows are
+    /// looked for counts as checked.
     ///
     /// So it is after the table was dropped, truncated or rewritten, and after a failover.
     pub fn has_table_changed(&self) -> bool {

@@ -7,7 +7,8 @@ use crate::{PackRecord, Text};
 /// Name of the table, as the first listener had it.
 pub const TABLE: &str = "battery_pack";
 
-/// Name of the index on `insert_time_utc` and `mcu_id`. The first listener had one on the time alone.
+/// Name of the index on `insert_time_utc` and `mcu_id`. The first listener had one on the time
+/// alone.
 pub const TIME_INDEX: &str = "battery_pack_time";
 
 /// A column of `battery_pack`.

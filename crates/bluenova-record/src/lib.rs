@@ -5,8 +5,8 @@
 //! Every sink makes its schema, its insert and its read from that list, so that a column is added
 //! in one place.
 //!
-//! [`Timestamp`], [`Rfc3339`], [`McuId`], [`ErrorChain`] and [`Escaped`] are how all crates put times,
-//! MCU IDs, errors and foreign text for people and programs to read.
+//! [`Timestamp`], [`Rfc3339`], [`McuId`], [`ErrorChain`] and [`Escaped`] are how all crates put
+//! times, MCU IDs, errors and foreign text for people and programs to read.
 //!
 //! There is no I/O here, no clock and no allocation; the crate is `no_std`. With feature `serde`
 //! a record can be serialized and read back; its time then is RFC 3339 text.

@@ -14,8 +14,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// When the values so far of a long interval are shown.
 ///
-/// An interval that has just begun has few values. They would make all others unknown until the next
-/// sample, so that it isn't shown before it has as many as were shown last.
+/// An interval that has just begun has few values. They would make all others unknown until the
+/// next sample, so that it isn't shown before it has as many as were shown last.
 #[derive(Debug)]
 pub(super) struct Sampling {
     due: Instant,

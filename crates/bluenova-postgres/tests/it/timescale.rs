@@ -138,7 +138,8 @@ impl Drop for PGlite {
     }
 }
 
-const COMPRESS: &str = "SELECT compress_chunk(chunk, if_not_compressed => true) FROM show_chunks('battery_pack') chunk";
+const COMPRESS: &str = "SELECT compress_chunk(chunk, if_not_compressed => true)
+                        FROM show_chunks('battery_pack') chunk";
 const COMPRESSED: &str = "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed";
 const KEYS: &str = "SELECT count(DISTINCT (insert_time_utc, mcu_id)) FROM battery_pack";
 const ROWS: &str = "SELECT count(*) FROM battery_pack";
