@@ -70,12 +70,13 @@ fn synchronous_standbys_that_are_away_hold_rows() {
         deliver(&mut sink, &[record(0, 1)]).is_ok()
     });
     steps.iter().for_each(|sql| admin(sql));
-    wait_until("the setting is in force", MINUTE, || {
-        let sql = "SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'";
-        let row = cluster.client("standbys").query_one(sql, &[]).unwrap();
-        row.get::<_, &str>(0).contains("db2")
+    // New sessions have the setting before commits wait for its standbys.
+    let mut last = 0;
+    wait_until("a commit waits for standbys", MINUTE, || {
+        last += 1;
+        deliver(&mut sink, &[record(last, 1)]).is_err()
     });
-    let rows: Vec<_> = (0..10).map(|n| record(n, 1)).collect();
+    let rows: Vec<_> = (0..last + 10).map(|n| record(n, 1)).collect();
     for _ in 0..2 {
         let error = deliver(&mut sink, &rows).unwrap_err();
         assert_eq!(error.retry(), Retry::Soon, "{error}");
@@ -84,8 +85,8 @@ fn synchronous_standbys_that_are_away_hold_rows() {
     admin("SELECT pg_reload_conf()");
     wait_until("the rows are delivered", MINUTE, || deliver(&mut sink, &rows).is_ok());
     let mut fresh = connect(settings()).unwrap();
-    assert_eq!(deliver(&mut fresh, &rows).unwrap(), delivered(0, 10));
+    assert_eq!(deliver(&mut fresh, &rows).unwrap(), delivered(0, rows.len() as u64));
     let sql = "SELECT count(*) FROM battery_pack";
     let count: i64 = cluster.client("standbys").query_one(sql, &[]).unwrap().get(0);
-    assert_eq!(count, 10);
+    assert_eq!(count, rows.len() as i64);
 }
