@@ -2,8 +2,8 @@
 //! health.
 //!
 //! [`start`] takes a snapshot of the status at each request, reads the history from the journal,
-//! and serves both. Requests change nothing, and whatever clients do takes little from the recording
-//! and from each other. [`history`] and [`plots`] are the same history without a server.
+//! and serves both. Requests change nothing, and whatever clients do takes little from the
+//! recording and from each other. [`history`] and [`plots`] are the same history without a server.
 //!
 //! ```no_run
 //! use std::net::TcpListener;

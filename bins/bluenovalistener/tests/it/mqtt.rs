@@ -614,7 +614,7 @@ fn a_battery_that_is_taken_off_is_removed_though_the_journal_is_another_one() {
     let listener = listen(&["-b", &in_attic]);
     scene.kept_when("one is removed, and the bank", attic_alone);
     listener.stop();
-    // Another listener, of which that one may know nothing.
+    // Another listener, whose batteries are none of theirs.
     let listener = listen(&["-b", &in_cellar]);
     scene.kept_when("the other one is announced beside it", |kept| {
         has(kept, ATTIC) == [true; 2] && has(kept, CELLAR) == [true; 2] && !has_bank(kept)
