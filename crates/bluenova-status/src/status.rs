@@ -1,8 +1,10 @@
 //! The status of a listener: what its threads keep up to date, and what follows from it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bluenova_insight::Figures;
 use bluenova_record::{Escaped, PackRecord};
 use serde::Serialize;
 use time::UtcDateTime;
@@ -92,6 +94,9 @@ pub struct BatteryStatus {
     pub newest: Option<Newest>,
     /// Its values so far in the interval under way, where intervals are long.
     pub under_way: Option<Newest>,
+    /// What its samples say of it: energy, time to go, capacity, cells. `None` before the first
+    /// sample.
+    pub figures: Option<Arc<Figures>>,
 }
 
 /// Whether there is a connection to a battery.
@@ -184,6 +189,7 @@ impl BatteryStatus {
             announced_mcu_id: None,
             newest: None,
             under_way: None,
+            figures: None,
         }
     }
 

@@ -97,6 +97,7 @@ fn battery(name: &str, mcu_id: u32, now: Instant) -> BatteryStatus {
         announced_mcu_id: None,
         newest: Some(Newest { record: record(mcu_id), received: now }),
         under_way: None,
+        figures: None,
     }
 }
 

@@ -1,0 +1,98 @@
+//! What is known of a battery, each figure with how well it is known.
+
+use bluenova_record::{CELLS, Rfc3339};
+use serde::{Deserialize, Serialize};
+
+use crate::{Counters, DayStatistics};
+
+/// A figure that was estimated, and how well it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The most likely value.
+    pub value: f64,
+    /// In 95 of 100 cases the true value is within `value` plus or minus this.
+    pub plus_minus: f64,
+}
+
+/// What is known of a battery at one moment. `None` is "not known yet".
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// The time of the last sample.
+    pub time: Rfc3339,
+    /// Energy and charge since the first sample of the battery.
+    pub counters: Counters,
+    /// The day under way.
+    pub today: DayStatistics,
+    /// Mean power in watts of the last quarter of an hour; positive charges.
+    pub mean_power_w: Option<f64>,
+    /// When the battery is empty or full, at that power.
+    pub time_to_go: Option<TimeToGo>,
+    /// Usable capacity in ampere-hours.
+    pub capacity_ah: Option<Estimate>,
+    /// Each cell; cell 01 is the first. Only as many as the battery has.
+    pub cells: Vec<CellFigures>,
+    /// Which cells are weak.
+    pub verdict: Verdict,
+}
+
+/// How long a battery lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TimeToGo {
+    /// Which way it goes.
+    pub goal: Goal,
+    /// Seconds until then.
+    pub seconds: f64,
+    /// Whether the capacity isn't known yet, and a usual one was taken.
+    pub with_usual_capacity: bool,
+}
+
+/// Which way the charge goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// The battery is being charged.
+    Full,
+    /// The battery is being discharged.
+    Empty,
+}
+
+/// What is known of a cell, against the other cells of its pack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CellFigures {
+    /// Internal resistance in milliohms.
+    pub resistance_mohm: Option<Estimate>,
+    /// Voltage at rest, in millivolts above the median of the pack.
+    pub at_rest_mv: Option<Estimate>,
+    /// Voltage when the pack is nearly full, in millivolts above the median of the pack.
+    pub at_top_mv: Option<Estimate>,
+    /// Voltage when the pack is nearly empty, in millivolts above the median of the pack.
+    pub at_bottom_mv: Option<Estimate>,
+    /// Charge that the cell holds above the median of the pack, in ampere-hours.
+    pub charge_ah: Option<Estimate>,
+    /// How that charge changes, in ampere-hours a week: it falls in a cell that discharges itself.
+    pub charge_ah_per_week: Option<Estimate>,
+}
+
+/// Which cells of a battery are weak, judged against the other cells of its pack.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "is", content = "cells")]
+pub enum Verdict {
+    /// Too little was seen yet.
+    #[default]
+    NotKnownYet,
+    /// No cell is weak.
+    NoWeakCell,
+    /// These cells are, the weakest first.
+    Weak(Vec<WeakCell>),
+}
+
+/// A weak cell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WeakCell {
+    /// Its number, from 1.
+    pub cell: u8,
+    /// What is wrong with it, in a sentence with figures.
+    pub evidence: String,
+}
+
+const _: () = assert!(CELLS <= u8::MAX as usize);
