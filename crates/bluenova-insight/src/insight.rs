@@ -4,7 +4,10 @@ use bluenova_record::{PackRecord, Rfc3339};
 use serde::{Deserialize, Serialize};
 use time::{Duration, UtcDateTime};
 
-use crate::{Calendar, Counters, DayStatistics, Figures, LocalDay, Verdict, counters::Flow};
+use crate::{
+    Calendar, CellFigures, Counters, DayStatistics, Figures, LocalDay, Verdict, capacity::Capacity,
+    counters::Flow, resistance::Resistance,
+};
 
 /// Longest time between two samples in which what flowed is counted.
 const GAP: Duration = Duration::seconds(10);
@@ -16,6 +19,10 @@ pub struct Insight {
     counters: Counters,
     last: Option<Last>,
     today: Option<Today>,
+    #[serde(default)]
+    capacity: Capacity,
+    #[serde(default)]
+    resistance: Resistance,
 }
 
 /// The last sample.
@@ -49,6 +56,8 @@ impl Insight {
             },
             last: None,
             today: None,
+            capacity: Capacity::new(),
+            resistance: Resistance::new(),
         }
     }
 
@@ -102,6 +111,7 @@ impl Insight {
             return None;
         }
         let ended = self.begin_day(time, calendar);
+        self.measure(record, gap, is_row);
         let flow = flow_of(record);
         if let (Some(Last { time: before, flow: Some(from) }), Some(to), Some(today)) =
             (self.last, flow, &mut self.today)
@@ -120,6 +130,17 @@ impl Insight {
         ended
     }
 
+    /// Feeds the estimators of capacity and resistance.
+    fn measure(&mut self, record: &PackRecord, gap: Duration, is_row: bool) {
+        let before = self.until().unwrap_or(record.insert_time_utc);
+        let seconds = (record.insert_time_utc - before).as_seconds_f64();
+        let gap_s = gap.as_seconds_f64();
+        self.capacity.sample(seconds, record.i_pack, record.soc, gap_s, is_row);
+        if !is_row {
+            self.resistance.sample(record);
+        }
+    }
+
     /// Begins the day that `time` is in, and returns the one before.
     fn begin_day(&mut self, time: UtcDateTime, calendar: &impl Calendar) -> Option<DayStatistics> {
         if self.today.as_ref().is_some_and(|today| time < today.end) {
@@ -128,7 +149,19 @@ impl Insight {
         let day = calendar.day_of(time);
         let LocalDay { begin, end, .. } = day;
         let today = Today { begin, end, statistics: DayStatistics::new(day) };
-        self.today.replace(today).map(|ended| ended.statistics)
+        let ended = self.today.replace(today).map(|ended| self.with_estimates(&ended.statistics));
+        self.capacity.begin_day();
+        self.resistance.begin_day();
+        ended
+    }
+
+    /// The statistics of a day, with what its samples say of capacity and resistance.
+    fn with_estimates(&self, day: &DayStatistics) -> DayStatistics {
+        DayStatistics {
+            capacity_ah: self.capacity.of_today(),
+            resistance_mohm: self.resistance.of_today(),
+            ..day.clone()
+        }
     }
 
     /// What is known; `None` before the first sample.
@@ -137,13 +170,21 @@ impl Insight {
         Some(Figures {
             time: Rfc3339(last.time),
             counters: self.counters,
-            today: today.statistics.clone(),
+            today: self.with_estimates(&today.statistics),
             mean_power_w: None,
             time_to_go: None,
-            capacity_ah: None,
-            cells: vec![],
+            capacity_ah: self.capacity.estimate(),
+            cells: self.cells(),
             verdict: Verdict::default(),
         })
+    }
+
+    fn cells(&self) -> Vec<CellFigures> {
+        let cell = |index| CellFigures {
+            resistance_mohm: self.resistance.of_cell(index),
+            ..CellFigures::default()
+        };
+        (0..self.resistance.cell_count()).map(cell).collect()
     }
 }
 

@@ -26,10 +26,13 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod capacity;
 mod counters;
 mod day;
 mod figures;
 mod insight;
+mod resistance;
+mod robust;
 
 pub use calendar::{Calendar, LocalDay, UtcDays};
 pub use counters::Counters;
