@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::Date;
 
 use crate::{
-    Counters, LocalDay,
+    Counters, Estimate, LocalDay,
     calendar::date_text,
     number::{self, Short},
 };
@@ -38,7 +38,7 @@ pub struct CellExtremes {
 /// there are values in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CellsOfDay {
-    /// Internal resistance in milliohms.
+    /// Internal resistance in milliohms, from the steps of current in this day alone.
     #[serde(
         rename = "mohm",
         default,
@@ -62,7 +62,7 @@ pub struct CellsOfDay {
 ///
 /// `None` is a value that isn't known. Samples of the console make it; where there are none, the
 /// rows of the table do, which are coarser. A value that can't be true (a garbled line) is not in
-/// it. Years of days are kept: the JSON of a day is at most 600 bytes long, and 700 where trouble
+/// it. Years of days are kept: the JSON of a day is at most 600 bytes long, and 720 where trouble
 /// is to be told. Values are rounded there, and what is zero, `None` or usual (the length of 24 h)
 /// is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,12 +91,21 @@ pub struct DayStatistics {
     /// Energy and charge of the day.
     #[serde(flatten, serialize_with = "number::counters")]
     pub counters: Counters,
+    /// Capacity in ampere-hours from the charge that was counted in this day alone; its
+    /// `plus_minus` contains no error that all days have in common.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "number::estimate",
+        deserialize_with = "number::estimate_back"
+    )]
+    pub capacity_ah: Option<Estimate>,
     /// Equivalent full cycles: half of the charge that went in and out, as a part of the capacity.
     /// `None` as long as the capacity isn't known.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        serialize_with = "number::three_decimals"
+        serialize_with = "number::two_decimals"
     )]
     pub full_cycles: Option<f32>,
     /// State of charge in percent.
@@ -153,6 +162,7 @@ impl DayStatistics {
             last_s: 0,
             samples: 0,
             counters: Counters::default(),
+            capacity_ah: None,
             full_cycles: None,
             soc: None,
             v_pack: None,
@@ -214,6 +224,7 @@ impl DayStatistics {
             last_s: later.last_s,
             samples: self.samples.saturating_add(later.samples),
             counters: self.counters + later.counters,
+            capacity_ah: later.capacity_ah.or(self.capacity_ah),
             full_cycles: match (self.full_cycles, later.full_cycles) {
                 (Some(a), Some(b)) => Some(a + b),
                 // The capacity became known in between.

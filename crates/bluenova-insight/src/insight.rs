@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, UtcDateTime};
 
 use crate::{
-    Calendar, Counters, DayStatistics, Estimate, Figures, Verdict,
+    Calendar, CellFigures, Counters, DayStatistics, Figures, Verdict,
+    capacity::Capacity,
     counters::{Flow, LastFlows, Span, TimedFlow},
     load::{ChargeState, RecentLoad, time_to_go},
     plausible,
+    resistance::Resistance,
     today::Today,
     unix_micros::UnixMicros,
 };
@@ -49,6 +51,10 @@ pub struct Insight {
     load: RecentLoad,
     #[serde(default)]
     today: Option<Today>,
+    #[serde(default)]
+    capacity: Capacity,
+    #[serde(default)]
+    resistance: Resistance,
 }
 
 impl Insight {
@@ -64,6 +70,8 @@ impl Insight {
             charge: None,
             load: RecentLoad::default(),
             today: None,
+            capacity: Capacity::new(),
+            resistance: Resistance::new(),
         }
     }
 
@@ -142,6 +150,7 @@ impl Insight {
         let follows =
             self.last.is_some_and(|last| (Duration::ZERO..=gap).contains(&time.since(last)));
         self.add_charge_state(record, follows);
+        self.measure(time, record, gap, is_row);
         self.last = Some(time);
         self.latest = self.latest.max(self.last);
         ended
@@ -183,8 +192,37 @@ impl Insight {
             return None;
         }
         let day = Today::new(calendar.day_of(time), self.counters);
-        let ended = self.today.replace(day)?;
-        Some(ended.so_far(self.counters, self.capacity()))
+        let ended = self.today.replace(day).map(|ended| self.with_estimates(&ended));
+        self.capacity.begin_day();
+        self.resistance.begin_day();
+        ended
+    }
+
+    /// The statistics of a day, with what its samples say of capacity and resistance.
+    fn with_estimates(&self, day: &Today) -> DayStatistics {
+        let mut statistics = day.so_far(self.counters, self.capacity.estimate());
+        statistics.capacity_ah = self.capacity.of_today();
+        for (cell, known) in
+            statistics.cells.resistance_mohm.iter_mut().zip(self.resistance.of_today())
+        {
+            *cell = known;
+        }
+        statistics
+    }
+
+    /// Feeds the estimators of capacity and resistance.
+    fn measure(&mut self, time: UnixMicros, record: &PackRecord, gap: Duration, is_row: bool) {
+        let gap_s = gap.as_seconds_f64();
+        // Beyond the gap where the clock was set back.
+        let seconds = self.last.map_or(0.0, |last| match time.seconds_since(last) {
+            seconds if seconds < 0.0 => gap_s + 1.0,
+            seconds => seconds,
+        });
+        let (amps, percent) = (plausible::amps(record), plausible::percent(record));
+        self.capacity.sample(seconds, amps, percent, gap_s, is_row);
+        if !is_row {
+            self.resistance.sample(record);
+        }
     }
 
     fn is_at_rest(&mut self, time: UnixMicros, flow: Option<Flow>, is_counted: bool) -> bool {
@@ -209,10 +247,6 @@ impl Insight {
         }
     }
 
-    fn capacity(&self) -> Option<Estimate> {
-        None
-    }
-
     /// What was known at the time of the last sample; `None` before the first one.
     pub fn figures(&self) -> Option<Figures> {
         self.figures_at(self.last?.time()?)
@@ -223,7 +257,7 @@ impl Insight {
     pub fn figures_at(&self, now: UtcDateTime) -> Option<Figures> {
         let (last, today) = (self.last?, self.today.as_ref()?);
         let now = UnixMicros::of(now);
-        let capacity_ah = self.capacity();
+        let capacity_ah = self.capacity.estimate();
         let load = self.load.mean(now).filter(|_| now.since(last) <= STALE);
         let time_to_go = load
             .zip(self.charge.as_ref())
@@ -231,13 +265,21 @@ impl Insight {
         Some(Figures {
             time: Rfc3339(last.time()?),
             counters: self.counters,
-            today: today.so_far(self.counters, capacity_ah),
+            today: self.with_estimates(today),
             mean_power_w: load.map(|load| load.watts),
             time_to_go,
             capacity_ah,
-            cells: vec![],
+            cells: self.cells(),
             verdict: Verdict::default(),
         })
+    }
+
+    fn cells(&self) -> Vec<CellFigures> {
+        let cell = |index| CellFigures {
+            resistance_mohm: self.resistance.of_cell(index),
+            ..CellFigures::default()
+        };
+        (0..self.resistance.cell_count()).map(cell).collect()
     }
 }
 

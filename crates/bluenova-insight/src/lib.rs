@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod capacity;
 mod counters;
 mod day;
 mod figures;
@@ -33,6 +34,8 @@ mod insight;
 mod load;
 mod number;
 mod plausible;
+mod resistance;
+mod robust;
 mod today;
 mod unix_micros;
 

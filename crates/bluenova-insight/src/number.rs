@@ -3,7 +3,7 @@
 use bluenova_record::CELLS;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::Counters;
+use crate::{Counters, Estimate};
 
 /// A number without `.0` where it is whole.
 pub(crate) struct Short(pub(crate) f32);
@@ -31,7 +31,7 @@ pub(crate) fn whole<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok
     serializer.serialize_u32(seconds.round() as u32)
 }
 
-/// Whole watt-hours, and ampere-hours with two decimals.
+/// Whole watt-hours, and ampere-hours with one decimal.
 pub(crate) fn counters<S: Serializer>(
     counters: &Counters,
     serializer: S,
@@ -46,18 +46,18 @@ pub(crate) fn counters<S: Serializer>(
     Rounded {
         energy_in_wh: counters.energy_in_wh.round() as i64,
         energy_out_wh: counters.energy_out_wh.round() as i64,
-        charge_in_ah: rounded(counters.charge_in_ah, 2),
-        charge_out_ah: rounded(counters.charge_out_ah, 2),
+        charge_in_ah: rounded(counters.charge_in_ah, 1),
+        charge_out_ah: rounded(counters.charge_out_ah, 1),
     }
     .serialize(serializer)
 }
 
-/// Three decimals, as long as there is a value.
-pub(crate) fn three_decimals<S: Serializer>(
+/// Two decimals, as long as there is a value.
+pub(crate) fn two_decimals<S: Serializer>(
     value: &Option<f32>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    value.map(|value| Short(rounded(value.into(), 3) as f32)).serialize(serializer)
+    value.map(|value| Short(rounded(value.into(), 2) as f32)).serialize(serializer)
 }
 
 /// The values of the cells with that many decimals, up to the last cell that has one.
@@ -75,4 +75,20 @@ pub(crate) fn cells_back<'de, D: Deserializer<'de>>(
 ) -> Result<[Option<f32>; CELLS], D::Error> {
     let mut values = Vec::<Option<f32>>::deserialize(deserializer)?.into_iter();
     Ok(std::array::from_fn(|_| values.next().flatten()))
+}
+
+/// `[value, plus_minus]` with one decimal.
+pub(crate) fn estimate<S: Serializer>(
+    estimate: &Option<Estimate>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let pair = |Estimate { value, plus_minus }| [rounded(value, 1), rounded(plus_minus, 1)];
+    estimate.map(pair).serialize(serializer)
+}
+
+pub(crate) fn estimate_back<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Estimate>, D::Error> {
+    let pair = Option::<(f64, f64)>::deserialize(deserializer)?;
+    Ok(pair.map(|(value, plus_minus)| Estimate { value, plus_minus }))
 }

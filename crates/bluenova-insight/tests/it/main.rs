@@ -4,8 +4,11 @@
 
 mod days;
 mod energy;
+mod estimates;
+mod model;
 mod robustness;
 mod size;
+mod sweep;
 mod time_to_go;
 
 use bluenova_record::PackRecord;
