@@ -30,6 +30,7 @@ mod counters;
 mod day;
 mod figures;
 mod insight;
+mod rank;
 
 pub use calendar::{Calendar, LocalDay, UtcDays};
 pub use counters::Counters;
