@@ -218,13 +218,14 @@ fn lock(battery: &Mutex<BatteryInsight>) -> MutexGuard<'_, BatteryInsight> {
     battery.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `None` before the first sample.
-fn stored_insight(insight: &Insight) -> Option<StoredInsight> {
+/// The state as the journal keeps it. `None` before the first sample.
+pub(crate) fn stored_insight(insight: &Insight) -> Option<StoredInsight> {
     let text = serde_json::to_string(insight).ok()?;
     Some(StoredInsight { mcu_id: insight.mcu_id(), until: insight.until()?, text })
 }
 
-fn stored_day(mcu_id: u32, day: &DayStatistics) -> Option<StoredDay> {
+/// A day as the journal keeps it.
+pub(crate) fn stored_day(mcu_id: u32, day: &DayStatistics) -> Option<StoredDay> {
     let text = serde_json::to_string(day).ok()?;
     Some(StoredDay { mcu_id, date: day.date.to_string(), rank: day.rank(), text })
 }

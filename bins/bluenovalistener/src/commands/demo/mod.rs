@@ -12,7 +12,8 @@ use std::{
 
 use bluenova_console::Interval;
 use bluenova_record::ErrorChain;
-use bluenova_simulator::{Pace, serve_pair};
+use bluenova_simulator::{Battery as SimulatedBattery, Pace, Server};
+use log::warn;
 use time::UtcDateTime;
 
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
 };
 use view::View;
 
+mod history;
 mod view;
 
 const NAMES: [&str; 2] = ["north", "south"];
@@ -56,11 +58,10 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     log_settings.file.get_or_insert_with(|| directory.join("demo.log"));
     let log = logging::start(&log_settings)?;
 
-    // Several cycles a second, so that each row of a second has a value in every column.
-    let (_server, addresses) = serve_pair(UtcDateTime::now(), Pace::Free { speed: 4.0 })?;
-    let path = directory.join("demo.sqlite");
-    let settings = settings(&addresses, &path, args, http)?;
     let page = listen_for_browsers(http)?;
+    let path = directory.join("demo.sqlite");
+    let (_server, addresses) = serve(with_history(&path))?;
+    let settings = settings(&addresses, &path, args, http)?;
     let (observer, stored) = mpsc::channel();
     let signals = signals::channel()?;
     let pipeline =
@@ -146,6 +147,32 @@ fn settings(
         http_hosts,
         mqtt: None,
     })
+}
+
+/// The batteries to record, as a week of history that has just been made leaves them; or just so,
+/// where there is one.
+fn with_history(path: &Path) -> [SimulatedBattery; 2] {
+    let now = UtcDateTime::now();
+    if history::is_missing(path, now) {
+        console::print("A week of history is simulated first, this once.\n");
+        match history::make(path, now) {
+            Ok(batteries) => return batteries,
+            Err(error) => warn!("no history was made: {}", ErrorChain(&*error)),
+        }
+    }
+    SimulatedBattery::pair(now)
+}
+
+/// Serves both batteries, each on a free port of 127.0.0.1.
+fn serve(
+    [first, second]: [SimulatedBattery; 2],
+) -> Result<(Server, [SocketAddr; 2]), bluenova_simulator::Error> {
+    // Several cycles a second, so that each row of a second has a value in every column.
+    let (any_port, pace) = ((Ipv4Addr::LOCALHOST, 0).into(), Pace::Free { speed: 4.0 });
+    let mut server = Server::bind(any_port, first, pace)?;
+    let second = server.add(any_port, second, pace)?;
+    let addresses = [server.local_addr(), second.local_addr()];
+    Ok((server, addresses))
 }
 
 /// At the address that was given; else at the usual one, or, where that is in use, at a free port.
