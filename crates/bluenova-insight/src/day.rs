@@ -135,7 +135,7 @@ pub struct DayStatistics {
     /// The same at rest: with at most 2 A for five minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest_spread_mv: Option<Extremes>,
-    /// Number of different texts of errors that the battery reported; at most 16 are told apart.
+    /// Number of different texts of errors that the battery reported; at most 4 are told apart.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
     pub errors: u8,
     /// Seconds in which it was charged with a cell below 0 °C.

@@ -16,7 +16,7 @@ use crate::{
 const CHARGE_AMPS: f64 = 0.5;
 
 /// Number of different texts of errors that are told apart on one day.
-const ERROR_TEXTS: usize = 16;
+const ERROR_TEXTS: usize = 4;
 
 /// The day under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
