@@ -9,9 +9,8 @@
 //! - **Capacity.** From the full pack down the median's own curve of voltage over depth of
 //!   discharge is learnt. The depth at which that curve has a cell's voltage, less the depth of
 //!   the median and corrected by the lead at the top, grows with the depth by as much as the cell
-//!   is smaller: `depth of cell - depth = r (depth - lead) - lead`. A line is fitted with the
-//!   square of the curve's slope as weight, so that a flat plateau counts next to nothing,
-//!   together with an offset of the cell's sensor.
+//!   is smaller: `depth of cell - depth = r (depth - lead) - lead`. The ratio `r` is fitted with the
+//!   square of the curve's slope as weight, so that a flat plateau counts next to nothing.
 //! - **Self-discharge.** The lead at the top from day to day, a line over time.
 
 use bluenova_record::{CELLS, PackRecord};
@@ -59,10 +58,13 @@ pub(crate) struct Cells {
     pub(crate) curve: Curve,
     rest_bins: u16,
     at_rest: Mean,
+    /// Minutes of this day at rest.
+    rest_of_day: u16,
+    /// What each cell held above the median when the pack was full last on this day, in hundredths
+    /// of an ampere-hour.
+    top_of_day: Option<[i16; CELLS]>,
     at_top: Mean,
     at_bottom: Mean,
-    /// Ampere-hours by which each cell is nearer to empty than the median, in the lower knee.
-    bottom_lead: Mean,
 }
 
 /// Sums over the samples of a minute.
@@ -89,34 +91,43 @@ struct Full {
     lowest_soc: f32,
 }
 
-/// A mean per cell that forgets.
+/// A mean per cell, in millivolts, that forgets.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Mean {
-    count: u16,
-    values: PerCell,
+    count: u8,
+    /// Fiftieths of a millivolt: an `i16` holds 655 mV.
+    values: [i16; CELLS],
     /// Mean variance of a cell's value.
     variance: f32,
 }
 
 impl Mean {
-    fn add(&mut self, values: &PerCell, memory: u16) {
+    const PER_MILLIVOLT: f32 = 50.0;
+
+    fn value(&self, cell: usize) -> f32 {
+        self.values.get(cell).map_or(0.0, |value| f32::from(*value) / Self::PER_MILLIVOLT)
+    }
+
+    fn add(&mut self, values: &PerCell, memory: u8) {
         self.count = self.count.saturating_add(1).min(memory);
         let part = 1.0 / f32::from(self.count);
         let mut square = 0.0;
-        for (mean, value) in self.values.iter_mut().zip(values) {
-            let step = value - *mean;
-            *mean += part * step;
+        for (cell, value) in values.iter().enumerate() {
+            let mean = self.value(cell);
+            let step = value - mean;
+            // A cast saturates.
+            self.values[cell] = ((mean + part * step) * Self::PER_MILLIVOLT).round() as i16;
             square += step * step * (1.0 - part);
         }
         self.variance += part * (square / CELLS as f32 - self.variance);
     }
 
-    /// The mean of a cell, once there were `least` values, known no better than `floor`.
-    fn estimate(&self, cell: usize, least: u16, floor: f32) -> Option<Estimate> {
+    /// The mean of a cell, once there were `least` values, known no better than half a millivolt.
+    fn estimate(&self, cell: usize, least: u8) -> Option<Estimate> {
         let error = 2.0 * (self.variance / f32::from(self.count.max(1))).sqrt();
-        let value = f64::from(*self.values.get(cell)?);
-        (self.count >= least).then(|| Estimate { value, plus_minus: error.max(floor).into() })
+        let (value, plus_minus) = (self.value(cell).into(), error.max(0.5).into());
+        (self.count >= least).then_some(Estimate { value, plus_minus })
     }
 }
 
@@ -136,8 +147,8 @@ pub(crate) struct LeadTrend {
     leads: PerCell,
     leads_days: PerCell,
     leads_squared: PerCell,
-    /// The leads of the first full packs, which follow the later ones over most of a year.
-    early: PerCell,
+    /// The mean leads of the first full packs, in hundredths of an ampere-hour.
+    early: [i16; CELLS],
 }
 
 /// A line through the leads of a cell.
@@ -157,6 +168,8 @@ pub(crate) struct LeadLine {
 impl LeadTrend {
     /// Days in which a lead loses two thirds of its weight.
     const MEMORY_DAYS: f64 = 45.0;
+    /// How many full packs are the first ones.
+    const EARLY: u16 = 3;
 
     /// Days between the first and the last full pack.
     pub(crate) fn span_days(&self) -> f64 {
@@ -171,9 +184,11 @@ impl LeadTrend {
         let forget = (-(time - self.last) / (86_400.0 * Self::MEMORY_DAYS)).exp() as f32;
         self.last = time;
         let day = self.span_days() as f32;
-        let part = if self.count < 3 { 1.0 / f32::from(self.count + 1) } else { 0.005 };
-        for (early, lead) in self.early.iter_mut().zip(leads) {
-            *early += part * (lead - *early);
+        if self.count < Self::EARLY {
+            let before = f32::from(self.count);
+            for (early, lead) in self.early.iter_mut().zip(leads) {
+                *early = ((f32::from(*early) * before + lead * 100.0) / (before + 1.0)) as i16;
+            }
         }
         for sum in [&mut self.weight, &mut self.days, &mut self.days_squared] {
             *sum *= forget;
@@ -200,7 +215,7 @@ impl LeadTrend {
     pub(crate) fn changes(&self, count: usize) -> Vec<Option<Estimate>> {
         let change = |cell: usize| {
             let line = self.line(cell)?;
-            let value = (line.lead - self.early[cell]).into();
+            let value = (line.lead - f32::from(self.early[cell]) / 100.0).into();
             Some(Estimate { value, plus_minus: f64::from(2.0 * line.lead_error) })
         };
         (0..count).map(change).collect()
@@ -243,7 +258,8 @@ impl Cells {
         if count != self.count {
             *self = Self { count, ..Self::default() };
         }
-        if time - self.bin.last > PAUSE_SECONDS {
+        // Beyond either bound also where the clock was set.
+        if !(-1.0..PAUSE_SECONDS).contains(&(time - self.bin.last)) {
             self.forget_position();
         }
         let bin = &mut self.bin;
@@ -294,7 +310,9 @@ impl Cells {
         let is_rest = amps.abs() < (REST_RATE * self.unit_ah.unwrap_or(100.0)).max(0.2);
         self.rest_bins = if is_rest { self.rest_bins.saturating_add(1) } else { 0 };
         if self.rest_bins >= REST_BINS && PLATEAU.contains(&middle) {
-            self.at_rest.add(&self.millivolts_above(rest, middle), 600);
+            let above = self.millivolts_above(rest, middle);
+            self.at_rest.add(&above, 60);
+            self.rest_of_day = self.rest_of_day.saturating_add(1);
         }
     }
 
@@ -314,6 +332,8 @@ impl Cells {
             }
         }
         self.lead.add(top.time, &top.leads);
+        let middle = median(&top.leads[..usize::from(self.count)]);
+        self.top_of_day = Some(top.leads.map(|lead| ((lead - middle) * 100.0) as i16));
         self.at_top.add(&self.millivolts_above(&top.volts, top.middle), 20);
         self.full = Some(Full {
             time: top.time,
@@ -349,13 +369,28 @@ impl Cells {
         let count = usize::from(self.count);
         let leads: PerCell =
             std::array::from_fn(|cell| self.lead.line(cell).map_or(0.0, |line| line.lead) / unit);
-        let nearer = self.curve.add(depth, middle, &rest[..count], &leads);
+        self.curve.add(depth, middle, &rest[..count], &leads);
         if depth > NEARLY_EMPTY && is_lowest {
             self.at_bottom.add(&self.millivolts_above(rest, middle), 60);
-            if let Some(nearer) = nearer {
-                self.bottom_lead.add(&nearer.map(|depth| depth * unit), 60);
-            }
         }
+    }
+
+    /// A day begins.
+    pub(crate) fn begin_day(&mut self) {
+        (self.rest_of_day, self.top_of_day) = (0, None);
+    }
+
+    /// Millivolts at rest and ampere-hours of each cell above the median: what is known if this
+    /// day has shown anything of it.
+    pub(crate) fn of_today(&self) -> ([Option<f32>; CELLS], [Option<f32>; CELLS]) {
+        let known = |cell: usize| cell < self.count();
+        let has_rested = self.rest_of_day >= 10;
+        let at_rest = |cell| (has_rested && known(cell)).then(|| self.at_rest.value(cell));
+        let charge = |cell| {
+            let hundredths = self.top_of_day.filter(|_| known(cell))?[cell];
+            Some(f32::from(hundredths) / 100.0)
+        };
+        (std::array::from_fn(at_rest), std::array::from_fn(charge))
     }
 
     /// How many cells the pack has, as far as anything was seen of it.
@@ -373,11 +408,6 @@ impl Cells {
         self.response.ohms(self.count())
     }
 
-    /// Ampere-hours by which a cell is nearer to empty than the median, in the lower knee.
-    pub(crate) fn lead_at_bottom(&self, cell: usize) -> Option<f32> {
-        Some(*self.bottom_lead.values.get(cell)?).filter(|_| self.bottom_lead.count >= 10)
-    }
-
     /// What is known of each cell but its resistance.
     pub(crate) fn figures(&self) -> Vec<CellFigures> {
         let lines: Vec<_> = (0..self.count()).map(|cell| self.lead.line(cell)).collect();
@@ -388,9 +418,9 @@ impl Cells {
             let drift = known.filter(|_| self.lead.count >= 6 && self.lead.span_days() >= 6.0);
             CellFigures {
                 resistance_mohm: None,
-                at_rest_mv: self.at_rest.estimate(cell, 30, 0.3),
-                at_top_mv: self.at_top.estimate(cell, 3, 0.5),
-                at_bottom_mv: self.at_bottom.estimate(cell, 10, 0.5),
+                at_rest_mv: self.at_rest.estimate(cell, 30),
+                at_top_mv: self.at_top.estimate(cell, 3),
+                at_bottom_mv: self.at_bottom.estimate(cell, 10),
                 charge_ah: known.map(|line| Estimate {
                     value: f64::from(line.lead - leads.without(cell)),
                     plus_minus: f64::from(2.0 * line.lead_error).max(0.2),

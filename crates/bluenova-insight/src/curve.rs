@@ -16,7 +16,10 @@ const FIRST: f32 = -0.04;
 const POINTS: usize = 56;
 /// Means of a minute that make a point known, and that it remembers.
 const LEAST: u8 = 12;
-const MOST: u8 = 80;
+const MOST: u8 = 40;
+/// The lowest voltage of a point, and the unit in which points are stored.
+const LOWEST: f32 = 2.4;
+const VOLTS: f32 = 0.000_02;
 /// Farthest depth of a cell from the median's that is looked for.
 const FARTHEST: f32 = 0.2;
 /// What is left of the sums after each minute: some ten nights count.
@@ -26,73 +29,62 @@ const DEVIATION: f32 = 0.001_5;
 const IN_A_ROW: f32 = 60.0;
 /// How much the ratio of capacities, and the offsets of sensors in volts, usually vary.
 const USUAL_RATIO: f32 = 0.10;
-const USUAL_OFFSET: f32 = 0.001_5;
+const USUAL_OFFSET: f32 = 0.001;
+/// Error of the ratio beyond which it isn't known.
+const MOST_ERROR: f32 = 0.05;
 
 /// The median voltage over the depth of discharge, and where each cell is on it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Curve {
-    volts: Vec<f32>,
+    /// Fiftieths of a millivolt above [`LOWEST`].
+    volts: Vec<u16>,
     counts: Vec<u8>,
     sums: [Sums; CELLS],
 }
 
-/// Sums for the line of a cell: `y = r x + offset`, where `y` is a difference in depth times the
+/// Sums for the ratio `r` of a cell: `y = r x`, where `y` is a difference in depth times the
 /// slope of the curve, and `x` the depth times that slope.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Sums {
-    n: f32,
     x: f32,
-    y: f32,
     xx: f32,
     xy: f32,
 }
 
 impl Curve {
-    /// Takes the voltages of cells at a depth. Returns how much deeper than the median each cell
-    /// is, where the curve is known and steep.
-    pub(crate) fn add(
-        &mut self,
-        depth: f32,
-        middle: f32,
-        volts: &[f32],
-        leads: &PerCell,
-    ) -> Option<PerCell> {
+    /// Takes the voltages of cells at a depth.
+    pub(crate) fn add(&mut self, depth: f32, middle: f32, volts: &[f32], leads: &PerCell) {
         let at = (depth - FIRST) / STEP;
         if !(1.0..(POINTS - 2) as f32).contains(&at) {
-            return None;
+            return;
         }
-        self.volts.resize(POINTS, 0.0);
+        self.compare(at, middle, volts, leads);
+        self.volts.resize(POINTS, 0);
         self.counts.resize(POINTS, 0);
-        let deeper = self.compare(at, middle, volts, leads);
         let nearest = at.round() as usize;
-        let count = &mut self.counts[nearest];
+        let (count, known) = (&mut self.counts[nearest], &mut self.volts[nearest]);
         *count = count.saturating_add(1).min(MOST);
-        self.volts[nearest] += (middle - self.volts[nearest]) / f32::from(*count);
-        deeper
+        let before = volts_of(*known);
+        *known = stored(before + (middle - before) / f32::from(*count));
     }
 
-    fn compare(&mut self, at: f32, middle: f32, volts: &[f32], leads: &PerCell) -> Option<PerCell> {
+    /// Adds where the cells are on the curve, as far as it is known, to the sums.
+    fn compare(&mut self, at: f32, middle: f32, volts: &[f32], leads: &PerCell) -> Option<()> {
         let here = self.volts_at(at)?;
         let slope = (self.volts_at(at - 1.0)? - self.volts_at(at + 1.0)?) / (2.0 * STEP);
-        let mut deeper = PerCell::default();
-        let mut are_all_known = true;
         for (cell, volts) in volts.iter().enumerate() {
             let above = volts - middle;
-            let Some(difference) = self.depth_to(at, here, above) else {
-                are_all_known = false;
-                continue;
-            };
-            deeper[cell] = difference;
-            let secant = -above / difference;
-            let steepness = if difference.abs() > STEP { secant.max(slope) } else { slope };
+            let Some(deeper) = self.depth_to(at, here, above) else { continue };
+            // Between the two the curve may be steeper than where the median is.
+            let secant = if deeper.abs() > STEP { -above / deeper } else { 0.0 };
+            let steepness = slope.max(secant);
             if steepness > 0.0 {
                 let depth = FIRST + at * STEP - leads[cell];
-                let y = steepness * (difference + leads[cell]);
-                self.sums[cell].add(steepness * depth, y);
+                self.sums[cell].add(steepness * depth, steepness * (deeper + leads[cell]));
             }
         }
-        (are_all_known && slope > 0.25).then_some(deeper)
+        Some(())
     }
 
     /// Volts between two points that are known.
@@ -100,7 +92,7 @@ impl Curve {
         let (point, part) = (at.floor() as usize, at.fract());
         let known = |point: usize| {
             self.counts.get(point).filter(|&&count| count >= LEAST)?;
-            self.volts.get(point).copied()
+            self.volts.get(point).copied().map(volts_of)
         };
         Some(known(point)? * (1.0 - part) + known(point + 1)? * part)
     }
@@ -141,32 +133,30 @@ impl Curve {
     }
 }
 
+fn volts_of(stored: u16) -> f32 {
+    LOWEST + f32::from(stored) * VOLTS
+}
+
+fn stored(volts: f32) -> u16 {
+    ((volts - LOWEST) / VOLTS).round() as u16
+}
+
 impl Sums {
     fn add(&mut self, x: f32, y: f32) {
-        for (sum, value) in [
-            (&mut self.n, 1.0),
-            (&mut self.x, x),
-            (&mut self.y, y),
-            (&mut self.xx, x * x),
-            (&mut self.xy, x * y),
-        ] {
+        for (sum, value) in [(&mut self.x, x), (&mut self.xx, x * x), (&mut self.xy, x * y)] {
             *sum = *sum * FORGET + value;
         }
     }
 
-    /// The slope and its standard error: least squares, held towards what is usual.
+    /// The ratio and its standard error: least squares, held towards what is usual. The sensor of
+    /// a cell may have an offset, which all minutes share.
     fn solve(&self) -> Option<(f32, f32)> {
-        if self.n < IN_A_ROW * 5.0 {
-            return None;
-        }
         let weight = 1.0 / (IN_A_ROW * DEVIATION * DEVIATION);
-        let a = self.xx * weight + 1.0 / (USUAL_RATIO * USUAL_RATIO);
-        let b = self.x * weight;
-        let d = self.n * weight + 1.0 / (USUAL_OFFSET * USUAL_OFFSET);
-        let determinant = a * d - b * b;
-        let ratio = (d * self.xy - b * self.y) * weight / determinant;
-        let error = (d / determinant).sqrt().hypot(0.003);
-        (ratio.is_finite() && ratio > -0.9 && error.is_finite()).then_some((ratio, error))
+        let information = self.xx * weight + 1.0 / (USUAL_RATIO * USUAL_RATIO);
+        let ratio = self.xy * weight / information;
+        let of_offset = USUAL_OFFSET * self.x * weight / information;
+        let error = information.sqrt().recip().hypot(of_offset).hypot(0.003);
+        (ratio.is_finite() && ratio > -0.9 && error < MOST_ERROR).then_some((ratio, error))
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::cells::{PerCell, median};
 
 /// Steps that are kept.
-const STEPS: usize = 16;
+const STEPS: usize = 10;
 /// Charge between two steps, as a part of a full pack.
 const STEP_CHARGE: f32 = 0.01;
 /// Volts of the foremost cell between two steps.
@@ -90,6 +90,7 @@ impl Ramp {
     fn begin(&mut self, time: f64, charge_ah: f64, volts: &[f32]) {
         (self.time, self.origin_ah) = (time, charge_ah);
         self.steps.clear();
+        self.steps.reserve_exact(STEPS);
         self.steps.push(Step { charge_ah: 0.0, volts: tenths(volts) });
     }
 

@@ -15,7 +15,7 @@ fn figures(mut pack: Pack, days: f64, seconds: f64) -> Figures {
             insight.row(&sample, Duration::seconds_f64(seconds), &UtcDays);
         }
     }
-    insight.figures().expect("samples were taken")
+    insight.figures().unwrap()
 }
 
 /// The cells that are called weak.
@@ -41,7 +41,7 @@ fn a_good_pack_has_no_weak_cell() {
 #[test]
 fn a_weak_cell_is_named_with_what_is_wrong_with_it() {
     for (flaw, expected, phrase) in [
-        (Flaw::Capacity(0.10), "low_capacity", "Cell 07 holds about 10 % less"),
+        (Flaw::Capacity(0.10), "low_capacity", "less than its neighbours"),
         (Flaw::Resistance(2.0), "high_resistance", "times the resistance of its neighbours"),
         (Flaw::Leak(1.0), "self_discharge", "Cell 07 discharges itself"),
         (Flaw::Lack(0.08), "low_charge", "Cell 07 needs balancing and isn't bad"),
