@@ -120,10 +120,10 @@ impl<'a> Judge<'a> {
         if lead > 0.2 {
             evidence.push(format!("is full {lead:.1} Ah before the median"));
         }
-        // What it lacks less what it was ahead: the charge at which it comes to the bottom.
+        // What it lacks less what it was ahead: reckoned, as few packs are ever empty.
         let nearer = deficit.value * f64::from(self.unit_ah) - lead;
         if nearer > 0.2 {
-            evidence.push(format!("is empty {nearer:.1} Ah before the median"));
+            evidence.push(format!("would be empty {nearer:.1} Ah before the median"));
         }
         let sentence = format!(
             "holds about {} % less than its neighbours (±{:.0}): it {}, in {} full charges",
