@@ -10,9 +10,8 @@ use bluenova_insight::{DayStatistics, Figures, Insight};
 use bluenova_journal::{StoredDay, StoredInsight};
 use bluenova_record::PackRecord;
 use bluenova_status::Shared;
+use jiff::tz::TimeZone;
 use time::UtcDateTime;
-
-use crate::local_days::LocalDays;
 
 mod catch_up;
 mod feed;
@@ -40,7 +39,7 @@ const STORED_AT_ONCE: usize = 250;
 #[derive(Clone)]
 pub(crate) struct Insights {
     batteries: Shared<HashMap<u32, Arc<Mutex<BatteryInsight>>>>,
-    days: LocalDays,
+    days: TimeZone,
     interval: time::Duration,
 }
 
@@ -79,7 +78,7 @@ impl Insights {
     /// For rows of that interval, and days as the system's time zone has them.
     pub(crate) fn new(interval: Duration) -> Self {
         let interval = interval.try_into().unwrap_or(time::Duration::MAX);
-        Self { batteries: Shared::default(), days: LocalDays::system(), interval }
+        Self { batteries: Shared::default(), days: TimeZone::system(), interval }
     }
 
     /// The way to these for the battery threads.
@@ -155,7 +154,7 @@ impl BatteryInsight {
     }
 
     /// Takes a sample from the address of that number.
-    fn sample(&mut self, sample: &PackRecord, address: usize, now: Instant, days: &LocalDays) {
+    fn sample(&mut self, sample: &PackRecord, address: usize, now: Instant, days: &TimeZone) {
         if self.is_caught_up && self.is_source(address, now) {
             self.ended.extend(self.insight.sample(sample, days));
         }
@@ -258,7 +257,7 @@ mod tests {
 
     #[test]
     fn samples_of_a_second_address_count_once_the_first_one_is_silent() {
-        let (start, days) = (Instant::now(), LocalDays::system());
+        let (start, days) = (Instant::now(), TimeZone::system());
         let mut battery = caught_up(start);
         // The second, the address, and how many seconds have counted.
         for (second, address, expected) in [
