@@ -156,7 +156,7 @@ impl RowStore {
     pub(crate) fn put_days(&mut self, days: &[StoredDay]) -> Result<(), ImportError> {
         match &mut self.target {
             Target::Nowhere => {}
-            Target::Sqlite(journal) => journal.put_statistics(&[], days, merge_days)?,
+            Target::Sqlite(journal) => journal.merge_statistics(&[], days, merge_days)?,
             Target::Postgres(target) if target.listener.exists() => {
                 DayWriter::open(&target.listener)?.put(days, merge_days)?;
             }

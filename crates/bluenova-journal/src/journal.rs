@@ -146,13 +146,26 @@ impl Journal {
         stored.map_err(|source| self.connection.error("append to", source))
     }
 
+    /// Does what [`merge_statistics`](Self::merge_statistics) does, with the version of the higher
+    /// rank of each day.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn put_statistics(
+        &mut self,
+        insights: &[StoredInsight],
+        days: &[StoredDay],
+    ) -> Result<(), Error> {
+        self.merge_statistics(insights, days, statistics::higher_rank)
+    }
+
     /// Stores what is known of batteries, in the place of what was known before, and their days: all
     /// of it or nothing. Of a day that is there already it stores what `merge` makes of the stored
     /// version and the new one.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
-    pub fn put_statistics(
+    pub fn merge_statistics(
         &mut self,
         insights: &[StoredInsight],
         days: &[StoredDay],

@@ -79,7 +79,7 @@ fn states() {
         let until = typical(n).insert_time_utc;
         let text = format!("{n:4096}");
         let state = StoredInsight { mcu_id: BATTERY, until, text };
-        journal.put_statistics(&[state], &[], |stored, _| stored.clone()).unwrap();
+        journal.merge_statistics(&[state], &[], |stored, _| stored.clone()).unwrap();
         journal.checkpoint().unwrap();
     }
     println!("bytes per record: {}", (written() - before) / 1000);

@@ -277,7 +277,7 @@ mod tests {
 
         let due = first.insights.take_due(Instant::now(), true).unwrap();
         assert_eq!((due.insights.len(), due.days.len()), (2, 2 * days));
-        journal.put_statistics(&due.insights[..1], &due.days, merge_days).unwrap();
+        journal.merge_statistics(&due.insights[..1], &due.days, merge_days).unwrap();
         journal.append(&[row(7, 100_000), row(8, 100_000)]).unwrap();
         let second = catch_up(&path);
         let batteries = [7, 8].map(|mcu_id| add(&second, mcu_id));
@@ -300,7 +300,7 @@ mod tests {
         let _battery = add(&first, 7);
         first.catch_up(&[7]).unwrap();
         let due = first.insights.take_due(Instant::now(), true).unwrap();
-        older.put_statistics(&due.insights, &due.days, merge_days).unwrap();
+        older.merge_statistics(&due.insights, &due.days, merge_days).unwrap();
         // As a killed process leaves it.
         older.append(&[row(7, 86_410)]).unwrap();
         drop(older);
@@ -312,7 +312,7 @@ mod tests {
         second.catch_up(&[7]).unwrap();
         assert_eq!((counted(&battery), lock(&battery).is_caught_up), (30, true));
         let due = second.insights.take_due(Instant::now(), true).unwrap();
-        newer.put_statistics(&due.insights, &due.days, merge_days).unwrap();
+        newer.merge_statistics(&due.insights, &due.days, merge_days).unwrap();
         assert_eq!(newer.reader().unwrap().days(7, EVER).unwrap().len(), 1);
         let third = catch_up(&path(2));
         let battery = add(&third, 7);
@@ -342,7 +342,7 @@ mod tests {
         for text in ["{}", "", "{\"mcu_id\":8}"] {
             let until = START + time::Duration::DAY;
             let state = StoredInsight { mcu_id: 7, until, text: text.to_owned() };
-            journal.put_statistics(&[state], &[], merge_days).unwrap();
+            journal.merge_statistics(&[state], &[], merge_days).unwrap();
             let catch_up = catch_up(&path);
             let battery = add(&catch_up, 7);
             catch_up.catch_up(&[7]).unwrap();

@@ -41,7 +41,7 @@ impl Recorder {
 
     fn put_statistics(&mut self, ToStore { insights, days }: &ToStore) -> Result<(), Error> {
         self.is_busy(true);
-        let stored = self.spool.put_statistics(insights, days, merge_days);
+        let stored = self.spool.merge_statistics(insights, days, merge_days);
         self.is_busy(false);
         self.report();
         stored
