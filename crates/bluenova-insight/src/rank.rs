@@ -1,11 +1,11 @@
 use crate::DayStatistics;
 
 impl DayStatistics {
-    /// How much is known of the day: of two versions of it the one of the higher rank is the better
-    /// one. A second that samples cover counts as two that rows cover.
+    /// How much is known of the day: where two versions of it can't be
+    /// [merged](DayStatistics::merge), the one of the higher rank is the better one.
     pub fn rank(&self) -> u32 {
         // A cast of floats stays within what an integer can hold.
-        (2.0 * self.sampled_s + self.from_rows_s).round() as u32
+        (self.sampled_s + 0.9 * self.from_rows_s).round() as u32
     }
 }
 
@@ -22,7 +22,7 @@ mod tests {
         let rank = |sampled_s, from_rows_s| {
             DayStatistics { sampled_s, from_rows_s, ..DayStatistics::new(day) }.rank()
         };
-        let ranks = [rank(0.0, 0.0), rank(0.0, 1.0), rank(0.0, 1000.0), rank(501.0, 0.0)];
+        let ranks = [rank(0.0, 0.0), rank(0.0, 2.0), rank(0.0, 1000.0), rank(910.0, 0.0)];
         assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
         assert_eq!(rank(f64::NAN, 0.0), 0);
     }

@@ -146,8 +146,8 @@ impl Journal {
         stored.map_err(|source| self.connection.error("append to", source))
     }
 
-    /// Stores what is known of batteries, in the place of what was known before, and their days,
-    /// except where there is one of a higher rank: all of them or none.
+    /// Does what [`merge_statistics`](Self::merge_statistics) does, with the version of the higher
+    /// rank of each day.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
@@ -156,12 +156,27 @@ impl Journal {
         insights: &[StoredInsight],
         days: &[StoredDay],
     ) -> Result<(), Error> {
+        self.merge_statistics(insights, days, statistics::higher_rank)
+    }
+
+    /// Stores what is known of batteries, in the place of what was known before, and their days: all
+    /// of it or nothing. Of a day that is there already it stores what `merge` makes of the stored
+    /// version and the new one.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn merge_statistics(
+        &mut self,
+        insights: &[StoredInsight],
+        days: &[StoredDay],
+        merge: impl Fn(&StoredDay, &StoredDay) -> StoredDay,
+    ) -> Result<(), Error> {
         if insights.is_empty() && days.is_empty() {
             return Ok(());
         }
         self.write_statistics(|connection| {
             statistics::put_insights(connection, insights)?;
-            statistics::put_days(connection, days).map(drop)
+            statistics::put_days(connection, days, &merge)
         })
     }
 
@@ -174,7 +189,7 @@ impl Journal {
         }
         self.write_statistics(|connection| {
             statistics::adopt_insights(connection, insights)?;
-            statistics::put_days(connection, days).map(drop)
+            statistics::put_days(connection, days, &statistics::higher_rank)
         })
     }
 
@@ -345,7 +360,7 @@ impl Journal {
 }
 
 /// A transaction that may write from its start: one that began reading could be refused later.
-fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+pub(crate) fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 

@@ -191,20 +191,21 @@ impl Spool {
         self.write(|journal| journal.put_events(events))
     }
 
-    /// Stores what is known of batteries, and their days: see [`Journal::put_statistics`]. From the
+    /// Stores what is known of batteries, and their days: see [`Journal::merge_statistics`]. From the
     /// stand-in they move along with rows; in memory states are not stored, since they would end
     /// with the process.
     ///
     /// # Errors
     /// Neither a file nor memory takes them.
-    pub fn put_statistics(
+    pub fn merge_statistics(
         &mut self,
         insights: &[StoredInsight],
         days: &[StoredDay],
+        merge: impl Fn(&StoredDay, &StoredDay) -> StoredDay,
     ) -> Result<(), Error> {
         self.write(|journal| {
             let insights = if journal.is_in_memory() { &[] } else { insights };
-            journal.put_statistics(insights, days)
+            journal.merge_statistics(insights, days, &merge)
         })
     }
 

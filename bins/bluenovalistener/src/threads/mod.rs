@@ -26,7 +26,7 @@ pub(crate) use delivery_trouble::is_unreachable;
 pub(crate) use disk_watch::{DiskWatch, RecorderInput, RecorderMessage, RecorderProgress};
 pub(crate) use events::NewEvent;
 pub(crate) use forwarder::Forwarder;
-pub(crate) use insights::{CatchUp, InsightSource, Insights, stored_day, stored_insight};
+pub(crate) use insights::{CatchUp, InsightSource, Insights, stored_insight};
 pub(crate) use leftovers::describe;
 pub(crate) use mqtt::{MqttError, MqttThread, check_broker};
 pub(crate) use recorder::{Recorder, RecorderInputs};

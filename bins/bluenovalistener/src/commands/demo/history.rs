@@ -3,16 +3,15 @@
 use std::{error::Error, path::Path, thread};
 
 use bluenova_console::{Assembler, Interval};
+use bluenova_import::stored_day;
 use bluenova_insight::Insight;
 use bluenova_journal::{Journal, Reader, Retention, StoredDay, StoredInsight};
 use bluenova_record::PackRecord;
 use bluenova_simulator::Battery;
+use jiff::tz::TimeZone;
 use time::{Duration, UtcDateTime};
 
-use crate::{
-    local_days::LocalDays,
-    threads::{stored_day, stored_insight},
-};
+use crate::threads::stored_insight;
 
 const WEEK: Duration = Duration::DAY.saturating_mul(7);
 
@@ -65,7 +64,7 @@ impl BatteryWeek {
     fn simulate(mut battery: Battery, end: UtcDateTime) -> Self {
         let mcu_id = battery.profile().mcu_id;
         let (mut rows, mut days) = (vec![], vec![]);
-        let (mut insight, local_days) = (Insight::new(mcu_id), LocalDays::system());
+        let (mut insight, zone) = (Insight::new(mcu_id), TimeZone::system());
         let mut console = String::new();
         if let Some(interval) = Interval::from_seconds(SECONDS.into()) {
             let mut assembler = Assembler::new(interval);
@@ -78,7 +77,7 @@ impl BatteryWeek {
                 }
                 battery.advance(INTERVAL.unsigned_abs());
                 if let Some(Ok(row)) = assembler.tick(battery.time()) {
-                    days.extend(insight.row(&row, INTERVAL, &local_days));
+                    days.extend(insight.row(&row, INTERVAL, &zone));
                     rows.push(row);
                 }
             }
