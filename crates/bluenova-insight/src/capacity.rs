@@ -1,28 +1,27 @@
 //! Capacity, from charge counted between states of charge that are far apart.
 //!
 //! **What is estimated.** The charge in ampere-hours that the sensor counts while the firmware's
-//! state of charge falls from 100 to 0 %. That is the battery's capacity if the firmware's scale is
-//! right where it is used here. A firmware that counts with a wrong capacity of its own, and is
+//! state of charge falls from 100 to 0 %. That is the battery's capacity if the firmware's scale
+//! is right where it is used here. A firmware that counts with a wrong capacity of its own, and is
 //! right again at each full, shows the same wrong scale down and up again: from the console alone
-//! this can't be known. Neither can an error of the current sensor's scale, of which 1 % is
-//! in the uncertainty.
+//! this can't be known. Neither can an error of the current sensor's scale, of which 1 % is in the
+//! uncertainty.
 //!
-//! **How.** The state of charge is in whole percent, but the moment at which it changes from 63
-//! to 62 is exact: legs begin and end at such ticks. What a firmware is known for ends a leg: a jump
-//! (its correction, at full from about 90 to 100 % above all), and charging beyond 85 %,
-//! where some stand still until the jump. Each leg has parts of 20 %, and the last of them are
-//! fitted by
+//! **How.** The state of charge is in whole percent, but the moment at which it changes from 63 to
+//! 62 is exact: legs begin and end at such ticks. What a firmware is known for ends a leg: a jump
+//! (its correction, at full from about 90 to 100 % above all), and charging beyond 85 %, where
+//! some stand still until the jump. Each leg has parts of 20 %, and the last of them are fitted by
 //!
 //! `charge = capacity · states + surplus · states while charging + offset · hours`
 //!
 //! The `offset` is what the sensor adds each hour (and what the firmware's own counting does not
 //! contain, so that it is 0 where the firmware counts with the same sensor); legs of both
-//! directions and of different currents tell it from capacity. The `surplus` is 0 unless the
-//! data say otherwise: a firmware whose scale is another one while it charges is then judged by
-//! discharges alone. Priors for both make the fit well-posed when all legs are alike, and so
-//! the uncertainty says what they leave open (Bayesian linear regression: Gelman et al.,
-//! "Bayesian Data Analysis", 3rd ed., chapter 14). Weights of Student's t distribution with 4
-//! degrees of freedom take outliers out (Lange, Little, Taylor, J. Am. Stat. Assoc. 84, 1989).
+//! directions and of different currents tell it from capacity. The `surplus` is 0 unless the data
+//! say otherwise: a firmware whose scale is another one while it charges is then judged by
+//! discharges alone. Priors for both make the fit well-posed when all legs are alike, and so the
+//! uncertainty says what they leave open (Bayesian linear regression: Gelman et al., "Bayesian
+//! Data Analysis", 3rd ed., chapter 14). Weights of Student's t distribution with 4 degrees of
+//! freedom take outliers out (Lange, Little, Taylor, J. Am. Stat. Assoc. 84, 1989).
 //!
 //! Regressing charge on states of charge, not the other way round, is right here since the ticks
 //! are nearly free of error and the charge is not (Plett, J. Power Sources 196, 2011, compares).
@@ -42,8 +41,12 @@ const TURN_PERCENT: f32 = 3.0;
 const TRUSTED_UP: f32 = 85.0;
 /// Percent from which it is trusted while it discharges: 100 may stand for a while.
 const TRUSTED_DOWN: f32 = 97.5;
-/// Samples that must agree on a state of charge: one alone may be garbled.
+/// Samples that must agree on a state of charge: one alone may be garbled. Of rows, one must do:
+/// the state may change from each to the next.
 const AGREEING: u8 = 3;
+/// Seconds without a current that are bridged, at least: one of a leg's hours may be without
+/// connection for a moment.
+const BRIDGED_S: f64 = 60.0;
 
 /// Parts that are remembered.
 const REMEMBERED: usize = 36;
@@ -158,7 +161,7 @@ impl Capacity {
         }
     }
 
-    /// Takes a sample, `seconds` after the one before. A `gap` without a current ends a leg. Of
+    /// Takes a sample, `seconds` after the one before. A long gap without a current ends a leg. Of
     /// samples of the console, other than rows, one alone is not believed.
     pub(crate) fn sample(
         &mut self,
@@ -169,7 +172,7 @@ impl Capacity {
         is_row: bool,
     ) {
         self.waiting_s += seconds;
-        if self.waiting_s > gap_s {
+        if self.waiting_s > gap_s.max(BRIDGED_S) {
             self.interrupt();
         }
         let Some(measured) = amps.filter(|amps| amps.abs() < 2000.0) else { return };
@@ -181,7 +184,7 @@ impl Capacity {
         }
         self.waiting_s = 0.0;
         if let Some(soc) = soc.filter(|soc| (0..=100).contains(soc)) {
-            self.see(soc);
+            self.see(soc, if is_row { 1 } else { AGREEING });
         }
     }
 
@@ -236,8 +239,8 @@ impl Capacity {
         self.now = Count::default();
     }
 
-    /// Takes a state of charge.
-    fn see(&mut self, soc: i16) {
+    /// Takes a state of charge, once so many samples agree on it.
+    fn see(&mut self, soc: i16, agreeing: u8) {
         if self.soc == Some(soc) {
             self.candidate = None;
             return;
@@ -249,7 +252,7 @@ impl Capacity {
             _ => Candidate { soc, samples: 1, since: self.now },
         };
         self.candidate = Some(candidate);
-        if candidate.samples < AGREEING {
+        if candidate.samples < agreeing {
             return;
         }
         self.candidate = None;
