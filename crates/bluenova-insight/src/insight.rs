@@ -135,7 +135,7 @@ impl Insight {
         let before = self.until().unwrap_or(record.insert_time_utc);
         let seconds = (record.insert_time_utc - before).as_seconds_f64();
         let gap_s = gap.as_seconds_f64();
-        self.capacity.sample(seconds, record.i_pack, record.soc, gap_s, is_row);
+        self.capacity.sample(record, seconds, gap_s, is_row, &self.resistance);
         if !is_row {
             self.resistance.sample(record);
         }

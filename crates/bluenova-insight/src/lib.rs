@@ -29,6 +29,7 @@ mod calendar;
 mod capacity;
 mod counters;
 mod day;
+mod ends;
 mod figures;
 mod insight;
 mod resistance;

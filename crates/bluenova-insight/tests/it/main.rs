@@ -69,6 +69,17 @@ fn capacity_is_that_of_the_firmwares_scale() {
     check(figures.capacity_ah, truth.capacity_ah * 1.2, 0.03);
 }
 
+/// Once the battery was empty, they can be told apart.
+#[test]
+fn capacity_is_right_in_spite_of_the_firmwares_scale_after_full_and_empty() {
+    for (seed, wrong) in [(5, 1.2), (12, 0.9)] {
+        let mut truth = small(seed, Firmware::WrongCapacity(wrong), Load::Steps);
+        (truth.reserve, truth.depth) = (0.002, 0.99);
+        let figures = figures_of(&truth, seed, 2.5, 1.0);
+        check(figures.capacity_ah, truth.capacity_ah, 0.03);
+    }
+}
+
 #[test]
 fn capacity_is_not_known_from_shallow_cycles_or_few_days() {
     let truth = small(6, Firmware::Right, Load::Shallow);

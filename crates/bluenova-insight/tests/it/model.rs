@@ -57,6 +57,8 @@ pub(crate) struct Truth {
     pub(crate) loss: f64,
     pub(crate) firmware: Firmware,
     pub(crate) load: Load,
+    /// State of charge at which the inverter stops.
+    pub(crate) reserve: f64,
     /// Part of the capacity that a day takes.
     pub(crate) depth: f64,
 }
@@ -81,6 +83,7 @@ impl Truth {
             flicker: if rng.bool() { 0.0 } else { 0.002 },
             cuts_off: rng.bool(),
             loss: 0.005 * rng.f64(),
+            reserve: 0.08,
             firmware,
             load,
             depth: 0.3 + 0.5 * rng.f64(),
@@ -247,7 +250,7 @@ impl Model {
         if self.is_full && self.amps > 0.0 {
             self.amps = 0.0;
         }
-        if self.soc < 0.08 {
+        if self.soc < self.truth.reserve {
             self.amps = self.amps.max(0.0);
         }
     }
