@@ -4,7 +4,10 @@ use bluenova_record::{PackRecord, Rfc3339};
 use serde::{Deserialize, Serialize};
 use time::{Duration, UtcDateTime};
 
-use crate::{Calendar, Counters, DayStatistics, Figures, LocalDay, Verdict, counters::Flow};
+use crate::{
+    Calendar, Counters, DayStatistics, Figures, LocalDay, cells::Cells, counters::Flow,
+    verdict::verdict,
+};
 
 /// Longest time between two samples in which what flowed is counted.
 const GAP: Duration = Duration::seconds(10);
@@ -16,6 +19,8 @@ pub struct Insight {
     counters: Counters,
     last: Option<Last>,
     today: Option<Today>,
+    #[serde(default)]
+    cells: Cells,
 }
 
 /// The last sample.
@@ -38,7 +43,7 @@ struct Today {
 
 impl Insight {
     /// Nothing is known of the battery yet.
-    pub const fn new(mcu_id: u32) -> Self {
+    pub fn new(mcu_id: u32) -> Self {
         Self {
             mcu_id,
             counters: Counters {
@@ -49,6 +54,7 @@ impl Insight {
             },
             last: None,
             today: None,
+            cells: Cells::default(),
         }
     }
 
@@ -117,6 +123,7 @@ impl Insight {
             *covered += seconds as f32;
         }
         self.last = Some(Last { time, flow });
+        self.cells.sample(record, self.counters.charge_in_ah - self.counters.charge_out_ah);
         ended
     }
 
@@ -134,6 +141,7 @@ impl Insight {
     /// What is known; `None` before the first sample.
     pub fn figures(&self) -> Option<Figures> {
         let (last, today) = (self.last?, self.today.as_ref()?);
+        let cells = self.cells.figures();
         Some(Figures {
             time: Rfc3339(last.time),
             counters: self.counters,
@@ -141,8 +149,8 @@ impl Insight {
             mean_power_w: None,
             time_to_go: None,
             capacity_ah: None,
-            cells: vec![],
-            verdict: Verdict::default(),
+            verdict: verdict(&self.cells, &cells),
+            cells,
         })
     }
 }

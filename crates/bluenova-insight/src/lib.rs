@@ -26,13 +26,18 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod cells;
 mod counters;
+mod curve;
 mod day;
 mod figures;
 mod insight;
+mod ramp;
+mod response;
+mod verdict;
 
 pub use calendar::{Calendar, LocalDay, UtcDays};
 pub use counters::Counters;
 pub use day::{DayStatistics, Extremes};
-pub use figures::{CellFigures, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell};
+pub use figures::{CellFigures, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell, Weakness};
 pub use insight::Insight;
