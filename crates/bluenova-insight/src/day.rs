@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::Date;
 
-use crate::{Counters, LocalDay, calendar::date_text};
+use crate::{Counters, Estimate, LocalDay, calendar::date_text};
 
 /// Lowest and highest of many values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,14 @@ pub struct DayStatistics {
     /// Energy and charge of the day.
     #[serde(flatten)]
     pub counters: Counters,
+    /// Capacity in ampere-hours from the charge that was counted in this day alone; its
+    /// `plus_minus` contains no error that all days have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_ah: Option<Estimate>,
+    /// Internal resistance of each cell in milliohms, from the steps of current in this day alone.
+    /// Empty where there were too few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resistance_mohm: Vec<Option<f32>>,
 }
 
 impl DayStatistics {
@@ -44,6 +52,8 @@ impl DayStatistics {
             sampled_s: 0.0,
             from_rows_s: 0.0,
             counters: Counters::default(),
+            capacity_ah: None,
+            resistance_mohm: Vec::new(),
         }
     }
 

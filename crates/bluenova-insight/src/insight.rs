@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, UtcDateTime};
 
 use crate::{
-    Calendar, Counters, DayStatistics, Figures, LocalDay, cells::Cells, counters::Flow,
-    verdict::verdict,
+    Calendar, CellFigures, Counters, DayStatistics, Figures, LocalDay, capacity::Capacity,
+    cells::Cells, counters::Flow, resistance::Resistance, verdict::verdict,
 };
 
 /// Longest time between two samples in which what flowed is counted.
@@ -21,6 +21,10 @@ pub struct Insight {
     today: Option<Today>,
     #[serde(default)]
     cells: Cells,
+    #[serde(default)]
+    capacity: Capacity,
+    #[serde(default)]
+    resistance: Resistance,
 }
 
 /// The last sample.
@@ -55,6 +59,8 @@ impl Insight {
             last: None,
             today: None,
             cells: Cells::default(),
+            capacity: Capacity::new(),
+            resistance: Resistance::new(),
         }
     }
 
@@ -108,6 +114,7 @@ impl Insight {
             return None;
         }
         let ended = self.begin_day(time, calendar);
+        self.measure(record, gap, is_row);
         let flow = flow_of(record);
         if let (Some(Last { time: before, flow: Some(from) }), Some(to), Some(today)) =
             (self.last, flow, &mut self.today)
@@ -127,6 +134,17 @@ impl Insight {
         ended
     }
 
+    /// Feeds the estimators of capacity and resistance.
+    fn measure(&mut self, record: &PackRecord, gap: Duration, is_row: bool) {
+        let before = self.until().unwrap_or(record.insert_time_utc);
+        let seconds = (record.insert_time_utc - before).as_seconds_f64();
+        let gap_s = gap.as_seconds_f64();
+        self.capacity.sample(seconds, record.i_pack, record.soc, gap_s, is_row);
+        if !is_row {
+            self.resistance.sample(record);
+        }
+    }
+
     /// Begins the day that `time` is in, and returns the one before.
     fn begin_day(&mut self, time: UtcDateTime, calendar: &impl Calendar) -> Option<DayStatistics> {
         if self.today.as_ref().is_some_and(|today| time < today.end) {
@@ -135,23 +153,43 @@ impl Insight {
         let day = calendar.day_of(time);
         let LocalDay { begin, end, .. } = day;
         let today = Today { begin, end, statistics: DayStatistics::new(day) };
-        self.today.replace(today).map(|ended| ended.statistics)
+        let ended = self.today.replace(today).map(|ended| self.with_estimates(&ended.statistics));
+        self.capacity.begin_day();
+        self.resistance.begin_day();
+        ended
+    }
+
+    /// The statistics of a day, with what its samples say of capacity and resistance.
+    fn with_estimates(&self, day: &DayStatistics) -> DayStatistics {
+        DayStatistics {
+            capacity_ah: self.capacity.of_today(),
+            resistance_mohm: self.resistance.of_today(),
+            ..day.clone()
+        }
     }
 
     /// What is known; `None` before the first sample.
     pub fn figures(&self) -> Option<Figures> {
         let (last, today) = (self.last?, self.today.as_ref()?);
-        let cells = self.cells.figures();
+        let cells = self.cells();
         Some(Figures {
             time: Rfc3339(last.time),
             counters: self.counters,
-            today: today.statistics.clone(),
+            today: self.with_estimates(&today.statistics),
             mean_power_w: None,
             time_to_go: None,
-            capacity_ah: None,
+            capacity_ah: self.capacity.estimate(),
             verdict: verdict(&self.cells, &cells),
             cells,
         })
+    }
+
+    fn cells(&self) -> Vec<CellFigures> {
+        let mut cells = self.cells.figures();
+        for (index, cell) in cells.iter_mut().enumerate() {
+            cell.resistance_mohm = self.resistance.of_cell(index);
+        }
+        cells
     }
 }
 

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod capacity;
 mod cells;
 mod counters;
 mod curve;
@@ -33,7 +34,9 @@ mod day;
 mod figures;
 mod insight;
 mod ramp;
+mod resistance;
 mod response;
+mod robust;
 mod verdict;
 
 pub use calendar::{Calendar, LocalDay, UtcDays};
