@@ -102,7 +102,7 @@ pub enum SocHabit {
     /// It is right: usable charge by usable capacity.
     Right,
     /// It counts what its current sensor measures with this capacity in ampere-hours, and goes to
-    /// 100 % when the battery is full.
+    /// 100 % when the battery is full and to 0 % when a cell is empty.
     Counts(f64),
     /// As `Counts`, but it stays at 90 % at most until the battery is full.
     Sticks(f64),
