@@ -29,7 +29,7 @@
 use bluenova_record::PackRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::{Estimate, ends::Ends, resistance::Resistance, robust::median};
+use crate::{Estimate, ends::Ends, plausible, resistance::Resistance, robust::median};
 
 /// Percent of a part of a leg.
 const PART_PERCENT: f32 = 20.0;
@@ -178,7 +178,7 @@ impl Capacity {
         if self.waiting_s > gap_s.max(BRIDGED_S) {
             self.interrupt();
         }
-        let amps = record.i_pack.filter(|amps| amps.abs() < 2000.0);
+        let amps = plausible::amps(record);
         let Some(amps) = amps.and_then(|amps| self.believe(amps, is_row)) else { return };
         if let Some(before) = self.amps.replace(amps) {
             let hours = self.waiting_s / 3600.0;
@@ -186,7 +186,7 @@ impl Capacity {
             self.now.hours += hours;
         }
         self.waiting_s = 0.0;
-        if let Some(soc) = record.soc.filter(|soc| (0..=100).contains(soc)) {
+        if let Some(soc) = plausible::percent(record) {
             self.see(soc, if is_row { 1 } else { AGREEING });
         }
         self.ends.sample(record, self.soc, self.now, resistance);

@@ -11,7 +11,7 @@
 use bluenova_record::PackRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::{Estimate, capacity::Count, resistance::Resistance, robust::median};
+use crate::{Estimate, capacity::Count, plausible, resistance::Resistance, robust::median};
 
 /// Volts that half of the cells have at the end of a charge, at least.
 const TOP_VOLTS: f32 = 3.38;
@@ -98,7 +98,7 @@ impl Ends {
         now: Count,
         resistance: &Resistance,
     ) {
-        let Some(amps) = record.i_pack else { return };
+        let Some(amps) = plausible::amps(record) else { return };
         if soc == Some(100) {
             let is_at_top = amps >= IDLE_AMPS && is_at_top(record);
             self.at_top = if is_at_top { self.at_top.saturating_add(1) } else { 0 };

@@ -23,9 +23,11 @@ pub struct Figures {
     pub counters: Counters,
     /// The day under way.
     pub today: DayStatistics,
-    /// Mean power in watts of the last quarter of an hour; positive charges.
+    /// Mean power in watts of the last quarter of an hour; positive charges. `None` unless two
+    /// minutes of it are covered.
     pub mean_power_w: Option<f64>,
-    /// When the battery is empty or full, at that power.
+    /// When the battery is empty or full, at the mean current of the same time. `None` if it is
+    /// idle (up to 0.5 A), empty or full already, or if the last sample is older than two minutes.
     pub time_to_go: Option<TimeToGo>,
     /// Usable capacity in ampere-hours.
     pub capacity_ah: Option<Estimate>,
@@ -42,6 +44,9 @@ pub struct TimeToGo {
     pub goal: Goal,
     /// Seconds until then.
     pub seconds: f64,
+    /// In 95 of 100 cases the true value is within `seconds` plus or minus this, if the load goes
+    /// on to change as it did in the last quarter of an hour.
+    pub plus_minus_s: f64,
     /// Whether the capacity isn't known yet, and a usual one was taken.
     pub with_usual_capacity: bool,
 }
@@ -67,7 +72,8 @@ pub struct CellFigures {
     pub at_top_mv: Option<Estimate>,
     /// Voltage when the pack is nearly empty, in millivolts above the median of the pack.
     pub at_bottom_mv: Option<Estimate>,
-    /// Charge that the cell holds above the median of the pack, in ampere-hours.
+    /// Charge that the cell holds above the median of the pack, in ampere-hours, as the upper knee
+    /// shows it: it is full that much before the median.
     pub charge_ah: Option<Estimate>,
     /// How that charge changes, in ampere-hours a week: it falls in a cell that discharges itself.
     pub charge_ah_per_week: Option<Estimate>,
@@ -93,6 +99,37 @@ pub struct WeakCell {
     pub cell: u8,
     /// What is wrong with it, in a sentence with figures.
     pub evidence: String,
+    /// What is wrong with it, and by how much.
+    #[serde(flatten)]
+    pub weakness: Weakness,
+    /// Days over which it was seen.
+    pub days: u16,
+}
+
+/// What is wrong with a cell, against the median of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "weakness")]
+pub enum Weakness {
+    /// It holds less when full.
+    LowCapacity {
+        /// The part of the others' capacity that it lacks.
+        part_lacking: f64,
+    },
+    /// It loses charge by itself.
+    SelfDischarge {
+        /// Ampere-hours a week that it loses.
+        ah_per_week: f64,
+    },
+    /// Its resistance is high.
+    HighResistance {
+        /// Its resistance in times that of the others.
+        times_median: f64,
+    },
+    /// It isn't bad, but charged less than the others: it needs balancing.
+    LowCharge {
+        /// Ampere-hours that it holds less.
+        ah_lacking: f64,
+    },
 }
 
 const _: () = assert!(CELLS <= u8::MAX as usize);

@@ -27,16 +27,26 @@
 
 mod calendar;
 mod capacity;
+mod cells;
 mod counters;
+mod curve;
 mod day;
 mod ends;
 mod figures;
 mod insight;
+mod load;
+mod number;
+mod plausible;
+mod ramp;
 mod resistance;
+mod response;
 mod robust;
+mod today;
+mod unix_micros;
+mod verdict;
 
 pub use calendar::{Calendar, LocalDay, UtcDays};
 pub use counters::Counters;
-pub use day::{DayStatistics, Extremes};
-pub use figures::{CellFigures, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell};
+pub use day::{CellExtremes, CellsOfDay, DayStatistics, Extremes};
+pub use figures::{CellFigures, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell, Weakness};
 pub use insight::Insight;

@@ -5,7 +5,7 @@
 use fastrand::Rng;
 
 use crate::{
-    figures_of,
+    estimates::figures_of,
     model::{Firmware, Load, Truth},
 };
 
