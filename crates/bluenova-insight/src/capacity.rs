@@ -1,11 +1,12 @@
 //! Capacity, from charge counted between states of charge that are far apart.
 //!
-//! **What is estimated.** The usable charge in ampere-hours, from full to empty. What the sensor
-//! counts while the firmware's state of charge falls by a percent, a hundred times. That is the battery's capacity if the firmware's scale
+//! **What is estimated.** The usable charge in ampere-hours, from full to empty. Where a battery
+//! was seen at both ends, that is measured (`ends.rs`). Elsewhere it is what the sensor counts for
+//! each percent of the firmware's state of charge, a hundred times: right if the firmware's scale
 //! is right where it is used here. A firmware that counts with a wrong capacity of its own, and is
-//! right again at each full, shows the same wrong scale down and up again: this can be known only
-//! where the battery was seen full and then empty (`ends.rs`), which then is the figure. Neither can an error of the current sensor's scale, of which 1 % is in the
-//! uncertainty.
+//! right again at each full, shows the same wrong scale down and up again, which can't be known
+//! until the battery was empty once. Neither can an error of the current sensor's scale, of which
+//! 1 % is in the uncertainty.
 //!
 //! **How.** The state of charge is in whole percent, but the moment at which it changes from 63 to
 //! 62 is exact: legs begin and end at such ticks. What a firmware is known for ends a leg: a jump
