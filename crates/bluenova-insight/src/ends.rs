@@ -31,9 +31,10 @@ const LEAST_HOURS: f64 = 10.0;
 const MEMORY: f64 = 0.8;
 /// Charge that is left in the first cell at `LEFT_VOLTS`, and more for each volt above, as parts
 /// of the capacity.
-const LEFT: f64 = 0.01;
-const LEFT_VOLTS: f64 = 2.85;
-const LEFT_PER_VOLT: f64 = 0.1;
+const LEFT: f64 = 0.003;
+const LEFT_VOLTS: f64 = 2.80;
+const LEFT_PER_VOLT: f64 = 0.08;
+const MOST_LEFT: f64 = 0.015;
 /// What a capacity is uncertain by as a part of it: the charge that is left, the sensor's scale.
 const SYSTEMATIC: f64 = 0.025;
 /// Capacities that are remembered.
@@ -50,6 +51,8 @@ pub(crate) struct Ends {
     full: Option<Count>,
     /// What was drawn since then when it was emptiest, and the hours until then.
     empty: Option<Count>,
+    /// The part that was left in the first cell at that moment.
+    left: f64,
     /// Charge that was counted too much, and the hours in which it was.
     drift: Count,
     /// In ampere-hours, the latest last.
@@ -64,6 +67,7 @@ impl Ends {
             is_full: false,
             full: None,
             empty: None,
+            left: 0.0,
             drift: Count { charge_ah: 0.0, hours: 0.0 },
             capacities: Vec::new(),
         }
@@ -118,10 +122,10 @@ impl Ends {
         };
         self.at_knee = self.at_knee.saturating_add(1);
         let drawn = full.charge_ah - now.charge_ah;
-        let drawn = Count { charge_ah: drawn / (1.0 - left), hours: now.hours - full.hours };
+        let drawn = Count { charge_ah: drawn, hours: now.hours - full.hours };
         let is_emptier = self.empty.is_none_or(|empty| empty.charge_ah < drawn.charge_ah);
         if self.at_knee >= AGREEING && is_emptier {
-            self.empty = Some(drawn);
+            (self.empty, self.left) = (Some(drawn), left);
         }
     }
 
@@ -140,7 +144,8 @@ impl Ends {
         if self.capacities.len() >= REMEMBERED {
             self.capacities.remove(0);
         }
-        self.capacities.push((empty.charge_ah + offset * empty.hours) as f32);
+        let drawn = empty.charge_ah + offset * empty.hours;
+        self.capacities.push((drawn / (1.0 - self.left)) as f32);
     }
 }
 
@@ -169,5 +174,5 @@ fn charge_left(record: &PackRecord, amps: f32, resistance: &Resistance) -> Optio
         lowest = Some(lowest.map_or(at_rest, |lowest| lowest.min(at_rest)));
     }
     let volts = lowest.filter(|volts| *volts <= KNEE_VOLTS)?;
-    Some((LEFT + LEFT_PER_VOLT * (volts - LEFT_VOLTS)).clamp(0.0, 2.0 * LEFT))
+    Some((LEFT + LEFT_PER_VOLT * (volts - LEFT_VOLTS)).clamp(0.0, MOST_LEFT))
 }
