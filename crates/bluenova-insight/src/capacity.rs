@@ -70,6 +70,8 @@ const LARGEST_DEVIATION: f64 = 0.02;
 /// What a figure is uncertain by however often it is measured: the scale of the sensor, and the
 /// charge that is lost between charging and discharging.
 const SYSTEMATIC: f64 = 0.015;
+/// What the firmware's scale may be wrong by, as long as the battery was not seen empty.
+const FIRMWARE: f64 = 0.05;
 /// A figure that is less certain than this part of it isn't known yet.
 const LARGEST_UNCERTAINTY: f64 = 0.08;
 
@@ -214,7 +216,11 @@ impl Capacity {
 
     /// Capacity in ampere-hours.
     pub(crate) fn estimate(&self) -> Option<Estimate> {
-        self.ends.estimate().or(self.fit.map(|fit| fit.capacity))
+        let by_scale = |Fit { capacity: Estimate { value, plus_minus }, .. }| Estimate {
+            value,
+            plus_minus: plus_minus.hypot(FIRMWARE * value),
+        };
+        self.ends.estimate().or(self.fit.map(by_scale))
     }
 
     /// Capacity in ampere-hours as the parts that ended today have it. Its uncertainty is that of
