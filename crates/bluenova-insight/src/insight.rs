@@ -221,13 +221,12 @@ impl Insight {
     /// Feeds the estimators of capacity and resistance.
     fn measure(&mut self, time: UnixMicros, record: &PackRecord, gap: Duration, is_row: bool) {
         let gap_s = gap.as_seconds_f64();
-        // Beyond the gap where the clock was set back.
+        // Beyond any gap where the clock was set back.
         let seconds = self.last.map_or(0.0, |last| match time.seconds_since(last) {
-            seconds if seconds < 0.0 => gap_s + 1.0,
+            seconds if seconds < 0.0 => gap_s + 3600.0,
             seconds => seconds,
         });
-        let (amps, percent) = (plausible::amps(record), plausible::percent(record));
-        self.capacity.sample(seconds, amps, percent, gap_s, is_row);
+        self.capacity.sample(record, seconds, gap_s, is_row, &self.resistance);
         if !is_row {
             self.resistance.sample(record);
         }

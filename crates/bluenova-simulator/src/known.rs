@@ -372,6 +372,9 @@ impl KnownBattery {
         self.is_at_reserve = percent < bound;
         let bound = if self.is_cut_off { LOW_AGAIN_VOLTS } else { LOWEST_VOLTS };
         self.is_cut_off = self.lowest_volts() < bound;
+        if self.is_cut_off {
+            self.firmware.counted_ah = 0.0;
+        }
     }
 
     fn lowest_volts(&self) -> f64 {

@@ -102,7 +102,7 @@ pub enum SocHabit {
     /// It is right: usable charge by usable capacity.
     Right,
     /// It counts what its current sensor measures with this capacity in ampere-hours, and goes to
-    /// 100 % when the battery is full.
+    /// 100 % when the battery is full and to 0 % when a cell is empty.
     Counts(f64),
     /// As `Counts`, but it stays at 90 % at most until the battery is full.
     Sticks(f64),
@@ -153,7 +153,7 @@ impl PackTruth {
             balancing_amps: [0.0, 0.04, 0.1][rng.usize(0..3)],
             soc_habit,
             reserve_percent: between(&mut rng, 0.0, 15.0).round(),
-            sensors: Sensors::new(cell_count, &mut rng),
+            sensors: Sensors::new(cell_count, label_ah / OHMS_OF_AH, &mut rng),
             mean_celsius: between(&mut rng, 16.0, 26.0),
             season_kelvin: between(&mut rng, 2.0, 7.0),
             jitter_seconds: 0.05,
@@ -202,11 +202,13 @@ impl CellTruth {
 }
 
 impl Sensors {
-    fn new(cell_count: usize, rng: &mut Rng) -> Self {
+    /// Sensors of a current that is `size` times as large as that of a label of 280 Ah: the volts
+    /// over a shunt are the same, and their errors.
+    fn new(cell_count: usize, size: f64, rng: &mut Rng) -> Self {
         Self {
             current_gain: between(rng, 0.998, 1.002),
-            current_offset_amps: between(rng, -0.02, 0.02),
-            current_noise_amps: 0.03,
+            current_offset_amps: size * between(rng, -0.02, 0.02),
+            current_noise_amps: size * 0.03,
             current_ripple: 0.002,
             cell_offset_volts: (0..cell_count).map(|_| 0.000_7 * normal(rng)).collect(),
             cell_noise_volts: 0.000_5,

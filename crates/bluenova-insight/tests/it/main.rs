@@ -1,6 +1,11 @@
 //! An insight as its callers use it: fed with samples and rows, stored and loaded.
 
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
 
 mod days;
 mod energy;

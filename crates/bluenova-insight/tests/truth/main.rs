@@ -1,0 +1,121 @@
+//! Figures against the truth of simulated batteries: how far off they are after a month, and how
+//! soon they are right.
+//!
+//! In the everyday form some packs, with `BLUENOVA_TRUTH=full` (`./test insight`) 50 packs without
+//! and 50 with a weak cell, and what that looks like in tables.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
+
+mod observe;
+mod tables;
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use bluenova_simulator::{PackTruth, Weakness};
+use observe::{Course, observe};
+
+/// Days that a pack is observed.
+const DAYS: usize = 30;
+/// Packs with a weak cell in the long form, and as many without.
+const PACKS: u64 = 50;
+/// How many of them may be named wrongly, or not at all.
+const MISSED: usize = 2;
+
+const CAPACITY: f64 = 0.03;
+const RESISTANCE: f64 = 0.10;
+const ENERGY: f64 = 0.005;
+
+/// Every combination of a weakness with a habit of the firmware, a number of cells, ….
+fn weak(seed: u64) -> PackTruth {
+    PackTruth::weak(seed, Weakness::ALL[(seed / 3 % 3) as usize])
+}
+
+/// The same packs, which never go below this state of charge in percent.
+fn shallow(seed: u64, percent: f64) -> PackTruth {
+    PackTruth { reserve_percent: percent, ..PackTruth::healthy(seed) }
+}
+
+#[test]
+fn figures_are_near_the_truth_after_a_month() {
+    let is_full = std::env::var_os("BLUENOVA_TRUTH").is_some_and(|form| form == "full");
+    let (healthy, weak): (Vec<u64>, Vec<u64>) = match is_full {
+        true => ((0..PACKS).collect(), (PACKS..2 * PACKS).collect()),
+        false => (vec![2, 5], vec![50, 54, 61]),
+    };
+    let missed = if is_full { MISSED } else { 0 };
+    let packs = healthy.iter().map(|seed| PackTruth::healthy(*seed));
+    let packs: Vec<PackTruth> = packs.chain(weak.iter().map(|seed| self::weak(*seed))).collect();
+    let courses = observe_all(&packs);
+    println!("{}", tables::all(&courses));
+    check(&courses, missed);
+    if is_full {
+        let packs = (0..10).map(|seed| shallow(seed, 50.0)).collect::<Vec<_>>();
+        println!("never below 50 %:\n\n{}", tables::all(&observe_all(&packs)));
+    }
+}
+
+/// All of them, on all processors.
+fn observe_all(packs: &[PackTruth]) -> Vec<Course> {
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut courses = vec![];
+        while let Some(truth) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            courses.push(observe(truth.clone(), DAYS));
+        }
+        courses
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut courses: Vec<Course> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    courses.sort_by_key(|course| course.truth.seed);
+    courses
+}
+
+/// What issue 14 asks for; all that is wrong at once.
+fn check(courses: &[Course], missed: usize) {
+    let mut wrong = vec![];
+    let mut not_named = 0;
+    for course in courses {
+        let seed = course.truth.seed;
+        let last = course.days.last().expect("there is a day");
+        if last.capacity_error.is_none_or(|error| error.abs() > CAPACITY) {
+            wrong.push(format!("{seed}: capacity {:?}", last.capacity_error));
+        }
+        for (cell, error) in last.resistance_errors.iter().enumerate() {
+            if error.is_none_or(|error| error.abs() > RESISTANCE) {
+                wrong.push(format!("{seed}: resistance of cell {}: {error:?}", cell + 1));
+            }
+        }
+        for error in course.energy_errors {
+            if error.abs() > ENERGY {
+                wrong.push(format!("{seed}: energy {error}"));
+            }
+        }
+        match course.truth.defect {
+            None if !last.named.is_empty() => {
+                wrong.push(format!("{seed}: named {}, which isn't weak", course.verdict));
+            }
+            Some(defect) if last.named != [defect.cell] => {
+                not_named += 1;
+                println!("{seed}: {defect:?}, but {}", course.verdict);
+            }
+            _ => {}
+        }
+        if course.state_bytes > 4096 {
+            wrong.push(format!("{seed}: a state of {} bytes", course.state_bytes));
+        }
+    }
+    if not_named > missed {
+        wrong.push(format!("{not_named} weak cells were not named alone"));
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
