@@ -19,6 +19,23 @@ pub(crate) fn all(courses: &[Course]) -> String {
     text
 }
 
+/// What came out for one pack.
+pub(crate) fn line(course: &Course) -> String {
+    let truth = &course.truth;
+    let last = course.days.last();
+    let named = last.map(|day| day.named.as_slice()).unwrap_or_default();
+    format!(
+        "pack {}: {} cells, {:?}, {}; capacity {}, resistance {}, energy {}, named {named:?}",
+        truth.seed,
+        truth.cells.len(),
+        truth.soc_habit,
+        truth.defect.map_or("no weak cell".to_owned(), |defect| format!("{defect:?}")),
+        Errors::of(last.iter().map(|day| day.capacity_error)).at(1.0),
+        Errors::of(last.iter().flat_map(|day| day.resistance_errors.iter().copied())).at(1.0),
+        Errors::of(course.energy_errors.into_iter().map(Some)).at(1.0),
+    )
+}
+
 /// A class of packs, for its row.
 fn classes() -> Vec<(String, Box<dyn Fn(&Course) -> bool>)> {
     let mut classes: Vec<(String, Box<dyn Fn(&Course) -> bool>)> = vec![
@@ -164,7 +181,7 @@ fn costs(text: &mut String, courses: &[Course]) {
     };
     _ = writeln!(
         text,
-        "truth within plus and minus: capacity {}, resistance {}; a state has at most {} bytes; a \
+        "truth within plus and minus: capacity {}, resistance {}; a state as JSON has at most {} bytes; a \
          sample takes {:?} (simulator {:?})",
         within(|day| day.is_capacity_within.into_iter().collect()),
         within(|day| day.are_resistances_within.clone()),
