@@ -1,35 +1,35 @@
 //! Capacity, from charge counted between states of charge that are far apart.
 //!
-//! **What is estimated.** The charge in ampere-hours that the sensor counts while the firmware's
-//! state of charge falls from 100 to 0 %. That is the battery's capacity if the firmware's scale is
-//! right where it is used here. A firmware that counts with a wrong capacity of its own, and is
-//! right again at each full, shows the same wrong scale down and up again: from the console alone
-//! this can't be known. Neither can an error of the current sensor's scale, of which 1 % is
-//! in the uncertainty.
+//! **What is estimated.** The usable charge in ampere-hours, from full to empty. What the sensor
+//! counts while the firmware's state of charge falls by a percent, a hundred times. That is the battery's capacity if the firmware's scale
+//! is right where it is used here. A firmware that counts with a wrong capacity of its own, and is
+//! right again at each full, shows the same wrong scale down and up again: this can be known only
+//! where the battery was seen full and then empty (`ends.rs`), which then is the figure. Neither can an error of the current sensor's scale, of which 1 % is in the
+//! uncertainty.
 //!
-//! **How.** The state of charge is in whole percent, but the moment at which it changes from 63
-//! to 62 is exact: legs begin and end at such ticks. What a firmware is known for ends a leg: a jump
-//! (its correction, at full from about 90 to 100 % above all), and charging beyond 85 %,
-//! where some stand still until the jump. Each leg has parts of 20 %, and the last of them are
-//! fitted by
+//! **How.** The state of charge is in whole percent, but the moment at which it changes from 63 to
+//! 62 is exact: legs begin and end at such ticks. What a firmware is known for ends a leg: a jump
+//! (its correction, at full from about 90 to 100 % above all), and charging beyond 85 %, where
+//! some stand still until the jump. Each leg has parts of 20 %, and the last of them are fitted by
 //!
 //! `charge = capacity · states + surplus · states while charging + offset · hours`
 //!
 //! The `offset` is what the sensor adds each hour (and what the firmware's own counting does not
 //! contain, so that it is 0 where the firmware counts with the same sensor); legs of both
-//! directions and of different currents tell it from capacity. The `surplus` is 0 unless the
-//! data say otherwise: a firmware whose scale is another one while it charges is then judged by
-//! discharges alone. Priors for both make the fit well-posed when all legs are alike, and so
-//! the uncertainty says what they leave open (Bayesian linear regression: Gelman et al.,
-//! "Bayesian Data Analysis", 3rd ed., chapter 14). Weights of Student's t distribution with 4
-//! degrees of freedom take outliers out (Lange, Little, Taylor, J. Am. Stat. Assoc. 84, 1989).
+//! directions and of different currents tell it from capacity. The `surplus` is 0 unless the data
+//! say otherwise: a firmware whose scale is another one while it charges is then judged by
+//! discharges alone. Priors for both make the fit well-posed when all legs are alike, and so the
+//! uncertainty says what they leave open (Bayesian linear regression: Gelman et al., "Bayesian
+//! Data Analysis", 3rd ed., chapter 14). Weights of Student's t distribution with 4 degrees of
+//! freedom take outliers out (Lange, Little, Taylor, J. Am. Stat. Assoc. 84, 1989).
 //!
 //! Regressing charge on states of charge, not the other way round, is right here since the ticks
 //! are nearly free of error and the charge is not (Plett, J. Power Sources 196, 2011, compares).
 
+use bluenova_record::PackRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::{Estimate, robust::median};
+use crate::{Estimate, ends::Ends, resistance::Resistance, robust::median};
 
 /// Percent of a part of a leg.
 const PART_PERCENT: f32 = 20.0;
@@ -42,8 +42,12 @@ const TURN_PERCENT: f32 = 3.0;
 const TRUSTED_UP: f32 = 85.0;
 /// Percent from which it is trusted while it discharges: 100 may stand for a while.
 const TRUSTED_DOWN: f32 = 97.5;
-/// Samples that must agree on a state of charge: one alone may be garbled.
+/// Samples that must agree on a state of charge: one alone may be garbled. Of rows, one must do:
+/// the state may change from each to the next.
 const AGREEING: u8 = 3;
+/// Seconds without a current that are bridged, at least: one of a leg's hours may be without
+/// connection for a moment.
+const BRIDGED_S: f64 = 60.0;
 
 /// Parts that are remembered.
 const REMEMBERED: usize = 36;
@@ -86,13 +90,14 @@ pub(crate) struct Capacity {
     /// How many of them ended in the day under way.
     of_today: u8,
     fit: Option<Fit>,
+    ends: Ends,
 }
 
 /// Charge and time since counting began.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Count {
-    charge_ah: f64,
-    hours: f64,
+pub(crate) struct Count {
+    pub(crate) charge_ah: f64,
+    pub(crate) hours: f64,
 }
 
 /// Another state of charge, seen but for few samples.
@@ -155,34 +160,36 @@ impl Capacity {
             parts: Vec::new(),
             of_today: 0,
             fit: None,
+            ends: Ends::new(),
         }
     }
 
-    /// Takes a sample, `seconds` after the one before. A `gap` without a current ends a leg. Of
+    /// Takes a sample, `seconds` after the one before. A long gap without a current ends a leg. Of
     /// samples of the console, other than rows, one alone is not believed.
     pub(crate) fn sample(
         &mut self,
+        record: &PackRecord,
         seconds: f64,
-        amps: Option<f32>,
-        soc: Option<i16>,
         gap_s: f64,
         is_row: bool,
+        resistance: &Resistance,
     ) {
         self.waiting_s += seconds;
-        if self.waiting_s > gap_s {
+        if self.waiting_s > gap_s.max(BRIDGED_S) {
             self.interrupt();
         }
-        let Some(measured) = amps.filter(|amps| amps.abs() < 2000.0) else { return };
-        let Some(amps) = self.believe(measured, is_row) else { return };
+        let amps = record.i_pack.filter(|amps| amps.abs() < 2000.0);
+        let Some(amps) = amps.and_then(|amps| self.believe(amps, is_row)) else { return };
         if let Some(before) = self.amps.replace(amps) {
             let hours = self.waiting_s / 3600.0;
             self.now.charge_ah += (f64::from(before) + f64::from(amps)) / 2.0 * hours;
             self.now.hours += hours;
         }
         self.waiting_s = 0.0;
-        if let Some(soc) = soc.filter(|soc| (0..=100).contains(soc)) {
-            self.see(soc);
+        if let Some(soc) = record.soc.filter(|soc| (0..=100).contains(soc)) {
+            self.see(soc, if is_row { 1 } else { AGREEING });
         }
+        self.ends.sample(record, self.soc, self.now, resistance);
     }
 
     /// The current that is believed: one value alone may be garbled.
@@ -206,7 +213,7 @@ impl Capacity {
 
     /// Capacity in ampere-hours.
     pub(crate) fn estimate(&self) -> Option<Estimate> {
-        self.fit.map(|fit| fit.capacity)
+        self.ends.estimate().or(self.fit.map(|fit| fit.capacity))
     }
 
     /// Capacity in ampere-hours as the parts that ended today have it. Its uncertainty is that of
@@ -224,20 +231,23 @@ impl Capacity {
         }
         (squares > 0.0).then(|| {
             let deviation = LEAST_DEVIATION * fit.capacity.value / squares.sqrt();
-            let round = |value: f64| (value * 100.0).round() / 100.0;
+            // On the firmware's scale, which both ends of the battery may have shown to be wrong.
+            let scale = self.ends.estimate().map_or(1.0, |ends| ends.value / fit.capacity.value);
+            let round = |value: f64| (value * scale * 100.0).round() / 100.0;
             Estimate { value: round(products / squares), plus_minus: round(2.0 * deviation) }
         })
     }
 
     fn interrupt(&mut self) {
         self.end_leg();
+        self.ends.interrupt();
         (self.amps, self.measured) = (None, [None; 2]);
         (self.soc, self.candidate) = (None, None);
         self.now = Count::default();
     }
 
-    /// Takes a state of charge.
-    fn see(&mut self, soc: i16) {
+    /// Takes a state of charge, once so many samples agree on it.
+    fn see(&mut self, soc: i16, agreeing: u8) {
         if self.soc == Some(soc) {
             self.candidate = None;
             return;
@@ -249,7 +259,7 @@ impl Capacity {
             _ => Candidate { soc, samples: 1, since: self.now },
         };
         self.candidate = Some(candidate);
-        if candidate.samples < AGREEING {
+        if candidate.samples < agreeing {
             return;
         }
         self.candidate = None;

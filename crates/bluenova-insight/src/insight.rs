@@ -224,8 +224,7 @@ impl Insight {
             seconds if seconds < 0.0 => gap_s + 1.0,
             seconds => seconds,
         });
-        let (amps, percent) = (plausible::amps(record), plausible::percent(record));
-        self.capacity.sample(seconds, amps, percent, gap_s, is_row);
+        self.capacity.sample(record, seconds, gap_s, is_row, &self.resistance);
         if !is_row {
             self.resistance.sample(record);
         }

@@ -31,6 +31,7 @@ mod cells;
 mod counters;
 mod curve;
 mod day;
+mod ends;
 mod figures;
 mod insight;
 mod load;

@@ -3,17 +3,18 @@
 //! **What is estimated.** The part of a cell's resistance that shows within about a second: the
 //! ohmic one (metal, electrolyte) and the fast part of the charge transfer. IEC 62620:2014, 6.5.3,
 //! has a d.c. resistance that is taken after 10 s and 30 s, which contains diffusion and is
-//! larger; the a.c. resistance at 1 kHz of data sheets (6.5.2) contains the ohmic part alone and is
-//! smaller. What lies between the two wires of a cell's measurement is part of it: busbars too.
+//! larger; the a.c. resistance at 1 kHz of data sheets (6.5.2) contains the ohmic part alone and
+//! is smaller. What lies between the two wires of a cell's measurement is part of it: busbars too.
 //!
-//! **How.** For each window of 16 samples, `V = a + b·t + c·q + R·I` with the charge `q` that flowed
-//! since its begin. `b` and `c` take up what is slow: the charge's own voltage, and relaxation, which
-//! in so short a time is a line in `t` and `q` (a first-order RC element far below its time
-//! constant; Plett, "Battery Management Systems", vol. I, 2015, chapter 2). They are projected out
-//! (Frisch–Waugh–Lovell). `I` has errors as `V` has, so that least squares would find too small an
-//! `R`; the current of the neighbouring samples is the instrumental variable for it, whose
-//! errors are not those of `I` (Fuller, "Measurement Error Models", 1987, section 1.4). This needs no
-//! ratio of the two noises, as Deming's regression does, and that ratio isn't known here.
+//! **How.** For each window of 12 samples, `V = a + b·t + c·q + R·I` with the charge `q` that
+//! flowed since its begin. `b` and `c` take up what is slow: the charge's own voltage, and
+//! relaxation, which in so short a time is a line in `t` and `q` (a first-order RC element far
+//! below its time constant; Plett, "Battery Management Systems", vol. I, 2015, chapter 2). They
+//! are projected out (Frisch–Waugh–Lovell). `I` has errors as `V` has, so that least squares would
+//! find too small an `R`; the current of the neighbouring samples is the instrumental variable for
+//! it, whose errors are not those of `I` (Fuller, "Measurement Error Models", 1987, section 1.4).
+//! This needs no ratio of the two noises, as Deming's regression does, and that ratio isn't known
+//! here.
 //!
 //! Current and voltage are not measured at the same moment of a cycle: the two samples at a step
 //! are left out. Windows of bad fit are left out. Windows are added up until they hold enough
@@ -26,9 +27,9 @@ use time::UtcDateTime;
 use crate::{Estimate, robust::median};
 
 /// Samples of a window. Longer ones would contain relaxation that isn't a line any more.
-const WINDOW: usize = 16;
+const WINDOW: usize = 12;
 /// Samples by which a window is later than the one before: a step counts most in the middle.
-const HOP: usize = 8;
+const HOP: usize = 4;
 /// Longest time between two samples of a window, in seconds.
 const GAP_S: f64 = 3.2;
 
@@ -37,9 +38,11 @@ const RANGE_A: f64 = 2.0;
 /// Least deviation of the current from what is slow, in amperes.
 const DEVIATION_A: f64 = 0.3;
 /// Least samples of a window that are left when those at steps are out.
-const LEAST_SAMPLES: usize = 8;
+const LEAST_SAMPLES: usize = 7;
 /// Least correlation of the current with that of the neighbours.
 const CORRELATION: f64 = 0.7;
+/// Roughness of the current that a window's weight is halved for.
+const ROUGHNESS: f64 = 0.1;
 /// Largest deviation from the fit of the mean cell and of one cell, in millivolts.
 const MISFIT_MV: [f64; 2] = [2.0, 6.0];
 /// Largest deviation from the fit as a part of what the current explains.
@@ -242,7 +245,9 @@ impl Resistance {
         if fit.slope(&samples, mean, MISFIT_MV[0], MISFIT_PART[0]).is_none() {
             return;
         }
-        let share = (INFORMATION / LEAST_WINDOWS / fit.information).min(1.0);
+        // Voltage and current of a restless moment are not of the same moment.
+        let share = (INFORMATION / LEAST_WINDOWS / fit.information).min(1.0)
+            / (1.0 + (fit.roughness / ROUGHNESS).powi(2));
         let current = fit.current * share;
         for (i, sum) in self.sums.iter_mut().enumerate().take(cells) {
             let volts = |sample: &Sample| f64::from(sample.cells[i]) / 10.0;
@@ -300,6 +305,9 @@ struct Fit {
     current: f64,
     /// What the window is worth, in square amperes.
     information: f64,
+    /// How much of the current changes from sample to sample: 0 for a step and what is constant
+    /// before and after it, 1 for noise.
+    roughness: f64,
     /// Degrees of freedom.
     freedom: f64,
 }
@@ -344,6 +352,7 @@ impl Fit {
             instrument,
             current,
             information: (current / length).powi(2),
+            roughness: roughness(samples, &used) / (deviation.powi(2) / freedom),
             freedom,
         })
     }
@@ -390,6 +399,16 @@ fn used_samples(amps: &[f64; WINDOW]) -> Option<[bool; WINDOW]> {
         (used[i], used[i + 1]) = (false, false);
     }
     (used.iter().filter(|used| **used).count() >= LEAST_SAMPLES).then_some(used)
+}
+
+/// Half the mean square of the current's changes between neighbouring samples that count.
+fn roughness(samples: &[Sample; WINDOW], used: &[bool; WINDOW]) -> f64 {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for k in (1..WINDOW).filter(|&k| used[k - 1] && used[k]) {
+        sum += f64::from(samples[k].amps - samples[k - 1].amps).powi(2);
+        count += 2.0;
+    }
+    sum / f64::max(count, 1.0)
 }
 
 fn masked(mut values: [f64; WINDOW], used: &[bool; WINDOW]) -> [f64; WINDOW] {

@@ -1,8 +1,8 @@
 //! Capacity and resistance against batteries of known truth.
 
-use super::model::{Firmware, Load, Model, Truth};
 use bluenova_insight::{DayStatistics, Estimate, Figures, Insight, UtcDays};
 use fastrand::Rng;
+use super::model::{Firmware, Load, Model, Truth};
 use time::Duration;
 
 /// Feeds samples of `days`, so many seconds apart; those that are farther apart than a second as
@@ -42,17 +42,17 @@ fn check(estimate: Option<Estimate>, truth: f64, part: f64) {
 
 #[test]
 fn capacity_is_right_whatever_the_firmware_does_near_full() {
-    for (seed, firmware) in [
-        (1, Firmware::Right),
-        (2, Firmware::StandsStill(0.9)),
-        (3, Firmware::CountsSensor),
-        (4, Firmware::CountsLessUp(0.85)),
+    for (seed, firmware, load) in [
+        (1, Firmware::Right, Load::Household),
+        (1, Firmware::Right, Load::Constant),
+        (2, Firmware::StandsStill(0.9), Load::Household),
+        (2, Firmware::StandsStill(0.9), Load::Steps),
+        (3, Firmware::CountsSensor, Load::Household),
+        (4, Firmware::CountsLessUp(0.85), Load::Household),
     ] {
-        for load in [Load::Household, Load::Constant, Load::Steps] {
-            let truth = small(seed, firmware, load);
-            let figures = figures_of(&truth, seed, 14.0, 30.0);
-            check(figures.capacity_ah, truth.capacity_ah, 0.03);
-        }
+        let truth = small(seed, firmware, load);
+        let figures = figures_of(&truth, seed, 14.0, 30.0);
+        check(figures.capacity_ah, truth.capacity_ah, 0.03);
     }
 }
 
@@ -63,6 +63,17 @@ fn capacity_is_that_of_the_firmwares_scale() {
     let truth = small(5, Firmware::WrongCapacity(1.2), Load::Household);
     let figures = figures_of(&truth, 5, 20.0, 30.0);
     check(figures.capacity_ah, truth.capacity_ah * 1.2, 0.03);
+}
+
+/// Once the battery was empty, they can be told apart.
+#[test]
+fn capacity_is_right_in_spite_of_the_firmwares_scale_after_full_and_empty() {
+    for (seed, wrong) in [(5, 1.2), (12, 0.9)] {
+        let mut truth = small(seed, Firmware::WrongCapacity(wrong), Load::Steps);
+        (truth.reserve, truth.depth) = (0.002, 0.99);
+        let figures = figures_of(&truth, seed, 2.5, 1.0);
+        check(figures.capacity_ah, truth.capacity_ah, 0.03);
+    }
 }
 
 #[test]
@@ -109,8 +120,8 @@ fn a_day_has_estimates_of_its_own() {
     for day in &days[1..] {
         let capacity = day.capacity_ah.unwrap();
         assert!((capacity.value / truth.capacity_ah - 1.0).abs() < 0.03, "{capacity:?}");
-        assert!(day.cells.resistance_mohm[4..].iter().all(Option::is_none));
-        for (milliohms, truth) in day.cells.resistance_mohm.iter().zip(&truth.milliohms) {
+        assert_eq!(day.resistance_mohm.len(), 4);
+        for (milliohms, truth) in day.resistance_mohm.iter().zip(&truth.milliohms) {
             assert!((f64::from(milliohms.unwrap()) / truth - 1.0).abs() < 0.1, "{milliohms:?}");
         }
     }

@@ -49,8 +49,16 @@ pub(crate) struct Truth {
     pub(crate) earlier_s: f64,
     pub(crate) missing: f64,
     pub(crate) garbled: f64,
+    /// What the state of charge flickers by, 0 to 1.
+    pub(crate) flicker: f64,
+    /// Whether the state of charge is cut off and not rounded.
+    pub(crate) cuts_off: bool,
+    /// Part of the charge that doesn't come back.
+    pub(crate) loss: f64,
     pub(crate) firmware: Firmware,
     pub(crate) load: Load,
+    /// State of charge at which the inverter stops.
+    pub(crate) reserve: f64,
     /// Part of the capacity that a day takes.
     pub(crate) depth: f64,
 }
@@ -71,7 +79,11 @@ impl Truth {
             noise_mv: 0.2 + 0.6 * rng.f64(),
             earlier_s: rng.f64() * 0.6,
             missing: 0.01,
-            garbled: 0.001,
+            garbled: 0.002 * rng.f64(),
+            flicker: if rng.bool() { 0.0 } else { 0.002 },
+            cuts_off: rng.bool(),
+            loss: 0.005 * rng.f64(),
+            reserve: 0.08,
             firmware,
             load,
             depth: 0.3 + 0.5 * rng.f64(),
@@ -163,7 +175,9 @@ impl Model {
         record.cell_count = Some(count as i16);
         record.v_pack = Some(pack as f32);
         record.i_pack = Some(((measured * 100.0).round() / 100.0) as f32);
-        record.soc = Some((self.shown * 100.0).round().clamp(0.0, 100.0) as i16);
+        let flicker = if self.shown < 1.0 { self.truth.flicker * self.normal() } else { 0.0 };
+        let percent = (self.shown + flicker) * 100.0 + if self.truth.cuts_off { 0.0 } else { 0.5 };
+        record.soc = Some(percent.clamp(0.0, 100.0) as i16);
         self.spoil(&mut record);
         (self.rng.f64() >= self.truth.missing).then_some(record)
     }
@@ -184,7 +198,8 @@ impl Model {
     }
 
     fn advance(&mut self, measured: f64, seconds: f64) {
-        let change = self.amps * seconds / 3600.0 / self.truth.capacity_ah;
+        let kept = if self.amps > 0.0 { 1.0 - self.truth.loss } else { 1.0 };
+        let change = kept * self.amps * seconds / 3600.0 / self.truth.capacity_ah;
         self.soc = (self.soc + change).clamp(0.0, 1.005);
         for (relaxed, (_, constant)) in self.relaxed.iter_mut().zip(self.truth.relaxation) {
             *relaxed += (self.amps - *relaxed) * (1.0 - (-seconds / constant).exp());
@@ -235,7 +250,7 @@ impl Model {
         if self.is_full && self.amps > 0.0 {
             self.amps = 0.0;
         }
-        if self.soc < 0.08 {
+        if self.soc < self.truth.reserve {
             self.amps = self.amps.max(0.0);
         }
     }
