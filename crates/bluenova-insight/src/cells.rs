@@ -136,6 +136,8 @@ pub(crate) struct LeadTrend {
     leads: PerCell,
     leads_days: PerCell,
     leads_squared: PerCell,
+    /// The leads of the first full packs, which follow the later ones over most of a year.
+    early: PerCell,
 }
 
 /// A line through the leads of a cell.
@@ -169,6 +171,10 @@ impl LeadTrend {
         let forget = (-(time - self.last) / (86_400.0 * Self::MEMORY_DAYS)).exp() as f32;
         self.last = time;
         let day = self.span_days() as f32;
+        let part = if self.count < 3 { 1.0 / f32::from(self.count + 1) } else { 0.005 };
+        for (early, lead) in self.early.iter_mut().zip(leads) {
+            *early += part * (lead - *early);
+        }
         for sum in [&mut self.weight, &mut self.days, &mut self.days_squared] {
             *sum *= forget;
         }
@@ -187,6 +193,17 @@ impl LeadTrend {
             self.leads_squared[cell] = self.leads_squared[cell] * forget + lead * lead;
         }
         self.count = self.count.saturating_add(1);
+    }
+
+    /// Ampere-hours that the lead of a cell has changed by since the first full packs, against the
+    /// others.
+    pub(crate) fn changes(&self, count: usize) -> Vec<Option<Estimate>> {
+        let change = |cell: usize| {
+            let line = self.line(cell)?;
+            let value = (line.lead - self.early[cell]).into();
+            Some(Estimate { value, plus_minus: f64::from(2.0 * line.lead_error) })
+        };
+        (0..count).map(change).collect()
     }
 
     /// The line of a cell; level as long as the pack was full less than four times.

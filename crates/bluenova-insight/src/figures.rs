@@ -101,7 +101,7 @@ pub struct WeakCell {
     pub evidence: String,
     /// What is wrong with it, and by how much.
     #[serde(flatten)]
-    pub weakness: Weakness,
+    pub weakness: CellWeakness,
     /// Days over which it was seen.
     pub days: u16,
 }
@@ -109,7 +109,7 @@ pub struct WeakCell {
 /// What is wrong with a cell, against the median of the others.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "weakness")]
-pub enum Weakness {
+pub enum CellWeakness {
     /// It holds less when full.
     LowCapacity {
         /// The part of the others' capacity that it lacks.
@@ -117,7 +117,7 @@ pub enum Weakness {
     },
     /// It loses charge by itself.
     SelfDischarge {
-        /// Ampere-hours a week that it loses.
+        /// Ampere-hours a week that it loses, at least.
         ah_per_week: f64,
     },
     /// Its resistance is high.

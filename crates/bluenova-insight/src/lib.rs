@@ -48,5 +48,7 @@ mod verdict;
 pub use calendar::{Calendar, LocalDay, UtcDays};
 pub use counters::Counters;
 pub use day::{CellExtremes, CellsOfDay, DayStatistics, Extremes};
-pub use figures::{CellFigures, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell, Weakness};
+pub use figures::{
+    CellFigures, CellWeakness, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell,
+};
 pub use insight::Insight;

@@ -6,7 +6,7 @@
 //! excellent pack is none, nor one of a pack whose cells all differ.
 
 use crate::{
-    CellFigures, Estimate, Verdict, WeakCell, Weakness, cells::Cells, curve::SharedMedian,
+    CellFigures, CellWeakness, Estimate, Verdict, WeakCell, cells::Cells, curve::SharedMedian,
 };
 
 /// Least part of the capacity by which a weak cell is smaller.
@@ -23,6 +23,12 @@ const USUAL_LOSS: f32 = 0.000_2;
 const LEAST_RESISTANCE: f32 = 1.3;
 /// Least spread of the resistance of good cells, as a part.
 const USUAL_RESISTANCE: f32 = 0.06;
+/// Least part of a full pack by which a cell is behind for good, and has come to be so, that only
+/// balancing keeps from falling farther.
+const LEAST_LAG: f32 = 0.001_2;
+const LEAST_CHANGE: f32 = 0.000_8;
+/// Least spread of leads, as a part of a full pack.
+const USUAL_LEAD: f32 = 0.000_25;
 /// Days and full packs until it can be said that no cell is weak.
 const ENOUGH_DAYS: f64 = 14.0;
 const ENOUGH_TOPS: u16 = 6;
@@ -33,7 +39,7 @@ const FEW_DAYS: f64 = 6.0;
 struct Finding {
     /// Distance from the others, in times their spread.
     distance: f32,
-    weakness: Weakness,
+    weakness: CellWeakness,
     /// Goes on behind "Cell 07 " or "It ".
     sentence: String,
 }
@@ -56,6 +62,7 @@ struct Judge<'a> {
     unit_ah: f32,
     leads: Column,
     losses: Column,
+    changes: Column,
     deficits: Column,
     resistances: Column,
 }
@@ -68,6 +75,7 @@ impl<'a> Judge<'a> {
             unit_ah: cells.unit_ah().unwrap_or(f32::INFINITY),
             leads: Column::new(column(|cell| cell.charge_ah)),
             losses: Column::new(column(|cell| cell.charge_ah_per_week)),
+            changes: Column::new(cells.lead.changes(figures.len())),
             deficits: Column::new(cells.curve.deficits(figures.len())),
             resistances: Column::new(resistances(cells, figures)),
         }
@@ -77,7 +85,7 @@ impl<'a> Judge<'a> {
     fn weak_cell(&self, cell: usize) -> Option<(f32, WeakCell)> {
         let mut findings: Vec<Finding> = [
             self.low_capacity(cell),
-            self.self_discharge(cell),
+            self.self_discharge(cell).or_else(|| self.held_by_balancing(cell)),
             self.high_resistance(cell),
             self.low_charge(cell),
         ]
@@ -86,7 +94,7 @@ impl<'a> Judge<'a> {
         .collect();
         // A cell that lost its charge lacks it, and one that holds less is empty first anyway.
         if findings.len() > 1 {
-            findings.retain(|found| !matches!(found.weakness, Weakness::LowCharge { .. }));
+            findings.retain(|found| !matches!(found.weakness, CellWeakness::LowCharge { .. }));
         }
         let first = findings.first()?;
         let number = cell as u8 + 1;
@@ -126,7 +134,7 @@ impl<'a> Judge<'a> {
         );
         Some(Finding {
             distance,
-            weakness: Weakness::LowCapacity { part_lacking: deficit.value },
+            weakness: CellWeakness::LowCapacity { part_lacking: deficit.value },
             sentence,
         })
     }
@@ -150,7 +158,28 @@ impl<'a> Judge<'a> {
             self.cells.lead.span_days(),
             self.cells.lead.count,
         );
-        let weakness = Weakness::SelfDischarge { ah_per_week: loss };
+        let weakness = CellWeakness::SelfDischarge { ah_per_week: loss };
+        Some(Finding { distance, weakness, sentence })
+    }
+
+    /// It has fallen behind the others and stays there, the last of all: what it loses is bled from
+    /// them by the BMS.
+    fn held_by_balancing(&self, cell: usize) -> Option<Finding> {
+        let lag = -self.leads.get(cell)?.value as f32;
+        let distance = -self.leads.distance(cell, USUAL_LEAD * self.unit_ah)?;
+        let change = -self.changes.distance(cell, USUAL_LEAD * self.unit_ah)?;
+        let fallen = -self.changes.above(cell)?;
+        let is_clear = lag > LEAST_LAG * self.unit_ah && fallen > LEAST_CHANGE * self.unit_ah;
+        if self.is_early() || !is_clear || distance < 4.0 || change < 3.5 {
+            return None;
+        }
+        let days = self.cells.lead.span_days();
+        let sentence = format!(
+            "discharges itself: within {days:.0} days it fell {fallen:.1} Ah behind its \
+             neighbours, and it stays the last to be full, by {lag:.1} Ah, while they keep together",
+        );
+        let ah_per_week = f64::from(fallen) / (days / 7.0).max(1.0);
+        let weakness = CellWeakness::SelfDischarge { ah_per_week };
         Some(Finding { distance, weakness, sentence })
     }
 
@@ -177,7 +206,7 @@ impl<'a> Judge<'a> {
             times.value,
             times.plus_minus.max(0.1),
         );
-        let weakness = Weakness::HighResistance { times_median: times.value };
+        let weakness = CellWeakness::HighResistance { times_median: times.value };
         Some(Finding { distance, weakness, sentence })
     }
 
@@ -194,7 +223,7 @@ impl<'a> Judge<'a> {
             "needs balancing and isn't bad: it holds {lack:.1} Ah less than its neighbours, so it \
              is full last and empty first, but its capacity and resistance are as theirs"
         );
-        Some(Finding { distance, weakness: Weakness::LowCharge { ah_lacking: lack }, sentence })
+        Some(Finding { distance, weakness: CellWeakness::LowCharge { ah_lacking: lack }, sentence })
     }
 
     fn is_early(&self) -> bool {
@@ -233,9 +262,13 @@ impl Column {
     /// How far a cell is above the median of the others, in times their spread, which counts as no
     /// less than `usual`.
     fn distance(&self, cell: usize, usual: f32) -> Option<f32> {
-        let shared = self.shared.as_ref()?;
-        let above = self.get(cell)?.value as f32 - shared.without(cell);
-        Some(above / shared.spread_without(cell).max(usual))
+        let spread = self.shared.as_ref()?.spread_without(cell);
+        Some(self.above(cell)? / spread.max(usual))
+    }
+
+    /// How much a cell is above the median of the others.
+    fn above(&self, cell: usize) -> Option<f32> {
+        Some(self.get(cell)?.value as f32 - self.shared.as_ref()?.without(cell))
     }
 
     fn are_all_within(&self, plus_minus: f64) -> bool {

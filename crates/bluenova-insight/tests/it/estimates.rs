@@ -1,8 +1,8 @@
 //! Capacity and resistance against batteries of known truth.
 
+use super::model::{Firmware, Load, Model, Truth};
 use bluenova_insight::{DayStatistics, Estimate, Figures, Insight, UtcDays};
 use fastrand::Rng;
-use super::model::{Firmware, Load, Model, Truth};
 use time::Duration;
 
 /// Feeds samples of `days`, so many seconds apart; those that are farther apart than a second as
