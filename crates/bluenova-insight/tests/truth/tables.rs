@@ -70,7 +70,8 @@ fn by_class(text: &mut String, courses: &[Course]) {
     _ = writeln!(
         text,
         "| packs | number | capacity known | its error: median | largest | resistances known | \
-         median | 95 % | largest | energy, largest |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+         median | 95 % | largest | energy, largest |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     );
     for (name, is_of) in classes() {
         let of_class: Vec<&Course> = courses.iter().filter(|course| is_of(course)).collect();
@@ -102,8 +103,8 @@ fn by_class(text: &mut String, courses: &[Course]) {
 fn by_day(text: &mut String, courses: &[Course]) {
     _ = writeln!(
         text,
-        "| day | capacity known | its error: median | 95 % | largest | resistances known | median | \
-         95 % | largest | weak cells named | cells named wrongly |\n\
+        "| day | capacity known | its error: median | 95 % | largest | resistances known | \
+         median | 95 % | largest | weak cells named | cells named wrongly |\n\
          |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     );
     for day in SHOWN {
@@ -181,8 +182,8 @@ fn costs(text: &mut String, courses: &[Course]) {
     };
     _ = writeln!(
         text,
-        "truth within plus and minus: capacity {}, resistance {}; a state as JSON has at most {} bytes; a \
-         sample takes {:?} (simulator {:?})",
+        "truth within plus and minus: capacity {}, resistance {}; a state as JSON has at \
+         most {} bytes; a sample takes {:?} (simulator {:?})",
         within(|day| day.is_capacity_within.into_iter().collect()),
         within(|day| day.are_resistances_within.clone()),
         courses.iter().map(|course| course.state_bytes).max().unwrap_or_default(),
