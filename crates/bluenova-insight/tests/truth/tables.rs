@@ -36,9 +36,11 @@ pub(crate) fn line(course: &Course) -> String {
     )
 }
 
-/// A class of packs, for its row.
-fn classes() -> Vec<(String, Box<dyn Fn(&Course) -> bool>)> {
-    let mut classes: Vec<(String, Box<dyn Fn(&Course) -> bool>)> = vec![
+/// A class of packs: the name of its row, and which belong to it.
+type Class = (String, Box<dyn Fn(&Course) -> bool>);
+
+fn classes() -> Vec<Class> {
+    let mut classes: Vec<Class> = vec![
         ("all".into(), Box::new(|_| true)),
         ("no weak cell".into(), Box::new(|course| course.truth.defect.is_none())),
     ];
