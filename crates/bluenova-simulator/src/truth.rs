@@ -108,6 +108,18 @@ pub enum SocHabit {
     Sticks(f64),
 }
 
+impl SocHabit {
+    /// The same habit with another capacity of its own, if it has one.
+    #[must_use]
+    pub fn with_capacity(self, capacity: impl FnOnce(f64) -> f64) -> Self {
+        match self {
+            Self::Right => Self::Right,
+            Self::Counts(own) => Self::Counts(capacity(own)),
+            Self::Sticks(own) => Self::Sticks(capacity(own)),
+        }
+    }
+}
+
 /// Errors of the sensors. All but the noise last as long as the battery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sensors {
@@ -128,7 +140,8 @@ pub struct Sensors {
 }
 
 impl PackTruth {
-    /// A pack without a weak cell: capacities differ by 1 % at most, resistances by 15 %.
+    /// A pack without a weak cell: capacities differ by 1 % at most, resistances by 15 %. A
+    /// firmware that counts has a capacity of its own that is right within 2 %.
     pub fn healthy(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mcu_id = rng.u32(0x1000_0000..);
@@ -137,10 +150,12 @@ impl PackTruth {
         // What years have left of the label.
         let capacity_ah = label_ah * between(&mut rng, 0.88, 1.02);
         let ohms = OHMS * OHMS_OF_AH / label_ah * between(&mut rng, 0.8, 1.4);
+        // What the firmware has learnt of it.
+        let own_ah = capacity_ah * between(&mut rng, 0.98, 1.0);
         let soc_habit = match seed % 3 {
             0 => SocHabit::Right,
-            1 => SocHabit::Counts(label_ah),
-            _ => SocHabit::Sticks(label_ah),
+            1 => SocHabit::Counts(own_ah),
+            _ => SocHabit::Sticks(own_ah),
         };
         Self {
             seed,
@@ -160,14 +175,18 @@ impl PackTruth {
         }
     }
 
-    /// A pack of which one cell is weak.
+    /// A pack of which one cell is weak; its firmware has noticed a lower capacity.
     pub fn weak(seed: u64, weakness: Weakness) -> Self {
         let mut pack = Self::healthy(seed);
         let mut rng = Rng::with_seed(!seed);
         let index = rng.usize(0..pack.cells.len());
         let cell = &mut pack.cells[index];
         match weakness {
-            Weakness::Capacity => cell.capacity_ah *= 1.0 - between(&mut rng, 0.08, 0.15),
+            Weakness::Capacity => {
+                let part = 1.0 - between(&mut rng, 0.08, 0.15);
+                cell.capacity_ah *= part;
+                pack.soc_habit = pack.soc_habit.with_capacity(|own| own * part);
+            }
             Weakness::Resistance => {
                 let times = between(&mut rng, 1.6, 2.5);
                 cell.ohms *= times;

@@ -18,15 +18,17 @@ use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use bluenova_simulator::{PackTruth, Weakness};
+use bluenova_simulator::{PackTruth, SocHabit, Weakness};
 use observe::{Course, observe};
 
 /// Days that a pack is observed.
 const DAYS: usize = 30;
 /// Packs with a weak cell in the long form, and as many without.
 const PACKS: u64 = 50;
-/// How many of them may be named wrongly, or not at all.
+/// How many of those may be left unnamed, and how many good cells beside a weak one be named.
 const MISSED: usize = 2;
+/// Packs of each kind of which nothing is promised, in the long form.
+const OTHERS: u64 = 10;
 
 const CAPACITY: f64 = 0.03;
 const RESISTANCE: f64 = 0.10;
@@ -37,9 +39,15 @@ fn weak(seed: u64) -> PackTruth {
     PackTruth::weak(seed, Weakness::ALL[(seed / 3 % 3) as usize])
 }
 
-/// The same packs, which never go below this state of charge in percent.
-fn shallow(seed: u64, percent: f64) -> PackTruth {
-    PackTruth { reserve_percent: percent, ..PackTruth::healthy(seed) }
+/// A pack that is never less than half full: nothing is promised of its capacity.
+fn shallow(seed: u64) -> PackTruth {
+    PackTruth { reserve_percent: 50.0, ..PackTruth::healthy(seed) }
+}
+
+/// A pack whose firmware counts with the capacity of the label, however old it is: the same.
+fn mistaken(seed: u64) -> PackTruth {
+    let truth = PackTruth::healthy(3 * seed + 1);
+    PackTruth { soc_habit: SocHabit::Counts(truth.label_ah), ..truth }
 }
 
 #[test]
@@ -47,7 +55,7 @@ fn figures_are_near_the_truth_after_a_month() {
     let is_full = std::env::var_os("BLUENOVA_TRUTH").is_some_and(|form| form == "full");
     let (healthy, weak): (Vec<u64>, Vec<u64>) = match is_full {
         true => ((0..PACKS).collect(), (PACKS..2 * PACKS).collect()),
-        false => (vec![2, 5], vec![50, 54, 61]),
+        false => (vec![2, 5], vec![50, 51, 54]),
     };
     let missed = if is_full { MISSED } else { 0 };
     let packs = healthy.iter().map(|seed| PackTruth::healthy(*seed));
@@ -56,8 +64,10 @@ fn figures_are_near_the_truth_after_a_month() {
     println!("{}", tables::all(&courses));
     check(&courses, missed);
     if is_full {
-        let packs = (0..10).map(|seed| shallow(seed, 50.0)).collect::<Vec<_>>();
-        println!("never below 50 %:\n\n{}", tables::all(&observe_all(&packs)));
+        let packs: Vec<PackTruth> = (0..OTHERS).map(shallow).collect();
+        println!("never below half full:\n\n{}", tables::all(&observe_all(&packs)));
+        let packs: Vec<PackTruth> = (0..OTHERS).map(mistaken).collect();
+        println!("a wrong capacity in the firmware:\n\n{}", tables::all(&observe_all(&packs)));
     }
 }
 
@@ -67,7 +77,9 @@ fn observe_all(packs: &[PackTruth]) -> Vec<Course> {
     let take = || {
         let mut courses = vec![];
         while let Some(truth) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            courses.push(observe(truth.clone(), DAYS));
+            let course = observe(truth.clone(), DAYS);
+            println!("{}", tables::line(&course));
+            courses.push(course);
         }
         courses
     };
@@ -80,10 +92,10 @@ fn observe_all(packs: &[PackTruth]) -> Vec<Course> {
     courses
 }
 
-/// What issue 14 asks for; all that is wrong at once.
+/// Finds all that is wrong at once.
 fn check(courses: &[Course], missed: usize) {
     let mut wrong = vec![];
-    let mut not_named = 0;
+    let (mut not_named, mut named_beside) = (0, 0);
     for course in courses {
         let seed = course.truth.seed;
         let last = course.days.last().expect("there is a day");
@@ -105,17 +117,18 @@ fn check(courses: &[Course], missed: usize) {
                 wrong.push(format!("{seed}: named {}, which isn't weak", course.verdict));
             }
             Some(defect) if last.named != [defect.cell] => {
-                not_named += 1;
+                not_named += usize::from(last.named.first() != Some(&defect.cell));
+                named_beside += last.named.iter().filter(|cell| **cell != defect.cell).count();
                 println!("{seed}: {defect:?}, but {}", course.verdict);
             }
             _ => {}
         }
-        if course.state_bytes > 4096 {
-            wrong.push(format!("{seed}: a state of {} bytes", course.state_bytes));
-        }
     }
     if not_named > missed {
-        wrong.push(format!("{not_named} weak cells were not named alone"));
+        wrong.push(format!("{not_named} weak cells were not named, or not first"));
+    }
+    if named_beside > missed {
+        wrong.push(format!("{named_beside} good cells were named beside a weak one"));
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -19,9 +19,28 @@ pub(crate) fn all(courses: &[Course]) -> String {
     text
 }
 
-/// A class of packs, for its row.
-fn classes() -> Vec<(String, Box<dyn Fn(&Course) -> bool>)> {
-    let mut classes: Vec<(String, Box<dyn Fn(&Course) -> bool>)> = vec![
+/// What came out for one pack.
+pub(crate) fn line(course: &Course) -> String {
+    let truth = &course.truth;
+    let last = course.days.last();
+    let named = last.map(|day| day.named.as_slice()).unwrap_or_default();
+    format!(
+        "pack {}: {} cells, {:?}, {}; capacity {}, resistance {}, energy {}, named {named:?}",
+        truth.seed,
+        truth.cells.len(),
+        truth.soc_habit,
+        truth.defect.map_or("no weak cell".to_owned(), |defect| format!("{defect:?}")),
+        Errors::of(last.iter().map(|day| day.capacity_error)).at(1.0),
+        Errors::of(last.iter().flat_map(|day| day.resistance_errors.iter().copied())).at(1.0),
+        Errors::of(course.energy_errors.into_iter().map(Some)).at(1.0),
+    )
+}
+
+/// A class of packs: the name of its row, and which belong to it.
+type Class = (String, Box<dyn Fn(&Course) -> bool>);
+
+fn classes() -> Vec<Class> {
+    let mut classes: Vec<Class> = vec![
         ("all".into(), Box::new(|_| true)),
         ("no weak cell".into(), Box::new(|course| course.truth.defect.is_none())),
     ];
@@ -53,7 +72,8 @@ fn by_class(text: &mut String, courses: &[Course]) {
     _ = writeln!(
         text,
         "| packs | number | capacity known | its error: median | largest | resistances known | \
-         median | 95 % | largest | energy, largest |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+         median | 95 % | largest | energy, largest |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     );
     for (name, is_of) in classes() {
         let of_class: Vec<&Course> = courses.iter().filter(|course| is_of(course)).collect();
@@ -85,8 +105,8 @@ fn by_class(text: &mut String, courses: &[Course]) {
 fn by_day(text: &mut String, courses: &[Course]) {
     _ = writeln!(
         text,
-        "| day | capacity known | its error: median | 95 % | largest | resistances known | median | \
-         95 % | largest | weak cells named | cells named wrongly |\n\
+        "| day | capacity known | its error: median | 95 % | largest | resistances known | \
+         median | 95 % | largest | weak cells named | cells named wrongly |\n\
          |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     );
     for day in SHOWN {
@@ -164,8 +184,8 @@ fn costs(text: &mut String, courses: &[Course]) {
     };
     _ = writeln!(
         text,
-        "truth within plus and minus: capacity {}, resistance {}; a state has at most {} bytes; a \
-         sample takes {:?} (simulator {:?})",
+        "truth within plus and minus: capacity {}, resistance {}; a state as JSON has at \
+         most {} bytes; a sample takes {:?} (simulator {:?})",
         within(|day| day.is_capacity_within.into_iter().collect()),
         within(|day| day.are_resistances_within.clone()),
         courses.iter().map(|course| course.state_bytes).max().unwrap_or_default(),
