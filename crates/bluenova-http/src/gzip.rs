@@ -60,12 +60,12 @@ impl Gzip {
                     }
                 });
             }
-            None => response.body = self.whole(&response.body).into(),
+            None => response.body = self.whole(std::mem::take(&mut response.body)).into(),
         }
         response.with("Content-Encoding", "gzip")
     }
 
-    fn whole(&self, body: &Cow<'static, [u8]>) -> Vec<u8> {
+    fn whole(&self, body: Cow<'static, [u8]>) -> Vec<u8> {
         match body {
             Cow::Borrowed(part) => {
                 let mut once = lock(&self.once);
@@ -74,7 +74,7 @@ impl Gzip {
             }
             Cow::Owned(body) => {
                 let _turn = lock(&self.turn);
-                gzip(body, LEVEL)
+                gzip(&body, LEVEL)
             }
         }
     }
