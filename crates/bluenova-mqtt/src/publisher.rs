@@ -193,7 +193,9 @@ impl Publisher {
             let repeats = published.repeat_at.take_if(|at| *at <= status.instant).is_some();
             has_news = repeats || published.state != Some(record.insert_time_utc);
             if has_news {
-                output.publish(state(self.topics.state(mcu_id), &BatteryState(record)))?;
+                let (figures, problems) = (unit.figures(), unit.problems(status));
+                let values = BatteryState { record, figures, problems: &problems };
+                output.publish(state(self.topics.state(mcu_id), &values))?;
                 published.state = Some(record.insert_time_utc);
             }
         }
