@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bluenova_console::{Assembler, Interval, NoOwner};
+use bluenova_console::{Assembler, Interval, NoOwner, Sampler};
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime};
 
@@ -13,6 +13,8 @@ use crate::Damage;
 pub enum Replayed {
     /// The record of an interval.
     Record(Box<PackRecord>),
+    /// The values of a cycle of the console, if samples are [asked for](Replay::with_samples).
+    Sample(Box<PackRecord>),
     /// An interval had lines, but no MCU ID came on its connection.
     NoOwner,
     /// A line can't be used, or not all of it.
@@ -26,6 +28,7 @@ pub enum Replayed {
 #[derive(Debug)]
 pub struct Replay {
     interval: Interval,
+    has_samples: bool,
     batteries: Vec<Battery>,
 }
 
@@ -37,6 +40,7 @@ const NEAR: Duration = Duration::seconds(5);
 struct Battery {
     name: Vec<u8>,
     assembler: Assembler,
+    sampler: Option<Sampler>,
     /// When its last line came.
     last: UtcDateTime,
     held: Option<HeldLine>,
@@ -52,7 +56,12 @@ struct HeldLine {
 impl Replay {
     /// A replay into intervals of that length.
     pub fn new(interval: Interval) -> Self {
-        Self { interval, batteries: vec![] }
+        Self { interval, has_samples: false, batteries: vec![] }
+    }
+
+    /// The same, with samples beside the records.
+    pub fn with_samples(self) -> Self {
+        Self { has_samples: true, ..self }
     }
 
     /// Reads a line of the battery `name`, which came at `time`; calls `out` with what comes of it
@@ -118,8 +127,9 @@ impl Replay {
         let at = self.batteries.iter().position(|battery| battery.is_named(name));
         let at = at.unwrap_or_else(|| {
             let assembler = Assembler::new(self.interval);
+            let sampler = self.has_samples.then(Sampler::new);
             let name = name.to_vec();
-            self.batteries.push(Battery { name, assembler, last: time, held: None });
+            self.batteries.push(Battery { name, assembler, sampler, last: time, held: None });
             self.batteries.len() - 1
         });
         &mut self.batteries[at]
@@ -147,8 +157,16 @@ impl Battery {
 
     fn line(&mut self, time: UtcDateTime, text: &str, out: &mut impl FnMut(Replayed)) {
         self.tick(time, out);
-        if let Err(error) = self.assembler.feed(text) {
-            out(Replayed::Damage(Damage::ConsoleLine(error.prefix(), error.kind())));
+        match (self.assembler.feed(text), &mut self.sampler) {
+            (Ok(line), Some(sampler)) => {
+                if let Some(sample) = sampler.take(&line, self.assembler.owner(), time) {
+                    out(Replayed::Sample(Box::new(sample)));
+                }
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                out(Replayed::Damage(Damage::ConsoleLine(error.prefix(), error.kind())));
+            }
         }
     }
 
@@ -163,6 +181,7 @@ impl Battery {
         self.decide_on_held(time, out);
         self.tick(time, out);
         self.assembler.disconnected();
+        self.sampler = self.sampler.take().map(|_| Sampler::new());
     }
 }
 

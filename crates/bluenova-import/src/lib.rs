@@ -4,7 +4,8 @@
 //! of logs that don't show it. [`Import`] reads the logs on a thread of its own, leaves out each
 //! row that the battery has already, or one close by, and adds the others to a [`RowStore`]: an
 //! SQLite file, or PostgreSQL by way of a journal, from which the next import or a listener
-//! delivers what one that was killed has left. [`Imported`] has what came of it, by battery and
+//! delivers what one that was killed has left. The days of the batteries, worked out of the same
+//! logs, go to the journal. [`Imported`] has what came of it, by battery and
 //! day, and the [`Findings`] about damaged lines and files.
 //!
 //! ```
@@ -35,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 mod collector;
+mod days;
 mod delivery;
 mod error;
 mod files;
@@ -45,6 +47,7 @@ mod store;
 mod taken;
 mod zone;
 
+pub use days::{merge_days, stored_day};
 pub use error::ImportError;
 pub use files::{LogFileError, LogSeries};
 pub use findings::{Findings, FoundDamage};

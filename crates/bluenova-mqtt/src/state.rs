@@ -89,7 +89,7 @@ fn put_figures<M: SerializeMap>(
     let [energy_in, energy_out, to_empty, to_full, capacity, weak, weak_cells] = names;
     let counters = figures.map(|figures| figures.counters);
     // Watt-hours, as far as the meter of an energy dashboard resolves them.
-    let kwh = |wh: f64| wh.floor() / 1000.0;
+    let kwh = |wh: f64| wh.round() / 1000.0;
     map.serialize_entry(energy_in, &counters.map(|counters| kwh(counters.energy_in_wh)))?;
     map.serialize_entry(energy_out, &counters.map(|counters| kwh(counters.energy_out_wh)))?;
     let to_go = figures.and_then(|figures| figures.time_to_go);
@@ -217,18 +217,25 @@ mod tests {
         let mut insight = Insight::new(1);
         for second in 0..=10 {
             let mut sample = PackRecord::new(NOW + Duration::seconds(second), 1);
-            (sample.v_pack, sample.i_pack) = (Some(50.0), Some(-3600.0));
+            (sample.v_pack, sample.i_pack) = (Some(50.0), Some(-360.0));
             insight.sample(&sample, &UtcDays);
         }
         let weak = |cell| WeakCell { cell, evidence: String::new() };
         let mut figures = insight.figures().unwrap();
         let json = |figures: &Figures| json_with(&PackRecord::new(NOW, 1), Some(figures), &[]);
         let state = json(&figures);
-        assert_eq!((&state["energy_in_kwh"], &state["energy_out_kwh"]), (&json!(0.0), &json!(0.5)));
+        assert_eq!(
+            (&state["energy_in_kwh"], &state["energy_out_kwh"]),
+            (&json!(0.0), &json!(0.05))
+        );
         assert_eq!(state["weak_cells"], Json::Null);
-        let with_usual_capacity = false;
-        figures.time_to_go =
-            Some(TimeToGo { goal: Goal::Empty, seconds: 5400.0, with_usual_capacity });
+        let (plus_minus_s, with_usual_capacity) = (300.0, false);
+        figures.time_to_go = Some(TimeToGo {
+            goal: Goal::Empty,
+            seconds: 5400.0,
+            plus_minus_s,
+            with_usual_capacity,
+        });
         figures.capacity_ah = Some(Estimate { value: 99.96, plus_minus: 1.0 });
         figures.verdict = Verdict::Weak(vec![weak(12), weak(3)]);
         let state = json(&figures);

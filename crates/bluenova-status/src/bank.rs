@@ -260,9 +260,13 @@ fn time_to_go<'a>(figures: impl Iterator<Item = &'a Figures>) -> Option<TimeToGo
     };
     let left: f64 = same_way().map(|(watts, to_go)| watts.abs() * to_go.seconds).sum();
     let seconds = left / power.abs();
+    // What makes one last longer than expected, a lower load, does so with all of them.
+    let uncertain = same_way().map(|(_, to_go)| to_go.plus_minus_s / to_go.seconds);
+    let uncertain = uncertain.filter(|part| part.is_finite()).fold(0.0, f64::max);
     (left > 0.0 && seconds.is_finite()).then(|| TimeToGo {
         goal,
         seconds,
+        plus_minus_s: seconds * uncertain,
         with_usual_capacity: same_way().any(|(_, to_go)| to_go.with_usual_capacity),
     })
 }
@@ -426,13 +430,17 @@ mod tests {
             time_to_go: hours.map(|hours| TimeToGo {
                 goal: if watts > Some(0.0) { Goal::Full } else { Goal::Empty },
                 seconds: hours * 3600.0,
+                plus_minus_s: hours * 360.0,
                 with_usual_capacity: false,
             }),
             ..insight_of(1, 0, 1.0)
         };
         let check = |all: &[(Option<f64>, Option<f64>)], expected: Option<(Goal, f64)>| {
             let all: Vec<_> = all.iter().map(|(watts, hours)| figures(*watts, *hours)).collect();
-            let found = time_to_go(all.iter()).map(|it| (it.goal, it.seconds / 3600.0));
+            let found = time_to_go(all.iter()).map(|it| {
+                assert!((it.plus_minus_s * 10.0 - it.seconds).abs() < 1e-6, "a tenth, as of each");
+                (it.goal, it.seconds / 3600.0)
+            });
             assert_eq!(found, expected, "{all:?}");
         };
         check(&[], None);

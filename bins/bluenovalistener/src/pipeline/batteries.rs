@@ -19,7 +19,7 @@ use super::{LAST_WORK, StartError, Thread, ends_by, spawn};
 use crate::{
     file_limit,
     settings::{Battery, Settings},
-    threads::{BatteryThread, NewEvent, RecorderInput},
+    threads::{BatteryOutputs, BatteryThread, InsightSource, NewEvent, RecorderInput},
 };
 
 /// The running threads of the batteries.
@@ -28,6 +28,7 @@ pub(super) struct BatteryThreads {
     limits: Arc<Limits>,
     raw: bool,
     recorder: RecorderInput,
+    insights: InsightSource,
     /// The batteries of the status.
     listed: Shared<Vec<Shared<BatteryStatus>>>,
     /// In the order of the settings.
@@ -55,13 +56,14 @@ impl BatteryThreads {
     pub(super) fn start(
         settings: &Settings,
         recorder: RecorderInput,
+        insights: InsightSource,
         listed: Shared<Vec<Shared<BatteryStatus>>>,
     ) -> Result<Self, StartError> {
         let Settings { interval, raw, .. } = *settings;
         let limits = Arc::clone(&settings.limits);
         let (running, late, next_number) = (vec![], vec![], 0);
         let mut threads =
-            Self { interval, limits, raw, recorder, listed, running, late, next_number };
+            Self { interval, limits, raw, recorder, insights, listed, running, late, next_number };
         raise_file_limit(settings.batteries.len());
         for (battery, status) in settings.batteries.iter().zip(threads.listed.get()) {
             let started = threads.start_one(battery, status)?;
@@ -131,15 +133,13 @@ impl BatteryThreads {
         let (number, stop) = (self.next_number, Arc::new(AtomicBool::new(false)));
         self.next_number += 1;
         self.recorder.add_battery(number, status.clone());
-        let listener = BatteryThread::new(
-            number,
-            battery,
-            self.interval,
-            self.raw,
-            self.recorder.clone(),
-            Arc::clone(&stop),
-            status.clone(),
-        );
+        let outputs = BatteryOutputs {
+            recorder: self.recorder.clone(),
+            insights: self.insights.clone(),
+            status: status.clone(),
+        };
+        let (interval, raw, stopped) = (self.interval, self.raw, Arc::clone(&stop));
+        let listener = BatteryThread::new(number, battery, interval, raw, outputs, stopped);
         match spawn(&battery.name, move || Ok(listener.run()?)) {
             Ok(thread) => Ok(Running { number, battery: battery.clone(), status, stop, thread }),
             Err(error) => {

@@ -68,6 +68,7 @@ fn add_figures(listener: &Listener) {
             time_to_go: Some(TimeToGo {
                 goal: Goal::Empty,
                 seconds: 3000.0,
+                plus_minus_s: 300.0,
                 with_usual_capacity: false,
             }),
             cells: vec![cell; 2],
