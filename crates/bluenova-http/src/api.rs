@@ -2,24 +2,70 @@
 
 use std::collections::HashSet;
 
+use bluenova_insight::{Counters, Figures, TimeToGo};
 use bluenova_journal::Reader;
 use bluenova_record::{McuId, PackRecord, Rfc3339};
-use bluenova_status::bank::{self, Share, Unit};
-use bluenova_status::{BatteryStatus, ConnectionState, DeliveryStatus, Status, StorageStatus};
+use bluenova_status::bank::{self, BankFigures, Share, Unit};
+use bluenova_status::{
+    BatteryStatus, ConnectionState, DeliveryStatus, Problem, Severity, Status, StorageStatus,
+};
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
 
+use crate::routes::Named;
+
 /// What `/api/batteries` answers. Field names are those of the JSON, here and below.
 #[derive(Serialize)]
-pub(crate) struct BatteriesJson<'a> {
+pub(crate) struct BatteriesJson<'a, B> {
     time: Rfc3339,
     version: &'static str,
     interval_s: f64,
     stale_after_s: f64,
     bank: BankJson,
-    batteries: Vec<BatteryJson<'a>>,
+    batteries: Vec<B>,
     storage: StorageJson<'a>,
     problems: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem_details: Option<Vec<ProblemJson>>,
+}
+
+/// What `fields=overview` has of each battery: of thousands, the rest would take long.
+#[derive(Serialize)]
+pub(crate) struct OverviewJson<'a> {
+    battery: Option<McuId>,
+    names: Vec<&'a str>,
+    connected: bool,
+    severity: Option<Severity>,
+    /// The first problem.
+    problem: Option<String>,
+    stale: bool,
+    first_row_due_in_s: Option<f64>,
+    age_s: Option<f64>,
+    soc: Option<i16>,
+    power_w: Option<f64>,
+    cell_spread_mv: Option<f64>,
+    energy_today_in_wh: Option<f64>,
+    energy_today_out_wh: Option<f64>,
+    time_to_go: Option<TimeToGo>,
+}
+
+/// What `/api/batteries/{battery}` answers.
+#[derive(Serialize)]
+pub(crate) struct BatteryDetailJson<'a> {
+    time: Rfc3339,
+    version: &'static str,
+    interval_s: f64,
+    stale_after_s: f64,
+    battery: BatteryJson<'a>,
+}
+
+#[derive(Serialize)]
+struct ProblemJson {
+    severity: Severity,
+    name: &'static str,
+    battery: Option<McuId>,
+    names: Vec<String>,
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -28,10 +74,20 @@ struct BankJson {
     fresh: usize,
     power_w: Option<f64>,
     soc: Option<f64>,
+    counters: Counters,
+    today: Option<BankDayJson>,
+    time_to_go: Option<TimeToGo>,
 }
 
 #[derive(Serialize)]
-struct BatteryJson<'a> {
+struct BankDayJson {
+    date: String,
+    #[serde(flatten)]
+    counters: Counters,
+}
+
+#[derive(Serialize)]
+pub(crate) struct BatteryJson<'a> {
     battery: Option<McuId>,
     names: Vec<&'a str>,
     addresses: Vec<&'a str>,
@@ -40,6 +96,8 @@ struct BatteryJson<'a> {
     redials: u64,
     malformed_lines: u64,
     rows: u64,
+    severity: Option<Severity>,
+    problems: Vec<ProblemJson>,
     stale: bool,
     first_row_due_in_s: Option<f64>,
     age_s: Option<f64>,
@@ -49,6 +107,15 @@ struct BatteryJson<'a> {
     cell_lowest: Option<usize>,
     cell_highest: Option<usize>,
     latest: Option<&'a PackRecord>,
+    under_way: Option<UnderWayJson<'a>>,
+    insight: Option<&'a Figures>,
+}
+
+#[derive(Serialize)]
+struct UnderWayJson<'a> {
+    age_s: f64,
+    power_w: Option<f64>,
+    values: &'a PackRecord,
 }
 
 #[derive(Serialize)]
@@ -77,8 +144,9 @@ pub(crate) struct HealthJson {
 
 impl HealthJson {
     pub(crate) fn of(status: &Status) -> Self {
-        let problems = status.problems();
-        Self { ok: problems.is_empty(), problems }
+        let problems = status.problem_details();
+        let ok = problems.iter().all(|problem| problem.severity < Severity::Red);
+        Self { ok, problems: problems.into_iter().map(|problem| problem.text).collect() }
     }
 }
 
@@ -91,17 +159,43 @@ pub(crate) fn rows_of_earlier_runs(journal: &Reader, status: &Status) -> Vec<Pac
     latest.into_iter().filter(|record| !have_rows.contains(&record.mcu_id)).collect()
 }
 
-impl<'a> BatteriesJson<'a> {
-    /// The status, with [`rows_of_earlier_runs`].
-    pub(crate) fn new(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
+impl<'a> BatteriesJson<'a, BatteryJson<'a>> {
+    /// All of the status, with [`rows_of_earlier_runs`].
+    pub(crate) fn whole(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
+        let whole = Self::new(status, earlier, BatteryJson::new);
+        let problems = status.problem_details();
+        let details = problems.into_iter().map(ProblemJson::from).collect();
+        Self { problem_details: Some(details), ..whole }
+    }
+}
+
+impl<'a> BatteriesJson<'a, OverviewJson<'a>> {
+    /// The least of each battery, with [`rows_of_earlier_runs`].
+    pub(crate) fn overview(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
+        Self::new(status, earlier, OverviewJson::new)
+    }
+}
+
+impl<'a, B> BatteriesJson<'a, B> {
+    fn new(
+        status: &'a Status,
+        earlier: &'a [PackRecord],
+        battery: impl Fn(&Unit<'a>, &'a Status) -> B,
+    ) -> Self {
         let mut units = bank::units(status);
         let fresh: Vec<_> = units.iter().filter_map(|unit| unit.fresh(status)).collect();
         let sum: Share = fresh.iter().map(|record| Share::of(record)).sum();
+        let figures = BankFigures::new(&units, status);
         let bank = BankJson {
             batteries: units.len(),
             fresh: fresh.len(),
             power_w: sum.power().map(|watts| rounded(watts, 10.0)),
             soc: sum.state_of_charge().map(|percent| rounded(percent, 10.0)),
+            counters: figures.counters,
+            today: figures
+                .today
+                .map(|(date, counters)| BankDayJson { date: date.to_string(), counters }),
+            time_to_go: figures.time_to_go,
         };
         bank::add_journal(&mut units, earlier, status);
         Self {
@@ -110,18 +204,47 @@ impl<'a> BatteriesJson<'a> {
             interval_s: status.interval.as_secs_f64(),
             stale_after_s: status.stale_after().as_secs_f64(),
             bank,
-            batteries: units.iter().map(|unit| BatteryJson::new(unit, status)).collect(),
+            batteries: units.iter().map(|unit| battery(unit, status)).collect(),
             storage: StorageJson::new(status),
             problems: status.problems(),
+            problem_details: None,
         }
     }
 }
 
+impl<'a> BatteryDetailJson<'a> {
+    /// One battery of the status, with [`rows_of_earlier_runs`]; `None`: there is none of that MCU
+    /// ID.
+    pub(crate) fn new(
+        status: &'a Status,
+        earlier: &'a [PackRecord],
+        battery: Named,
+    ) -> Option<Self> {
+        let mut units = bank::units(status);
+        bank::add_journal(&mut units, earlier, status);
+        let unit = units.iter().find(|unit| match battery {
+            Named::McuId(id) => unit.mcu_id() == Some(id),
+            Named::Position(at) => {
+                let named = status.batteries.get(at);
+                unit.batteries.iter().any(|it| named.is_some_and(|named| std::ptr::eq(*it, named)))
+            }
+        })?;
+        Some(Self {
+            time: Rfc3339(to_milliseconds(status.now)),
+            version: env!("CARGO_PKG_VERSION"),
+            interval_s: status.interval.as_secs_f64(),
+            stale_after_s: status.stale_after().as_secs_f64(),
+            battery: BatteryJson::new(unit, status),
+        })
+    }
+}
+
 impl<'a> BatteryJson<'a> {
-    fn new(unit: &Unit<'a>, status: &Status) -> Self {
+    fn new(unit: &Unit<'a>, status: &'a Status) -> Self {
         let sum = |count: fn(&BatteryStatus) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
         let record = unit.latest.map(|latest| latest.record);
         let cells = record.and_then(bank::cell_voltages);
+        let problems = unit.problems(status);
         Self {
             battery: unit.mcu_id().map(McuId),
             names: unit.batteries.iter().map(|b| b.name.as_str()).collect(),
@@ -131,6 +254,8 @@ impl<'a> BatteryJson<'a> {
             redials: sum(|b| b.redials()),
             malformed_lines: sum(|b| b.malformed_lines),
             rows: sum(|b| b.rows),
+            severity: problems.iter().map(|problem| problem.severity).max(),
+            problems: problems.into_iter().map(ProblemJson::from).collect(),
             stale: unit.fresh(status).is_none(),
             first_row_due_in_s: unit
                 .first_row_due_in(status)
@@ -142,7 +267,53 @@ impl<'a> BatteryJson<'a> {
             cell_lowest: cells.as_ref().map(|cells| cells.lowest),
             cell_highest: cells.as_ref().map(|cells| cells.highest),
             latest: record,
+            under_way: unit.under_way(status).map(|values| UnderWayJson {
+                age_s: rounded(status.age(values).as_secs_f64(), 10.0),
+                power_w: bank::power(&values.record).map(|watts| rounded(watts, 10.0)),
+                values: &values.record,
+            }),
+            insight: unit.figures(),
         }
+    }
+}
+
+impl<'a> OverviewJson<'a> {
+    fn new(unit: &Unit<'a>, status: &'a Status) -> Self {
+        let latest = || unit.latest.map(|latest| (latest.record, latest.age));
+        let newest = unit.fresh_values(status);
+        let newest = newest.map(|(_, values)| (&values.record, status.age(values))).or_else(latest);
+        let record = newest.map(|(record, _)| record);
+        let problem = unit.problems(status).into_iter().next();
+        let figures = unit.figures();
+        let today = figures.map(|figures| figures.today.counters);
+        let rounded_wh = |value: f64| rounded(value, 10.0);
+        Self {
+            battery: unit.mcu_id().map(McuId),
+            names: unit.batteries.iter().map(|b| b.name.as_str()).collect(),
+            connected: unit.batteries.iter().any(|b| b.connection == ConnectionState::Up),
+            severity: problem.as_ref().map(|problem| problem.severity),
+            problem: problem.map(|problem| problem.text),
+            stale: unit.fresh(status).is_none(),
+            first_row_due_in_s: unit
+                .first_row_due_in(status)
+                .map(|due| rounded(due.as_secs_f64(), 10.0)),
+            age_s: newest.map(|(_, age)| rounded(age.as_secs_f64(), 10.0)),
+            soc: record.and_then(|record| record.soc),
+            power_w: record.and_then(bank::power).map(|watts| rounded(watts, 10.0)),
+            cell_spread_mv: record
+                .and_then(bank::cell_voltages)
+                .map(|cells| rounded(cells.spread, 10.0)),
+            energy_today_in_wh: today.map(|today| rounded_wh(today.energy_in_wh)),
+            energy_today_out_wh: today.map(|today| rounded_wh(today.energy_out_wh)),
+            time_to_go: figures.and_then(|figures| figures.time_to_go),
+        }
+    }
+}
+
+impl From<Problem> for ProblemJson {
+    fn from(problem: Problem) -> Self {
+        let Problem { severity, name, mcu_id, names, text } = problem;
+        Self { severity, name, battery: mcu_id.map(McuId), names, text }
     }
 }
 

@@ -39,10 +39,13 @@
 mod answer_thread;
 mod api;
 mod csv;
+mod days;
 mod downsample;
 mod error;
+mod events;
 mod gap_json;
 mod gaps;
+mod gzip;
 mod history;
 mod host;
 mod metrics;

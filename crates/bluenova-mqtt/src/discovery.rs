@@ -11,11 +11,15 @@ use crate::{
     Topics,
     announced::Components,
     entities::{Entity, Kind, Role},
+    state::PROBLEMS,
 };
 
 /// Time that a message may be late beyond the one at which its battery would be stale: by a slow
 /// broker, or by a row that has come at the last moment.
 const LATEST_BY: Duration = Duration::from_secs(30);
+
+/// Key of the entity whose attributes are the battery's problems.
+const WITH_PROBLEMS: &str = "errors_present";
 
 /// The part of the announcements that all devices of a listener share.
 #[derive(Clone, Debug)]
@@ -158,6 +162,12 @@ impl Discovery {
                     component["unit_of_measurement"] = (*unit).into();
                 }
             }
+            Kind::Total { device_class, unit, precision } => {
+                component["state_class"] = "total_increasing".into();
+                component["suggested_display_precision"] = (*precision).into();
+                component["device_class"] = (*device_class).into();
+                component["unit_of_measurement"] = (*unit).into();
+            }
             Kind::Plain | Kind::Text => {}
             Kind::Time => component["device_class"] = "timestamp".into(),
             Kind::Binary { device_class } => {
@@ -165,6 +175,14 @@ impl Discovery {
                 component["payload_on"] = "true".into();
                 component["payload_off"] = "false".into();
             }
+        }
+        if *key == WITH_PROBLEMS {
+            component["json_attributes_topic"] = device.state.as_str().into();
+            component["json_attributes_template"] = format!(
+                "{{{{ {{'severity': value_json.severity, 'problems': value_json.{PROBLEMS} | \
+                 map(attribute='text') | list}} | tojson }}}}"
+            )
+            .into();
         }
         if *role == Role::Detail {
             component["entity_category"] = "diagnostic".into();
@@ -200,7 +218,9 @@ fn template(kind: Kind, key: &str) -> String {
         Kind::Binary { .. } => {
             format!("{{{{ none if value_json.{key} is none else value_json.{key} | lower }}}}")
         }
-        Kind::Number { .. } | Kind::Plain | Kind::Time => format!("{{{{ value_json.{key} }}}}"),
+        Kind::Number { .. } | Kind::Total { .. } | Kind::Plain | Kind::Time => {
+            format!("{{{{ value_json.{key} }}}}")
+        }
     }
 }
 

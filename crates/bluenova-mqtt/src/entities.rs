@@ -27,6 +27,8 @@ pub(crate) enum Kind {
         /// Digits behind the point.
         precision: u8,
     },
+    /// A counter that never falls.
+    Total { device_class: &'static str, unit: &'static str, precision: u8 },
     /// A number without statistics.
     Plain,
     /// A point in time.
@@ -57,6 +59,8 @@ impl Kind {
 
     const CELSIUS: Self = Self::number("temperature", "°C", 0);
     const PERCENT: Self = Self::Number { device_class: None, unit: Some("%"), precision: 1 };
+    /// As Home Assistant's energy dashboard takes it.
+    const KWH: Self = Self::Total { device_class: "energy", unit: "kWh", precision: 1 };
     const COUNT: Self = Self::Number { device_class: None, unit: None, precision: 0 };
 
     /// Home Assistant's name of the platform.
@@ -69,7 +73,7 @@ impl Kind {
 }
 
 /// The values that people look at, in the order of the state's JSON. All others are details.
-const MAIN: [(&str, &str, Kind); 16] = [
+const MAIN: [(&str, &str, Kind); 24] = [
     ("v_pack", "Voltage", Kind::volts(2)),
     ("i_pack", "Current", Kind::number("current", "A", 2)),
     ("temp", "Temperature", Kind::CELSIUS),
@@ -86,6 +90,18 @@ const MAIN: [(&str, &str, Kind); 16] = [
     ("cell_highest", "Highest cell", Kind::Plain),
     ("errors_present", "Problem", Kind::Binary { device_class: "problem" }),
     ("breaker_open", "Breaker", Kind::Binary { device_class: "opening" }),
+    ("energy_in_kwh", "Energy charged", Kind::KWH),
+    ("energy_out_kwh", "Energy discharged", Kind::KWH),
+    ("time_to_empty_h", "Time to empty", Kind::number("duration", "h", 1)),
+    ("time_to_full_h", "Time to full", Kind::number("duration", "h", 1)),
+    (
+        "capacity_ah",
+        "Capacity",
+        Kind::Number { device_class: None, unit: Some("Ah"), precision: 1 },
+    ),
+    ("weak_cell_present", "Weak cell", Kind::Binary { device_class: "problem" }),
+    ("weak_cells", "Weak cells", Kind::Text),
+    ("severity", "Severity", Kind::Text),
 ];
 
 /// The entities of a battery with so many cells.

@@ -29,6 +29,14 @@ MAIN = {
     "cell_highest": PLAIN,
     "errors_present": (None, "problem", None),
     "breaker_open": (None, "opening", None),
+    "energy_in_kwh": ("kWh", "energy", "total_increasing"),
+    "energy_out_kwh": ("kWh", "energy", "total_increasing"),
+    "time_to_empty_h": ("h", "duration", MEASUREMENT),
+    "time_to_full_h": ("h", "duration", MEASUREMENT),
+    "capacity_ah": ("Ah", None, MEASUREMENT),
+    "weak_cell_present": (None, "problem", None),
+    "weak_cells": PLAIN,
+    "severity": PLAIN,
 }
 DETAILS = {
     "insert_time_utc": (None, "timestamp", None),
@@ -52,6 +60,19 @@ BANK = {
     "batteries": PLAIN,
     "fresh": PLAIN,
 }
+
+
+# What the samples say, which no row has.
+OF_SAMPLES = (
+    "energy_in_kwh",
+    "energy_out_kwh",
+    "time_to_empty_h",
+    "time_to_full_h",
+    "capacity_ah",
+    "weak_cell_present",
+    "weak_cells",
+)
+UNKNOWABLE = object()
 
 
 def classes(state):
@@ -82,7 +103,8 @@ def states(row):
         computed["cell_spread_mv"] = (highest - lowest) * 1000
         computed["cell_lowest"] = {cell for cell in cells if cells[cell] == lowest}
         computed["cell_highest"] = {cell for cell in cells if cells[cell] == highest}
-    return {**row, **computed}
+    of_samples = dict.fromkeys(OF_SAMPLES, UNKNOWABLE)
+    return {**row, **computed, **of_samples, "severity": {"ok", "amber", "red"}}
 
 
 def on_if(condition):
@@ -91,6 +113,8 @@ def on_if(condition):
 
 def is_equal(key, shown, value):
     """Whether Home Assistant shows this value."""
+    if value is UNKNOWABLE:
+        return True
     if value is None or value == "":
         return shown == "unknown"
     if key == "insert_time_utc":

@@ -138,7 +138,7 @@ fn same_values(state: &Value, row: &Row) {
         };
         assert!(is_same, "{name} is {value} instead of {cell:?}");
     }
-    assert_eq!(state.as_object().unwrap().len(), row.len() + 2 + 6);
+    assert_eq!(state.as_object().unwrap().len(), row.len() + 2 + 6 + 9);
 }
 
 #[test]

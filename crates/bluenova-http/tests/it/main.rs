@@ -8,6 +8,8 @@
 
 mod api;
 mod csv;
+mod events;
+mod fleet;
 mod gaps;
 mod history;
 mod host;
