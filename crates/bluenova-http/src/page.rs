@@ -5,13 +5,25 @@ use std::sync::OnceLock;
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
-const FRAME: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const FRAME: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+/// One module of files by subject. Functions may call those of files below; constants may not use
+/// those of files below.
+const SCRIPT: &str = concat!(
+    include_str!("page/format.js"),
+    include_str!("page/pieces.js"),
+    include_str!("page/status.js"),
+    include_str!("page/problems.js"),
+    include_str!("page/card.js"),
+    include_str!("page/overview.js"),
+    include_str!("page/storage.js"),
+    include_str!("page/history.js"),
+    include_str!("page/start.js"),
+);
 
 /// What the other two replace in [`FRAME`].
-const STYLE_MARK: &str = "/* page.css */";
-const SCRIPT_MARK: &str = "/* page.js */";
+const STYLE_MARK: &str = "/* style */";
+const SCRIPT_MARK: &str = "/* script */";
 
 /// The page as one document, which loads nothing but the JSON of this server.
 pub(crate) fn html() -> &'static str {

@@ -1,0 +1,92 @@
+// The status of the batteries, which is fetched from the listener at regular intervals.
+
+/** Milliseconds that an answer may take. */
+const TIME_OUT_MS = 8000;
+
+/** The last answer of the listener, and when it was fetched. */
+let status = null;
+let statusAt = null;
+/** Since when the listener doesn't answer, and why; null while it does. */
+let outage = null;
+let isFetching = false;
+let nextFetch;
+
+function clocks() {
+  return { wall: Date.now(), steady: performance.now() };
+}
+
+/** The wall clock may be set back; the other clock may stand still while the computer sleeps. */
+function secondsSince(then) {
+  return Math.max(Date.now() - then.wall, performance.now() - then.steady, 0) / 1000;
+}
+
+/** Old tablets show this page too: their AbortSignal has neither `any` nor `timeout`. */
+async function fetchJson(url, attempt = new AbortController()) {
+  const tooLong = new DOMException("it takes too long", "TimeoutError");
+  const limit = setTimeout(() => attempt.abort(tooLong), TIME_OUT_MS);
+  try {
+    const answer = await fetch(url, { cache: "no-store", signal: attempt.signal });
+    if (answer.ok) return await answer.json();
+    const { error } = await answer.json().catch(() => ({}));
+    throw new Error(error ?? `status ${answer.status}`);
+  } finally {
+    clearTimeout(limit);
+  }
+}
+
+async function fetchStatus() {
+  if (isFetching || document.hidden) return;
+  isFetching = true;
+  clearTimeout(nextFetch);
+  // Values count from the request, not from the answer: rather older than younger.
+  const requestedAt = clocks();
+  try {
+    const answer = await fetchJson("api/batteries");
+    // The page of another version may not fit this answer.
+    if (status && status.version !== answer.version) location.reload();
+    [status, statusAt, outage] = [answer, requestedAt, null];
+    show();
+  } catch (error) {
+    outage ??= { since: Date.now() };
+    outage.why = error.message;
+    showProblems();
+  }
+  isFetching = false;
+  nextFetch = setTimeout(fetchStatus, secondsToNextRow() * 1000);
+}
+
+/** A row comes once in an interval. The status is fetched soon after the next row is due, and then
+ * again until every battery has its row. */
+function secondsToNextRow() {
+  const interval = status?.interval_s ?? 1;
+  const batteries = status?.batteries ?? [];
+  const ages = batteries.filter((battery) => !battery.stale).map((battery) => battery.age_s);
+  const waits = batteries.map((battery) => battery.first_row_due_in_s).filter((s) => s !== null);
+  if (ages.length) waits.push(interval - Math.max(...ages));
+  const due = outage || waits.length === 0 ? interval : Math.min(...waits) + 0.2;
+  return Math.min(Math.max(due, interval / 10, 1), 10);
+}
+
+/** Age of the newest row in seconds, null if there is none. */
+function ageOf(battery) {
+  return battery.age_s === null ? null : battery.age_s + secondsSince(statusAt);
+}
+
+function isStale(battery) {
+  const age = ageOf(battery);
+  return battery.stale || age === null || age > status.stale_after_s;
+}
+
+/** Whether the battery's first row since the start of the listener may still come. */
+function isStarting(battery) {
+  return battery.first_row_due_in_s !== null && !outage;
+}
+
+function firstValues(battery) {
+  const left = Math.ceil(battery.first_row_due_in_s - secondsSince(statusAt));
+  return left > 0 ? `first values in ${duration(left)}` : "first values are due";
+}
+
+function nameOf(battery) {
+  return battery.names.join(" = ") || battery.battery;
+}
