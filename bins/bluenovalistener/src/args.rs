@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use argh::{EarlyExit, FromArgs};
+use bluenova_status::limits::{LIMITS, Limit};
 
 use options_first::{as_argh_has_it, options_first};
 pub(crate) use suggestion::nearest;
@@ -88,6 +89,11 @@ pub(crate) struct Args {
     /// given several times
     #[argh(option, arg_name = "name")]
     pub(crate) http_host: Vec<String>,
+
+    /// limit beyond which a battery's value is a problem, NAME=AMBER or NAME=AMBER,RED, each a number
+    /// or off; may be given several times (the limits and their defaults are below)
+    #[argh(option, arg_name = "name=value")]
+    pub(crate) limit: Vec<String>,
 
     // rustdoc would take the brackets for links.
     #[argh(
@@ -262,9 +268,26 @@ impl Args {
         let arguments = arguments.into_iter().flat_map(as_argh_has_it);
         let arguments = options_first(arguments).map_err(wrong)?;
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Self::from_args(&[env!("CARGO_BIN_NAME")], &arguments)
-            .map_err(|exit| EarlyExit { output: without_passwords(&exit.output), ..exit })
+        Self::from_args(&[env!("CARGO_BIN_NAME")], &arguments).map_err(|exit| {
+            let mut output = without_passwords(&exit.output);
+            // Only the help of the listener itself has the option, not that of a subcommand.
+            if exit.status.is_ok() && output.contains("--limit ") {
+                output += &limits_table();
+            }
+            EarlyExit { output, ..exit }
+        })
     }
+}
+
+/// The limits for `--help`, out of the one table of them.
+fn limits_table() -> String {
+    let mut table = "\nLimits, with amber and red as they are by default:\n".to_owned();
+    for limit in &LIMITS {
+        let values = limit.default_values();
+        let Limit { name, unit, meaning, .. } = limit;
+        table += &format!("  {name}={values} {unit}\n{:20}{meaning}\n", "");
+    }
+    table
 }
 
 fn not_utf8(argument: OsString) -> EarlyExit {

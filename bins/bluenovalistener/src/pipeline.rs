@@ -178,7 +178,9 @@ fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> Live
     LiveStatus {
         started: Instant::now(),
         interval: Duration::from_secs(settings.interval.seconds().into()),
-        batteries: Shared::new(settings.batteries.iter().map(not_dialled_yet).collect()),
+        batteries: Shared::new(
+            settings.batteries.iter().map(|it| not_dialled_yet(it, &settings.limits)).collect(),
+        ),
         storage: Shared::new(StorageStatus {
             journal: journal.clone(),
             only_in_memory: 0,

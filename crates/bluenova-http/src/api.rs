@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use bluenova_journal::Reader;
 use bluenova_record::{McuId, PackRecord, Rfc3339};
 use bluenova_status::bank::{self, Share, Unit};
-use bluenova_status::{BatteryStatus, ConnectionState, DeliveryStatus, Status, StorageStatus};
+use bluenova_status::{
+    BatteryStatus, ConnectionState, DeliveryStatus, Problem, Severity, Status, StorageStatus,
+};
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
 
@@ -20,6 +22,16 @@ pub(crate) struct BatteriesJson<'a> {
     batteries: Vec<BatteryJson<'a>>,
     storage: StorageJson<'a>,
     problems: Vec<String>,
+    problem_details: Vec<ProblemJson>,
+}
+
+#[derive(Serialize)]
+struct ProblemJson {
+    severity: Severity,
+    name: &'static str,
+    battery: Option<McuId>,
+    names: Vec<String>,
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -40,6 +52,8 @@ struct BatteryJson<'a> {
     redials: u64,
     malformed_lines: u64,
     rows: u64,
+    severity: Option<Severity>,
+    problems: Vec<ProblemJson>,
     stale: bool,
     first_row_due_in_s: Option<f64>,
     age_s: Option<f64>,
@@ -77,8 +91,9 @@ pub(crate) struct HealthJson {
 
 impl HealthJson {
     pub(crate) fn of(status: &Status) -> Self {
-        let problems = status.problems();
-        Self { ok: problems.is_empty(), problems }
+        let problems = status.problem_details();
+        let ok = problems.iter().all(|problem| problem.severity < Severity::Red);
+        Self { ok, problems: problems.into_iter().map(|problem| problem.text).collect() }
     }
 }
 
@@ -104,6 +119,7 @@ impl<'a> BatteriesJson<'a> {
             soc: sum.state_of_charge().map(|percent| rounded(percent, 10.0)),
         };
         bank::add_journal(&mut units, earlier, status);
+        let problems = status.problem_details();
         Self {
             time: Rfc3339(to_milliseconds(status.now)),
             version: env!("CARGO_PKG_VERSION"),
@@ -112,7 +128,8 @@ impl<'a> BatteriesJson<'a> {
             bank,
             batteries: units.iter().map(|unit| BatteryJson::new(unit, status)).collect(),
             storage: StorageJson::new(status),
-            problems: status.problems(),
+            problems: problems.iter().map(|problem| problem.text.clone()).collect(),
+            problem_details: problems.into_iter().map(ProblemJson::from).collect(),
         }
     }
 }
@@ -122,6 +139,7 @@ impl<'a> BatteryJson<'a> {
         let sum = |count: fn(&BatteryStatus) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
         let record = unit.latest.map(|latest| latest.record);
         let cells = record.and_then(bank::cell_voltages);
+        let problems = unit.problems(status);
         Self {
             battery: unit.mcu_id().map(McuId),
             names: unit.batteries.iter().map(|b| b.name.as_str()).collect(),
@@ -131,6 +149,8 @@ impl<'a> BatteryJson<'a> {
             redials: sum(|b| b.redials()),
             malformed_lines: sum(|b| b.malformed_lines),
             rows: sum(|b| b.rows),
+            severity: problems.iter().map(|problem| problem.severity).max(),
+            problems: problems.into_iter().map(ProblemJson::from).collect(),
             stale: unit.fresh(status).is_none(),
             first_row_due_in_s: unit
                 .first_row_due_in(status)
@@ -143,6 +163,13 @@ impl<'a> BatteryJson<'a> {
             cell_highest: cells.as_ref().map(|cells| cells.highest),
             latest: record,
         }
+    }
+}
+
+impl From<Problem> for ProblemJson {
+    fn from(problem: Problem) -> Self {
+        let Problem { severity, name, mcu_id, names, text } = problem;
+        Self { severity, name, battery: mcu_id.map(McuId), names, text }
     }
 }
 

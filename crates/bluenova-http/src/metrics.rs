@@ -26,6 +26,7 @@ pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
     metrics.batteries(&fresh)?;
     metrics.cells(&fresh)?;
     metrics.texts(&fresh)?;
+    metrics.problems(&fresh, status)?;
     metrics.cell_bus(&fresh)?;
     metrics.connections(status)?;
     metrics.storage(status)?;
@@ -167,6 +168,22 @@ impl Metrics {
             state.get_metric_with_label_values(&texts)?.set(1.0);
             for BatteryStatus { name, .. } in &unit.batteries {
                 names.get_metric_with_label_values(&[battery, name])?.set(1.0);
+            }
+        }
+        self.write()
+    }
+
+    /// A problem is a series that is there while it lasts.
+    fn problems(&mut self, fresh: &Fresh<'_>, status: &Status) -> Result<(), Error> {
+        let problems = self.gauge(
+            "battery_problem",
+            "What is wrong with the battery, and how serious that is; the value is 1.",
+            &["battery", "limit", "severity"],
+        )?;
+        for (unit, battery, _) in fresh {
+            for problem in unit.problems(status) {
+                let labels = [battery, problem.name, problem.severity.name()];
+                problems.get_metric_with_label_values(&labels)?.set(1.0);
             }
         }
         self.write()

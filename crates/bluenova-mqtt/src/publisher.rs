@@ -185,7 +185,7 @@ impl Publisher {
         output: &mut O,
     ) -> Result<bool, O::Error> {
         let Some(mcu_id) = unit.mcu_id().map(McuId) else { return Ok(false) };
-        let fresh = fresh(unit, mcu_id, status);
+        let fresh = unit.fresh_values(status).map(|(_, values)| &values.record);
         let mut has_news = false;
         if let Some(record) = fresh {
             self.announce_battery(mcu_id, unit, record, status.instant, output)?;
@@ -255,7 +255,9 @@ impl Publisher {
         status: &Status,
         output: &mut O,
     ) -> Result<(), O::Error> {
-        let fresh_of = |unit: &Unit<'_>| fresh(unit, McuId(unit.mcu_id()?), status).map(Share::of);
+        let fresh_of = |unit: &Unit<'_>| {
+            unit.fresh_values(status).map(|(_, values)| Share::of(&values.record))
+        };
         let shares: Vec<Share> = units.iter().filter_map(fresh_of).collect();
         if !shares.is_empty() {
             if self.bank.announced_as.is_none() {
@@ -332,20 +334,6 @@ fn has_bank(units: &[Unit<'_>]) -> Option<bool> {
         (_, 0 | 1) => Some(false),
         _ => None,
     }
-}
-
-/// The newest values of a battery, by whichever address, unless they are stale or another battery
-/// is at the address meanwhile.
-fn fresh<'a>(unit: &Unit<'a>, mcu_id: McuId, status: &Status) -> Option<&'a PackRecord> {
-    let McuId(id) = mcu_id;
-    let newest = unit
-        .batteries
-        .iter()
-        .filter(|battery| battery.announced_mcu_id.is_none_or(|sent| sent == id))
-        .flat_map(|battery| battery.newest.iter().chain(&battery.under_way))
-        .filter(|newest| newest.record.mcu_id == id)
-        .min_by_key(|newest| status.age(newest))?;
-    (!status.is_stale(status.age(newest))).then_some(&newest.record)
 }
 
 /// The name that a person has given to a battery; by default it has that of its host.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, iter::Sum, time::Duration};
 
 use bluenova_record::{CELLS, PackRecord};
 
-use crate::{BatteryStatus, Status};
+use crate::{BatteryStatus, Newest, Status};
 
 /// A battery of the bank, under all addresses that lead to it.
 pub struct Unit<'a> {
@@ -52,6 +52,24 @@ impl<'a> Unit<'a> {
     pub fn fresh(&self, status: &Status) -> Option<&'a PackRecord> {
         let latest = self.latest.filter(|it| it.is_of_this_run && !status.is_stale(it.age));
         latest.map(|latest| latest.record)
+    }
+
+    /// Its newest values, those of the interval under way among them, and the address that they
+    /// came by. `None`: they are stale, or another battery is at the address meanwhile.
+    pub fn fresh_values(&self, status: &Status) -> Option<(&'a BatteryStatus, &'a Newest)> {
+        let id = self.mcu_id()?;
+        let is_its_own = |values: &Newest| values.record.mcu_id == id;
+        let newest = self
+            .batteries
+            .iter()
+            .filter(|battery| battery.announced_mcu_id.is_none_or(|sent| sent == id))
+            .flat_map(|battery| {
+                let values = battery.newest.iter().chain(&battery.under_way);
+                values.map(move |values| (*battery, values))
+            })
+            .filter(|(_, values)| is_its_own(values))
+            .min_by_key(|(_, values)| status.age(values))?;
+        (!status.is_stale(status.age(newest.1))).then_some(newest)
     }
 
     /// Time until its first row since the start is due, at any of its addresses.
@@ -213,7 +231,7 @@ mod tests {
     use time::UtcDateTime;
 
     use super::*;
-    use crate::{Newest, StorageStatus};
+    use crate::StorageStatus;
 
     fn record(fill: impl FnOnce(&mut PackRecord)) -> PackRecord {
         let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);

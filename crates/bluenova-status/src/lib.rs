@@ -6,10 +6,15 @@
 //! problem are the same wherever they are shown.
 #![forbid(unsafe_code)]
 
+mod alarms;
 pub mod bank;
+pub mod limits;
+mod problem;
 mod shared;
 mod status;
 
+pub use limits::{LimitError, Limits, Severity};
+pub use problem::Problem;
 pub use shared::Shared;
 pub use status::{
     BatteryStatus, CellBus, ConnectionState, DeliveryStatus, LiveStatus, Newest, Status,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bluenova_insight::Figures;
-use bluenova_record::{Escaped, PackRecord};
+use bluenova_record::PackRecord;
 use serde::Serialize;
 use time::UtcDateTime;
 
-use crate::Shared;
-use crate::bank::{self, CLOSED};
+use crate::alarms::Alarms;
+use crate::{Limits, Shared};
 
 /// Intervals after which a value is stale: on the page, in the metrics and in the health alike.
 const STALE_AFTER_INTERVALS: u32 = 3;
@@ -97,6 +97,8 @@ pub struct BatteryStatus {
     /// What its samples say of it: energy, time to go, capacity, cells. `None` before the first
     /// sample.
     pub figures: Option<Arc<Figures>>,
+    /// Which limits its values are beyond.
+    pub(crate) alarms: Alarms,
 }
 
 /// Whether there is a connection to a battery.
@@ -190,7 +192,13 @@ impl BatteryStatus {
             newest: None,
             under_way: None,
             figures: None,
+            alarms: Alarms::default(),
         }
+    }
+
+    /// With these limits for its values, rather than the default ones.
+    pub fn with_limits(self, limits: Arc<Limits>) -> Self {
+        Self { alarms: Alarms::new(limits), ..self }
     }
 
     /// Its newest values: those of the interval under way if there are any, else its newest row.
@@ -211,11 +219,13 @@ impl BatteryStatus {
     /// A row of it had been stored already, by way of another address of the same battery: its
     /// values are as new, but it doesn't count again.
     pub fn row_known(&mut self, record: &PackRecord, now: Instant) {
+        self.alarms.update(record, now);
         self.newest = Some(Newest { record: record.clone(), received: now });
     }
 
     /// The values so far of the interval under way.
     pub fn sampled(&mut self, record: PackRecord, now: Instant) {
+        self.alarms.update(&record, now);
         self.under_way = Some(Newest { record, received: now });
     }
 
@@ -374,99 +384,6 @@ impl Status {
         let into_interval = (now + interval - since_start) % interval;
         let left = u64::try_from(interval - into_interval).unwrap_or(u64::MAX);
         Duration::from_nanos(left)
-    }
-
-    /// What is wrong, a sentence each: stale batteries, what the others report of themselves,
-    /// and rows that can't be written, can't be delivered, or were rejected. Empty: all is well.
-    pub fn problems(&self) -> Vec<String> {
-        let batteries = self.batteries.iter().filter_map(|battery| self.battery_problem(battery));
-        batteries
-            .chain(self.reported_problems())
-            .chain(self.storage_problem())
-            .chain(self.delivery_problem())
-            .chain(self.set_aside_problem())
-            .chain(self.retried_problem())
-            .collect()
-    }
-
-    /// Errors and open breakers, of each battery that is not stale once.
-    fn reported_problems(&self) -> Vec<String> {
-        let mut problems = vec![];
-        for unit in bank::units(self) {
-            let Some(record) = unit.fresh(self) else { continue };
-            let names = unit.names();
-            if let Some(errors) = bank::errors(record) {
-                problems.push(format!("{names} says: {}", Escaped(errors)));
-            }
-            if let Some(breaker) = bank::breaker(record).filter(|breaker| *breaker != CLOSED) {
-                problems.push(format!("{names}: the breaker is {}", Escaped(breaker)));
-            }
-        }
-        problems
-    }
-
-    fn battery_problem(&self, battery: &BatteryStatus) -> Option<String> {
-        if self.first_row_due_in(battery).is_some() {
-            return None;
-        }
-        let data = match battery.newest.as_ref().map(|newest| self.age(newest)) {
-            Some(age) if !self.is_stale(age) => return None,
-            Some(age) => format!("no data for {}", duration(age)),
-            None => "no data yet".to_owned(),
-        };
-        let BatteryStatus { name, connection, .. } = battery;
-        Some(match connection {
-            ConnectionState::Up => format!("{name}: {data}, though it is connected"),
-            ConnectionState::Down { why: None } => format!("{name}: {data}, not connected"),
-            ConnectionState::Down { why: Some(why) } => {
-                format!("{name}: {data}, not connected: {why}")
-            }
-        })
-    }
-
-    fn storage_problem(&self) -> Option<String> {
-        let StorageStatus { only_in_memory, trouble, .. } = &self.storage;
-        if *only_in_memory == 0 && trouble.is_none() {
-            return None;
-        }
-        let why = trouble.as_deref().unwrap_or("the journal can't be written");
-        if *only_in_memory == 0 {
-            return Some(format!("the journal can't be written: {why}"));
-        }
-        let rows = if *only_in_memory == 1 { "row is" } else { "rows are" };
-        Some(format!("{only_in_memory} {rows} in memory only: {why}"))
-    }
-
-    fn delivery_problem(&self) -> Option<String> {
-        let delivery = self.delivery.as_ref().filter(|delivery| self.is_stuck(delivery))?;
-        let why = delivery.trouble.as_deref().unwrap_or("it doesn't answer");
-        let length = duration(delivery.waiting_for(self.instant));
-        Some(format!("{}: has taken no row for {length}: {why}", delivery.server))
-    }
-
-    fn set_aside_problem(&self) -> Option<String> {
-        let rows = rows_are(self.delivery.as_ref()?.set_aside?)?;
-        Some(format!(
-            "{rows} set aside, since the database rejected them: `bluenovalistener set-aside` \
-             lists and retries them"
-        ))
-    }
-
-    fn retried_problem(&self) -> Option<String> {
-        let rows = rows_are(self.delivery.as_ref()?.retried?)?;
-        Some(format!(
-            "{rows} waiting for a partition of the table, and retried: `bluenovalistener \
-             set-aside` lists them"
-        ))
-    }
-}
-
-/// `None` if there are none.
-fn rows_are(count: u64) -> Option<String> {
-    match count {
-        0 => None,
-        1 => Some("1 row is".to_owned()),
-        count => Some(format!("{count} rows are")),
     }
 }
 

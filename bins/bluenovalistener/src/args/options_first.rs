@@ -22,7 +22,7 @@ pub(super) fn as_argh_has_it(argument: String) -> Vec<String> {
 }
 
 /// Names of the listener's options that have a value, the short one first.
-pub(super) const WITH_VALUE: [[&str; 2]; 17] = [
+pub(super) const WITH_VALUE: [[&str; 2]; 18] = [
     ["-b", "--battery"],
     ["-d", "--database"],
     ["-u", "--user"],
@@ -36,6 +36,7 @@ pub(super) const WITH_VALUE: [[&str; 2]; 17] = [
     ["", "--sync"],
     ["", "--http"],
     ["", "--http-host"],
+    ["", "--limit"],
     ["", "--mqtt"],
     ["", "--mqtt-password-file"],
     ["", "--mqtt-ca"],
@@ -43,7 +44,7 @@ pub(super) const WITH_VALUE: [[&str; 2]; 17] = [
 ];
 
 /// Those that may be given several times.
-const REPEATABLE: [&str; 2] = ["--battery", "--http-host"];
+const REPEATABLE: [&str; 3] = ["--battery", "--http-host", "--limit"];
 
 pub(super) const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 

@@ -109,6 +109,22 @@ fn import_has_files_and_options_on_either_side_of_them() {
 }
 
 #[test]
+fn help_has_the_table_of_limits() {
+    let help = |line: &str| {
+        let exit = Args::read(line.split_whitespace().map(OsString::from)).unwrap_err();
+        assert!(exit.status.is_ok(), "{line}");
+        exit.output
+    };
+    let of_listener = help("--help");
+    for limit in &LIMITS {
+        let line = format!("  {}={} {}\n", limit.name, limit.default_values(), limit.unit);
+        assert!(of_listener.contains(limit.meaning), "{line}");
+        assert!(of_listener.contains(&line), "{line} in {of_listener}");
+    }
+    assert!(!help("check --help").contains("low-charge"));
+}
+
+#[test]
 fn an_option_is_given_once() {
     assert_eq!(refused("-i 10 -i 20"), "-i is given twice");
     assert_eq!(refused("-d x check --database=y"), "-d is given twice");

@@ -12,7 +12,7 @@ use std::{
 use bluenova_console::Interval;
 use bluenova_journal::EventKind;
 use bluenova_record::ErrorChain;
-use bluenova_status::{BatteryStatus, Shared};
+use bluenova_status::{BatteryStatus, Limits, Shared};
 use log::{error, info, warn};
 
 use super::{LAST_WORK, StartError, Thread, ends_by, spawn};
@@ -25,6 +25,7 @@ use crate::{
 /// The running threads of the batteries.
 pub(super) struct BatteryThreads {
     interval: Interval,
+    limits: Arc<Limits>,
     raw: bool,
     recorder: RecorderInput,
     /// The batteries of the status.
@@ -57,8 +58,10 @@ impl BatteryThreads {
         listed: Shared<Vec<Shared<BatteryStatus>>>,
     ) -> Result<Self, StartError> {
         let Settings { interval, raw, .. } = *settings;
-        let (running, late) = (vec![], vec![]);
-        let mut threads = Self { interval, raw, recorder, listed, running, late, next_number: 0 };
+        let limits = Arc::clone(&settings.limits);
+        let (running, late, next_number) = (vec![], vec![], 0);
+        let mut threads =
+            Self { interval, limits, raw, recorder, listed, running, late, next_number };
         raise_file_limit(settings.batteries.len());
         for (battery, status) in settings.batteries.iter().zip(threads.listed.get()) {
             let started = threads.start_one(battery, status)?;
@@ -92,7 +95,7 @@ impl BatteryThreads {
                 Some(running) => Ok(running),
                 None => {
                     self.recorder.note(NewEvent::of_battery(EventKind::Added, &battery.name, None));
-                    let status = not_dialled_yet(battery);
+                    let status = not_dialled_yet(battery, &self.limits);
                     status.update(|status| status.added = Some(Instant::now()));
                     self.start_one(battery, status)
                 }
@@ -201,8 +204,9 @@ fn raise_file_limit(batteries: usize) {
 }
 
 /// The status of a battery at its start.
-pub(super) fn not_dialled_yet(battery: &Battery) -> Shared<BatteryStatus> {
-    Shared::new(BatteryStatus::new(battery.name.clone(), battery.address.to_string()))
+pub(super) fn not_dialled_yet(battery: &Battery, limits: &Arc<Limits>) -> Shared<BatteryStatus> {
+    let status = BatteryStatus::new(battery.name.clone(), battery.address.to_string());
+    Shared::new(status.with_limits(Arc::clone(limits)))
 }
 
 /// What makes a battery the same one.

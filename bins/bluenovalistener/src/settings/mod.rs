@@ -4,13 +4,15 @@ use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use bluenova_console::Interval;
+use bluenova_status::{LimitError, Limits};
 use bluenova_websocket::{Address, AddressError};
 
-use crate::args::Args;
+use crate::args::{Args, nearest};
 
 mod battery;
 mod journal_path;
@@ -46,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) http: Option<SocketAddr>,
     /// Host names of the page, besides `localhost`.
     pub(crate) http_hosts: Vec<String>,
+    /// Beyond which values a battery has a problem.
+    pub(crate) limits: Arc<Limits>,
     /// Where the batteries are published; `None`: nowhere.
     pub(crate) mqtt: Option<Mqtt>,
 }
@@ -96,6 +100,10 @@ pub(crate) enum SettingsError {
     NotTogether { option: &'static str, other: &'static str },
     #[error("{option} is of no use without {other}")]
     OnlyTogether { option: &'static str, other: &'static str },
+    #[error("--limit {error}{}", suggestion(error))]
+    Limit { error: LimitError },
+    #[error("--limit {name} is given twice")]
+    LimitTwice { name: &'static str },
     #[error("--mqtt")]
     Mqtt(#[source] bluenova_mqtt::BrokerError),
     #[error("--mqtt-discovery")]
@@ -137,6 +145,7 @@ impl Settings {
             raw: args.raw,
             http: http(args)?,
             http_hosts: http_hosts(args)?,
+            limits: limits(args)?,
             mqtt: Mqtt::resolve(args, &env)?,
         })
     }
@@ -224,6 +233,26 @@ pub(crate) fn http_hosts(args: &Args) -> Result<Vec<String>, SettingsError> {
         }
     }
     Ok(args.http_host.clone())
+}
+
+/// The limits, those that are given in place of the default ones.
+pub(crate) fn limits(args: &Args) -> Result<Arc<Limits>, SettingsError> {
+    let (mut limits, mut names) = (Limits::default(), vec![]);
+    for given in &args.limit {
+        let name = limits.set(given).map_err(|error| SettingsError::Limit { error })?;
+        if names.contains(&name) {
+            return Err(SettingsError::LimitTwice { name });
+        }
+        names.push(name);
+    }
+    Ok(Arc::new(limits))
+}
+
+/// Which limit may be meant by a name that is none.
+fn suggestion(error: &LimitError) -> String {
+    let LimitError::Name { given } = error else { return String::new() };
+    let nearest = nearest(given, bluenova_status::limits::names().into_iter());
+    nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
 }
 
 fn store(

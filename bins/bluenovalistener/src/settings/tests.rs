@@ -52,6 +52,31 @@ fn what_is_not_allowed_is_refused_with_what_is() {
 }
 
 #[test]
+fn limits_are_set_and_what_is_not_allowed_is_named() {
+    let limits = settings("--limit low-charge=20,10 --limit=frost=off").unwrap().limits;
+    let set: Vec<_> = limits
+        .iter()
+        .filter(|(limit, bounds)| {
+            (bounds.amber, bounds.red) != (Some(limit.amber), Some(limit.red))
+        })
+        .map(|(limit, bounds)| (limit.name, bounds.amber, bounds.red))
+        .collect();
+    assert_eq!(set, [("low-charge", Some(20.0), Some(10.0)), ("frost", None, None)]);
+    for (line, says) in [
+        (
+            "--limit low-chrage=20",
+            "--limit \"low-chrage\" is no limit; the limits are low-charge, ",
+        ),
+        ("--limit low-chrage=20", "; did you mean low-charge?"),
+        ("--limit frost=-300", "--limit frost=-300: AMBER or AMBER,RED, each -40 to 60 °C or off"),
+        ("--limit frost", "--limit \"frost\": NAME=AMBER or NAME=AMBER,RED is allowed, as in low-"),
+        ("--limit frost=1 --limit frost=2", "--limit frost is given twice"),
+    ] {
+        refused(line, says);
+    }
+}
+
+#[test]
 fn a_tilde_is_the_home_directory_or_an_error() {
     let journal = |line: &str| match settings(line).expect(line).store {
         Store::Postgres { journal, .. } => journal,

@@ -49,7 +49,60 @@ fn both_batteries_and_their_bank() {
     assert_eq!(north["latest"]["cell_v"][1], Value::Null);
     assert_eq!(north["latest"]["errors"], "NONE");
     assert_eq!(answer["batteries"][1]["battery"], "00000BAD");
-    assert_eq!(answer["problems"], json!([]));
+    assert_eq!((&answer["problems"], &answer["problem_details"]), (&json!([]), &json!([])));
+    assert_eq!((&north["severity"], &north["problems"]), (&Value::Null, &json!([])));
+}
+
+#[test]
+fn amber_is_a_problem_and_healthy_and_red_is_neither() {
+    let listener = Listener::start();
+    let south = |soc: i16, breaker: &str| {
+        let mut row = record(SOUTH);
+        (row.soc, row.breaker) = (Some(soc), Some(Text::new(breaker)));
+        listener.change(|status| {
+            let now = status.instant;
+            status.batteries[1].row_known(&row, now);
+        });
+    };
+    let problem = |severity: &str, name: &str, text: &str| {
+        json!({ "severity": severity, "name": name, "battery": "00000BAD", "names": ["south"],
+                "text": text })
+    };
+    south(12, "CLOSED");
+    let text = "south: state of charge 12 %, below the limit of 15 %";
+    let low = problem("amber", "low-charge", text);
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(answer["problems"], json!([text]));
+    assert_eq!(answer["problem_details"], json!([low]));
+    let [north, south_json] = [0, 1].map(|n| &answer["batteries"][n]);
+    assert_eq!((&north["severity"], &north["problems"]), (&Value::Null, &json!([])));
+    assert_eq!(
+        (&south_json["severity"], &south_json["problems"]),
+        (&json!("amber"), &json!([low]))
+    );
+    assert_eq!(listener.json("/healthz"), (200, json!({ "ok": true, "problems": [text] })));
+
+    south(12, "OPEN");
+    let opened = problem("red", "breaker", "south: the breaker is OPEN");
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(answer["problem_details"], json!([opened, low]));
+    assert_eq!(answer["batteries"][1]["severity"], "red");
+    assert_eq!(listener.json("/healthz").0, 503);
+    let metrics = listener.get("/metrics").body;
+    for (name, severity) in [("breaker", "red"), ("low-charge", "amber")] {
+        let line = format!(
+            "bluenova_battery_problem{{battery=\"00000BAD\",limit=\"{name}\",\
+             severity=\"{severity}\"}} 1\n"
+        );
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+
+    // A stale value is beyond no limit: that it is stale is the problem.
+    listener.set_age(1, 31_000);
+    let (_, answer) = listener.json("/api/batteries");
+    assert_eq!(answer["problem_details"].as_array().unwrap().len(), 1);
+    assert_eq!(answer["problem_details"][0]["name"], "no-data");
+    assert!(!listener.get("/metrics").body.contains("bluenova_battery_problem{"));
 }
 
 #[test]

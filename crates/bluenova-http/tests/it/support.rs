@@ -7,9 +7,7 @@ use std::{
 use bluenova_http::HttpServer;
 use bluenova_journal::{Journal, Retention};
 use bluenova_record::{PackRecord, Text};
-use bluenova_status::{
-    BatteryStatus, CellBus, ConnectionState, DeliveryStatus, Newest, Status, StorageStatus,
-};
+use bluenova_status::{BatteryStatus, CellBus, DeliveryStatus, Status, StorageStatus};
 use bluenova_test_support::Answer;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -85,20 +83,12 @@ pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {
 }
 
 fn battery(name: &str, mcu_id: u32, now: Instant) -> BatteryStatus {
-    BatteryStatus {
-        name: name.into(),
-        address: format!("{name}.example:9000/ws/"),
-        added: None,
-        connection: ConnectionState::Up,
-        dials: 3,
-        malformed_lines: 3,
-        rows: 4,
-        cell_bus: CellBus { bad_crc: 5, parse_fail: 6, bad_vcell: 7 },
-        announced_mcu_id: None,
-        newest: Some(Newest { record: record(mcu_id), received: now }),
-        under_way: None,
-        figures: None,
-    }
+    let mut battery = BatteryStatus::new(name, format!("{name}.example:9000/ws/"));
+    battery.connected();
+    battery.row_known(&record(mcu_id), now);
+    (battery.dials, battery.malformed_lines, battery.rows) = (3, 3, 4);
+    battery.cell_bus = CellBus { bad_crc: 5, parse_fail: 6, bad_vcell: 7 };
+    battery
 }
 
 pub(crate) fn record(mcu_id: u32) -> PackRecord {

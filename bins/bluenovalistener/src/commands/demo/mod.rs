@@ -132,6 +132,7 @@ fn settings(
     let interval = Interval::from_seconds(1).ok_or("a second is an interval")?;
     let store = Store::Sqlite { path: path.to_owned() };
     let http_hosts = settings::http_hosts(args)?;
+    let limits = settings::limits(args)?;
     let sync = settings::sync(args)?;
     let battery_arguments = BatteryArguments::default();
     let raw = args.raw;
@@ -144,6 +145,7 @@ fn settings(
         raw,
         http,
         http_hosts,
+        limits,
         mqtt: None,
     })
 }
