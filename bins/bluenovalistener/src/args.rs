@@ -90,8 +90,8 @@ pub(crate) struct Args {
     #[argh(option, arg_name = "name")]
     pub(crate) http_host: Vec<String>,
 
-    /// limit beyond which a battery's value is a problem, NAME=AMBER or NAME=AMBER,RED, each a number
-    /// or off; may be given several times (the limits and their defaults are below)
+    /// limit beyond which a battery's value is a problem, NAME=AMBER or NAME=AMBER,RED, each a
+    /// number or off; may be given several times (the limits and their defaults are below)
     #[argh(option, arg_name = "name=value")]
     pub(crate) limit: Vec<String>,
 

@@ -2,14 +2,17 @@
 
 use std::collections::HashSet;
 
+use bluenova_insight::{Counters, Figures, TimeToGo};
 use bluenova_journal::Reader;
 use bluenova_record::{McuId, PackRecord, Rfc3339};
-use bluenova_status::bank::{self, Share, Unit};
+use bluenova_status::bank::{self, BankFigures, Share, Unit};
 use bluenova_status::{
     BatteryStatus, ConnectionState, DeliveryStatus, Problem, Severity, Status, StorageStatus,
 };
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
+
+use crate::routes::Named;
 
 /// What `/api/batteries` answers. Field names are those of the JSON, here and below.
 #[derive(Serialize)]
@@ -23,6 +26,16 @@ pub(crate) struct BatteriesJson<'a> {
     storage: StorageJson<'a>,
     problems: Vec<String>,
     problem_details: Vec<ProblemJson>,
+}
+
+/// What `/api/batteries/{battery}` answers.
+#[derive(Serialize)]
+pub(crate) struct BatteryDetailJson<'a> {
+    time: Rfc3339,
+    version: &'static str,
+    interval_s: f64,
+    stale_after_s: f64,
+    battery: BatteryJson<'a>,
 }
 
 #[derive(Serialize)]
@@ -40,6 +53,16 @@ struct BankJson {
     fresh: usize,
     power_w: Option<f64>,
     soc: Option<f64>,
+    counters: Counters,
+    today: Option<BankDayJson>,
+    time_to_go: Option<TimeToGo>,
+}
+
+#[derive(Serialize)]
+struct BankDayJson {
+    date: String,
+    #[serde(flatten)]
+    counters: Counters,
 }
 
 #[derive(Serialize)]
@@ -63,6 +86,15 @@ struct BatteryJson<'a> {
     cell_lowest: Option<usize>,
     cell_highest: Option<usize>,
     latest: Option<&'a PackRecord>,
+    under_way: Option<UnderWayJson<'a>>,
+    insight: Option<&'a Figures>,
+}
+
+#[derive(Serialize)]
+struct UnderWayJson<'a> {
+    age_s: f64,
+    power_w: Option<f64>,
+    values: &'a PackRecord,
 }
 
 #[derive(Serialize)]
@@ -112,11 +144,17 @@ impl<'a> BatteriesJson<'a> {
         let mut units = bank::units(status);
         let fresh: Vec<_> = units.iter().filter_map(|unit| unit.fresh(status)).collect();
         let sum: Share = fresh.iter().map(|record| Share::of(record)).sum();
+        let figures = BankFigures::new(&units, status);
         let bank = BankJson {
             batteries: units.len(),
             fresh: fresh.len(),
             power_w: sum.power().map(|watts| rounded(watts, 10.0)),
             soc: sum.state_of_charge().map(|percent| rounded(percent, 10.0)),
+            counters: figures.counters,
+            today: figures
+                .today
+                .map(|(date, counters)| BankDayJson { date: date.to_string(), counters }),
+            time_to_go: figures.time_to_go,
         };
         bank::add_journal(&mut units, earlier, status);
         let problems = status.problem_details();
@@ -131,6 +169,33 @@ impl<'a> BatteriesJson<'a> {
             problems: problems.iter().map(|problem| problem.text.clone()).collect(),
             problem_details: problems.into_iter().map(ProblemJson::from).collect(),
         }
+    }
+}
+
+impl<'a> BatteryDetailJson<'a> {
+    /// One battery of the status, with [`rows_of_earlier_runs`]; `None`: there is none of that MCU
+    /// ID.
+    pub(crate) fn new(
+        status: &'a Status,
+        earlier: &'a [PackRecord],
+        battery: Named,
+    ) -> Option<Self> {
+        let mut units = bank::units(status);
+        bank::add_journal(&mut units, earlier, status);
+        let unit = units.iter().find(|unit| match battery {
+            Named::McuId(id) => unit.mcu_id() == Some(id),
+            Named::Position(at) => {
+                let named = status.batteries.get(at);
+                unit.batteries.iter().any(|it| named.is_some_and(|named| std::ptr::eq(*it, named)))
+            }
+        })?;
+        Some(Self {
+            time: Rfc3339(to_milliseconds(status.now)),
+            version: env!("CARGO_PKG_VERSION"),
+            interval_s: status.interval.as_secs_f64(),
+            stale_after_s: status.stale_after().as_secs_f64(),
+            battery: BatteryJson::new(unit, status),
+        })
     }
 }
 
@@ -162,6 +227,12 @@ impl<'a> BatteryJson<'a> {
             cell_lowest: cells.as_ref().map(|cells| cells.lowest),
             cell_highest: cells.as_ref().map(|cells| cells.highest),
             latest: record,
+            under_way: unit.under_way(status).map(|values| UnderWayJson {
+                age_s: rounded(status.age(values).as_secs_f64(), 10.0),
+                power_w: bank::power(&values.record).map(|watts| rounded(watts, 10.0)),
+                values: &values.record,
+            }),
+            insight: unit.figures(),
         }
     }
 }

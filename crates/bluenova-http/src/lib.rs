@@ -39,6 +39,7 @@
 mod answer_thread;
 mod api;
 mod csv;
+mod days;
 mod downsample;
 mod error;
 mod gap_json;

@@ -8,8 +8,9 @@ use bluenova_status::Status;
 use serde::Serialize;
 
 use crate::answer_thread::AnswerThread;
-use crate::api::{BatteriesJson, HealthJson, rows_of_earlier_runs};
+use crate::api::{BatteriesJson, BatteryDetailJson, HealthJson, rows_of_earlier_runs};
 use crate::csv::{self, Downloads};
+use crate::days::{self, days};
 use crate::serve::{Request, Response};
 use crate::{HistoryError, gaps, history, metrics, page, plots};
 
@@ -41,7 +42,8 @@ impl AnswerThreads {
 pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads) -> Response {
     let segments: Vec<&str> = request.path.split('/').skip(1).collect();
     match segments[..] {
-        [""] => Response::new(200, HTML, page::html().as_bytes())
+        // Which battery, is a matter of the page's script.
+        [""] | ["battery", _] => Response::new(200, HTML, page::html().as_bytes())
             .with("Content-Security-Policy", page::policy()),
         ["healthz"] => {
             let health = HealthJson::of(&status);
@@ -71,6 +73,25 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
                 found.map_or_else(|error| refused(&error), |gaps| json(200, &gaps))
             };
             threads.history.run(work).unwrap_or_else(|| too_many("the history"))
+        }
+        ["api", "batteries", battery] if !battery.is_empty() => {
+            let Some(found) = find(battery, &status) else { return no_battery(battery) };
+            let given = battery.to_owned();
+            let work = move || {
+                let earlier =
+                    reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
+                match BatteryDetailJson::new(&status, &earlier.unwrap_or_default(), found) {
+                    Some(detail) => json(200, &detail),
+                    None => no_row_of(&given),
+                }
+            };
+            threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
+        }
+        ["api", "batteries", mcu_id, "days"] => {
+            let query = request.query.clone();
+            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
+                Ok(json(200, &days(reader, id, &query)?))
+            })
         }
         ["api", "batteries", mcu_id, "history"] => {
             let (query, now) = (request.query.clone(), status.now);
@@ -113,25 +134,62 @@ fn reader(status: &Status) -> Option<Reader> {
     Reader::open(&status.storage.journal).ok()
 }
 
+/// A battery that an address names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// By its MCU ID, or by a name whose battery has one.
+    McuId(u32),
+    /// By a name, of the command line's battery at this position, whose MCU ID isn't known yet.
+    Position(usize),
+}
+
+/// The battery with this name or MCU ID. Of two that match, the name is meant.
+fn find(given: &str, status: &Status) -> Option<Named> {
+    let position = status.batteries.iter().position(|battery| battery.name == given);
+    if let Some((position, battery)) = position.and_then(|at| Some((at, status.batteries.get(at)?)))
+    {
+        return Some(battery.mcu_id().map_or(Named::Position(position), Named::McuId));
+    }
+    McuId::parse(given).map(|McuId(id)| Named::McuId(id))
+}
+
+fn no_battery(given: &str) -> Response {
+    let why = format!(
+        "{given:.60} is neither the name of a battery nor an MCU ID, which has 1 to 8 hexadecimal \
+         digits"
+    );
+    failed(404, &why)
+}
+
+fn no_row_of(battery: &str) -> Response {
+    failed(404, &format!("{battery:.60} is a battery without any row"))
+}
+
 /// What `read` makes of a battery's rows in the journal.
 fn from_journal(
-    mcu_id: &str,
+    battery: &str,
     status: &Status,
     thread: &AnswerThread,
     read: impl FnOnce(&Reader, u32) -> Result<Response, HistoryError> + Send + 'static,
 ) -> Response {
-    let Some(McuId(id)) = McuId::parse(mcu_id) else {
-        let why = format!("{mcu_id:.60} is no MCU ID, which has 1 to 8 hexadecimal digits");
-        return failed(404, &why);
+    let id = match find(battery, status) {
+        Some(Named::McuId(id)) => id,
+        Some(Named::Position(_)) => {
+            return failed(404, &format!("{battery:.60} has not sent its MCU ID yet"));
+        }
+        None => return no_battery(battery),
     };
-    let (name, journal) = (mcu_id.to_owned(), status.storage.journal.clone());
+    let (name, journal) = (battery.to_owned(), status.storage.journal.clone());
     let is_live = status.batteries.iter().any(|battery| battery.mcu_id() == Some(id));
     let work = move || {
-        let found = Reader::open(journal)
-            .and_then(|reader| Ok((is_live || reader.count(id)? > 0).then_some(reader)));
+        let found = Reader::open(journal).and_then(|reader| {
+            let has_any =
+                is_live || reader.count(id)? > 0 || !reader.days(id, days::ALL)?.is_empty();
+            Ok(has_any.then_some(reader))
+        });
         let answer = match found {
             Ok(Some(reader)) => read(&reader, id),
-            Ok(None) => Ok(failed(404, &format!("{name} is a battery without any row"))),
+            Ok(None) => Ok(no_row_of(&name)),
             Err(error) => Err(error.into()),
         };
         answer.unwrap_or_else(|error| refused(&error))

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, iter::Sum, time::Duration};
 
+use bluenova_insight::{Counters, Figures, Goal, TimeToGo};
 use bluenova_record::{CELLS, PackRecord};
+use time::Date;
 
 use crate::{BatteryStatus, Newest, Status};
 
@@ -70,6 +72,19 @@ impl<'a> Unit<'a> {
             .filter(|(_, values)| is_its_own(values))
             .min_by_key(|(_, values)| status.age(values))?;
         (!status.is_stale(status.age(newest.1))).then_some(newest)
+    }
+
+    /// What its samples say of it, by whichever address they came last.
+    pub fn figures(&self) -> Option<&'a Figures> {
+        let figures = self.batteries.iter().filter_map(|battery| battery.figures.as_deref());
+        figures.max_by_key(|figures| figures.time.0)
+    }
+
+    /// Its values in the interval under way, if they are newer than its newest row.
+    pub fn under_way(&self, status: &Status) -> Option<&'a Newest> {
+        let (battery, values) = self.fresh_values(status)?;
+        let is_row = battery.newest.as_ref().is_some_and(|row| std::ptr::eq(row, values));
+        (!is_row).then_some(values)
     }
 
     /// Time until its first row since the start is due, at any of its addresses.
@@ -198,6 +213,60 @@ impl Sum for Share {
     }
 }
 
+/// What the samples of a bank's batteries say of all of them together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BankFigures {
+    /// Energy and charge since the first sample of each battery.
+    pub counters: Counters,
+    /// The newest day that any of them has, and energy and charge of that day.
+    pub today: Option<(Date, Counters)>,
+    /// When the bank is empty or full, if its batteries go on as in the last quarter of an hour.
+    pub time_to_go: Option<TimeToGo>,
+}
+
+impl BankFigures {
+    /// Sums over the batteries that have figures; a stale one is going neither way.
+    pub fn new(units: &[Unit<'_>], status: &Status) -> Self {
+        let figures = || units.iter().filter_map(Unit::figures);
+        let newest = figures().map(|figures| figures.today.date).max();
+        let of_day = |date| figures().map(|it| &it.today).filter(move |day| day.date == date);
+        let fresh = units.iter().filter(|unit| unit.fresh_values(status).is_some());
+        Self {
+            counters: total(figures().map(|figures| figures.counters)),
+            today: newest.map(|date| (date, total(of_day(date).map(|day| day.counters)))),
+            time_to_go: time_to_go(fresh.filter_map(Unit::figures)),
+        }
+    }
+}
+
+fn total(all: impl Iterator<Item = Counters>) -> Counters {
+    all.fold(Counters::default(), |sum, counters| Counters {
+        energy_in_wh: sum.energy_in_wh + counters.energy_in_wh,
+        energy_out_wh: sum.energy_out_wh + counters.energy_out_wh,
+        charge_in_ah: sum.charge_in_ah + counters.charge_in_ah,
+        charge_out_ah: sum.charge_out_ah + counters.charge_out_ah,
+    })
+}
+
+/// The batteries of a bank are in parallel: they share its load, and the energy that each has left
+/// is its own power for its own time. One that goes the other way, or none, takes part with its
+/// power only.
+fn time_to_go<'a>(figures: impl Iterator<Item = &'a Figures>) -> Option<TimeToGo> {
+    let going: Vec<_> = figures.filter_map(|it| Some((it.mean_power_w?, it.time_to_go))).collect();
+    let power: f64 = going.iter().map(|(watts, _)| watts).sum();
+    let goal = if power > 0.0 { Goal::Full } else { Goal::Empty };
+    let same_way = || {
+        going.iter().filter_map(|(watts, to_go)| Some((watts, to_go.filter(|it| it.goal == goal)?)))
+    };
+    let left: f64 = same_way().map(|(watts, to_go)| watts.abs() * to_go.seconds).sum();
+    let seconds = left / power.abs();
+    (left > 0.0 && seconds.is_finite()).then(|| TimeToGo {
+        goal,
+        seconds,
+        with_usual_capacity: same_way().any(|(_, to_go)| to_go.with_usual_capacity),
+    })
+}
+
 /// Mean and extremes of a pack's cell voltages.
 #[derive(Debug, PartialEq)]
 pub struct CellVoltages {
@@ -305,6 +374,79 @@ mod tests {
         add_journal(&mut units, &rows, &status);
         assert_eq!(units.len(), 150_000);
         assert!(units[49_999].latest.is_none() && units[50_000].latest.is_some());
+    }
+
+    fn insight_of(mcu_id: u32, day: i64, amps: f32) -> Figures {
+        let mut insight = bluenova_insight::Insight::new(mcu_id);
+        for second in 0..=10 {
+            let time =
+                UtcDateTime::UNIX_EPOCH + Duration::from_secs(second) + time::Duration::days(day);
+            let mut sample = PackRecord::new(time, mcu_id);
+            (sample.v_pack, sample.i_pack) = (Some(50.0), Some(amps));
+            insight.sample(&sample, &bluenova_insight::UtcDays);
+        }
+        insight.figures().unwrap()
+    }
+
+    #[test]
+    fn figures_are_summed_and_the_day_is_the_newest() {
+        let battery = |mcu_id: u32, day, amps| BatteryStatus {
+            announced_mcu_id: Some(mcu_id),
+            figures: Some(insight_of(mcu_id, day, amps).into()),
+            ..BatteryStatus::new("", "")
+        };
+        let status = Status {
+            now: UtcDateTime::UNIX_EPOCH,
+            instant: Instant::now(),
+            started: Instant::now(),
+            interval: Duration::from_secs(10),
+            // A twin of the first one, and one that has been silent since the day before.
+            batteries: vec![
+                battery(1, 1, 360.0),
+                battery(1, 0, 7.0),
+                battery(2, 0, 720.0),
+                battery(3, 1, -36.0),
+            ],
+            storage: StorageStatus::default(),
+            delivery: None,
+        };
+        let figures = BankFigures::new(&units(&status), &status);
+        let rounded = |ah: f64| (ah * 1e6).round() / 1e6;
+        let sums = |it: &Counters| (rounded(it.charge_in_ah), rounded(it.charge_out_ah));
+        assert_eq!(sums(&figures.counters), (3.0, 0.1));
+        let (date, today) = figures.today.unwrap();
+        assert_eq!((date.to_julian_day(), sums(&today)), (2_440_589, (1.0, 0.1)));
+        assert_eq!(figures.time_to_go, None);
+    }
+
+    #[test]
+    fn a_bank_lasts_until_the_energy_of_all_is_gone() {
+        let figures = |watts: Option<f64>, hours: Option<f64>| Figures {
+            mean_power_w: watts,
+            time_to_go: hours.map(|hours| TimeToGo {
+                goal: if watts > Some(0.0) { Goal::Full } else { Goal::Empty },
+                seconds: hours * 3600.0,
+                with_usual_capacity: false,
+            }),
+            ..insight_of(1, 0, 1.0)
+        };
+        let check = |all: &[(Option<f64>, Option<f64>)], expected: Option<(Goal, f64)>| {
+            let all: Vec<_> = all.iter().map(|(watts, hours)| figures(*watts, *hours)).collect();
+            let found = time_to_go(all.iter()).map(|it| (it.goal, it.seconds / 3600.0));
+            assert_eq!(found, expected, "{all:?}");
+        };
+        check(&[], None);
+        check(&[(None, None)], None);
+        check(&[(Some(-100.0), None)], None);
+        // 1 kWh and 2 kWh, at 300 W; with one that is idle, or takes half of it.
+        let both = [(Some(-100.0), Some(10.0)), (Some(-200.0), Some(10.0))];
+        check(&both, Some((Goal::Empty, 10.0)));
+        check(&[(Some(-100.0), Some(10.0)), (Some(-300.0), Some(2.0))], Some((Goal::Empty, 4.0)));
+        check(&[both[0], both[1], (Some(0.0), None)], Some((Goal::Empty, 10.0)));
+        check(&[both[0], both[1], (Some(150.0), Some(1.0))], Some((Goal::Empty, 20.0)));
+        check(&[(Some(150.0), Some(1.0))], Some((Goal::Full, 1.0)));
+        // As much in as out.
+        check(&[(Some(-100.0), Some(1.0)), (Some(100.0), Some(1.0))], None);
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::{
     time::Duration,
 };
 
+use bluenova_insight::{Insight, UtcDays};
+use bluenova_journal::StoredDay;
 use bluenova_record::{PackRecord, Text};
 use bluenova_status::{ConnectionState, DeliveryStatus, Status};
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
 
-use crate::support::{Listener, NORTH, SOUTH, get, record};
+use crate::support::{Listener, NORTH, NOW, SOUTH, get, record};
 
 #[test]
 fn both_batteries_and_their_bank() {
@@ -22,7 +24,7 @@ fn both_batteries_and_their_bank() {
     assert_eq!(answer["interval_s"], 10.0);
     assert_eq!(answer["stale_after_s"], 30.0);
     let bank = json!({ "batteries": 2, "fresh": 2, "power_w": -4426.9, "soc": 63.0 });
-    assert_eq!(answer["bank"], bank);
+    check_bank(&answer, &bank);
     let north = &answer["batteries"][0];
     for (field, expected) in [
         ("battery", json!("9F3C07B2")),
@@ -114,8 +116,7 @@ fn what_is_stale_is_not_in_the_sum() {
         south.connection = ConnectionState::Down { why: Some("connection refused".into()) };
     });
     let (_, answer) = listener.json("/api/batteries");
-    let bank = json!({ "batteries": 2, "fresh": 1, "power_w": -2213.5, "soc": 63.0 });
-    assert_eq!(answer["bank"], bank);
+    check_bank(&answer, &json!({ "batteries": 2, "fresh": 1, "power_w": -2213.5, "soc": 63.0 }));
     let south = &answer["batteries"][1];
     assert_eq!((&south["stale"], &south["connected"]), (&json!(true), &json!(false)));
     assert_eq!(south["trouble"], "connection refused");
@@ -156,6 +157,14 @@ fn batteries_with_rows_in_the_journal_only_are_stale() {
     assert_eq!(answer["bank"]["batteries"], 2);
 }
 
+/// Checks sums of the bank; there are others that the test isn't about.
+#[track_caller]
+fn check_bank(answer: &Value, expected: &Value) {
+    for (field, expected) in expected.as_object().unwrap() {
+        assert_eq!(&answer["bank"][field], expected, "{field}");
+    }
+}
+
 /// The MCU IDs, in the order of the answer.
 fn ids(answer: &Value) -> Vec<Value> {
     let batteries = answer["batteries"].as_array().unwrap();
@@ -194,7 +203,8 @@ fn a_healthy_start_is_no_alarm_and_shows_the_last_rows_as_old() {
         assert_eq!(battery["names"].as_array().unwrap().len(), 1);
     }
     let none = json!({ "batteries": 2, "fresh": 0, "power_w": null, "soc": null });
-    assert_eq!((&answer["problems"], &answer["bank"]), (&json!([]), &none));
+    assert_eq!(answer["problems"], json!([]));
+    check_bank(&answer, &none);
     assert_eq!(listener.json("/healthz"), (200, json!({ "ok": true, "problems": [] })));
     assert!(!listener.get("/metrics").body.contains("9F3C07B2"));
 }
@@ -376,7 +386,7 @@ fn markup_from_a_battery_stays_text() {
 #[test]
 fn what_is_not_there() {
     let listener = Listener::start();
-    for target in ["/nothing", "/api", "/api/batteries/", "/metrics/", "/api/batteries/9F3C07B2"] {
+    for target in ["/nothing", "/api", "/api/batteries/", "/metrics/", "/api/batteries/x/y"] {
         let (code, answer) = listener.json(target);
         assert_eq!(code, 404, "{target}");
         assert!(answer["error"].as_str().unwrap().contains(target), "{answer}");
@@ -408,9 +418,13 @@ fn wrong_requests_are_explained() {
         ("/api/batteries/9F3C07B2/history?points=0", 400, "points: a whole number from 1 to 10000"),
         ("/api/batteries/9F3C07B2/plots?range=2h", 400, "range: one of 1h, 6h, 24h, 7d"),
         ("/api/batteries/9F3C07B2/plots?rang=1h", 400, "rang: not a parameter here"),
-        ("/api/batteries/12345678A/plots", 404, "12345678A is no MCU ID"),
-        ("/api/batteries/+1/plots", 404, "+1 is no MCU ID"),
-        ("/api/batteries//plots", 404, " is no MCU ID"),
+        ("/api/batteries/12345678A/plots", 404, "12345678A is neither the name of a battery nor"),
+        ("/api/batteries/+1/plots", 404, "+1 is neither the name of a battery nor an MCU ID"),
+        ("/api/batteries//plots", 404, " is neither the name"),
+        ("/api/batteries/west", 404, "west is neither the name"),
+        ("/api/batteries/77", 404, "77 is a battery without any row"),
+        ("/api/batteries/north/days?from=yesterday", 400, "from: a date like 2026-11-22 is all"),
+        ("/api/batteries/north/days?from=2026-11-22&to=2026-11-21", 400, "from: a date no later"),
         ("/api/batteries/1/history", 404, "1 is a battery without any row"),
     ] {
         let (status, answer) = listener.json(target);
@@ -460,4 +474,107 @@ fn queued_history_requests_leave_connections_for_others() {
     for _ in 0..8 {
         assert_eq!(next(), 500);
     }
+}
+
+#[test]
+fn a_battery_has_an_address_by_name_and_by_mcu_id() {
+    let mut listener = Listener::start();
+    listener.journal.append(&[record(NORTH), record(0x77), record(0x78)]).unwrap();
+    let by = |name: &str| {
+        let (code, answer) = listener.json(&format!("/api/batteries/{name}"));
+        assert_eq!((code, &answer["interval_s"]), (200, &json!(10.0)), "{name}: {answer}");
+        answer["battery"].clone()
+    };
+    let (_, all) = listener.json("/api/batteries");
+    assert_eq!(by("north"), all["batteries"][0]);
+    assert_eq!(by("9f3c07b2"), all["batteries"][0]);
+    // One that the journal only has.
+    assert_eq!(by("77"), all["batteries"][2]);
+    // A name is a name, even if it is an MCU ID too.
+    listener.change(|status| status.batteries[0].name = "bad".into());
+    assert_eq!(by("bad")["battery"], "9F3C07B2");
+    assert_eq!(by("BAD")["battery"], "00000BAD");
+
+    let (code, answer) = listener.json("/api/batteries/bad/history?columns=v_pack&points=1");
+    assert_eq!((code, &answer["battery"]), (200, &json!("9F3C07B2")));
+    // One that has sent nothing yet has a status, and no history.
+    listener.change(|status| status.batteries[1].newest = None);
+    assert_eq!(by("south")["battery"], Value::Null);
+    let (code, answer) = listener.json("/api/batteries/south/history");
+    assert_eq!((code, &answer["error"]), (404, &json!("south has not sent its MCU ID yet")));
+    // The page is there for each of them.
+    assert_eq!(listener.get("/battery/south").body, listener.get("/").body);
+}
+
+#[test]
+fn days_are_those_of_the_journal() {
+    let mut listener = Listener::start();
+    let day = |date: &str, energy: f64| StoredDay {
+        mcu_id: NORTH,
+        date: date.to_owned(),
+        rank: 1,
+        text: json!({ "date": date, "energy_in_wh": energy }).to_string(),
+    };
+    let damaged = StoredDay { text: "{".into(), ..day("2026-11-20", 0.0) };
+    let days = [day("2026-11-19", 1.0), damaged, day("2026-11-21", 2.5), day("2026-11-22", 3.0)];
+    listener.journal.put_statistics(&[], &days).unwrap();
+    for (query, expected) in [
+        ("", &[1.0, 2.5, 3.0][..]),
+        ("?from=2026-11-21", &[2.5, 3.0]),
+        ("?to=2026-11-21&from=2026-11-20", &[2.5]),
+        ("?to=2026-11-18", &[]),
+    ] {
+        let (code, answer) = listener.json(&format!("/api/batteries/north/days{query}"));
+        assert_eq!((code, &answer["battery"]), (200, &json!("9F3C07B2")), "{query}");
+        let days = answer["days"].as_array().unwrap();
+        let energies: Vec<_> =
+            days.iter().map(|day| day["energy_in_wh"].as_f64().unwrap()).collect();
+        assert_eq!(energies, expected, "{query}");
+    }
+}
+
+#[test]
+fn what_the_samples_say_is_shown_with_its_sums() {
+    let listener = Listener::start();
+    listener.change(|status| {
+        for (battery, amps) in status.batteries.iter_mut().zip([360.0, -36.0]) {
+            let mut insight = Insight::new(battery.mcu_id().unwrap());
+            for second in 0..=10 {
+                let time = NOW - Duration::from_secs(10 - second);
+                let mut sample = PackRecord::new(time, insight.mcu_id());
+                (sample.v_pack, sample.i_pack) = (Some(50.0), Some(amps));
+                insight.sample(&sample, &UtcDays);
+            }
+            battery.figures = insight.figures().map(Into::into);
+        }
+    });
+    let (_, answer) = listener.json("/api/batteries");
+    let wh = |value: &Value| (value.as_f64().unwrap() * 1000.0).round() / 1000.0;
+    let insight = &answer["batteries"][0]["insight"];
+    assert_eq!(wh(&insight["counters"]["energy_in_wh"]), 50.0);
+    assert_eq!(insight["today"]["date"], "2026-11-22");
+    assert_eq!(insight["verdict"], json!({ "is": "not_known_yet" }));
+    let bank = &answer["bank"];
+    assert_eq!(wh(&bank["counters"]["energy_in_wh"]), 50.0);
+    assert_eq!(
+        (&bank["today"]["date"], wh(&bank["today"]["energy_out_wh"])),
+        (&json!("2026-11-22"), 5.0)
+    );
+}
+
+#[test]
+fn values_of_the_interval_under_way_are_beside_the_row() {
+    let listener = Listener::start();
+    assert_eq!(listener.json("/api/batteries").1["batteries"][0]["under_way"], Value::Null);
+    listener.change(|status| {
+        let mut values = record(NORTH);
+        (values.insert_time_utc, values.i_pack) = (NOW - Duration::from_secs(1), Some(2.0));
+        let now = status.instant;
+        status.batteries[0].sampled(values, now);
+    });
+    let north = &listener.json("/api/batteries").1["batteries"][0];
+    let under_way = &north["under_way"];
+    assert_eq!((&under_way["age_s"], &under_way["power_w"]), (&json!(1.0), &json!(106.0)));
+    assert_eq!(under_way["values"]["i_pack"], 2.0);
+    assert_eq!((&north["latest"]["i_pack"], &north["power_w"]), (&json!(-41.75), &json!(-2213.5)));
 }

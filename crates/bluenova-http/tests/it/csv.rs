@@ -96,7 +96,7 @@ fn errors_are_json() {
         ("9F3C07B2/rows.csv?points=5", 400, "points: not a parameter here; from, to, columns are"),
         ("9F3C07B2/rows.csv?from=now", 400, "from: an RFC 3339 time"),
         ("7/rows.csv", 404, "7 is a battery without any row"),
-        ("attic/rows.csv", 404, "attic is no MCU ID"),
+        ("attic/rows.csv", 404, "attic is neither the name of a battery nor an MCU ID"),
     ] {
         let (code, error) = listener.json(&format!("/api/batteries/{target}"));
         assert_eq!(code, status, "{target}");

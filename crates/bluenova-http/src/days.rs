@@ -1,0 +1,56 @@
+//! `/api/batteries/{battery}/days`: the statistics of a battery's days.
+
+use std::ops::RangeInclusive;
+
+use bluenova_journal::Reader;
+use bluenova_record::McuId;
+use serde::Serialize;
+use serde_json::Value;
+use time::Date;
+use time::format_description::well_known::Iso8601;
+
+use crate::HistoryError;
+use crate::query::{Query, not};
+
+const PARAMETERS: [&str; 2] = ["from", "to"];
+
+/// Dates that include all others, as texts in their order.
+pub(crate) const ALL: RangeInclusive<&str> = "0000-01-01"..="9999-12-31";
+
+/// Days of a battery, the first one first.
+#[derive(Debug, Serialize)]
+pub(crate) struct Days {
+    battery: McuId,
+    days: Vec<Value>,
+}
+
+/// The ended days of a battery that `query` asks for: from the date `from` to the date `to`, both
+/// included, by default all. The day under way is among the figures of the battery.
+///
+/// # Errors
+/// A parameter is invalid, or the journal can't be read.
+pub(crate) fn days(
+    journal: &Reader,
+    mcu_id: u32,
+    query: &[(String, String)],
+) -> Result<Days, HistoryError> {
+    let query = Query::new(query, &PARAMETERS)?;
+    let from = date(query, "from")?.unwrap_or_else(|| (*ALL.start()).to_owned());
+    let to = date(query, "to")?.unwrap_or_else(|| (*ALL.end()).to_owned());
+    if from > to {
+        let allowed = format!("a date no later than `to`, {to}, is allowed");
+        return Err(HistoryError::query("from", not(&from, &allowed)));
+    }
+    let stored = journal.days(mcu_id, &*from..=&*to)?;
+    // A text that is damaged costs its day only.
+    let days = stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()).collect();
+    Ok(Days { battery: McuId(mcu_id), days })
+}
+
+/// A date as the journal has it, however it was given.
+fn date(query: Query<'_>, name: &str) -> Result<Option<String>, HistoryError> {
+    let Some(given) = query.get(name) else { return Ok(None) };
+    let date = Date::parse(given, &Iso8601::DATE).ok().filter(|date| date.year() >= 0);
+    date.map(|date| Some(date.to_string()))
+        .ok_or_else(|| HistoryError::query(name, not(given, "a date like 2026-11-22 is allowed")))
+}
