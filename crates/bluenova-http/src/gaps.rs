@@ -19,7 +19,7 @@ const PARAMETERS: [&str; 3] = ["from", "to", "battery"];
 const MAX_GAPS: usize = 1000;
 
 /// Time from the end of an interval until its row is expected to be stored.
-const ROW_IS_DUE: Duration = Duration::seconds(3);
+pub(crate) const ROW_IS_DUE: Duration = Duration::seconds(3);
 
 /// The intervals without a row, as JSON.
 #[derive(Debug, Serialize)]

@@ -62,10 +62,19 @@ pub(crate) fn times(
     query: Query<'_>,
     now: UtcDateTime,
 ) -> Result<Range<UtcDateTime>, HistoryError> {
+    times_of(query, now, DEFAULT_LENGTH)
+}
+
+/// The times that `from` and `to` ask for, by default the last ones of that length.
+pub(crate) fn times_of(
+    query: Query<'_>,
+    now: UtcDateTime,
+    length: Duration,
+) -> Result<Range<UtcDateTime>, HistoryError> {
     let to = query.time("to")?.unwrap_or(now);
     let given = query.time("from")?;
-    let day_before = to.saturating_sub(DEFAULT_LENGTH).max(UtcDateTime::UNIX_EPOCH);
-    let from = given.unwrap_or(day_before);
+    let begin = to.saturating_sub(length).max(UtcDateTime::UNIX_EPOCH);
+    let from = given.unwrap_or(begin);
     if from < to {
         return Ok(from..to);
     }

@@ -42,6 +42,7 @@ mod csv;
 mod days;
 mod downsample;
 mod error;
+mod events;
 mod gap_json;
 mod gaps;
 mod history;

@@ -11,6 +11,7 @@ use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, BatteryDetailJson, HealthJson, rows_of_earlier_runs};
 use crate::csv::{self, Downloads};
 use crate::days::{self, days};
+use crate::events::events;
 use crate::serve::{Request, Response};
 use crate::{HistoryError, gaps, history, metrics, page, plots};
 
@@ -91,6 +92,21 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
             let query = request.query.clone();
             from_journal(mcu_id, &status, &threads.history, move |reader, id| {
                 Ok(json(200, &days(reader, id, &query)?))
+            })
+        }
+        ["api", "events"] => {
+            let query = request.query.clone();
+            let work = move || {
+                let found = Reader::open(&status.storage.journal).map_err(HistoryError::from);
+                let found = found.and_then(|reader| events(&reader, None, &query, &status));
+                found.map_or_else(|error| refused(&error), |events| json(200, &events))
+            };
+            threads.history.run(work).unwrap_or_else(|| too_many("the history"))
+        }
+        ["api", "batteries", mcu_id, "events"] => {
+            let (query, of_then) = (request.query.clone(), status.clone());
+            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
+                Ok(json(200, &events(reader, Some(id), &query, &of_then)?))
             })
         }
         ["api", "batteries", mcu_id, "history"] => {

@@ -8,6 +8,7 @@
 
 mod api;
 mod csv;
+mod events;
 mod gaps;
 mod history;
 mod host;
