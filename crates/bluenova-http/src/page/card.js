@@ -1,15 +1,9 @@
 // The card of a battery.
 
-/** Minimum voltage of a full bar: with less, noise would look like a fault. */
-const BAR_V = 0.005;
-
 function newCard() {
   const card = copyOf("card");
-  for (let cell = 1; cell <= 16; cell++) {
-    const column = copyOf("cell");
-    column.querySelector("b").textContent = cell;
-    card.querySelector(".cells").append(column);
-  }
+  newLook(card.querySelector(".look"));
+  newCells(card);
   return card;
 }
 
@@ -18,11 +12,10 @@ function showCard(card, battery) {
   card.classList.toggle("stale", isStale(battery));
   card.classList.toggle("starting", isStarting(battery));
   showAge(card, battery);
-  fillPower(card, battery.power_w);
+  fillLook(card.querySelector(".look"), lookOf(battery));
   fill(card, {
     name: nameOf(battery) ?? UNKNOWN,
     mcu: battery.battery ?? "",
-    soc: number(row.soc, 0, "%"),
     v_pack: number(row.v_pack, 2, "V"),
     i_pack: signed(row.i_pack, 2, "A"),
     temp: number(row.temp, 0, "°C"),
@@ -34,21 +27,52 @@ function showCard(card, battery) {
     spread: number(battery.cell_spread_mv, 0, "mV"),
     link: linkText(battery),
   });
+  const link = card.querySelector("h2 a");
+  link.href = addressOf(battery);
   card.querySelector(".errors").classList.toggle("loud", hasErrors(battery));
-  card.querySelector(".gauge div").style.width = `${Math.max(row.soc ?? 0, 0)}%`;
-  showCells(card, battery, row);
+  showSeverity(card, battery);
+  showCells(card, battery);
+}
+
+/** The figures that a problem is about, by its name. */
+const FIGURES = {
+  "low-charge": "soc",
+  "cell-spread": "spread",
+  "cell-spread-at-ends": "spread",
+  "low-cell-voltage": "lowest",
+  "high-cell-voltage": "highest",
+  frost: "temp",
+  "high-temperature": "temp",
+  breaker: "breaker",
+};
+
+/** Marks the battery, and the figures that are serious. What is said of them is above all cards. */
+function showSeverity(card, battery) {
+  const severity = severityOf(battery);
+  mark(card, severity);
+  mark(part(card, "severity"), severity);
+  setText(part(card, "severity"), SEVERITIES[severity] ?? "");
+  const problems = isStale(battery) ? [] : (battery.problems ?? []);
+  for (const name of new Set(Object.values(FIGURES))) {
+    const worst = problems.filter((problem) => FIGURES[problem.name] === name);
+    const gravest = Math.max(0, ...worst.map((problem) => gravity(problem.severity)));
+    mark(part(card, name), ["", "amber", "red"][gravest]);
+  }
 }
 
 function showAge(card, battery) {
   const age = ageOf(battery);
   const node = part(card, "age");
-  const mark = node.firstElementChild ?? node.appendChild(document.createElement("span"));
+  const text = node.firstElementChild ?? node.appendChild(document.createElement("span"));
   const start = isStarting(battery) ? firstValues(battery) : null;
-  if (age === null) return setText(mark, start ?? "NO DATA YET");
+  if (age === null) return setText(text, start ?? "NO DATA YET");
   const ago = `${duration(age)} ago`;
   const time = battery.latest && localTime(battery.latest.insert_time_utc);
-  if (start) return setText(mark, `${start} – last value ${ago}, ${time}`);
-  setText(mark, isStale(battery) ? `STALE – last value ${ago}, ${time}` : ago);
+  if (start) return setText(text, `${start} – last value ${ago}, ${time}`);
+  if (battery.under_way && !isStale(battery)) {
+    return setText(text, `${ago}, between rows (from memory)`);
+  }
+  setText(text, isStale(battery) ? `STALE – last value ${ago}, ${time}` : ago);
 }
 
 function linkText(battery) {
@@ -61,36 +85,4 @@ function linkText(battery) {
   if (battery.redials) events.push(count(battery.redials, "redial"));
   if (battery.malformed_lines) events.push(count(battery.malformed_lines, "malformed line"));
   return `${battery.addresses.join(", ")}: ${state}; ${events.join(", ")}`;
-}
-
-function showCells(card, battery, row) {
-  const volts = row.cell_v ?? [];
-  const mean = battery.cell_mean_v;
-  const height = Math.max(BAR_V, ...volts.map((v) => (v === null ? 0 : Math.abs(v - mean))));
-  const columns = card.querySelectorAll(".cells li");
-  columns.forEach((column, i) => {
-    const v = volts[i] ?? null;
-    // A smaller pack doesn't have that cell; a missing value looks different.
-    column.hidden = v === null && i >= (row.cell_count ?? columns.length);
-    column.classList.toggle("highest", battery.cell_highest === i + 1);
-    column.classList.toggle("lowest", battery.cell_lowest === i + 1);
-    const bar = column.querySelector(".bar").style;
-    const share = v === null ? 0 : ((v - mean) / height) * 50;
-    bar.top = share < 0 ? "50%" : "auto";
-    bar.bottom = share < 0 ? "auto" : "50%";
-    bar.height = `${Math.abs(share)}%`;
-    bar.visibility = v === null ? "hidden" : "visible";
-    const celsius = String(row.cell_t?.[i] ?? UNKNOWN).replace("-", "−");
-    setText(column.querySelector(".volts"), v === null ? UNKNOWN : v.toFixed(3));
-    setText(column.querySelector(".celsius"), celsius);
-  });
-  const extreme = (word, cell) =>
-    cell === null
-      ? `${word} ${UNKNOWN}`
-      : `${word} cell ${cell}: ${number(volts[cell - 1], 3, "V")}`;
-  fill(card, {
-    mean: `mean ${number(mean, 3, "V")}`,
-    highest: extreme("highest", battery.cell_highest),
-    lowest: extreme("lowest", battery.cell_lowest),
-  });
 }

@@ -5,13 +5,15 @@ const UNKNOWN = "–";
 const IDLE_W = 25;
 
 function number(value, digits, unit) {
-  if (typeof value !== "number") return UNKNOWN;
+  return typeof value === "number" ? `${figure(value, digits)}\u00a0${unit}` : UNKNOWN;
+}
+
+function figure(value, digits) {
   // A value that is rounded to zero has no sign.
-  const text = value
+  return value
     .toFixed(digits)
     .replace(/^-(?=[0.]*$)/, "")
     .replace("-", "−");
-  return `${text}\u00a0${unit}`;
 }
 
 function signed(value, digits, unit) {
@@ -47,4 +49,36 @@ function localTime(time) {
 
 function count(n, one, many = `${one}s`) {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+}
+
+function energy(wattHours) {
+  if (typeof wattHours !== "number") return UNKNOWN;
+  const size = Math.abs(wattHours);
+  if (size < 100) return number(wattHours, 0, "Wh");
+  if (size < 1e7) return number(wattHours / 1000, size < 1e5 ? 1 : 0, "kWh");
+  return number(wattHours / 1e6, 1, "MWh");
+}
+
+/** An estimate with how well it is known; `null` if it isn't. */
+function estimate(known, digits, unit) {
+  if (!known) return null;
+  const value = figure(known.value, digits);
+  return `${value} ± ${number(known.plus_minus, digits, unit)}`;
+}
+
+/** A moment to come, as exactly as a forecast is: a time of day, else a length of time. */
+function forecast(seconds) {
+  const minutes = seconds / 60;
+  if (minutes < 20) return { length: `${Math.max(Math.round(minutes), 1)} min` };
+  const [now, step] = [new Date(), (minutes < 120 ? 5 : 10) * 60_000];
+  const then = new Date(Math.round((now.getTime() + seconds * 1000) / step) * step);
+  const days = Math.round((new Date(then).setHours(0, 0, 0, 0) - now.setHours(0, 0, 0, 0)) / 864e5);
+  if (days > 6) return { length: `${count(Math.round(seconds / 86_400), "day")}` };
+  const clock = then.toLocaleTimeString("en-GB", {
+    hour: "2-digit",
+    minute: "2-digit",
+    hourCycle: "h23",
+  });
+  const weekday = then.toLocaleDateString("en-GB", { weekday: "short" });
+  return { time: days === 0 ? clock : `${days === 1 ? "tomorrow" : weekday} ${clock}` };
 }

@@ -13,7 +13,6 @@ const RETRY_S = 10;
 /** Pixels from which on a gap can be pointed at. */
 const GAP_PX = 2;
 
-const dark = matchMedia("(prefers-color-scheme: dark)");
 /** What to plot: range and MCU ID, which are in the address too, as in #6h/9F3C07B2. */
 let [range, chosen] = choice();
 /** The last request for plots: its address, when it was made, and whether it failed. */
@@ -25,7 +24,7 @@ let gaps = [];
 /** Aborts the request for plots that is under way; null if there is none. */
 let drawing = null;
 
-/** Prepares the empty plots. `changed` is called when they have another size or theme. */
+/** Prepares the empty plots. `changed` is called when they have another size. */
 function startHistory(changed) {
   for (const [value, [text]] of Object.entries(RANGES)) {
     const button = document.createElement("button");
@@ -44,7 +43,6 @@ function startHistory(changed) {
     }
   });
   addEventListener("hashchange", takeChoice);
-  dark.addEventListener("change", changed);
   let resized;
   new ResizeObserver(() => {
     clearTimeout(resized);
@@ -66,7 +64,7 @@ function choice() {
 
 function choose(newRange, battery) {
   // Replaced, not pushed: the back button leaves the page.
-  history.replaceState(null, "", `#${newRange}${battery ? `/${battery}` : ""}`);
+  history.replaceState(null, "", `${location.search}#${newRange}${battery ? `/${battery}` : ""}`);
   takeChoice();
 }
 
@@ -85,6 +83,7 @@ function plottable() {
 }
 
 function plotted() {
+  if (inAddress !== null) return addressedBattery()?.battery ?? null;
   const ids = plottable().map((battery) => battery.battery);
   return ids.includes(chosen) ? chosen : (ids[0] ?? null);
 }
@@ -92,8 +91,8 @@ function plotted() {
 function showChooser() {
   const batteries = plottable();
   const select = $("chooser").querySelector("select");
-  $("chooser").hidden = batteries.length < 2;
-  $("history").hidden = batteries.length === 0;
+  $("chooser").hidden = batteries.length < 2 || inAddress !== null;
+  $("history").hidden = plotted() === null || IS_KIOSK;
   const ids = batteries.map((battery) => battery.battery);
   const names = batteries.map(nameOf);
   const options = [...select.options];
@@ -112,12 +111,12 @@ function plotsUrl() {
   // Within the listener's limits; beyond them the SVG is scaled.
   const width = Math.min(Math.max(Math.round(available), 280), 2000);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const query = new URLSearchParams({ range, width, theme: dark.matches ? "dark" : "light", zone });
+  const query = new URLSearchParams({ range, width, theme: isDark() ? "dark" : "light", zone });
   return `api/batteries/${plotted()}/plots?${query}`;
 }
 
 function drawIfDue() {
-  if (document.hidden || drawing || plotted() === null) return;
+  if (document.hidden || IS_KIOSK || drawing || plotted() === null) return;
   const every = lastDrawing?.failed ? RETRY_S : Math.max(status.interval_s, RANGES[range][1] / 300);
   const isDue = lastDrawing?.url !== plotsUrl() || secondsSince(lastDrawing.at) >= every;
   if (isDue) draw();
@@ -179,7 +178,7 @@ async function fetchGaps({ battery, from, to }) {
 /** Links to the rows from which the plots were drawn. */
 function showDownload({ battery, from, to }) {
   const query = new URLSearchParams({ from, to });
-  $("csv").href = `api/batteries/${battery}/rows.csv?${query}`;
+  $("csv").href = absolute(`api/batteries/${battery}/rows.csv?${query}`);
   $("csv").hidden = false;
 }
 

@@ -5,13 +5,17 @@ function show() {
   if (status || outage) showProblems();
   if (!status) return;
   showBank();
-  showCards();
+  showBatteries();
   showStorage();
   showHistory();
 }
 
-$("finder").querySelector("input").addEventListener("input", show);
-document.addEventListener("visibilitychange", fetchStatus);
+newLook($("bank"));
+startAddress();
+startTheme(show);
+startList();
+startDetail();
 startHistory(show);
+document.addEventListener("visibilitychange", fetchStatus);
 setInterval(show, 1000);
 fetchStatus();

@@ -3,7 +3,7 @@
 /** Milliseconds that an answer may take. */
 const TIME_OUT_MS = 8000;
 
-/** The last answer of the listener, and when it was fetched. */
+/** The last answer of the listener, with the number of batteries by name; when it was fetched. */
 let status = null;
 let statusAt = null;
 /** Since when the listener doesn't answer, and why; null while it does. */
@@ -25,7 +25,7 @@ async function fetchJson(url, attempt = new AbortController()) {
   const tooLong = new DOMException("it takes too long", "TimeoutError");
   const limit = setTimeout(() => attempt.abort(tooLong), TIME_OUT_MS);
   try {
-    const answer = await fetch(url, { cache: "no-store", signal: attempt.signal });
+    const answer = await fetch(absolute(url), { cache: "no-store", signal: attempt.signal });
     if (answer.ok) return await answer.json();
     const { error } = await answer.json().catch(() => ({}));
     throw new Error(error ?? `status ${answer.status}`);
@@ -44,6 +44,11 @@ async function fetchStatus() {
     const answer = await fetchJson("api/batteries");
     // The page of another version may not fit this answer.
     if (status && status.version !== answer.version) location.reload();
+    answer.batteries = answer.batteries.map(withNewestValues);
+    answer.named = new Map();
+    for (const name of answer.batteries.flatMap((battery) => battery.names)) {
+      answer.named.set(name, (answer.named.get(name) ?? 0) + 1);
+    }
     [status, statusAt, outage] = [answer, requestedAt, null];
     show();
   } catch (error) {
@@ -55,14 +60,39 @@ async function fetchStatus() {
   nextFetch = setTimeout(fetchStatus, secondsToNextRow() * 1000);
 }
 
+/** A battery with its values of the interval under way in place of its row, if there are any. */
+function withNewestValues(battery) {
+  const { under_way, age_s } = battery;
+  if (!under_way) return { ...battery, row_age_s: age_s };
+  const { values, ...others } = under_way;
+  return { ...battery, ...others, ...cellFigures(values), latest: values, row_age_s: age_s };
+}
+
+/** Mean and extremes of the cells in a row, as the listener reckons them. */
+function cellFigures({ cell_v }) {
+  const known = cell_v.map((volts, i) => [volts, i + 1]).filter(([volts]) => volts !== null);
+  if (known.length === 0) {
+    return { cell_mean_v: null, cell_spread_mv: null, cell_lowest: null, cell_highest: null };
+  }
+  const [[low, cell_lowest], ...others] = [...known].sort(([a], [b]) => a - b);
+  const [high, cell_highest] = others.pop() ?? [low, cell_lowest];
+  return {
+    cell_mean_v: known.reduce((sum, [volts]) => sum + volts, 0) / known.length,
+    cell_spread_mv: (high - low) * 1000,
+    cell_lowest,
+    cell_highest,
+  };
+}
+
 /** A row comes once in an interval. The status is fetched soon after the next row is due, and then
  * again until every battery has its row. */
 function secondsToNextRow() {
   const interval = status?.interval_s ?? 1;
   const batteries = status?.batteries ?? [];
-  const ages = batteries.filter((battery) => !battery.stale).map((battery) => battery.age_s);
+  const ages = batteries.filter((battery) => !battery.stale).map((battery) => battery.row_age_s);
   const waits = batteries.map((battery) => battery.first_row_due_in_s).filter((s) => s !== null);
-  if (ages.length) waits.push(interval - Math.max(...ages));
+  const known = ages.filter((age) => age !== null);
+  if (known.length) waits.push(interval - Math.max(...known));
   const due = outage || waits.length === 0 ? interval : Math.min(...waits) + 0.2;
   return Math.min(Math.max(due, interval / 10, 1), 10);
 }
@@ -74,12 +104,12 @@ function ageOf(battery) {
 
 function isStale(battery) {
   const age = ageOf(battery);
-  return battery.stale || age === null || age > status.stale_after_s;
+  return (battery.stale && !battery.under_way) || age === null || age > status.stale_after_s;
 }
 
 /** Whether the battery's first row since the start of the listener may still come. */
 function isStarting(battery) {
-  return battery.first_row_due_in_s !== null && !outage;
+  return battery.first_row_due_in_s !== null && !battery.under_way && !outage;
 }
 
 function firstValues(battery) {
