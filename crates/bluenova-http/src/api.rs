@@ -16,16 +16,37 @@ use crate::routes::Named;
 
 /// What `/api/batteries` answers. Field names are those of the JSON, here and below.
 #[derive(Serialize)]
-pub(crate) struct BatteriesJson<'a> {
+pub(crate) struct BatteriesJson<'a, B> {
     time: Rfc3339,
     version: &'static str,
     interval_s: f64,
     stale_after_s: f64,
     bank: BankJson,
-    batteries: Vec<BatteryJson<'a>>,
+    batteries: Vec<B>,
     storage: StorageJson<'a>,
     problems: Vec<String>,
-    problem_details: Vec<ProblemJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem_details: Option<Vec<ProblemJson>>,
+}
+
+/// What `fields=overview` has of each battery: of thousands, the rest would take long.
+#[derive(Serialize)]
+pub(crate) struct OverviewJson<'a> {
+    battery: Option<McuId>,
+    names: Vec<&'a str>,
+    connected: bool,
+    severity: Option<Severity>,
+    /// The first problem.
+    problem: Option<String>,
+    stale: bool,
+    first_row_due_in_s: Option<f64>,
+    age_s: Option<f64>,
+    soc: Option<i16>,
+    power_w: Option<f64>,
+    cell_spread_mv: Option<f64>,
+    energy_today_in_wh: Option<f64>,
+    energy_today_out_wh: Option<f64>,
+    time_to_go: Option<TimeToGo>,
 }
 
 /// What `/api/batteries/{battery}` answers.
@@ -66,7 +87,7 @@ struct BankDayJson {
 }
 
 #[derive(Serialize)]
-struct BatteryJson<'a> {
+pub(crate) struct BatteryJson<'a> {
     battery: Option<McuId>,
     names: Vec<&'a str>,
     addresses: Vec<&'a str>,
@@ -138,9 +159,29 @@ pub(crate) fn rows_of_earlier_runs(journal: &Reader, status: &Status) -> Vec<Pac
     latest.into_iter().filter(|record| !have_rows.contains(&record.mcu_id)).collect()
 }
 
-impl<'a> BatteriesJson<'a> {
-    /// The status, with [`rows_of_earlier_runs`].
-    pub(crate) fn new(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
+impl<'a> BatteriesJson<'a, BatteryJson<'a>> {
+    /// All of the status, with [`rows_of_earlier_runs`].
+    pub(crate) fn whole(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
+        let whole = Self::new(status, earlier, BatteryJson::new);
+        let problems = status.problem_details();
+        let details = problems.into_iter().map(ProblemJson::from).collect();
+        Self { problem_details: Some(details), ..whole }
+    }
+}
+
+impl<'a> BatteriesJson<'a, OverviewJson<'a>> {
+    /// The least of each battery, with [`rows_of_earlier_runs`].
+    pub(crate) fn overview(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
+        Self::new(status, earlier, OverviewJson::new)
+    }
+}
+
+impl<'a, B> BatteriesJson<'a, B> {
+    fn new(
+        status: &'a Status,
+        earlier: &'a [PackRecord],
+        battery: impl Fn(&Unit<'a>, &'a Status) -> B,
+    ) -> Self {
         let mut units = bank::units(status);
         let fresh: Vec<_> = units.iter().filter_map(|unit| unit.fresh(status)).collect();
         let sum: Share = fresh.iter().map(|record| Share::of(record)).sum();
@@ -157,17 +198,16 @@ impl<'a> BatteriesJson<'a> {
             time_to_go: figures.time_to_go,
         };
         bank::add_journal(&mut units, earlier, status);
-        let problems = status.problem_details();
         Self {
             time: Rfc3339(to_milliseconds(status.now)),
             version: env!("CARGO_PKG_VERSION"),
             interval_s: status.interval.as_secs_f64(),
             stale_after_s: status.stale_after().as_secs_f64(),
             bank,
-            batteries: units.iter().map(|unit| BatteryJson::new(unit, status)).collect(),
+            batteries: units.iter().map(|unit| battery(unit, status)).collect(),
             storage: StorageJson::new(status),
-            problems: problems.iter().map(|problem| problem.text.clone()).collect(),
-            problem_details: problems.into_iter().map(ProblemJson::from).collect(),
+            problems: status.problems(),
+            problem_details: None,
         }
     }
 }
@@ -200,7 +240,7 @@ impl<'a> BatteryDetailJson<'a> {
 }
 
 impl<'a> BatteryJson<'a> {
-    fn new(unit: &Unit<'a>, status: &Status) -> Self {
+    fn new(unit: &Unit<'a>, status: &'a Status) -> Self {
         let sum = |count: fn(&BatteryStatus) -> u64| unit.batteries.iter().map(|b| count(b)).sum();
         let record = unit.latest.map(|latest| latest.record);
         let cells = record.and_then(bank::cell_voltages);
@@ -233,6 +273,39 @@ impl<'a> BatteryJson<'a> {
                 values: &values.record,
             }),
             insight: unit.figures(),
+        }
+    }
+}
+
+impl<'a> OverviewJson<'a> {
+    fn new(unit: &Unit<'a>, status: &'a Status) -> Self {
+        let latest = || unit.latest.map(|latest| (latest.record, latest.age));
+        let newest = unit.fresh_values(status);
+        let newest = newest.map(|(_, values)| (&values.record, status.age(values))).or_else(latest);
+        let record = newest.map(|(record, _)| record);
+        let problem = unit.problems(status).into_iter().next();
+        let figures = unit.figures();
+        let today = figures.map(|figures| figures.today.counters);
+        let rounded_wh = |value: f64| rounded(value, 10.0);
+        Self {
+            battery: unit.mcu_id().map(McuId),
+            names: unit.batteries.iter().map(|b| b.name.as_str()).collect(),
+            connected: unit.batteries.iter().any(|b| b.connection == ConnectionState::Up),
+            severity: problem.as_ref().map(|problem| problem.severity),
+            problem: problem.map(|problem| problem.text),
+            stale: unit.fresh(status).is_none(),
+            first_row_due_in_s: unit
+                .first_row_due_in(status)
+                .map(|due| rounded(due.as_secs_f64(), 10.0)),
+            age_s: newest.map(|(_, age)| rounded(age.as_secs_f64(), 10.0)),
+            soc: record.and_then(|record| record.soc),
+            power_w: record.and_then(bank::power).map(|watts| rounded(watts, 10.0)),
+            cell_spread_mv: record
+                .and_then(bank::cell_voltages)
+                .map(|cells| rounded(cells.spread, 10.0)),
+            energy_today_in_wh: today.map(|today| rounded_wh(today.energy_in_wh)),
+            energy_today_out_wh: today.map(|today| rounded_wh(today.energy_out_wh)),
+            time_to_go: figures.and_then(|figures| figures.time_to_go),
         }
     }
 }

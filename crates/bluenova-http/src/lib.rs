@@ -45,6 +45,7 @@ mod error;
 mod events;
 mod gap_json;
 mod gaps;
+mod gzip;
 mod history;
 mod host;
 mod metrics;

@@ -1,10 +1,13 @@
 //! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
 
+use bluenova_insight::{Figures, Goal, Verdict};
 use bluenova_record::{McuId, PackRecord};
 use bluenova_status::bank::{self, Unit};
 use bluenova_status::{BatteryStatus, ConnectionState, Status};
 use prometheus::core::Collector;
-use prometheus::{Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    CounterVec, Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder,
+};
 
 /// Content type of the [`exposition`].
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,6 +30,8 @@ pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
     metrics.cells(&fresh)?;
     metrics.texts(&fresh)?;
     metrics.problems(&fresh, status)?;
+    metrics.figures(&fresh)?;
+    metrics.cell_figures(&fresh)?;
     metrics.cell_bus(&fresh)?;
     metrics.connections(status)?;
     metrics.storage(status)?;
@@ -87,6 +92,48 @@ const BATTERY_METRICS: [BatteryMetric; 17] = [
         Some(r.insert_time_utc.unix_timestamp_nanos() as f64 / 1e9)
     }),
 ];
+
+/// A metric out of what the samples say of a battery: name, help, value in base units.
+type FigureMetric = (&'static str, &'static str, fn(&Figures) -> Option<f64>);
+
+const SECONDS_PER_HOUR: f64 = 3600.0;
+
+/// They never fall.
+const COUNTERS: [FigureMetric; 4] = [
+    ("energy_in_joules_total", "Energy charged, counted at the terminals.", |figures| {
+        Some(figures.counters.energy_in_wh * SECONDS_PER_HOUR)
+    }),
+    ("energy_out_joules_total", "Energy discharged, counted at the terminals.", |figures| {
+        Some(figures.counters.energy_out_wh * SECONDS_PER_HOUR)
+    }),
+    ("charge_in_coulombs_total", "Charge that went in; 3600 are an ampere-hour.", |figures| {
+        Some(figures.counters.charge_in_ah * SECONDS_PER_HOUR)
+    }),
+    ("charge_out_coulombs_total", "Charge that went out; 3600 are an ampere-hour.", |figures| {
+        Some(figures.counters.charge_out_ah * SECONDS_PER_HOUR)
+    }),
+];
+
+const FIGURES: [FigureMetric; 4] = [
+    ("capacity_coulombs", "Usable capacity, estimated; 3600 are an ampere-hour.", |figures| {
+        figures.capacity_ah.map(|capacity| capacity.value * SECONDS_PER_HOUR)
+    }),
+    (
+        "capacity_plus_minus_coulombs",
+        "In 95 of 100 cases the capacity is within the estimate plus or minus this.",
+        |figures| figures.capacity_ah.map(|capacity| capacity.plus_minus * SECONDS_PER_HOUR),
+    ),
+    ("time_to_empty_seconds", "Time until the battery is empty at its present load.", |figures| {
+        time_to(Goal::Empty, figures)
+    }),
+    ("time_to_full_seconds", "Time until the battery is full at its present current.", |figures| {
+        time_to(Goal::Full, figures)
+    }),
+];
+
+fn time_to(goal: Goal, figures: &Figures) -> Option<f64> {
+    figures.time_to_go.filter(|to_go| to_go.goal == goal).map(|to_go| to_go.seconds)
+}
 
 impl Metrics {
     /// Writes what is registered, and forgets it: of thousands of batteries, all metrics together
@@ -184,6 +231,56 @@ impl Metrics {
             for problem in unit.problems(status) {
                 let labels = [battery, problem.name, problem.severity.name()];
                 problems.get_metric_with_label_values(&labels)?.set(1.0);
+            }
+        }
+        self.write()
+    }
+
+    fn figures(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
+        let figures = || {
+            let each = fresh.iter().map(|(unit, battery, _)| Some((battery, unit.figures()?)));
+            each.flatten()
+        };
+        for (name, help, value) in COUNTERS {
+            let counter = self.registered(CounterVec::new(Opts::new(name, help), &["battery"])?)?;
+            for (battery, figures) in figures() {
+                if let Some(value) = value(figures) {
+                    counter.get_metric_with_label_values(&[battery])?.inc_by(value);
+                }
+            }
+            self.write()?;
+        }
+        for (name, help, value) in FIGURES {
+            let gauge = self.gauge(name, help, &["battery"])?;
+            for (battery, figures) in figures() {
+                if let Some(value) = value(figures) {
+                    gauge.get_metric_with_label_values(&[battery])?.set(value);
+                }
+            }
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn cell_figures(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
+        let labels = ["battery", "cell"];
+        let ohms = "Internal resistance of a cell, estimated.";
+        let resistance = self.gauge("cell_resistance_ohms", ohms, &labels)?;
+        let judged = "Whether a cell is weak against the others of its pack.";
+        let weak = self.gauge("cell_weak", judged, &labels)?;
+        for (unit, battery, _) in fresh {
+            let Some(figures) = unit.figures() else { continue };
+            for (number, cell) in (1_u8..).zip(&figures.cells) {
+                let labels = [battery, &format!("{number:02}")];
+                if let Some(known) = cell.resistance_mohm {
+                    resistance.get_metric_with_label_values(&labels)?.set(known.value / 1000.0);
+                }
+                let is_weak = match &figures.verdict {
+                    Verdict::NotKnownYet => continue,
+                    Verdict::NoWeakCell => false,
+                    Verdict::Weak(cells) => cells.iter().any(|weak| weak.cell == number),
+                };
+                weak.get_metric_with_label_values(&labels)?.set(f64::from(is_weak));
             }
         }
         self.write()

@@ -12,6 +12,8 @@ use crate::api::{BatteriesJson, BatteryDetailJson, HealthJson, rows_of_earlier_r
 use crate::csv::{self, Downloads};
 use crate::days::{self, days};
 use crate::events::events;
+use crate::gzip::Gzip;
+use crate::query::Query;
 use crate::serve::{Request, Response};
 use crate::{HistoryError, gaps, history, metrics, page, plots};
 
@@ -25,6 +27,7 @@ pub(crate) struct AnswerThreads {
     batteries: AnswerThread,
     metrics: AnswerThread,
     downloads: Arc<Downloads>,
+    gzip: Gzip,
 }
 
 impl AnswerThreads {
@@ -35,12 +38,17 @@ impl AnswerThreads {
             batteries: AnswerThread::start("batteries")?,
             metrics: AnswerThread::start("metrics")?,
             downloads: Downloads::start()?,
+            gzip: Gzip::new(),
         })
     }
 }
 
-/// The response to a request.
+/// The response to a request, compressed if the client takes that.
 pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads) -> Response {
+    threads.gzip.response(request, uncompressed(request, status, threads))
+}
+
+fn uncompressed(request: &Request, status: Status, threads: &AnswerThreads) -> Response {
     let segments: Vec<&str> = request.path.split('/').skip(1).collect();
     match segments[..] {
         // Which battery, is a matter of the page's script. Names may have slashes.
@@ -58,10 +66,18 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
             threads.metrics.run(work).unwrap_or_else(|| too_many("the metrics"))
         }
         ["api", "batteries"] => {
+            let is_overview = match fields(&request.query) {
+                Ok(is_overview) => is_overview,
+                Err(error) => return refused(&error),
+            };
             let work = move || {
                 let earlier =
                     reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
-                json(200, &BatteriesJson::new(&status, &earlier.unwrap_or_default()))
+                let earlier = earlier.unwrap_or_default();
+                match is_overview {
+                    true => json(200, &BatteriesJson::overview(&status, &earlier)),
+                    false => json(200, &BatteriesJson::whole(&status, &earlier)),
+                }
             };
             threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
         }
@@ -158,6 +174,13 @@ fn nothing_at(request: &Request) -> Response {
 /// The journal; `None` if it can't be read, which is among the problems of the status.
 fn reader(status: &Status) -> Option<Reader> {
     Reader::open(&status.storage.journal).ok()
+}
+
+/// Whether an overview is asked for, rather than all fields. Other parameters have always been left
+/// alone here.
+fn fields(query: &[(String, String)]) -> Result<bool, HistoryError> {
+    let fields: Vec<_> = query.iter().filter(|(name, _)| name == "fields").cloned().collect();
+    Query::new(&fields, &["fields"])?.choice("fields", &[("all", false), ("overview", true)], false)
 }
 
 /// A battery that an address names.

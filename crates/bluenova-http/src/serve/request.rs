@@ -21,6 +21,8 @@ pub(crate) struct Request {
     /// The host and perhaps the port that the client asks for, as it was sent: of a whole URL as
     /// the target, else of the header `Host`. `None`: an HTTP/1.0 client without that header.
     pub(crate) host: Option<String>,
+    /// Whether the client takes a body that is compressed with gzip.
+    pub(crate) takes_gzip: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,7 @@ fn receive(
         path: percent_decode_str(path).decode_utf8().map_err(|_| 400_u16)?.into_owned(),
         query: query.split('&').filter(|pair| !pair.is_empty()).map(decode_pair).collect(),
         host: authority(target).map(str::to_owned).or(host),
+        takes_gzip: headers.take_gzip(),
     };
     let stays = !headers.connection("close") && (newer || headers.connection("keep-alive"));
     let persistence = if stays { Persistence::KeepAlive } else { Persistence::Close };
@@ -145,12 +148,35 @@ impl<'b> Headers<'_, 'b> {
         Ok(())
     }
 
+    /// Whether `Accept-Encoding` has gzip, or `*` and not gzip, with another weight than zero (RFC
+    /// 9110, 12.5.3).
+    fn take_gzip(&self) -> bool {
+        let codings = || {
+            let all = self.all("Accept-Encoding").filter_map(|value| str::from_utf8(value).ok());
+            all.flat_map(|value| value.split(',')).map(|coding| {
+                let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+                (name.trim(), !is_zero(weight))
+            })
+        };
+        let is_gzip =
+            |name: &str| name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip");
+        let gzip = codings().find(|(name, _)| is_gzip(name));
+        gzip.or_else(|| codings().find(|(name, _)| *name == "*")).is_some_and(|(_, takes)| takes)
+    }
+
     /// Whether a `Connection` header has this option.
     fn connection(&self, option: &str) -> bool {
         self.all("Connection")
             .flat_map(|value| value.split(|&byte| byte == b','))
             .any(|own| own.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
     }
+}
+
+/// Whether a weight, such as `q=0.5`, is zero.
+fn is_zero(weight: &str) -> bool {
+    let value =
+        weight.trim().split_once('=').filter(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+    value.and_then(|(_, value)| value.trim().parse::<f32>().ok()).is_some_and(|it| it <= 0.0)
 }
 
 /// Path and query of a target. It may be a whole URL, as proxies send it (RFC 9112, 3.2.2).
@@ -252,6 +278,26 @@ mod tests {
         for (version, header, expected) in table {
             let text = format!("GET / HTTP/{version}\r\nHost: h\r\n{header}\r\n");
             assert_eq!(received(&text).persistence, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_for_those_who_take_it() {
+        for (headers, expected) in [
+            ("", false),
+            ("Accept-Encoding: gzip, deflate, br\r\n", true),
+            ("accept-encoding: br;q=1.0, GZIP;q=0.8, *;q=0.1\r\n", true),
+            ("Accept-Encoding: gzip;q=0\r\n", false),
+            ("Accept-Encoding: gzip; Q=0.000, *\r\n", false),
+            ("Accept-Encoding: *\r\n", true),
+            ("Accept-Encoding: *;q=0\r\n", false),
+            ("Accept-Encoding: identity, br\r\n", false),
+            ("Accept-Encoding: \r\n", false),
+            ("Accept-Encoding: br\r\nAccept-Encoding: x-gzip\r\n", true),
+            ("Accept-Encoding: \u{e9}gzip\r\n", false),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
+            assert_eq!(received(&text).request.takes_gzip, expected, "{headers:?}");
         }
     }
 

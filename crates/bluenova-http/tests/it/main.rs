@@ -9,6 +9,7 @@
 mod api;
 mod csv;
 mod events;
+mod fleet;
 mod gaps;
 mod history;
 mod host;

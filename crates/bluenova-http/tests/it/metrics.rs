@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use bluenova_record::Text;
+use bluenova_insight::{
+    CellFigures, Estimate, Figures, Goal, Insight, TimeToGo, UtcDays, Verdict, WeakCell,
+};
+use bluenova_record::{PackRecord, Text};
 use bluenova_status::ConnectionState;
 use bluenova_test_support::{Answer, wait_until};
 use serde_json::Value;
 
-use crate::support::{Listener, NORTH, get, record};
+use crate::support::{Listener, NORTH, NOW, get, record};
 
 #[test]
 fn base_units_and_labels() {
@@ -48,6 +51,57 @@ fn base_units_and_labels() {
     }
     // A cell without a value has no series.
     assert!(!text.contains("cell=\"02\""), "{text}");
+}
+
+fn add_figures(listener: &Listener) {
+    listener.change(|status| {
+        let mut insight = Insight::new(NORTH);
+        for second in 0..=10 {
+            let mut sample = PackRecord::new(NOW - Duration::from_secs(10 - second), NORTH);
+            (sample.v_pack, sample.i_pack) = (Some(50.0), Some(-36.0));
+            insight.sample(&sample, &UtcDays);
+        }
+        let known = |value| Some(Estimate { value, plus_minus: 1.0 });
+        let cell = CellFigures { resistance_mohm: known(0.5), ..CellFigures::default() };
+        let figures = Figures {
+            capacity_ah: known(100.0),
+            time_to_go: Some(TimeToGo {
+                goal: Goal::Empty,
+                seconds: 3000.0,
+                with_usual_capacity: false,
+            }),
+            cells: vec![cell; 2],
+            verdict: Verdict::Weak(vec![WeakCell { cell: 2, evidence: String::new() }]),
+            ..insight.figures().unwrap()
+        };
+        status.batteries[0].figures = Some(figures.into());
+    });
+}
+
+#[test]
+fn what_the_samples_say_is_in_base_units() {
+    let listener = Listener::start();
+    assert!(!listener.get("/metrics").body.contains("_joules_total{"));
+    add_figures(&listener);
+    let text = listener.get("/metrics").body;
+    for (name, expected) in [
+        ("energy_in_joules_total{battery=\"9F3C07B2\"}", 0.0),
+        ("energy_out_joules_total{battery=\"9F3C07B2\"}", 18_000.0),
+        ("charge_out_coulombs_total{battery=\"9F3C07B2\"}", 360.0),
+        ("capacity_coulombs{battery=\"9F3C07B2\"}", 360_000.0),
+        ("capacity_plus_minus_coulombs{battery=\"9F3C07B2\"}", 3600.0),
+        ("time_to_empty_seconds{battery=\"9F3C07B2\"}", 3000.0),
+        ("cell_resistance_ohms{battery=\"9F3C07B2\",cell=\"02\"}", 0.0005),
+        ("cell_weak{battery=\"9F3C07B2\",cell=\"01\"}", 0.0),
+        ("cell_weak{battery=\"9F3C07B2\",cell=\"02\"}", 1.0),
+    ] {
+        let start = format!("bluenova_{name} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&start)).expect(name);
+        assert!((value.parse::<f64>().unwrap() - expected).abs() < 1e-6, "{name}: {value}");
+    }
+    assert!(!text.contains("time_to_full_seconds{"), "{text}");
+    assert!(text.contains("# TYPE bluenova_energy_in_joules_total counter\n"), "{text}");
+    check(&listener);
 }
 
 #[test]
