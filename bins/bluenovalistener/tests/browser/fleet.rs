@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bluenova_test_support::Browser;
+use bluenova_test_support::{Browser, wait_until};
 
 use crate::{
     SECOND, open, overhang,
@@ -35,6 +35,9 @@ fn a_fleet_has_a_line_for_each_and_any_battery_is_found() {
     );
     let dead = browser.text("#list-body .line .trouble");
     assert!(dead.starts_with("no data yet, not connected"), "{dead}");
+    wait_until("less is asked for from then on", TIME_LIMIT, || {
+        browser.requests().iter().any(|url| url.ends_with("/api/batteries?fields=overview"))
+    });
     // What isn't on the screen isn't laid out: the page scrolls smoothly.
     let last = "document.querySelector('#list-body .line:last-child [data-is=name]')";
     assert_eq!(browser.evaluate(&format!("{last}.checkVisibility()")), true);
@@ -64,7 +67,8 @@ fn a_fleet_has_a_line_for_each_and_any_battery_is_found() {
         "one of them has its view",
         TIME_LIMIT,
         "location.pathname.startsWith('/battery/dead') && batteries.children.length === 1
-            && list.hidden",
+            && list.hidden
+            && document.querySelector('article [data-is=link]').textContent.includes('/')",
     );
     assert_eq!(overhang(&mut browser), 0);
     assert_eq!(browser.complaints(), <[String; 0]>::default());

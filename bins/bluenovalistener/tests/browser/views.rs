@@ -199,6 +199,8 @@ fn a_battery_has_a_view_at_an_address_of_its_own() {
     let mut scene = Scene::new();
     let figures = format!("change = (answer) => {{ {FIGURES} }}");
     scene.set(&figures);
+    // They make the cards higher, and what is clicked on moves.
+    scene.wait("the figures are shown", &format!("{}.textContent.includes('kWh')", of_card("in")));
     let is_view = |name: &str| {
         format!(
             "location.pathname === '/battery/{name}' && !detail.hidden && bank.hidden

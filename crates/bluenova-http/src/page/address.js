@@ -60,6 +60,8 @@ function changeView() {
   inAddress = decoded(name ?? null);
   takeChoice();
   show();
+  // Of many batteries only the one in the address is fetched whole.
+  fetchStatus();
 }
 
 function startAddress() {

@@ -67,12 +67,13 @@ function showAge(card, battery) {
   const start = isStarting(battery) ? firstValues(battery) : null;
   if (age === null) return setText(text, start ?? "NO DATA YET");
   const ago = `${duration(age)} ago`;
-  const time = battery.latest && localTime(battery.latest.insert_time_utc);
-  if (start) return setText(text, `${start} – last value ${ago}, ${time}`);
+  const at = battery.latest?.insert_time_utc;
+  const last = `last value ${ago}${at ? `, ${localTime(at)}` : ""}`;
+  if (start) return setText(text, `${start} – ${last}`);
   if (battery.under_way && !isStale(battery)) {
     return setText(text, `${ago}, between rows (from memory)`);
   }
-  setText(text, isStale(battery) ? `STALE – last value ${ago}, ${time}` : ago);
+  setText(text, isStale(battery) ? `STALE – ${last}` : ago);
 }
 
 function linkText(battery) {

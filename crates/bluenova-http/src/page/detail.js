@@ -43,7 +43,8 @@ function showDetail(battery) {
   const { insight } = battery;
   showWorth(battery, insight);
   showCellTable(insight?.cells ?? []);
-  showDays(records?.days, insight?.today);
+  // An overview has the energy of the day only.
+  showDays(records?.days, insight?.today?.date ? insight.today : null);
   showEvents(records?.events);
   const isNew = records?.battery !== battery.battery;
   if (battery.battery && (isNew || secondsSince(records.at) > DETAIL_S)) {

@@ -74,11 +74,8 @@ function forecast(seconds) {
   const then = new Date(Math.round((now.getTime() + seconds * 1000) / step) * step);
   const days = Math.round((new Date(then).setHours(0, 0, 0, 0) - now.setHours(0, 0, 0, 0)) / 864e5);
   if (days > 6) return { length: `${count(Math.round(seconds / 86_400), "day")}` };
-  const clock = then.toLocaleTimeString("en-GB", {
-    hour: "2-digit",
-    minute: "2-digit",
-    hourCycle: "h23",
-  });
-  const weekday = then.toLocaleDateString("en-GB", { weekday: "short" });
+  // A thousand of them a second: formats of the language would take too long.
+  const clock = then.toTimeString().slice(0, 5);
+  const weekday = then.toDateString().slice(0, 3);
   return { time: days === 0 ? clock : `${days === 1 ? "tomorrow" : weekday} ${clock}` };
 }

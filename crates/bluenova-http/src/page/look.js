@@ -35,10 +35,12 @@ function dayOfBank(days) {
   const { today } = status.bank;
   const known = days.filter(Boolean);
   if (!today || known.length === 0) return null;
-  const seconds = known.reduce((sum, day) => sum + day.sampled_s + day.from_rows_s, 0);
+  const recorded = known.filter((day) => day.sampled_s !== null);
+  const covered = recorded.map((day) => day.sampled_s + day.from_rows_s);
+  const seconds = covered.reduce((sum, one) => sum + one, 0);
   return {
     ...today,
-    sampled_s: seconds / known.length,
+    sampled_s: covered.length ? seconds / covered.length : null,
     from_rows_s: 0,
     unknown: days.length - known.length,
   };
@@ -67,7 +69,8 @@ function noteOfDay(today) {
   const covered = today.sampled_s + today.from_rows_s;
   const sinceMidnight = (Date.now() - new Date().setHours(0, 0, 0, 0)) / 1000;
   const notes = [];
-  if (covered < WHOLE_DAY * sinceMidnight - 60) notes.push(`${duration(covered)} of it recorded`);
+  const isPart = today.sampled_s !== null && covered < WHOLE_DAY * sinceMidnight - 60;
+  if (isPart) notes.push(`${duration(covered)} of it recorded`);
   if (today.unknown) notes.push(`${count(today.unknown, "battery", "batteries")} not known yet`);
   return notes.join(", ");
 }

@@ -12,6 +12,10 @@ const COLUMNS = {
   spread: { title: "cell spread", key: spreadOf, down: true },
 };
 const order = new Intl.Collator("en", { numeric: true });
+/** Seconds after which the list is shown again without any news. */
+const LIST_S = 5;
+/** What the list shows, and since when: an answer, and how it is sorted and searched. */
+let listed = null;
 let sortedBy = "trouble";
 let isReversed = false;
 
@@ -113,7 +117,13 @@ function sorted(batteries) {
   return keyed.map(([, battery]) => battery);
 }
 
+/** Shows the list, unless nothing has changed. Values that become stale meanwhile are seen a little
+ * later: with a thousand batteries each time costs something. */
 function showList(all) {
+  const { value } = $("finder").querySelector("input");
+  const isSame = listed?.status === status && listed.by === `${sortedBy} ${isReversed} ${value}`;
+  if (isSame && !outage && secondsSince(listed.at) < LIST_S) return;
+  listed = { status, by: `${sortedBy} ${isReversed} ${value}`, at: clocks() };
   const batteries = sorted(found(all));
   for (const header of $("list").querySelectorAll("[data-by]")) {
     const isDown = Boolean(COLUMNS[header.dataset.by].down) !== isReversed;

@@ -59,7 +59,9 @@ function showProblems() {
   const well = starts.length ? starts : [{ text: "All is well." }];
   const all = problems.length ? problems : well;
   const lines = all.slice(0, status && isList() ? MAX_ABOVE_LIST : MAX_PROBLEMS);
-  const left = all.length - lines.length;
+  // Of many batteries the listener gives the details of the gravest only.
+  const isWhole = !status || outage || inAddress !== null;
+  const left = Math.max(all.length, isWhole ? 0 : status.problems.length) - lines.length;
   if (left > 0) lines.push({ text: `… and ${count(left, "more", "more")}` });
   $("problems").classList.toggle("quiet", problems.length === 0);
   fillList($("problems"), lines);

@@ -41,10 +41,9 @@ async function fetchStatus() {
   // Values count from the request, not from the answer: rather older than younger.
   const requestedAt = clocks();
   try {
-    const answer = await fetchJson("api/batteries");
+    const answer = await fetchAnswer();
     // The page of another version may not fit this answer.
     if (status && status.version !== answer.version) location.reload();
-    answer.batteries = answer.batteries.map(withNewestValues);
     answer.named = new Map();
     for (const name of answer.batteries.flatMap((battery) => battery.names)) {
       answer.named.set(name, (answer.named.get(name) ?? 0) + 1);
@@ -58,6 +57,49 @@ async function fetchStatus() {
   }
   isFetching = false;
   nextFetch = setTimeout(fetchStatus, secondsToNextRow() * 1000);
+}
+
+/** The status. Of many batteries that is the least of each, and all of the one in the address. */
+async function fetchAnswer() {
+  if (!status || liveBatteries().length <= MAX_CARDS) {
+    const answer = await fetchJson("api/batteries");
+    return { ...answer, batteries: answer.batteries.map(withNewestValues) };
+  }
+  const one = inAddress === null ? null : addressedBattery();
+  const [answer, detail] = await Promise.all([
+    fetchJson("api/batteries?fields=overview"),
+    one?.battery ? fetchJson(`api/batteries/${one.battery}`) : null,
+  ]);
+  const whole = detail && withNewestValues(detail.battery);
+  const batteries = answer.batteries.map((battery) =>
+    battery.battery === whole?.battery ? whole : fromOverview(battery),
+  );
+  return { ...answer, batteries };
+}
+
+/** What the overview lacks of a battery. */
+const NOT_IN_OVERVIEW = {
+  trouble: null,
+  rows: 0,
+  redials: 0,
+  malformed_lines: 0,
+  cell_mean_v: null,
+  cell_lowest: null,
+  cell_highest: null,
+};
+
+/** A battery of the overview in the shape of a whole one. */
+function fromOverview({ problem, soc, time_to_go, ...battery }) {
+  const { energy_today_in_wh: energy_in_wh, energy_today_out_wh: energy_out_wh } = battery;
+  const day = { energy_in_wh, energy_out_wh, sampled_s: null, from_rows_s: null };
+  return {
+    ...NOT_IN_OVERVIEW,
+    ...battery,
+    row_age_s: battery.age_s,
+    problems: problem === null ? [] : [{ severity: battery.severity, text: problem }],
+    latest: soc === null ? null : { soc },
+    insight: { time_to_go, today: energy_in_wh === null ? null : day },
+  };
 }
 
 /** A battery with its values of the interval under way in place of its row, if there are any. */
