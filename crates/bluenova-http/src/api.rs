@@ -29,11 +29,15 @@ pub(crate) struct BatteriesJson<'a, B> {
     problem_details: Option<Vec<ProblemJson>>,
 }
 
+/// Most problems that `fields=overview` has with their details.
+const MOST_IN_OVERVIEW: usize = 10;
+
 /// What `fields=overview` has of each battery: of thousands, the rest would take long.
 #[derive(Serialize)]
 pub(crate) struct OverviewJson<'a> {
     battery: Option<McuId>,
     names: Vec<&'a str>,
+    addresses: Vec<&'a str>,
     connected: bool,
     severity: Option<Severity>,
     /// The first problem.
@@ -172,7 +176,9 @@ impl<'a> BatteriesJson<'a, BatteryJson<'a>> {
 impl<'a> BatteriesJson<'a, OverviewJson<'a>> {
     /// The least of each battery, with [`rows_of_earlier_runs`].
     pub(crate) fn overview(status: &'a Status, earlier: &'a [PackRecord]) -> Self {
-        Self::new(status, earlier, OverviewJson::new)
+        let overview = Self::new(status, earlier, OverviewJson::new);
+        let gravest = status.problem_details().into_iter().take(MOST_IN_OVERVIEW);
+        Self { problem_details: Some(gravest.map(ProblemJson::from).collect()), ..overview }
     }
 }
 
@@ -281,6 +287,7 @@ impl<'a> OverviewJson<'a> {
     fn new(unit: &Unit<'a>, status: &'a Status) -> Self {
         let latest = || unit.latest.map(|latest| (latest.record, latest.age));
         let newest = unit.fresh_values(status);
+        let newest_is_stale = newest.is_none();
         let newest = newest.map(|(_, values)| (&values.record, status.age(values))).or_else(latest);
         let record = newest.map(|(record, _)| record);
         let problem = unit.problems(status).into_iter().next();
@@ -291,9 +298,10 @@ impl<'a> OverviewJson<'a> {
             battery: unit.mcu_id().map(McuId),
             names: unit.batteries.iter().map(|b| b.name.as_str()).collect(),
             connected: unit.batteries.iter().any(|b| b.connection == ConnectionState::Up),
+            addresses: unit.batteries.iter().map(|b| b.address.as_str()).collect(),
             severity: problem.as_ref().map(|problem| problem.severity),
             problem: problem.map(|problem| problem.text),
-            stale: unit.fresh(status).is_none(),
+            stale: newest_is_stale,
             first_row_due_in_s: unit
                 .first_row_due_in(status)
                 .map(|due| rounded(due.as_secs_f64(), 10.0)),

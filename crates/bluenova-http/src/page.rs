@@ -5,13 +5,30 @@ use std::sync::OnceLock;
 use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 
-const FRAME: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const FRAME: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+/// One module of files by subject. Functions may call those of files below; constants may not use
+/// those of files below.
+const SCRIPT: &str = concat!(
+    include_str!("page/format.js"),
+    include_str!("page/pieces.js"),
+    include_str!("page/address.js"),
+    include_str!("page/theme.js"),
+    include_str!("page/status.js"),
+    include_str!("page/problems.js"),
+    include_str!("page/look.js"),
+    include_str!("page/cells.js"),
+    include_str!("page/card.js"),
+    include_str!("page/overview.js"),
+    include_str!("page/detail.js"),
+    include_str!("page/storage.js"),
+    include_str!("page/history.js"),
+    include_str!("page/start.js"),
+);
 
 /// What the other two replace in [`FRAME`].
-const STYLE_MARK: &str = "/* page.css */";
-const SCRIPT_MARK: &str = "/* page.js */";
+const STYLE_MARK: &str = "/* style */";
+const SCRIPT_MARK: &str = "/* script */";
 
 /// The page as one document, which loads nothing but the JSON of this server.
 pub(crate) fn html() -> &'static str {
@@ -27,11 +44,26 @@ pub(crate) fn policy() -> &'static str {
     static POLICY: OnceLock<String> = OnceLock::new();
     POLICY.get_or_init(|| {
         format!(
-            "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; \
+             img-src 'self' data:; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'",
             source(SCRIPT),
             source(STYLE)
         )
+    })
+}
+
+/// What a browser asks for to install the page: its content type and bytes, by the last part of its
+/// address.
+pub(crate) fn file(name: &str) -> Option<(&'static str, &'static [u8])> {
+    Some(match name {
+        "manifest.webmanifest" => {
+            ("application/manifest+json", include_bytes!("page/manifest.webmanifest"))
+        }
+        "icon.svg" => ("image/svg+xml", include_bytes!("page/icon.svg")),
+        "icon-192.png" => ("image/png", include_bytes!("page/icon-192.png")),
+        "icon-512.png" => ("image/png", include_bytes!("page/icon-512.png")),
+        _ => return None,
     })
 }
 
@@ -75,7 +107,8 @@ mod tests {
 
     #[test]
     fn the_page_is_small_and_loads_nothing_from_elsewhere() {
-        assert!(html().len() < 40_000, "{} bytes", html().len());
+        // About 20 kB when they are compressed.
+        assert!(html().len() < 90_000, "{} bytes", html().len());
         for outside in ["src=", "@import", "url(", "<link rel=\"stylesheet\"", "//cdn"] {
             assert!(!html().contains(outside), "{outside}");
         }
@@ -83,6 +116,30 @@ mod tests {
             let is_a_name = address.starts_with("http://www.w3.org/2000/svg");
             assert!(is_a_name, "{address:.60}");
         }
+    }
+
+    #[test]
+    fn the_files_of_the_manifest_are_served() {
+        let (_, manifest) = file("manifest.webmanifest").unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(manifest).unwrap();
+        let icons = manifest["icons"].as_array().unwrap();
+        assert_eq!(icons.len(), 3);
+        for icon in icons {
+            let (content_type, bytes) = file(icon["src"].as_str().unwrap()).unwrap();
+            assert_eq!(icon["type"], content_type);
+            assert!((100..4000).contains(&bytes.len()), "{icon}: {} bytes", bytes.len());
+            if content_type == "image/png" {
+                // Width and height stand behind the signature and the head of the first chunk.
+                let side = u32::from_be_bytes(bytes[16..20].try_into().unwrap());
+                assert_eq!(icon["sizes"], format!("{side}x{side}"));
+                assert_eq!(bytes[16..20], bytes[20..24]);
+            }
+        }
+        // The page may be served below any path.
+        for address in ["start_url", "scope"] {
+            assert_eq!(manifest[address], "./");
+        }
+        assert!(file("page.js").is_none());
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub(crate) fn answer(request: &Request, status: Status, threads: &AnswerThreads)
 fn uncompressed(request: &Request, status: Status, threads: &AnswerThreads) -> Response {
     let segments: Vec<&str> = request.path.split('/').skip(1).collect();
     match segments[..] {
-        // Which battery, is a matter of the page's script.
-        [""] | ["battery", _] => Response::new(200, HTML, page::html().as_bytes())
+        // Which battery, is a matter of the page's script. Names may have slashes.
+        [""] | ["battery", _, ..] => Response::new(200, HTML, page::html().as_bytes())
             .with("Content-Security-Policy", page::policy()),
         ["healthz"] => {
             let health = HealthJson::of(&status);
@@ -146,7 +146,8 @@ fn uncompressed(request: &Request, status: Status, threads: &AnswerThreads) -> R
                 csv::response(reader, id, &query, &of_then, download)
             })
         }
-        _ => failed(404, &format!("there is nothing at {}", request.path)),
+        [name] => page::file(name).map_or_else(|| nothing_at(request), file_of_page),
+        _ => nothing_at(request),
     }
 }
 
@@ -159,6 +160,15 @@ pub(crate) fn misdirected(host: &str) -> Response {
          or start it with --http-host and the name.\n"
     );
     Response::new(421, "text/plain; charset=utf-8", text.into_bytes())
+}
+
+/// A file of the page, which changes with the listener's version only.
+fn file_of_page((content_type, bytes): (&'static str, &'static [u8])) -> Response {
+    Response::new(200, content_type, bytes).with("Cache-Control", "max-age=86400")
+}
+
+fn nothing_at(request: &Request) -> Response {
+    failed(404, &format!("there is nothing at {}", request.path))
 }
 
 /// The journal; `None` if it can't be read, which is among the problems of the status.

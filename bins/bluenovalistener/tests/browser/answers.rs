@@ -22,7 +22,7 @@ const BETWEEN: &str = "
                 ? Response.json({ error: 'no luck' }, { status: 500 })
                 : ask(url, options);
         }
-        if (String(url).includes('/gaps?')) return ask(url, options);
+        if (!String(url).endsWith('/api/batteries')) return ask(url, options);
         between.asked++;
         if (between.delay) await new Promise((done) => setTimeout(done, between.delay));
         const answer = await (await ask(url, options)).json();
@@ -32,16 +32,16 @@ const BETWEEN: &str = "
 ";
 
 /// A listener to two batteries, and a browser that looks at it through [`BETWEEN`].
-struct Scene {
-    browser: Browser,
-    url: String,
+pub(crate) struct Scene {
+    pub(crate) browser: Browser,
+    pub(crate) url: String,
     _listener: Listener,
     _batteries: Server,
     _home: Home,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut batteries = talking_battery(1);
         let south = batteries.add(loopback(), battery(9), Pace::Free { speed: 4.0 }).unwrap();
         let home = Home::new();
@@ -58,12 +58,12 @@ impl Scene {
         Self { browser, url, _listener: listener, _batteries: batteries, _home: home }
     }
 
-    fn set(&mut self, between: &str) {
+    pub(crate) fn set(&mut self, between: &str) {
         self.browser.evaluate(&format!("between.{between}; 0"));
     }
 
     #[track_caller]
-    fn wait(&mut self, what: &str, expression: &str) {
+    pub(crate) fn wait(&mut self, what: &str, expression: &str) {
         self.browser.wait_for(what, TIME_LIMIT, expression);
     }
 }
@@ -108,7 +108,7 @@ fn not_all_is_well_when_a_battery_says_so() {
     scene.set(&format!(
         "change = (answer) => {{
             answer.batteries[1].latest.errors = 'OVERVOLTAGE';
-            answer.problems = [{problem:?}];
+            answer.problem_details = [{{ severity: 'red', names: ['south'], text: {problem:?} }}];
         }}"
     ));
     scene.wait("it is said", &format!("problems.textContent === {problem:?}"));
@@ -124,7 +124,8 @@ fn rows_that_become_more_are_not_spoken_of_again() {
     let mut scene = Scene::new();
     scene.set(
         "change = (answer) => {
-            answer.problems = [`${between.asked} rows are in memory only: the disk is full`];
+            const text = `${between.asked} rows are in memory only: the disk is full`;
+            answer.problem_details = [{ severity: 'red', names: [], text }];
         }",
     );
     let announced = "announcement.textContent === 'some rows are in memory only: the disk is full'";
@@ -211,7 +212,8 @@ fn a_sum_that_is_too_old_is_not_in_the_title_either() {
 #[test]
 fn plots_that_failed_are_drawn_soon_and_never_those_of_another_battery() {
     let mut scene = Scene::new();
-    let south = scene.browser.evaluate("document.querySelector('select').options[1].value");
+    let south =
+        scene.browser.evaluate("document.querySelector('#chooser select').options[1].value");
     let south = south.as_str().unwrap();
     scene.set("refuses = (url) => url.includes('range=7d')");
     scene.browser.evaluate(&format!("location.hash = '#7d/{south}'; 0"));

@@ -148,12 +148,12 @@ fn reads_plots(browser: &mut Browser) {
 }
 
 fn changes_battery(browser: &mut Browser) {
-    assert_eq!(browser.evaluate("document.querySelector('select').ariaLabel"), "Battery");
-    let south = browser.evaluate("document.querySelector('select').options[1].value");
+    assert_eq!(browser.evaluate("document.querySelector('#chooser select').ariaLabel"), "Battery");
+    let south = browser.evaluate("document.querySelector('#chooser select').options[1].value");
     let south = south.as_str().unwrap();
     browser.evaluate(
-        "document.querySelector('select').selectedIndex = 1;
-         document.querySelector('select').dispatchEvent(new Event('change'));",
+        "document.querySelector('#chooser select').selectedIndex = 1;
+         document.querySelector('#chooser select').dispatchEvent(new Event('change'));",
     );
     let hash = format!("location.hash === '#1h/{south}'");
     browser.wait_for("the battery is in the address", TIME_LIMIT, &hash);
@@ -164,9 +164,10 @@ fn changes_battery(browser: &mut Browser) {
 }
 
 fn is_drawn_for_the_dark(browser: &mut Browser) {
-    let light = browser.evaluate("getComputedStyle(document.body).backgroundColor");
+    let paper = "getComputedStyle(document.body).backgroundColor";
+    let light = browser.evaluate(paper);
     browser.set_dark(true);
-    assert_ne!(browser.evaluate("getComputedStyle(document.body).backgroundColor"), light);
+    browser.wait_for("the page is dark", TIME_LIMIT, &format!("{paper} !== {light}"));
     bluenova_test_support::wait_until("dark plots are asked for", TIME_LIMIT, || {
         browser.requests().iter().any(|url| url.contains("theme=dark"))
     });

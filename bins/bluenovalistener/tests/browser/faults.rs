@@ -98,7 +98,7 @@ fn looks(browser: &mut Browser, card: usize) -> serde_json::Value {
             const card = document.querySelector('article:nth-of-type({card})');
             const style = (part) => getComputedStyle(card.querySelector(part));
             return [getComputedStyle(card).backgroundImage, style('[data-is=soc]').color,
-                style('[data-is=soc]').fontWeight, style('.gauge div').backgroundColor];
+                style('[data-is=soc]').fontWeight, style('.gauge > *').backgroundColor];
         }})()"
     ))
 }

@@ -13,6 +13,7 @@ mod faults;
 mod fleet;
 mod gaps;
 mod pictures;
+mod views;
 
 #[path = "../it/support.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]

@@ -1,0 +1,197 @@
+// Everything that is known of one battery.
+
+const DAYS = [7, 30];
+/** Events that are shown before one asks for more. */
+const FEW_EVENTS = 12;
+const MANY_EVENTS = 200;
+/** Seconds after which days and events are fetched again. */
+const DETAIL_S = 60;
+/** What is known of each cell: the heading, digits, and how to show the difference to others. */
+const CELL_COLUMNS = {
+  resistance_mohm: ["resistance, mΩ", 2, false],
+  at_rest_mv: ["at rest, mV", 1, true],
+  at_top_mv: ["nearly full, mV", 1, true],
+  at_bottom_mv: ["nearly empty, mV", 1, true],
+  charge_ah: ["charge, Ah", 2, true],
+  charge_ah_per_week: ["charge, Ah a week", 2, true],
+};
+
+let dayCount = DAYS[0];
+let areEventsMany = false;
+/** Days and events of a battery: its MCU ID, when they were asked for, and the answers. */
+let records = null;
+
+function startDetail() {
+  for (const days of DAYS) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", value: days, textContent: `${days} days` });
+    button.addEventListener("click", () => {
+      dayCount = days;
+      show();
+    });
+    $("day-count").append(button);
+  }
+  $("more-events").addEventListener("click", () => {
+    areEventsMany = !areEventsMany;
+    show();
+  });
+}
+
+function showDetail(battery) {
+  $("detail").hidden = !battery || IS_KIOSK;
+  if ($("detail").hidden) return;
+  const { insight } = battery;
+  showWorth(battery, insight);
+  showCellTable(insight?.cells ?? []);
+  // An overview has the energy of the day only.
+  showDays(records?.days, insight?.today?.date ? insight.today : null);
+  showEvents(records?.events);
+  const isNew = records?.battery !== battery.battery;
+  if (battery.battery && (isNew || secondsSince(records.at) > DETAIL_S)) {
+    if (isNew) records = null;
+    fetchRecords(battery.battery);
+  }
+}
+
+/** What a battery's figures say, each with how well it is known. */
+function showWorth(battery, insight) {
+  const known = (text) => text ?? "not known yet";
+  const { counters, capacity_ah, mean_power_w } = insight ?? {};
+  fill($("detail"), {
+    capacity: known(estimate(capacity_ah, 1, "Ah")),
+    charged: counters ? energy(counters.energy_in_wh) : known(null),
+    discharged: counters ? energy(counters.energy_out_wh) : known(null),
+    mean: typeof mean_power_w === "number" ? power(mean_power_w) : known(null),
+  });
+  const { is, cells = [] } = insight?.verdict ?? {};
+  const verdicts = {
+    no_weak_cell: ["No cell of this battery is weak.", ""],
+    weak: [`${cells.length === 1 ? "One cell is" : `${cells.length} cells are`} weak.`, "amber"],
+  };
+  const [text, severity] = verdicts[is] ?? ["Whether a cell is weak is not known yet.", ""];
+  const verdict = part($("detail"), "verdict");
+  setText(verdict, text);
+  mark(verdict, severity);
+  fillList(
+    $("evidence"),
+    cells.map(({ cell, evidence }) => ({ text: `Cell ${cell}: ${evidence}` })),
+  );
+}
+
+/** A line for each cell, with a column for what is known of any of them. */
+function showCellTable(cells) {
+  const names = Object.keys(CELL_COLUMNS).filter((name) => cells.some((cell) => cell[name]));
+  $("cell-table").hidden = names.length === 0;
+  $("cells-unknown").hidden = names.length > 0;
+  const header = ["cell", ...names.map((name) => CELL_COLUMNS[name][0])];
+  const body = cells.map((cell, i) => [
+    String(i + 1),
+    ...names.map((name) => cellText(cell[name], ...CELL_COLUMNS[name].slice(1))),
+  ]);
+  fillTable($("cell-table").querySelector("table"), header, body);
+}
+
+function cellText(known, digits, isSigned) {
+  if (!known) return UNKNOWN;
+  const sign = isSigned && known.value > 0 ? "+" : "";
+  return `${sign}${figure(known.value, digits)} ± ${figure(known.plus_minus, digits)}`;
+}
+
+/** Makes a table have these texts; the first of each line is its heading. */
+function fillTable(table, header, body) {
+  const is = JSON.stringify([header, body]);
+  if (table.was === is) return;
+  table.was = is;
+  const cell = (tag, text, scope) => {
+    const node = document.createElement(tag);
+    if (scope) node.scope = scope;
+    node.textContent = text;
+    return node;
+  };
+  const line = (cells) => {
+    const node = document.createElement("tr");
+    node.append(...cells);
+    return node;
+  };
+  table.tHead.replaceChildren(line(header.map((text) => cell("th", text, "col"))));
+  table.tBodies[0].replaceChildren(
+    ...body.map(([first, ...others]) =>
+      line([cell("th", first, "row"), ...others.map((text) => cell("td", text))]),
+    ),
+  );
+}
+
+// ---- Days and events ----
+
+async function fetchRecords(battery) {
+  const before = records?.battery === battery ? records : null;
+  const mine = { days: null, events: null, ...before, battery, at: clocks() };
+  records = mine;
+  const ask = async (name) => {
+    try {
+      return await fetchJson(`api/batteries/${battery}/${name}`);
+    } catch (error) {
+      return { error: error.message };
+    }
+  };
+  const from = new Date(Date.now() - Math.max(...DAYS) * 86_400_000).toISOString().slice(0, 10);
+  [mine.days, mine.events] = await Promise.all([ask(`days?from=${from}`), ask("events")]);
+  if (records === mine) show();
+}
+
+/** The ended days, and the one under way. */
+function showDays(answer, today) {
+  for (const button of $("day-count").children)
+    button.setAttribute("aria-pressed", Number(button.value) === dayCount);
+  const ended = (answer?.days ?? []).filter(({ date }) => date !== today?.date);
+  const days = [...ended, ...(today ? [today] : [])].slice(-dayCount).reverse();
+  setText($("days-trouble"), noneOf(answer, days, "No day is known yet."));
+  const highest = Math.max(...days.flatMap((day) => [day.energy_in_wh, day.energy_out_wh]), 1);
+  const body = $("days");
+  while (body.children.length > days.length) body.lastChild.remove();
+  while (body.children.length < days.length) body.append(copyOf("day"));
+  days.forEach((day, i) => {
+    const line = body.children[i];
+    const share = Math.min((day.sampled_s + day.from_rows_s) / Math.max(day.length_s, 1), 1);
+    fill(line, {
+      date: dateText(day.date),
+      in: energy(day.energy_in_wh),
+      out: energy(day.energy_out_wh),
+      known: `${Math.round(share * 100)}\u00a0%${day.from_rows_s > 0 ? " ◦" : ""}`,
+    });
+    const [incoming, outgoing] = line.querySelectorAll(".amount");
+    incoming.style.width = `${(day.energy_in_wh / highest) * 100}%`;
+    outgoing.style.width = `${(day.energy_out_wh / highest) * 100}%`;
+  });
+  $("rebuilt").hidden = !days.some((day) => day.from_rows_s > 0);
+  $("day-table").hidden = days.length === 0;
+}
+
+function noneOf(answer, shown, none) {
+  if (!answer) return "…";
+  if (answer.error) return `Not to be had: ${answer.error}`;
+  return shown.length ? "" : none;
+}
+
+/** A date as in `2026-11-27`, which belongs to no time zone. */
+function dateText(date) {
+  const options = { weekday: "short", day: "numeric", month: "short", timeZone: "UTC" };
+  return new Date(`${date}T00:00Z`).toLocaleDateString("en-GB", options);
+}
+
+function showEvents(answer) {
+  const all = answer?.events ?? [];
+  const events = all.slice(0, areEventsMany ? MANY_EVENTS : FEW_EVENTS);
+  setText($("events-trouble"), noneOf(answer, all, "Nothing has happened yet."));
+  const list = $("events");
+  while (list.children.length > events.length) list.lastChild.remove();
+  while (list.children.length < events.length) list.append(copyOf("event"));
+  events.forEach(({ time, until, text }, i) => {
+    const seconds = until ? (Date.parse(until) - Date.parse(time)) / 1000 : 0;
+    const lasted = seconds >= 1 ? `, for ${duration(seconds)}` : "";
+    fill(list.children[i], { time: localTime(time) + lasted, text });
+  });
+  const more = $("more-events");
+  more.hidden = all.length <= FEW_EVENTS;
+  setText(more, areEventsMany ? "fewer" : `all ${Math.min(all.length, MANY_EVENTS)}`);
+}

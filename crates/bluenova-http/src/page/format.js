@@ -1,0 +1,81 @@
+// Numbers and times as text.
+
+const UNKNOWN = "–";
+/** Power below which a battery counts as idle: converters draw that much all the time. */
+const IDLE_W = 25;
+
+function number(value, digits, unit) {
+  return typeof value === "number" ? `${figure(value, digits)}\u00a0${unit}` : UNKNOWN;
+}
+
+function figure(value, digits) {
+  // A value that is rounded to zero has no sign.
+  return value
+    .toFixed(digits)
+    .replace(/^-(?=[0.]*$)/, "")
+    .replace("-", "−");
+}
+
+function signed(value, digits, unit) {
+  return (value > 0 ? "+" : "") + number(value, digits, unit);
+}
+
+function power(watts) {
+  return Math.abs(watts) < 1000 ? signed(watts, 0, "W") : signed(watts / 1000, 2, "kW");
+}
+
+function powerWord(watts) {
+  if (watts === null) return "power";
+  if (Math.abs(watts) < IDLE_W) return "idle";
+  return watts > 0 ? "charging" : "discharging";
+}
+
+function duration(seconds) {
+  const [s, min, h, d] = [1, 60, 3600, 86_400].map((unit) => Math.floor(seconds / unit));
+  if (min < 1) return `${s} s`;
+  if (h < 1) return `${min} min`;
+  if (d < 1) return `${h} h ${min % 60} min`;
+  return `${d} d ${h % 24} h`;
+}
+
+/** The browser's local time of day, with the date unless that is today. */
+function localTime(time) {
+  const date = new Date(time);
+  const clock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+  const day =
+    date.toDateString() === new Date().toDateString() ? {} : { day: "numeric", month: "short" };
+  return date.toLocaleString("en-GB", { ...day, ...clock });
+}
+
+function count(n, one, many = `${one}s`) {
+  return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+}
+
+function energy(wattHours) {
+  if (typeof wattHours !== "number") return UNKNOWN;
+  const size = Math.abs(wattHours);
+  if (size < 100) return number(wattHours, 0, "Wh");
+  if (size < 1e7) return number(wattHours / 1000, size < 1e5 ? 1 : 0, "kWh");
+  return number(wattHours / 1e6, 1, "MWh");
+}
+
+/** An estimate with how well it is known; `null` if it isn't. */
+function estimate(known, digits, unit) {
+  if (!known) return null;
+  const value = figure(known.value, digits);
+  return `${value} ± ${number(known.plus_minus, digits, unit)}`;
+}
+
+/** A moment to come, as exactly as a forecast is: a time of day, else a length of time. */
+function forecast(seconds) {
+  const minutes = seconds / 60;
+  if (minutes < 20) return { length: `${Math.max(Math.round(minutes), 1)} min` };
+  const [now, step] = [new Date(), (minutes < 120 ? 5 : 10) * 60_000];
+  const then = new Date(Math.round((now.getTime() + seconds * 1000) / step) * step);
+  const days = Math.round((new Date(then).setHours(0, 0, 0, 0) - now.setHours(0, 0, 0, 0)) / 864e5);
+  if (days > 6) return { length: `${count(Math.round(seconds / 86_400), "day")}` };
+  // A thousand of them a second: formats of the language would take too long.
+  const clock = then.toTimeString().slice(0, 5);
+  const weekday = then.toDateString().slice(0, 3);
+  return { time: days === 0 ? clock : `${days === 1 ? "tomorrow" : weekday} ${clock}` };
+}
