@@ -39,7 +39,6 @@
 mod answer_thread;
 mod api;
 mod csv;
-mod downsample;
 mod error;
 mod gap_json;
 mod gaps;

@@ -11,11 +11,12 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde::Serialize;
 
-use super::axis::{TimeAxis, ValueAxis};
-use super::palette::Palette;
+use crate::axis::{TimeAxis, ValueAxis};
 use crate::downsample::{Extremes, Point, Trace};
+use crate::palette::Palette;
 
-pub(crate) type Error = DrawingAreaErrorKind<io::Error>;
+/// Why a plot can't be drawn.
+pub type DrawError = DrawingAreaErrorKind<io::Error>;
 
 type Drawing<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = DualCoordChartContext<
@@ -56,46 +57,58 @@ const CHARACTER: f64 = 0.56 * TEXT;
 const DIGIT: f64 = 0.62 * TEXT;
 
 /// A plot: panels one below the other, with a common time axis.
-pub(crate) struct Picture<'a> {
-    pub(crate) id: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) legend: Vec<Legend>,
-    pub(crate) panels: Vec<Panel<'a>>,
+pub struct Picture<'a> {
+    /// Name for programs.
+    pub id: &'static str,
+    /// Name for people.
+    pub title: &'static str,
+    /// What its colours mean.
+    pub legend: Vec<Legend>,
+    /// The topmost panel first.
+    pub panels: Vec<Panel<'a>>,
 }
 
 /// Curves on a left and a right axis.
-pub(crate) struct Panel<'a> {
+pub struct Panel<'a> {
     /// Height of the plotting area, in pixels.
-    pub(crate) height: u32,
-    pub(crate) left: Side<'a>,
+    pub height: u32,
+    /// The curves of the left axis.
+    pub left: Side<'a>,
     /// Drawn first, behind the left side's curves.
-    pub(crate) right: Side<'a>,
+    pub right: Side<'a>,
 }
 
 /// The curves that share an axis.
-pub(crate) struct Side<'a> {
-    pub(crate) unit: &'static str,
+pub struct Side<'a> {
+    /// The unit of its values.
+    pub unit: &'static str,
     /// The colour of the labels.
-    pub(crate) colour: RGBColor,
+    pub colour: RGBColor,
     /// Minimum span of the axis: a value that hardly changes is to look so.
-    pub(crate) least: f64,
+    pub least: f64,
     /// Values that are on the axis in any case.
-    pub(crate) bounds: Option<(f64, f64)>,
-    pub(crate) curves: Vec<Curve<'a>>,
+    pub bounds: Option<(f64, f64)>,
+    /// The curves, the one that is drawn first in front.
+    pub curves: Vec<Curve<'a>>,
 }
 
 /// The course of a value, and how it is drawn.
 #[derive(Clone)]
-pub(crate) struct Curve<'a> {
-    pub(crate) name: String,
-    pub(crate) trace: &'a Trace,
-    pub(crate) colour: RGBColor,
-    pub(crate) form: Form,
+pub struct Curve<'a> {
+    /// What the legend calls it.
+    pub name: String,
+    /// Its values.
+    pub trace: &'a Trace,
+    /// Its colour.
+    pub colour: RGBColor,
+    /// How it is drawn.
+    pub form: Form,
 }
 
 /// How a curve is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
+    /// A line.
     Line,
     /// A line among many.
     Thin,
@@ -106,7 +119,7 @@ pub(crate) enum Form {
 }
 
 /// An entry of the legend.
-pub(crate) struct Legend {
+pub struct Legend {
     before: String,
     /// The curve's colour, or those of many curves.
     colours: Vec<RGBColor>,
@@ -116,31 +129,38 @@ pub(crate) struct Legend {
 
 /// The plotting area in an SVG, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Area {
-    pub(crate) left: f64,
-    pub(crate) top: f64,
-    pub(crate) right: f64,
-    pub(crate) bottom: f64,
+pub struct Area {
+    /// Its left edge.
+    pub left: f64,
+    /// Its upper edge.
+    pub top: f64,
+    /// Its right edge.
+    pub right: f64,
+    /// Its lower edge.
+    pub bottom: f64,
 }
 
 /// Width of the plotting area in an SVG of `width` pixels.
-pub(crate) fn plotting_width(width: u32) -> u32 {
+pub fn plotting_width(width: u32) -> u32 {
     width.saturating_sub(LEFT + RIGHT).max(2)
 }
 
 /// Number of labels that the time axis has room for.
-pub(crate) fn most_time_labels(width: u32) -> usize {
+pub fn most_time_labels(width: u32) -> usize {
     (plotting_width(width) / TIME_LABEL) as usize
 }
 
 impl Picture<'_> {
     /// The SVG, and the plotting area in it.
-    pub(crate) fn draw(
+    ///
+    /// # Errors
+    /// plotters can't draw it; for a size of a hundred pixels or more it can.
+    pub fn draw(
         &self,
         time: &TimeAxis,
         width: u32,
         palette: &Palette,
-    ) -> Result<(String, Area), Error> {
+    ) -> Result<(String, Area), DrawError> {
         let rows = legend_rows(&self.legend, width);
         let legend_height = rows.len() as u32 * LEGEND_ROW;
         let panels: u32 = self.panels.iter().map(|panel| ABOVE + panel.height).sum();
@@ -187,7 +207,7 @@ impl Panel<'_> {
         time: &TimeAxis,
         below: u32,
         palette: &Palette,
-    ) -> Result<Area, Error> {
+    ) -> Result<Area, DrawError> {
         let (left, right) = self.axes();
         let mut chart = ChartBuilder::on(area)
             .margin_top(units(ABOVE))
@@ -234,7 +254,7 @@ impl Panel<'_> {
         chart: &mut Chart<'_, '_>,
         time: &TimeAxis,
         palette: &Palette,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DrawError> {
         let line = palette.lines.stroke_width(UNITS as u32);
         chart
             .configure_mesh()
@@ -258,7 +278,7 @@ impl Panel<'_> {
         chart: &Chart<'_, '_>,
         axis: &ValueAxis,
         palette: &Palette,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DrawError> {
         let (left, top) = area.get_base_pixel();
         let (x, y) = chart.plotting_area().get_pixel_range();
         let edge = x.end - left;
@@ -281,7 +301,7 @@ impl Panel<'_> {
 
 impl<'a> Side<'a> {
     /// A side without curves and labels.
-    pub(crate) fn empty() -> Self {
+    pub fn empty() -> Self {
         Self { unit: "", colour: BLACK, least: 0.0, bounds: None, curves: vec![] }
     }
 
@@ -308,7 +328,8 @@ type Coordinates = (i64, f64);
 type Element<'a> = DynElement<'static, SVGBackend<'a>, Coordinates>;
 
 impl<'a> Curve<'a> {
-    pub(crate) fn line(name: impl Into<String>, trace: &'a Trace, colour: RGBColor) -> Self {
+    /// A curve that is drawn as a line.
+    pub fn line(name: impl Into<String>, trace: &'a Trace, colour: RGBColor) -> Self {
         Self { name: name.into(), trace, colour, form: Form::Line }
     }
 
@@ -370,7 +391,8 @@ fn coordinates(point: &Point) -> Coordinates {
 }
 
 impl Legend {
-    pub(crate) fn of(curve: &Curve<'_>) -> Self {
+    /// The entry of a curve.
+    pub fn of(curve: &Curve<'_>) -> Self {
         Self {
             before: String::new(),
             colours: vec![curve.colour],
@@ -380,7 +402,7 @@ impl Legend {
     }
 
     /// One entry for all cells that are known, or for all if none is.
-    pub(crate) fn of_cells(cells: &[Curve<'_>]) -> Vec<Self> {
+    pub fn of_cells(cells: &[Curve<'_>]) -> Vec<Self> {
         let known = cells.iter().filter(|cell| cell.trace.extremes().is_some());
         let mut shown: Vec<_> = known.collect();
         if shown.is_empty() {
@@ -436,7 +458,7 @@ fn draw_legend(
     root: &Drawing<'_>,
     rows: &[Vec<(u32, &Legend)>],
     palette: &Palette,
-) -> Result<(), Error> {
+) -> Result<(), DrawError> {
     let style = text(&palette.text).pos(Pos::new(HPos::Left, VPos::Center));
     for (row, y) in rows.iter().zip((LEGEND_ROW / 2..).step_by(LEGEND_ROW as usize)) {
         for (start, entry) in row {

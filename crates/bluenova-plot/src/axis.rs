@@ -28,7 +28,7 @@ const MINUTE: i64 = 60_000_000;
 
 /// Time, in microseconds since 1970, with labels at round times of a time zone.
 #[derive(Clone, Debug)]
-pub(crate) struct TimeAxis {
+pub struct TimeAxis {
     range: Range<i64>,
     zone: TimeZone,
     labelled: Vec<i64>,
@@ -36,7 +36,7 @@ pub(crate) struct TimeAxis {
 
 impl TimeAxis {
     /// An axis with at most `labels` labels.
-    pub(crate) fn new(from: UtcDateTime, to: UtcDateTime, zone: TimeZone, labels: usize) -> Self {
+    pub fn new(from: UtcDateTime, to: UtcDateTime, zone: TimeZone, labels: usize) -> Self {
         let range = micros(from)..micros(to);
         let minutes = (range.end - range.start) / MINUTE;
         // Steps that are far too close need no closer look.
@@ -47,7 +47,7 @@ impl TimeAxis {
     }
 
     /// Name of the time that it shows: the zone, and its abbreviations within the range.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let abbreviation = |micros| {
             let info = self.zone.to_offset_info(timestamp(micros));
             info.abbreviation().to_owned()
@@ -124,7 +124,7 @@ impl ValueFormatter<i64> for TimeAxis {
 
 /// Values with a unit, between two round numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct ValueAxis {
+pub struct ValueAxis {
     unit: &'static str,
     labelled: Vec<f64>,
     decimals: usize,
@@ -137,7 +137,7 @@ impl ValueAxis {
     /// An axis of `parts` equal parts that includes `low` and `high`.
     ///
     /// Two axes with the same number of parts have their lines at the same heights.
-    pub(crate) fn covering(low: f64, high: f64, parts: u8, unit: &'static str) -> Self {
+    pub fn covering(low: f64, high: f64, parts: u8, unit: &'static str) -> Self {
         // Next to huge numbers a float has no room for small differences.
         let span = (high - low).max(low.abs().max(high.abs()) * 1e-6).max(1e-3);
         let parts = f64::from(parts);
@@ -158,18 +158,18 @@ impl ValueAxis {
     }
 
     /// An axis without labels.
-    pub(crate) fn none() -> Self {
+    pub fn none() -> Self {
         Self { unit: "", labelled: vec![], decimals: 0, low: 0.0, high: 1.0 }
     }
 
     /// The part of the axis between the lowest and the highest value.
-    pub(crate) fn used(&self) -> f64 {
+    pub fn used(&self) -> f64 {
         let (first, last) = self.ends();
         (self.high - self.low) / (last - first)
     }
 
     /// The values with labels, and the labels.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = (f64, String)> {
+    pub fn labels(&self) -> impl Iterator<Item = (f64, String)> {
         self.labelled.iter().map(|value| (*value, self.format_ext(value)))
     }
 
