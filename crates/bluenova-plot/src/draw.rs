@@ -116,6 +116,11 @@ pub enum Form {
     Area,
     /// The area between the two values of a row.
     Band,
+    /// A bar from zero to each value.
+    Bars {
+        /// Width of a bar, which begins at the value's time, in microseconds.
+        micros: i64,
+    },
 }
 
 /// An entry of the legend.
@@ -124,6 +129,8 @@ pub struct Legend {
     /// The curve's colour, or those of many curves.
     colours: Vec<RGBColor>,
     alpha: f64,
+    /// Whether the mark is a rectangle, not a line.
+    is_filled: bool,
     after: String,
 }
 
@@ -341,6 +348,7 @@ impl<'a> Curve<'a> {
         let lines = Trace::lines(&points);
         match self.form {
             Form::Area => lines.flat_map(|line| self.area(line)).collect(),
+            Form::Bars { micros } => points.iter().map(|point| self.bar(point, micros)).collect(),
             _ => lines.map(|line| self.path(line)).collect(),
         }
     }
@@ -354,6 +362,13 @@ impl<'a> Curve<'a> {
                 PathElement::new(path, self.colour.stroke_width(width)).into_dyn()
             }
         }
+    }
+
+    fn bar<'b>(&self, point: &Point, micros: i64) -> Element<'b> {
+        let (start, value) = coordinates(point);
+        // A little room between two bars.
+        let corners = [(start + micros / 10, 0.0), (start + micros * 9 / 10, value)];
+        Rectangle::new(corners, self.colour.filled()).into_dyn()
     }
 
     /// With an edge: a peak of one row is too thin for a pale colour.
@@ -397,6 +412,7 @@ impl Legend {
             before: String::new(),
             colours: vec![curve.colour],
             alpha: if matches!(curve.form, Form::Area | Form::Band) { 0.4 } else { 1.0 },
+            is_filled: matches!(curve.form, Form::Bars { .. }),
             after: curve.name.clone(),
         }
     }
@@ -413,6 +429,7 @@ impl Legend {
             before: first.name.clone(),
             colours: shown.iter().map(|cell| cell.colour).collect(),
             alpha: 1.0,
+            is_filled: false,
             after: last.name.clone(),
         }]
     }
@@ -467,7 +484,7 @@ fn draw_legend(
                 root.draw_text(&entry.before, &style, (units(*start), units(y)))?;
             }
             let is_line = entry.colours.len() == 1 && entry.alpha == 1.0;
-            let half = if is_line { 1 } else { 5 };
+            let half = if is_line && !entry.is_filled { 1 } else { 5 };
             let mark = marks / entry.colours.len() as u32;
             for (colour, x) in entry.colours.iter().zip((start + before..).step_by(mark as usize)) {
                 let corners = [(units(x), units(y - half)), (units(x + mark), units(y + half))];
