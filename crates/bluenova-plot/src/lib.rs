@@ -37,4 +37,4 @@ pub use downsample::{Buckets, Extremes, FilledBuckets, Measured, Point, Trace, m
 pub use draw::{
     Area, Curve, DrawError, Form, Legend, Panel, Picture, Side, most_time_labels, plotting_width,
 };
-pub use palette::{Palette, Theme, css};
+pub use palette::{Colour, Palette, Theme, css};

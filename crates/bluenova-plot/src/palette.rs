@@ -4,6 +4,8 @@
 //! (<https://jfly.uni-koeln.de/color/>), darkened where text needs more contrast. Cells go by their
 //! number through a part of viridis, which gets lighter evenly.
 
+/// A colour.
+pub use plotters::style::RGBColor as Colour;
 use plotters::style::RGBColor;
 
 /// The page's background.
