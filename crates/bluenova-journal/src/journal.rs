@@ -15,7 +15,8 @@ use crate::destination;
 use crate::events::{self, Event};
 use crate::files::{self, Lock, WriteAheadLog};
 use crate::recover;
-use crate::{Error, Outbox, Reader, Retention, Sequence, SetAside};
+use crate::statistics::{self, StoredStatistics};
+use crate::{Error, Outbox, Reader, Retention, Sequence, SetAside, StoredDay, StoredInsight};
 use append::{Origin, is_taken};
 
 /// The one writer of a journal.
@@ -53,7 +54,7 @@ pub struct Trimmed {
 /// What a power loss would undo.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unsynced {
-    /// Rows or events were stored.
+    /// Rows, events, states or days were stored.
     rows: bool,
     /// Rows were moved out of their slots, which must not be overwritten before.
     a_move: bool,
@@ -139,6 +140,50 @@ impl Journal {
         }
         let stored = immediate(&mut self.connection.sqlite).and_then(|transaction| {
             events::put(&transaction, events)?;
+            transaction.commit()
+        });
+        self.unsynced.rows |= stored.is_ok();
+        stored.map_err(|source| self.connection.error("append to", source))
+    }
+
+    /// Stores what is known of batteries, in the place of what was known before, and their days,
+    /// except where there is one of a higher rank: all of them or none.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn put_statistics(
+        &mut self,
+        insights: &[StoredInsight],
+        days: &[StoredDay],
+    ) -> Result<(), Error> {
+        if insights.is_empty() && days.is_empty() {
+            return Ok(());
+        }
+        self.write_statistics(|connection| {
+            statistics::put_insights(connection, insights)?;
+            statistics::put_days(connection, days).map(drop)
+        })
+    }
+
+    /// Stores what another journal has: states that are newer, and days of a rank that is not
+    /// lower.
+    pub(crate) fn adopt_statistics(&mut self, from: &StoredStatistics) -> Result<(), Error> {
+        let StoredStatistics { insights, days } = from;
+        if insights.is_empty() && days.is_empty() {
+            return Ok(());
+        }
+        self.write_statistics(|connection| {
+            statistics::adopt_insights(connection, insights)?;
+            statistics::put_days(connection, days).map(drop)
+        })
+    }
+
+    fn write_statistics(
+        &mut self,
+        write: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<(), Error> {
+        let stored = immediate(&mut self.connection.sqlite).and_then(|transaction| {
+            write(&transaction)?;
             transaction.commit()
         });
         self.unsynced.rows |= stored.is_ok();

@@ -30,12 +30,13 @@ struct Migration {
 /// released stay as they are to the letter: [`content_of`] goes by the tables that they make.
 /// Each must add or change a table, index or view, so that a program that does not have it yet can
 /// see a newer version from a damaged number.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration { sql: version_1, space: |_| 0 },
     Migration { sql: version_2, space: |_| 0 },
     Migration { sql: version_3, space: |_| 0 },
     Migration { sql: version_4, space: |_| 0 },
     Migration { sql: version_5, space: |_| 0 },
+    Migration { sql: version_6, space: |_| 0 },
 ];
 
 /// Version of the tables that this program writes.
@@ -119,6 +120,19 @@ fn version_4() -> String {
 /// What was announced by MQTT, by topic.
 fn version_5() -> String {
     "CREATE TABLE announced (topic TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID".to_owned()
+}
+
+/// What was worked out of the samples of each battery, and its days. Both have rowids, since a
+/// recovery reads the rows of such tables.
+fn version_6() -> String {
+    "CREATE TABLE insight (
+         mcu_id INTEGER PRIMARY KEY, until TEXT NOT NULL, text TEXT NOT NULL
+     );
+     CREATE TABLE day (
+         number INTEGER PRIMARY KEY, mcu_id INTEGER NOT NULL, date TEXT NOT NULL,
+         rank INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (mcu_id, date)
+     )"
+    .to_owned()
 }
 
 /// What is in a SQLite file.
@@ -272,7 +286,14 @@ mod tests {
         });
         assert_eq!(
             sums,
-            [3_509_562_676, 1_400_214_047, 2_786_293_363, 653_217_404, 3_887_040_786],
+            [
+                3_509_562_676,
+                1_400_214_047,
+                2_786_293_363,
+                653_217_404,
+                3_887_040_786,
+                2_639_183_883
+            ],
             "other tables need another version"
         );
     }
@@ -281,10 +302,10 @@ mod tests {
     fn a_journal_is_known_by_its_tables_too() {
         let id = |id: i32| format!("PRAGMA application_id = {id}");
         for (sql, content) in [
-            (String::new(), Content::Journal(5)),
+            (String::new(), Content::Journal(6)),
             (
                 "CREATE TABLE mine (x); CREATE VIEW of_mine AS SELECT x FROM mine".into(),
-                Content::Journal(5),
+                Content::Journal(6),
             ),
             (
                 "PRAGMA user_version = 1; DROP VIEW battery_pack_set_aside; DROP TABLE set_aside"
@@ -296,13 +317,13 @@ mod tests {
             ("DROP TABLE set_aside".into(), Content::Damaged),
             ("DROP VIEW battery_pack".into(), Content::Damaged),
             ("ALTER TABLE history RENAME COLUMN soc TO sod".into(), Content::Damaged),
-            ("PRAGMA user_version = 6".into(), Content::Damaged),
-            ("PRAGMA user_version = 6; DROP TABLE set_aside".into(), Content::Damaged),
+            ("PRAGMA user_version = 7".into(), Content::Damaged),
+            ("PRAGMA user_version = 7; DROP TABLE set_aside".into(), Content::Damaged),
             ("PRAGMA user_version = -1; CREATE TABLE mine (x)".into(), Content::Other(-1)),
             ("PRAGMA user_version = 0; CREATE TABLE mine (x)".into(), Content::Other(0)),
             (id(42), Content::Damaged),
             (id(0), Content::Damaged),
-            ("PRAGMA user_version = 6; CREATE TABLE later (x)".into(), Content::Other(6)),
+            ("PRAGMA user_version = 7; CREATE TABLE later (x)".into(), Content::Other(7)),
             (format!("{}; DROP VIEW battery_pack", id(42)), Content::Foreign),
         ] {
             let mut connection = Connection::open_in_memory().unwrap();

@@ -8,6 +8,7 @@ use time::UtcDateTime;
 use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
+use crate::statistics::{self, StoredStatistics};
 use crate::{Error, Event, Sequence, SetAsideRow, events, set_aside};
 
 /// Delivered rows after which the outbox writes its cursor itself, while a backlog drains. In
@@ -263,6 +264,12 @@ impl Outbox {
     /// The events, even if the file has been deleted.
     pub(crate) fn events(&self) -> Result<Vec<Event>, Error> {
         events::read(&self.connection.sqlite)
+            .map_err(|source| self.connection.error("read", source))
+    }
+
+    /// The states and days, even if the file has been deleted.
+    pub(crate) fn statistics(&self) -> Result<StoredStatistics, Error> {
+        statistics::all(&self.connection.sqlite)
             .map_err(|source| self.connection.error("read", source))
     }
 

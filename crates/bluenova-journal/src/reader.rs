@@ -1,4 +1,4 @@
-use std::ops::{ControlFlow, Range};
+use std::ops::{ControlFlow, Range, RangeInclusive};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +12,8 @@ use crate::address::{Access, Address};
 use crate::connection::JournalConnection;
 use crate::schema;
 use crate::{
-    Error, Event, RowSelection, RowTime, Sequence, SetAsideTime, events, files, history, row_times,
-    set_aside,
+    Error, Event, RowSelection, RowTime, Sequence, SetAsideTime, StoredDay, StoredInsight, events,
+    files, history, row_times, set_aside, statistics,
 };
 
 /// Half of what the writer waits for others. A file is written whoever reads it; a journal in
@@ -261,6 +261,31 @@ impl Reader {
     /// If the file can't be read or is damaged, or if it takes too long.
     pub fn events(&self) -> Result<Vec<Event>, Error> {
         self.ask(|| events::read(&self.connection.sqlite))
+    }
+
+    /// What is known of each battery, by `mcu_id`; none in journals of older versions.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn insights(&self) -> Result<Vec<StoredInsight>, Error> {
+        self.ask(|| statistics::insights(&self.connection.sqlite))
+    }
+
+    /// What is known of a battery.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn insight(&self, mcu_id: u32) -> Result<Option<StoredInsight>, Error> {
+        self.ask(|| statistics::insight(&self.connection.sqlite, mcu_id))
+    }
+
+    /// The days of a battery between two dates such as `2026-11-27`, both of them included, in
+    /// their order; none in journals of older versions.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn days(&self, mcu_id: u32, dates: RangeInclusive<&str>) -> Result<Vec<StoredDay>, Error> {
+        self.ask(|| statistics::days(&self.connection.sqlite, mcu_id, &dates))
     }
 
     fn with(mut connection: JournalConnection) -> Result<Self, Error> {

@@ -105,6 +105,7 @@ pub(crate) fn adopt_left_logs(journal: &mut Journal) -> Result<(), Error> {
             outbox.set_aside_row(row)?;
         }
         journal.put_events(&contents.events)?;
+        journal.adopt_statistics(&contents.statistics)?;
         journal.checkpoint()?;
         remove(&left)?;
     }
@@ -181,6 +182,7 @@ fn copy(
         outbox.set_aside_row(row)?;
     }
     journal.put_events(&contents.events)?;
+    journal.adopt_statistics(&contents.statistics)?;
     outbox.flush()?;
     drop((outbox, log));
 

@@ -26,6 +26,7 @@ use crate::events::{self, Event};
 use crate::files::beside;
 use crate::migrations::{APPLICATION_ID, PAGE_BYTES};
 use crate::schema;
+use crate::statistics::{self, StoredDay, StoredInsight, StoredStatistics};
 use crate::value;
 
 pub(crate) use self::log::is_log_broken;
@@ -48,6 +49,7 @@ pub(crate) struct SalvagedContents {
     pub(crate) delivered: Option<i64>,
     pub(crate) set_aside: Vec<SetAsideRow>,
     pub(crate) events: Vec<Event>,
+    pub(crate) statistics: StoredStatistics,
 }
 
 /// Where a version of a row is.
@@ -60,12 +62,14 @@ pub(crate) struct RowLocation {
     cell: u16,
 }
 
-/// The table of a row, going by how many columns it has.
+/// The table of a row, going by how many columns it has and what is in them.
 enum TableOfRow {
     History(i64),
     Recent(i64),
     SetAside,
     Event,
+    Insight,
+    Day,
     Progress { delivered: i64 },
 }
 
@@ -109,6 +113,8 @@ impl DamagedJournal {
                 Some(TableOfRow::Event) => {
                     events.extend(Some((row.rowid, part)).zip(event(&row)));
                 }
+                Some(TableOfRow::Insight) => contents.statistics.insights.extend(insight(&row)),
+                Some(TableOfRow::Day) => contents.statistics.days.extend(day(&row)),
                 Some(TableOfRow::Progress { delivered }) => progress.push((page, part, delivered)),
                 None => {}
             }
@@ -189,6 +195,8 @@ fn table_of(row: &StoredRow) -> Option<TableOfRow> {
     const RECENT: usize = COLUMNS.len() + 2;
     const SET_ASIDE: usize = COLUMNS.len() + 5;
     const EVENT: usize = 7;
+    const INSIGHT: usize = 3;
+    const DAY: usize = 5;
     // As versions before 3 wrote it.
     const SET_ASIDE_BEFORE: usize = COLUMNS.len() + 4;
     let values = row.values()?;
@@ -200,6 +208,8 @@ fn table_of(row: &StoredRow) -> Option<TableOfRow> {
         }
         (SET_ASIDE | SET_ASIDE_BEFORE, ValueRef::Null, _) => Some(TableOfRow::SetAside),
         (EVENT, ValueRef::Null, &ValueRef::Text(_)) => Some(TableOfRow::Event),
+        (INSIGHT, ValueRef::Null, &ValueRef::Text(_)) => Some(TableOfRow::Insight),
+        (DAY, ValueRef::Null, &ValueRef::Integer(_)) => Some(TableOfRow::Day),
         (2, ValueRef::Integer(_), &ValueRef::Integer(delivered)) => {
             Some(TableOfRow::Progress { delivered })
         }
@@ -224,6 +234,17 @@ fn set_aside_row(row: &StoredRow) -> Option<SetAsideRow> {
 fn event(row: &StoredRow) -> Option<Event> {
     let values = row.values()?;
     events::read_event(|i| values.get(i + 1).copied())
+}
+
+fn insight(row: &StoredRow) -> Option<StoredInsight> {
+    let values = row.values()?;
+    let mcu_id = u32::try_from(row.rowid).ok()?;
+    statistics::read_insight(mcu_id, |i| values.get(i + 1).copied())
+}
+
+fn day(row: &StoredRow) -> Option<StoredDay> {
+    let values = row.values()?;
+    statistics::read_day(|i| values.get(i + 1).copied())
 }
 
 fn open_if_there(path: &Path) -> io::Result<Option<File>> {

@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, TrySendError};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
-use crate::{Error, Event, Journal, Outbox, Retention, files};
+use crate::{Error, Event, Journal, Outbox, Retention, StoredDay, StoredInsight, files};
 pub use notice::Notice;
 pub use outbox::{OutboxWaker, SpoolOutbox, Waiting, Wake};
 use recovery::RecoveryThread;
@@ -189,6 +189,23 @@ impl Spool {
     /// Neither a file nor memory takes them.
     pub fn put_events(&mut self, events: &[Event]) -> Result<(), Error> {
         self.write(|journal| journal.put_events(events))
+    }
+
+    /// Stores what is known of batteries, and their days: see [`Journal::put_statistics`]. From the
+    /// stand-in they move along with rows; in memory states are not stored, since they would end
+    /// with the process.
+    ///
+    /// # Errors
+    /// Neither a file nor memory takes them.
+    pub fn put_statistics(
+        &mut self,
+        insights: &[StoredInsight],
+        days: &[StoredDay],
+    ) -> Result<(), Error> {
+        self.write(|journal| {
+            let insights = if journal.is_in_memory() { &[] } else { insights };
+            journal.put_statistics(insights, days)
+        })
     }
 
     fn write(&mut self, write: impl Fn(&mut Journal) -> Result<(), Error>) -> Result<(), Error> {

@@ -129,11 +129,12 @@ impl Trimmed {
     }
 }
 
-/// What rows that are set aside and events take: no row has to go for those.
+/// What rows that are set aside, events, states and days take: no row has to go for those.
 fn bytes_not_of_rows(connection: &Connection) -> rusqlite::Result<u64> {
     let bytes: Option<i64> = connection.query_row(
         "SELECT sum(pgsize) FROM dbstat('main', 1)
-         WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name IN ('set_aside', 'event'))",
+         WHERE name IN (SELECT name FROM sqlite_schema 
+                        WHERE tbl_name IN ('set_aside', 'event', 'insight', 'day'))",
         (),
         |row| row.get(0),
     )?;

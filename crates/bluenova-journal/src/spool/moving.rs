@@ -18,7 +18,7 @@ impl MoveError {
 }
 
 /// Moves what `from` has not delivered (or all that it has, out of a file that stands in for the
-/// journal), what was set aside there, and its events, into `to`; returns the number of rows that
+/// journal), what was set aside there, its events, states and days, into `to`; returns the number of rows that
 /// were not there yet.
 pub(super) fn move_rows(
     from: &mut Outbox,
@@ -51,5 +51,7 @@ pub(super) fn move_rows(
     }
     let events = from.events().map_err(MoveError::Read)?;
     to.journal.put_events(&events).map_err(MoveError::Write)?;
+    let statistics = from.statistics().map_err(MoveError::Read)?;
+    to.journal.adopt_statistics(&statistics).map_err(MoveError::Write)?;
     Ok(usize::try_from(rows).unwrap_or(usize::MAX))
 }

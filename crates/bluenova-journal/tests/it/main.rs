@@ -30,6 +30,7 @@ mod rows;
 mod set_aside;
 mod spool;
 mod stand_in;
+mod statistics;
 mod threads;
 mod torn;
 mod trim;

@@ -73,6 +73,7 @@ fn a_journal_of_an_older_version_keeps_everything() {
     check_migration(2);
     check_migration(3);
     check_migration(4);
+    check_migration(5);
 }
 
 fn check_migration(from: i32) {
@@ -82,7 +83,7 @@ fn check_migration(from: i32) {
     assert_eq!(version(&path), from, "a reader changes nothing");
 
     let mut journal = open(&path);
-    assert_eq!(version(&path), 5);
+    assert_eq!(version(&path), 6);
     assert_eq!(undelivered(&journal), Vec::from_iter((60..180).map(row)));
     assert_eq!(journal.outbox().unwrap().waiting().unwrap(), 120);
     check_reader(&journal.reader().unwrap());
@@ -115,10 +116,10 @@ fn a_database_of_version_1_keeps_everything() {
 
 #[test]
 fn rows_set_aside_by_an_older_version_are_seen_first_thing() {
-    for from in ["journal-1.sqlite", "journal-2.sqlite", "journal-3.sqlite", "journal-4.sqlite"] {
-        let (_directory, path) = copy(from);
+    for from in 1..=5 {
+        let (_directory, path) = copy(&format!("journal-{from}.sqlite"));
         check_set_aside(&SetAside::open(&path).unwrap());
-        assert_eq!(version(&path), 5);
+        assert_eq!(version(&path), 6);
         assert_eq!(undelivered(&open(&path)), Vec::from_iter((60..180).map(row)));
     }
 }
@@ -136,7 +137,7 @@ fn a_journal_of_version_1_without_the_table_gets_it() {
         } else {
             assert!(SetAside::open(&path).unwrap().rows().unwrap().is_empty());
         }
-        assert_eq!(version(&path), 5);
+        assert_eq!(version(&path), 6);
         assert_eq!(undelivered(&open(&path)), Vec::from_iter((60..180).map(row)));
     }
 }
@@ -148,6 +149,7 @@ fn a_damaged_journal_of_an_older_version_is_recovered() {
     check_recovery("journal-2.sqlite");
     check_recovery("journal-3.sqlite");
     check_recovery("journal-4.sqlite");
+    check_recovery("journal-5.sqlite");
 }
 
 fn check_recovery(name: &str) {
@@ -160,7 +162,7 @@ fn check_recovery(name: &str) {
     assert_eq!(recovery.unwrap().lost, Some(0));
     assert_eq!(undelivered(&journal), Vec::from_iter((60..180).map(row)));
     check_set_aside(&journal.set_aside().unwrap());
-    assert_eq!(version(&path), 5);
+    assert_eq!(version(&path), 6);
 }
 
 #[test]
@@ -178,10 +180,10 @@ fn a_newer_version_is_refused_by_all_and_left_alone() {
         Reader::open(&path).unwrap_err(),
         SetAside::open(&path).unwrap_err(),
     ] {
-        assert!(matches!(error, Error::Version { found: 7, known: 5, .. }), "{error:?}");
+        assert!(matches!(error, Error::Version { found: 7, known: 6, .. }), "{error:?}");
         assert!(!error.is_damage() && !error.is_full());
         let text = format!(
-            "journal {} has version 7 of the tables, and this program has up to version 5: \
+            "journal {} has version 7 of the tables, and this program has up to version 6: \
              use the program that wrote it, or a newer one; nothing was changed",
             path.display()
         );
