@@ -2,8 +2,9 @@
 //! per interval.
 //!
 //! [`parse`] reads one line as a [`Line`]. [`Assembler`] turns the lines of a battery
-//! into a [`PackRecord`](bluenova_record::PackRecord) per interval. Where bytes come in pieces, as
-//! from a serial port or a file, [`LineSplitter`] makes lines of them.
+//! into a [`PackRecord`](bluenova_record::PackRecord) per interval, [`Sampler`] into one per cycle
+//! of the console. Where bytes come in pieces, as from a serial port or a file, [`LineSplitter`]
+//! makes lines of them.
 //!
 //! There is no I/O here, no clock and no allocation; the crate is `no_std` without `alloc`.
 //! A malformed line is an error of its own and never ends the stream. `src/line.rs` is the table of
@@ -67,6 +68,7 @@ mod grammar;
 mod index;
 mod line;
 mod number;
+mod sample;
 mod splitter;
 mod usual;
 mod value;
@@ -76,4 +78,5 @@ pub use error::{ErrorKind, ParseError, Salvage};
 pub use index::{AdcChannel, CellNumber};
 pub use line::{Line, parse};
 pub use number::{Decimal, Millivolts};
+pub use sample::Sampler;
 pub use splitter::LineSplitter;
