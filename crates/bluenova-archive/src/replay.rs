@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bluenova_console::{Assembler, Interval, NoOwner};
+use bluenova_console::{Assembler, Interval, NoOwner, Sampler};
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime};
 
@@ -13,13 +13,16 @@ use crate::Damage;
 pub enum Replayed {
     /// The record of an interval.
     Record(Box<PackRecord>),
+    /// The values of a cycle of the console.
+    Sample(Box<PackRecord>),
     /// An interval had lines, but no MCU ID came on its connection.
     NoOwner,
     /// A line can't be used, or not all of it.
     Damage(Damage),
 }
 
-/// Turns the console lines of a log into records, as a listener would have done when they came.
+/// Turns the console lines of a log into records and samples, as a listener would have done when
+/// they came.
 ///
 /// A line that is far from the one before it is held until the next one: if that is back where the
 /// log was, the time of the line was damaged.
@@ -32,11 +35,16 @@ pub struct Replay {
 /// How far a line may be from the one before it without being held.
 const NEAR: Duration = Duration::seconds(5);
 
+/// Time without a line in which a cycle of the console surely ends, whether the log has times in
+/// milliseconds or in seconds.
+const PAUSE: Duration = Duration::seconds(2);
+
 /// A battery of the log.
 #[derive(Debug)]
 struct Battery {
     name: Vec<u8>,
     assembler: Assembler,
+    sampler: Sampler,
     /// When its last line came.
     last: UtcDateTime,
     held: Option<HeldLine>,
@@ -118,8 +126,8 @@ impl Replay {
         let at = self.batteries.iter().position(|battery| battery.is_named(name));
         let at = at.unwrap_or_else(|| {
             let assembler = Assembler::new(self.interval);
-            let name = name.to_vec();
-            self.batteries.push(Battery { name, assembler, last: time, held: None });
+            let (name, sampler) = (name.to_vec(), Sampler::new());
+            self.batteries.push(Battery { name, assembler, sampler, last: time, held: None });
             self.batteries.len() - 1
         });
         &mut self.batteries[at]
@@ -146,9 +154,20 @@ impl Battery {
     }
 
     fn line(&mut self, time: UtcDateTime, text: &str, out: &mut impl FnMut(Replayed)) {
+        if time - self.last >= PAUSE
+            && let Some(sample) = self.sampler.pause(self.assembler.owner())
+        {
+            out(Replayed::Sample(Box::new(sample)));
+        }
         self.tick(time, out);
-        if let Err(error) = self.assembler.feed(text) {
-            out(Replayed::Damage(Damage::ConsoleLine(error.prefix(), error.kind())));
+        match self.assembler.feed(text) {
+            Ok(line) => {
+                let sample = self.sampler.take(&line, self.assembler.owner(), time);
+                if let Some(sample) = sample {
+                    out(Replayed::Sample(Box::new(sample)));
+                }
+            }
+            Err(error) => out(Replayed::Damage(Damage::ConsoleLine(error.prefix(), error.kind()))),
         }
     }
 
@@ -163,6 +182,7 @@ impl Battery {
         self.decide_on_held(time, out);
         self.tick(time, out);
         self.assembler.disconnected();
+        self.sampler = Sampler::new();
     }
 }
 

@@ -28,7 +28,8 @@ pub(crate) struct Stopped;
 
 /// Where rows and findings go.
 pub(crate) struct Collector<'a> {
-    rows: &'a SyncSender<Batch>,
+    /// Nobody if the rows aren't to be kept.
+    rows: Option<&'a SyncSender<Batch>>,
     bounds: Bounds,
     batch: Batch,
     pub(crate) findings: Findings,
@@ -44,7 +45,7 @@ struct Bounds {
 }
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(rows: &'a SyncSender<Batch>, now: UtcDateTime) -> Self {
+    pub(crate) fn new(rows: Option<&'a SyncSender<Batch>>, now: UtcDateTime) -> Self {
         let first = UtcDateTime::from_unix_timestamp(FIRST).unwrap_or(UtcDateTime::MIN);
         let last = now.saturating_add(Duration::DAY);
         let bounds = Bounds { first, last, last_of_console: now.saturating_sub(RECORDED_AFTER) };
@@ -89,6 +90,8 @@ impl<'a> Collector<'a> {
                 self.findings.under_way += 1;
             }
             Replayed::Record(record) => self.row(*record),
+            // Rows are made of the same lines.
+            Replayed::Sample(_) => {}
             Replayed::NoOwner => self.findings.without_owner += 1,
             Replayed::Damage(damage) => self.damage(series, at, damage),
         }
@@ -120,11 +123,17 @@ impl<'a> Collector<'a> {
 
     /// Hands over the rows that there are.
     pub(crate) fn flush(&mut self) -> Result<(), Stopped> {
-        self.rows.send(mem::take(&mut self.batch)).map_err(|_| Stopped)
+        let batch = mem::take(&mut self.batch);
+        self.rows.map_or(Ok(()), |rows| rows.send(batch)).map_err(|_| Stopped)
+    }
+
+    /// Whether the clock was right when the record was made.
+    pub(crate) fn has_right_clock(&self, record: &PackRecord) -> bool {
+        (self.bounds.first..=self.bounds.last).contains(&record.insert_time_utc)
     }
 
     fn row(&mut self, record: PackRecord) {
-        if (self.bounds.first..=self.bounds.last).contains(&record.insert_time_utc) {
+        if self.has_right_clock(&record) {
             self.batch.push(record);
         } else {
             self.findings.wrong_clock += 1;

@@ -33,13 +33,14 @@ pub(crate) struct LogReader {
     pub(crate) interval: Interval,
     pub(crate) now: UtcDateTime,
     pub(crate) progress: Arc<ReadProgress>,
-    pub(crate) rows: SyncSender<Batch>,
+    /// Where rows go; nowhere if they aren't to be added to a store.
+    pub(crate) rows: Option<SyncSender<Batch>>,
 }
 
 impl LogReader {
     /// Reads all, until nobody receives the rows any more.
     pub(crate) fn run(self, all: Vec<LogSeries>) -> Findings {
-        let mut out = Collector::new(&self.rows, self.now);
+        let mut out = Collector::new(self.rows.as_ref(), self.now);
         let bytes: u64 = all.iter().map(LogSeries::bytes).sum();
         self.progress.total.store(bytes, Ordering::Relaxed);
         // Bytes that were read to find the order of the files don't count.
@@ -67,7 +68,7 @@ impl LogReader {
     }
 
     /// Reads the records; returns the offsets of local time, and whether there are console lines.
-    fn read_records(
+    pub(crate) fn read_records(
         &self,
         series: &LogSeries,
         out: &mut Collector<'_>,
@@ -158,7 +159,7 @@ impl LogReader {
     }
 
     /// Calls `each` with every line of a file; one that breaks off is noted.
-    fn each_line(
+    pub(crate) fn each_line(
         &self,
         file: &LogFile,
         out: &mut Collector<'_>,

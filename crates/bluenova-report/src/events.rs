@@ -68,9 +68,12 @@ impl EventLog {
         summary.last.0 = summary.last.0.max(since);
     }
 
-    /// Looks at the next row of the battery, in the order of time.
+    /// Looks at the next row of the battery. One that isn't later than the last one is left out.
     pub fn row(&mut self, row: &PackRecord) {
         let time = row.insert_time_utc;
+        if self.last_row.is_some_and(|last| time <= last) {
+            return;
+        }
         if self.last_row.is_some_and(|last| time - last > LONGEST_PAUSE) {
             self.end_states(|_| true);
         }

@@ -76,9 +76,9 @@ pub(crate) fn length(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
-        ..60 => format!("{seconds} s"),
-        ..3600 => format!("{minutes} min"),
-        ..86_400 => format!("{hours} h {} min", minutes % 60),
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min"),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
     }
 }

@@ -1,5 +1,7 @@
 //! What a passport says, before it is written as text or page.
 
+use std::fmt;
+
 use bluenova_insight::{CellFigures, Counters, DayStatistics, Estimate, Figures, Verdict};
 use bluenova_record::{McuId, PackRecord, Rfc3339};
 use serde::{Serialize, Serializer};
@@ -106,6 +108,16 @@ pub struct Passport {
     pub(crate) statistics: Vec<DayStatistics>,
 }
 
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = McuId(self.mcu_id);
+        match &self.name {
+            Some(name) => write!(f, "{name}, MCU ID {id}"),
+            None => write!(f, "MCU ID {id}"),
+        }
+    }
+}
+
 impl Identity {
     /// What `row`, the battery's last one, says of it.
     pub fn of_row(name: Option<String>, row: &PackRecord) -> Self {
@@ -151,15 +163,6 @@ impl Passport {
         };
         passport.methods = methods::of(&passport);
         Some(passport)
-    }
-
-    /// The battery's name and MCU ID.
-    pub fn title(&self) -> String {
-        let id = McuId(self.identity.mcu_id);
-        match &self.identity.name {
-            Some(name) => format!("{name}, MCU ID {id}"),
-            None => format!("MCU ID {id}"),
-        }
     }
 
     /// The number of a cell, with two digits, for each one of which a figure is known.

@@ -10,7 +10,7 @@ use crate::{
 
 /// Width of a line, and of the names at its beginning.
 const WIDTH: usize = 80;
-const NAMES: usize = 12;
+const NAMES: usize = 13;
 
 /// Months in the table, the last ones.
 const MONTHS: usize = 12;
@@ -19,7 +19,7 @@ impl Passport {
     /// The passport for a terminal: the essentials first, then cells, months and events.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        out += &wrapped(&format!("Battery {}", Escaped(self.title())), 0);
+        out += &wrapped(&format!("Battery {}", Escaped(&self.identity)), 0);
         for (name, value) in self.essentials() {
             let value = wrapped(&Escaped(value).to_string(), NAMES);
             out += &format!("{name:<NAMES$}{}", value.trim_start());

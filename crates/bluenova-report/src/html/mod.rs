@@ -47,8 +47,7 @@ impl Passport {
     /// # Errors
     /// A plot can't be drawn.
     pub fn html(&self) -> Result<String, DrawError> {
-        let title = self.title();
-        let title = Html(&title);
+        let title = Html(&self.identity);
         let body = [
             self.head_html(),
             self.essentials_html(),
@@ -68,12 +67,12 @@ impl Passport {
     }
 
     fn head_html(&self) -> String {
-        let (title, made_at) = (self.title(), time(self.made_at.0));
+        let made_at = time(self.made_at.0);
         let as_of = self.figures_as_of.map(|at| format!(", figures as of {}", time(at.0)));
         format!(
             "<header>\n<h1>Battery passport</h1>\n<p class=\"battery\">{}</p>\n\
              <p class=\"made\">made {made_at} by {} from {}{}</p>\n</header>\n",
-            Html(&title),
+            Html(&self.identity),
             Html(&self.made_by),
             Html(&self.origin),
             as_of.unwrap_or_default()

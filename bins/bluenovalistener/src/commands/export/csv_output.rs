@@ -6,7 +6,7 @@ use bluenova_archive::CsvWriter;
 use bluenova_record::{Column, Value};
 use indicatif::ProgressBar;
 
-use super::{ExportError, output::Output};
+use super::{super::output::Output, ExportError};
 use crate::console;
 
 /// Writes rows, behind a header that comes with the first of them: without a row, nothing is

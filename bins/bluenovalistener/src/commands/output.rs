@@ -1,4 +1,4 @@
-//! Where an export is written to: standard output, or a file that appears when it is whole.
+//! Where a subcommand writes to: standard output, or a file that appears when it is whole.
 
 use std::{
     ffi::OsString,
