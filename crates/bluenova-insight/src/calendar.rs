@@ -31,6 +31,29 @@ impl Calendar for UtcDays {
     }
 }
 
+/// Days of a time zone. Beyond the years that jiff has, they are those of UTC.
+#[cfg(feature = "jiff")]
+impl Calendar for jiff::tz::TimeZone {
+    fn day_of(&self, time: UtcDateTime) -> LocalDay {
+        local_day(self, time).unwrap_or_else(|| UtcDays.day_of(time))
+    }
+}
+
+#[cfg(feature = "jiff")]
+fn local_day(zone: &jiff::tz::TimeZone, time: UtcDateTime) -> Option<LocalDay> {
+    let local = zone.to_datetime(jiff::Timestamp::from_second(time.unix_timestamp()).ok()?);
+    // The first moment of a day: 01:00 where the clocks are set forward at midnight.
+    let begin_of = |date: jiff::civil::Date| {
+        let begin = zone.to_timestamp(date.at(0, 0, 0, 0)).ok()?;
+        UtcDateTime::from_unix_timestamp(begin.as_second()).ok()
+    };
+    let (year, month, day) = (local.year(), local.month(), local.day());
+    let month = u8::try_from(month).ok()?.try_into().ok()?;
+    let date = Date::from_calendar_date(year.into(), month, day.try_into().ok()?).ok()?;
+    let (begin, end) = (begin_of(local.date())?, begin_of(local.date().tomorrow().ok()?)?);
+    Some(LocalDay { date, begin, end })
+}
+
 /// How a date is kept: `2026-11-27`.
 pub(crate) mod date_text {
     use serde::{Deserializer, Serializer, de};
@@ -50,8 +73,9 @@ pub(crate) mod date_text {
     }
 
     fn parse(text: &str) -> Option<Date> {
-        let mut parts = text.splitn(3, '-');
-        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+        // From the end, since years before our era have a sign.
+        let mut parts = text.rsplitn(3, '-');
+        let (day, month, year) = (parts.next()?, parts.next()?, parts.next()?);
         let month: u8 = month.parse().ok()?;
         let day = day.parse().ok()?;
         Date::from_calendar_date(year.parse().ok()?, month.try_into().ok()?, day).ok()

@@ -23,9 +23,11 @@ pub struct Figures {
     pub counters: Counters,
     /// The day under way.
     pub today: DayStatistics,
-    /// Mean power in watts of the last quarter of an hour; positive charges.
+    /// Mean power in watts of the last quarter of an hour; positive charges. `None` unless two
+    /// minutes of it are covered.
     pub mean_power_w: Option<f64>,
-    /// When the battery is empty or full, at that power.
+    /// When the battery is empty or full, at the mean current of the same time. `None` if it is
+    /// idle (up to 0.5 A), empty or full already, or if the last sample is older than two minutes.
     pub time_to_go: Option<TimeToGo>,
     /// Usable capacity in ampere-hours.
     pub capacity_ah: Option<Estimate>,
@@ -42,6 +44,9 @@ pub struct TimeToGo {
     pub goal: Goal,
     /// Seconds until then.
     pub seconds: f64,
+    /// In 95 of 100 cases the true value is within `seconds` plus or minus this, if the load goes
+    /// on to change as it did in the last quarter of an hour.
+    pub plus_minus_s: f64,
     /// Whether the capacity isn't known yet, and a usual one was taken.
     pub with_usual_capacity: bool,
 }

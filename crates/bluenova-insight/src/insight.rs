@@ -4,51 +4,74 @@ use bluenova_record::{PackRecord, Rfc3339};
 use serde::{Deserialize, Serialize};
 use time::{Duration, UtcDateTime};
 
-use crate::{Calendar, Counters, DayStatistics, Figures, LocalDay, Verdict, counters::Flow};
+use crate::{
+    Calendar, CellFigures, Counters, DayStatistics, Figures, Verdict,
+    capacity::Capacity,
+    counters::{Flow, LastFlows, Span, TimedFlow},
+    load::{ChargeState, RecentLoad, time_to_go},
+    plausible,
+    resistance::Resistance,
+    today::Today,
+    unix_micros::UnixMicros,
+};
 
 /// Longest time between two samples in which what flowed is counted.
 const GAP: Duration = Duration::seconds(10);
+
+/// Time by which a sample must be earlier than the last one for the clock to have been set back.
+/// Samples of two connections to one battery, and small corrections of a clock, are within it.
+const CLOCK_SET_BACK: Duration = Duration::seconds(60);
+
+/// Age of the last sample from which on nothing is said of what comes.
+const STALE: Duration = Duration::minutes(2);
+
+/// Amperes up to which a battery is at rest, and how long it must have been so.
+const REST_AMPS: f64 = 2.0;
+const REST: Duration = Duration::minutes(5);
 
 /// What the samples of one battery say of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Insight {
     mcu_id: u32,
+    #[serde(default)]
     counters: Counters,
-    last: Option<Last>,
+    /// Time of the last sample or row.
+    #[serde(default)]
+    last: Option<UnixMicros>,
+    /// Latest time of a sample or row: later than the last one if the clock was set back.
+    #[serde(default)]
+    latest: Option<UnixMicros>,
+    #[serde(default)]
+    flows: LastFlows,
+    #[serde(default)]
+    at_rest_since: Option<UnixMicros>,
+    #[serde(default)]
+    charge: Option<ChargeState>,
+    #[serde(default)]
+    load: RecentLoad,
+    #[serde(default)]
     today: Option<Today>,
-}
-
-/// The last sample.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Last {
-    #[serde(with = "nanoseconds")]
-    time: UtcDateTime,
-    flow: Option<Flow>,
-}
-
-/// The day under way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Today {
-    #[serde(with = "nanoseconds")]
-    begin: UtcDateTime,
-    #[serde(with = "nanoseconds")]
-    end: UtcDateTime,
-    statistics: DayStatistics,
+    #[serde(default)]
+    capacity: Capacity,
+    #[serde(default)]
+    resistance: Resistance,
 }
 
 impl Insight {
     /// Nothing is known of the battery yet.
-    pub const fn new(mcu_id: u32) -> Self {
+    pub fn new(mcu_id: u32) -> Self {
         Self {
             mcu_id,
-            counters: Counters {
-                energy_in_wh: 0.0,
-                energy_out_wh: 0.0,
-                charge_in_ah: 0.0,
-                charge_out_ah: 0.0,
-            },
+            counters: Counters::default(),
             last: None,
+            latest: None,
+            flows: LastFlows::default(),
+            at_rest_since: None,
+            charge: None,
+            load: RecentLoad::default(),
             today: None,
+            capacity: Capacity::new(),
+            resistance: Resistance::new(),
         }
     }
 
@@ -62,113 +85,201 @@ impl Insight {
         self.counters
     }
 
-    /// The time of the last sample or row; `None` before the first one.
+    /// The latest time of a sample or row; `None` before the first one. Only rows behind it count.
     pub fn until(&self) -> Option<UtcDateTime> {
-        self.last.map(|last| last.time)
+        self.latest?.time()
     }
 
     /// Takes a sample: the values of one cycle of the console, with the time at which it came.
     /// Returns the day before if the sample is the first one of another day.
     ///
-    /// A sample of another battery, or one that isn't later than the last one, is left out.
+    /// Samples of the same time are all taken: logs have whole seconds. One that is earlier than
+    /// the last one is left out; but if it is earlier by more than a minute, the clock was set
+    /// back, and the insight goes on from there. What flowed in between isn't counted. A sample of
+    /// another battery is left out.
     pub fn sample(
         &mut self,
         sample: &PackRecord,
         calendar: &impl Calendar,
     ) -> Option<DayStatistics> {
-        self.take(sample, GAP, false, calendar)
+        let time = UnixMicros::of(sample.insert_time_utc);
+        if let Some(last) = self.last.filter(|last| time < *last) {
+            if last.since(time) <= CLOCK_SET_BACK {
+                return None;
+            }
+            self.flows = LastFlows::default();
+        }
+        self.take(time, sample, GAP, false, calendar)
     }
 
     /// Takes a row of the table, where there are no samples: the values of an interval of that
-    /// length, with the time of its end. Otherwise as [`sample`](Self::sample).
+    /// length, with the time of its end. Otherwise as [`sample`](Self::sample), except that a row
+    /// never shows that the clock was set back: one that isn't later than
+    /// [`until`](Self::until) is left out, so that no row is ever counted twice.
     pub fn row(
         &mut self,
         row: &PackRecord,
         interval: Duration,
         calendar: &impl Calendar,
     ) -> Option<DayStatistics> {
-        self.take(row, GAP.max(interval * 2), true, calendar)
+        let time = UnixMicros::of(row.insert_time_utc);
+        if self.latest.is_some_and(|latest| time <= latest) {
+            return None;
+        }
+        self.take(time, row, GAP.max(interval.saturating_mul(2)), true, calendar)
     }
 
     fn take(
         &mut self,
+        time: UnixMicros,
         record: &PackRecord,
         gap: Duration,
         is_row: bool,
         calendar: &impl Calendar,
     ) -> Option<DayStatistics> {
-        let time = record.insert_time_utc;
-        if record.mcu_id != self.mcu_id || self.until().is_some_and(|last| time <= last) {
+        if record.mcu_id != self.mcu_id {
             return None;
         }
-        let ended = self.begin_day(time, calendar);
-        let flow = flow_of(record);
-        if let (Some(Last { time: before, flow: Some(from) }), Some(to), Some(today)) =
-            (self.last, flow, &mut self.today)
-            && time - before <= gap
-        {
-            let seconds = (time - before).as_seconds_f64();
-            self.counters.add(from, to, seconds);
-            today.statistics.counters.add(from, to, seconds);
-            let covered = match is_row {
-                true => &mut today.statistics.from_rows_s,
-                false => &mut today.statistics.sampled_s,
-            };
-            *covered += seconds as f32;
+        let span = Flow::of(record).and_then(|flow| self.flows.next(TimedFlow { time, flow }, gap));
+        let ended = self.count(span, record, is_row, calendar);
+        let flow = self.flows.accepted_at(time);
+        let is_at_rest = self.is_at_rest(time, flow, span.is_some());
+        if let Some(today) = &mut self.today {
+            today.add(time, record, flow, is_at_rest);
         }
-        self.last = Some(Last { time, flow });
+        let follows =
+            self.last.is_some_and(|last| (Duration::ZERO..=gap).contains(&time.since(last)));
+        self.add_charge_state(record, follows);
+        self.measure(time, record, gap, is_row);
+        self.last = Some(time);
+        self.latest = self.latest.max(self.last);
         ended
+    }
+
+    /// Counts what flowed; what flowed until midnight belongs to the day before. Returns that day
+    /// if it has ended.
+    fn count(
+        &mut self,
+        span: Option<Span>,
+        record: &PackRecord,
+        is_row: bool,
+        calendar: &impl Calendar,
+    ) -> Option<DayStatistics> {
+        let midnight = self.today.as_ref().map(|today| today.end);
+        let at_midnight = midnight.and_then(|midnight| span?.split(midnight));
+        if let Some((before, _)) = at_midnight {
+            self.add(before, record, is_row);
+        }
+        let ended = self.begin_day(record.insert_time_utc, calendar);
+        if let Some(span) = at_midnight.map(|(_, after)| after).or(span) {
+            self.add(span, record, is_row);
+        }
+        ended
+    }
+
+    fn add(&mut self, span: Span, record: &PackRecord, is_row: bool) {
+        self.counters.count(span);
+        self.load.add(span);
+        if let Some(today) = &mut self.today {
+            today.cover(span, record, is_row);
+        }
     }
 
     /// Begins the day that `time` is in, and returns the one before.
     fn begin_day(&mut self, time: UtcDateTime, calendar: &impl Calendar) -> Option<DayStatistics> {
-        if self.today.as_ref().is_some_and(|today| time < today.end) {
+        let micros = UnixMicros::of(time);
+        if self.today.as_ref().is_some_and(|day| (day.begin..day.end).contains(&micros)) {
             return None;
         }
-        let day = calendar.day_of(time);
-        let LocalDay { begin, end, .. } = day;
-        let today = Today { begin, end, statistics: DayStatistics::new(day) };
-        self.today.replace(today).map(|ended| ended.statistics)
+        let day = Today::new(calendar.day_of(time), self.counters);
+        let ended = self.today.replace(day).map(|ended| self.with_estimates(&ended));
+        self.capacity.begin_day();
+        self.resistance.begin_day();
+        ended
     }
 
-    /// What is known; `None` before the first sample.
+    /// The statistics of a day, with what its samples say of capacity and resistance.
+    fn with_estimates(&self, day: &Today) -> DayStatistics {
+        let mut statistics = day.so_far(self.counters, self.capacity.estimate());
+        statistics.capacity_ah = self.capacity.of_today();
+        for (cell, known) in
+            statistics.cells.resistance_mohm.iter_mut().zip(self.resistance.of_today())
+        {
+            *cell = known;
+        }
+        statistics
+    }
+
+    /// Feeds the estimators of capacity and resistance.
+    fn measure(&mut self, time: UnixMicros, record: &PackRecord, gap: Duration, is_row: bool) {
+        let gap_s = gap.as_seconds_f64();
+        // Beyond the gap where the clock was set back.
+        let seconds = self.last.map_or(0.0, |last| match time.seconds_since(last) {
+            seconds if seconds < 0.0 => gap_s + 1.0,
+            seconds => seconds,
+        });
+        let (amps, percent) = (plausible::amps(record), plausible::percent(record));
+        self.capacity.sample(seconds, amps, percent, gap_s, is_row);
+        if !is_row {
+            self.resistance.sample(record);
+        }
+    }
+
+    fn is_at_rest(&mut self, time: UnixMicros, flow: Option<Flow>, is_counted: bool) -> bool {
+        let Some(flow) = flow else { return false };
+        if flow.amps.abs() > REST_AMPS {
+            self.at_rest_since = None;
+        } else if self.at_rest_since.is_none() || !is_counted {
+            self.at_rest_since = Some(time);
+        }
+        self.at_rest_since.is_some_and(|since| time.since(since) >= REST)
+    }
+
+    /// Takes the state of charge. Where charge was missed, what was counted before says nothing.
+    fn add_charge_state(&mut self, record: &PackRecord, follows: bool) {
+        if !follows {
+            self.charge = None;
+        }
+        let Some(percent) = plausible::percent(record) else { return };
+        match &mut self.charge {
+            Some(charge) => charge.next(percent, &self.counters),
+            None => self.charge = Some(ChargeState::new(percent, &self.counters)),
+        }
+    }
+
+    /// What was known at the time of the last sample; `None` before the first one.
     pub fn figures(&self) -> Option<Figures> {
+        self.figures_at(self.last?.time()?)
+    }
+
+    /// What is known at a time: nothing of what comes once the last sample is two minutes old.
+    /// `None` before the first sample.
+    pub fn figures_at(&self, now: UtcDateTime) -> Option<Figures> {
         let (last, today) = (self.last?, self.today.as_ref()?);
+        let now = UnixMicros::of(now);
+        let capacity_ah = self.capacity.estimate();
+        let load = self.load.mean(now).filter(|_| now.since(last) <= STALE);
+        let time_to_go = load
+            .zip(self.charge.as_ref())
+            .and_then(|(load, charge)| time_to_go(load, charge, &self.counters, capacity_ah));
         Some(Figures {
-            time: Rfc3339(last.time),
+            time: Rfc3339(last.time()?),
             counters: self.counters,
-            today: today.statistics.clone(),
-            mean_power_w: None,
-            time_to_go: None,
-            capacity_ah: None,
-            cells: vec![],
+            today: self.with_estimates(today),
+            mean_power_w: load.map(|load| load.watts),
+            time_to_go,
+            capacity_ah,
+            cells: self.cells(),
             verdict: Verdict::default(),
         })
     }
-}
 
-fn flow_of(record: &PackRecord) -> Option<Flow> {
-    let known = |value: Option<f32>| value.map(f64::from).filter(|value| value.is_finite());
-    Some(Flow { volts: known(record.v_pack)?, amps: known(record.i_pack)? })
-}
-
-/// How a time is kept: in nanoseconds since 1970.
-mod nanoseconds {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-    use time::UtcDateTime;
-
-    pub(super) fn serialize<S: Serializer>(
-        time: &UtcDateTime,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<UtcDateTime, D::Error> {
-        let nanoseconds = i64::deserialize(deserializer)?;
-        UtcDateTime::from_unix_timestamp_nanos(nanoseconds.into()).map_err(de::Error::custom)
+    fn cells(&self) -> Vec<CellFigures> {
+        let cell = |index| CellFigures {
+            resistance_mohm: self.resistance.of_cell(index),
+            ..CellFigures::default()
+        };
+        (0..self.resistance.cell_count()).map(cell).collect()
     }
 }
 
@@ -204,8 +315,8 @@ mod tests {
         assert_eq!(insight.sample(&sample(86_390, 36.0), &UtcDays), None);
         assert_eq!(insight.sample(&sample(86_399, 36.0), &UtcDays), None);
         let day = insight.sample(&sample(86_401, 36.0), &UtcDays).unwrap();
-        assert_eq!((day.date, day.sampled_s), (utc_datetime!(2026-01-01 0:00).date(), 9.0));
-        assert!((day.counters.charge_in_ah - 0.09).abs() < 1e-9);
+        assert_eq!((day.date, day.sampled_s), (utc_datetime!(2026-01-01 0:00).date(), 10.0));
+        assert!((day.counters.charge_in_ah - 0.1).abs() < 1e-9);
         let figures = insight.figures().unwrap();
         assert!((figures.counters.charge_in_ah - 0.11).abs() < 1e-9);
     }

@@ -26,13 +26,21 @@
 #![forbid(unsafe_code)]
 
 mod calendar;
+mod capacity;
 mod counters;
 mod day;
 mod figures;
 mod insight;
+mod load;
+mod number;
+mod plausible;
+mod resistance;
+mod robust;
+mod today;
+mod unix_micros;
 
 pub use calendar::{Calendar, LocalDay, UtcDays};
 pub use counters::Counters;
-pub use day::{DayStatistics, Extremes};
+pub use day::{CellExtremes, CellsOfDay, DayStatistics, Extremes};
 pub use figures::{CellFigures, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell};
 pub use insight::Insight;

@@ -1,0 +1,435 @@
+//! Capacity, from charge counted between states of charge that are far apart.
+//!
+//! **What is estimated.** The charge in ampere-hours that the sensor counts while the firmware's
+//! state of charge falls from 100 to 0 %. That is the battery's capacity if the firmware's scale is
+//! right where it is used here. A firmware that counts with a wrong capacity of its own, and is
+//! right again at each full, shows the same wrong scale down and up again: from the console alone
+//! this can't be known. Neither can an error of the current sensor's scale, of which 1 % is
+//! in the uncertainty.
+//!
+//! **How.** The state of charge is in whole percent, but the moment at which it changes from 63
+//! to 62 is exact: legs begin and end at such ticks. What a firmware is known for ends a leg: a jump
+//! (its correction, at full from about 90 to 100 % above all), and charging beyond 85 %,
+//! where some stand still until the jump. Each leg has parts of 20 %, and the last of them are
+//! fitted by
+//!
+//! `charge = capacity · states + surplus · states while charging + offset · hours`
+//!
+//! The `offset` is what the sensor adds each hour (and what the firmware's own counting does not
+//! contain, so that it is 0 where the firmware counts with the same sensor); legs of both
+//! directions and of different currents tell it from capacity. The `surplus` is 0 unless the
+//! data say otherwise: a firmware whose scale is another one while it charges is then judged by
+//! discharges alone. Priors for both make the fit well-posed when all legs are alike, and so
+//! the uncertainty says what they leave open (Bayesian linear regression: Gelman et al.,
+//! "Bayesian Data Analysis", 3rd ed., chapter 14). Weights of Student's t distribution with 4
+//! degrees of freedom take outliers out (Lange, Little, Taylor, J. Am. Stat. Assoc. 84, 1989).
+//!
+//! Regressing charge on states of charge, not the other way round, is right here since the ticks
+//! are nearly free of error and the charge is not (Plett, J. Power Sources 196, 2011, compares).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Estimate, robust::median};
+
+/// Percent of a part of a leg.
+const PART_PERCENT: f32 = 20.0;
+/// Percent of the last part of a leg, at least: a smaller rest belongs to the part before. A leg
+/// that is shorter than this doesn't count.
+const LEAST_PART_PERCENT: f32 = 12.0;
+/// Percent by which the state of charge comes back when a leg has ended.
+const TURN_PERCENT: f32 = 3.0;
+/// Percent up to which a firmware is trusted while it charges.
+const TRUSTED_UP: f32 = 85.0;
+/// Percent from which it is trusted while it discharges: 100 may stand for a while.
+const TRUSTED_DOWN: f32 = 97.5;
+/// Samples that must agree on a state of charge: one alone may be garbled.
+const AGREEING: u8 = 3;
+
+/// Parts that are remembered.
+const REMEMBERED: usize = 36;
+/// Least parts of an estimate, and percent that they sum up to.
+const LEAST_PARTS: usize = 4;
+const LEAST_PERCENT: f32 = 100.0;
+
+/// Deviation of a sensor's offset in amperes, before anything is known of it.
+const OFFSET_A: f64 = 0.2;
+/// Deviation of the surplus while charging, as a part of the capacity: if there may be one, and
+/// if there is none.
+const SURPLUS: [f64; 2] = [0.3, 0.002];
+/// A surplus that is larger, as a part of the capacity, is one.
+const LARGEST_SURPLUS: f64 = 0.03;
+/// Least deviation of a part's charge from the fit, as a part of the capacity: two ticks.
+const LEAST_DEVIATION: f64 = 0.003;
+/// A larger one means that the parts contradict each other.
+const LARGEST_DEVIATION: f64 = 0.02;
+/// What a figure is uncertain by however often it is measured: the scale of the sensor, and the
+/// charge that is lost between charging and discharging.
+const SYSTEMATIC: f64 = 0.015;
+/// A figure that is less certain than this part of it isn't known yet.
+const LARGEST_UNCERTAINTY: f64 = 0.08;
+
+/// Estimator of the capacity of one battery.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Capacity {
+    /// Seconds since the last current.
+    waiting_s: f64,
+    /// The last current, and the last two as they were measured.
+    amps: Option<f32>,
+    measured: [Option<f32>; 2],
+    /// Where it stands.
+    now: Count,
+    soc: Option<i16>,
+    candidate: Option<Candidate>,
+    leg: Option<Leg>,
+    parts: Vec<Part>,
+    /// How many of them ended in the day under way.
+    of_today: u8,
+    fit: Option<Fit>,
+}
+
+/// Charge and time since counting began.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Count {
+    charge_ah: f64,
+    hours: f64,
+}
+
+/// Another state of charge, seen but for few samples.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Candidate {
+    soc: i16,
+    samples: u8,
+    since: Count,
+}
+
+/// A tick of the state of charge.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Tick {
+    /// Between the state before and the one after.
+    percent: f32,
+    count: Count,
+}
+
+/// A time of charging or discharging.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Leg {
+    is_charging: bool,
+    /// Where its part under way began.
+    begin: Tick,
+    /// Its farthest tick.
+    end: Tick,
+    /// The first tick back from there.
+    back: Option<Tick>,
+    has_parts: bool,
+}
+
+/// Part of a leg.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Part {
+    /// Change of the state of charge; positive when charging.
+    percent: f32,
+    charge_ah: f32,
+    hours: f32,
+}
+
+/// What the parts say.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Fit {
+    capacity: Estimate,
+    surplus_ah: f64,
+    offset_a: f64,
+}
+
+impl Capacity {
+    /// Nothing is known yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            waiting_s: 0.0,
+            amps: None,
+            measured: [None; 2],
+            now: Count { charge_ah: 0.0, hours: 0.0 },
+            soc: None,
+            candidate: None,
+            leg: None,
+            parts: Vec::new(),
+            of_today: 0,
+            fit: None,
+        }
+    }
+
+    /// Takes a sample, `seconds` after the one before. A `gap` without a current ends a leg. Of
+    /// samples of the console, other than rows, one alone is not believed.
+    pub(crate) fn sample(
+        &mut self,
+        seconds: f64,
+        amps: Option<f32>,
+        soc: Option<i16>,
+        gap_s: f64,
+        is_row: bool,
+    ) {
+        self.waiting_s += seconds;
+        if self.waiting_s > gap_s {
+            self.interrupt();
+        }
+        let Some(measured) = amps.filter(|amps| amps.abs() < 2000.0) else { return };
+        let Some(amps) = self.believe(measured, is_row) else { return };
+        if let Some(before) = self.amps.replace(amps) {
+            let hours = self.waiting_s / 3600.0;
+            self.now.charge_ah += (f64::from(before) + f64::from(amps)) / 2.0 * hours;
+            self.now.hours += hours;
+        }
+        self.waiting_s = 0.0;
+        if let Some(soc) = soc.filter(|soc| (0..=100).contains(soc)) {
+            self.see(soc);
+        }
+    }
+
+    /// The current that is believed: one value alone may be garbled.
+    fn believe(&mut self, measured: f32, is_row: bool) -> Option<f32> {
+        let before = self.measured;
+        self.measured = [before[1], Some(measured)];
+        let [Some(a), Some(b)] = before else { return Some(measured) };
+        if is_row {
+            // Whole appliances fit between two rows: only what is out of all proportion is wrong.
+            let is_plausible = measured.abs() <= 5.0 * a.abs().max(b.abs()) + 100.0;
+            return is_plausible.then_some(measured);
+        }
+        // The middle one of three.
+        Some(a.max(b).min(a.min(b).max(measured)))
+    }
+
+    /// Begins a day.
+    pub(crate) fn begin_day(&mut self) {
+        self.of_today = 0;
+    }
+
+    /// Capacity in ampere-hours.
+    pub(crate) fn estimate(&self) -> Option<Estimate> {
+        self.fit.map(|fit| fit.capacity)
+    }
+
+    /// Capacity in ampere-hours as the parts that ended today have it. Its uncertainty is that of
+    /// the day's counting alone, so that days can be weighed against each other.
+    pub(crate) fn of_today(&self) -> Option<Estimate> {
+        let fit = self.fit?;
+        let surplus = fit.surplus_ah / fit.capacity.value;
+        let (mut squares, mut products) = (0.0, 0.0);
+        for part in self.parts.iter().rev().take(self.of_today.into()) {
+            let states = f64::from(part.percent) / 100.0;
+            let states = if states > 0.0 { states * (1.0 + surplus) } else { states };
+            let charge = f64::from(part.charge_ah) - fit.offset_a * f64::from(part.hours);
+            squares += states * states;
+            products += states * charge;
+        }
+        (squares > 0.0).then(|| {
+            let deviation = LEAST_DEVIATION * fit.capacity.value / squares.sqrt();
+            let round = |value: f64| (value * 100.0).round() / 100.0;
+            Estimate { value: round(products / squares), plus_minus: round(2.0 * deviation) }
+        })
+    }
+
+    fn interrupt(&mut self) {
+        self.end_leg();
+        (self.amps, self.measured) = (None, [None; 2]);
+        (self.soc, self.candidate) = (None, None);
+        self.now = Count::default();
+    }
+
+    /// Takes a state of charge.
+    fn see(&mut self, soc: i16) {
+        if self.soc == Some(soc) {
+            self.candidate = None;
+            return;
+        }
+        let candidate = match self.candidate {
+            Some(candidate) if candidate.soc == soc => {
+                Candidate { samples: candidate.samples.saturating_add(1), ..candidate }
+            }
+            _ => Candidate { soc, samples: 1, since: self.now },
+        };
+        self.candidate = Some(candidate);
+        if candidate.samples < AGREEING {
+            return;
+        }
+        self.candidate = None;
+        let Some(before) = self.soc.replace(soc) else { return };
+        if (soc - before).abs() > 1 {
+            self.end_leg();
+            return;
+        }
+        let percent = f32::from(before + soc) / 2.0;
+        self.tick(soc > before, Tick { percent, count: candidate.since });
+    }
+
+    fn tick(&mut self, is_charging: bool, tick: Tick) {
+        let mut begin = tick;
+        if let Some(leg) = &mut self.leg {
+            let ahead = leg.ahead(&tick);
+            let is_beyond_trust = leg.is_charging && tick.percent > TRUSTED_UP;
+            if ahead > -TURN_PERCENT && !is_beyond_trust {
+                if ahead > 0.0 {
+                    (leg.end, leg.back) = (tick, None);
+                    if leg.length() >= PART_PERCENT {
+                        self.end_part();
+                    }
+                } else if is_charging != leg.is_charging {
+                    leg.back.get_or_insert(tick);
+                }
+                return;
+            }
+            if is_charging != leg.is_charging {
+                begin = leg.back.unwrap_or(tick);
+            }
+            self.end_leg();
+        }
+        let trusted = if is_charging { TRUSTED_UP } else { TRUSTED_DOWN };
+        if begin.percent <= trusted && tick.percent <= trusted {
+            let leg = Leg { is_charging, begin, end: tick, back: None, has_parts: false };
+            self.leg = Some(leg);
+        }
+    }
+
+    fn end_leg(&mut self) {
+        if let Some(leg) = self.leg {
+            if leg.length() >= LEAST_PART_PERCENT {
+                self.end_part();
+            } else if let Some(last) = self.parts.last_mut().filter(|_| leg.has_parts) {
+                let rest = leg.part();
+                last.percent += rest.percent;
+                last.charge_ah += rest.charge_ah;
+                last.hours += rest.hours;
+                self.fit = fit(&self.parts);
+            }
+        }
+        self.leg = None;
+    }
+
+    /// Ends a part of the leg under way at its farthest tick.
+    fn end_part(&mut self) {
+        let Some(leg) = &mut self.leg else { return };
+        let part = leg.part();
+        leg.begin = leg.end;
+        leg.has_parts = true;
+        if self.parts.len() >= REMEMBERED {
+            self.parts.remove(0);
+        }
+        self.parts.push(part);
+        self.of_today = self.of_today.saturating_add(1);
+        self.fit = fit(&self.parts);
+    }
+}
+
+impl Leg {
+    /// Percent by which `tick` is farther than the end.
+    fn ahead(&self, tick: &Tick) -> f32 {
+        let rise = tick.percent - self.end.percent;
+        if self.is_charging { rise } else { -rise }
+    }
+
+    /// Percent of the part under way.
+    fn length(&self) -> f32 {
+        (self.end.percent - self.begin.percent).abs()
+    }
+
+    /// The part under way.
+    fn part(&self) -> Part {
+        let (begin, end) = (self.begin, self.end);
+        Part {
+            percent: end.percent - begin.percent,
+            charge_ah: (end.count.charge_ah - begin.count.charge_ah) as f32,
+            hours: (end.count.hours - begin.count.hours) as f32,
+        }
+    }
+}
+
+/// Capacity, surplus while charging, offset; and their covariance.
+type Solution = ([f64; 3], [[f64; 3]; 3]);
+
+/// What the parts say, if they are enough.
+fn fit(parts: &[Part]) -> Option<Fit> {
+    let percent: f32 = parts.iter().map(|part| part.percent.abs()).sum();
+    if parts.len() < LEAST_PARTS || percent < LEAST_PERCENT {
+        return None;
+    }
+    let [any, none] = SURPLUS;
+    let mut solution = solve_robustly(parts, any)?;
+    let ([capacity, surplus, _], covariance) = solution.0;
+    let open = LARGEST_SURPLUS * capacity + 2.0 * covariance[1][1].max(0.0).sqrt();
+    if surplus.abs() <= open {
+        solution = solve_robustly(parts, none)?;
+    }
+    let (([value, surplus_ah, offset_a], covariance), deviation) = solution;
+    let plus_minus = 2.0 * covariance[0][0].max(0.0).sqrt().hypot(SYSTEMATIC / 2.0 * value);
+    let is_known = (1.0..10_000.0).contains(&value)
+        && plus_minus <= LARGEST_UNCERTAINTY * value
+        && deviation <= LARGEST_DEVIATION * value;
+    is_known.then_some(Fit { capacity: Estimate { value, plus_minus }, surplus_ah, offset_a })
+}
+
+/// The solution, and the deviation of a part's charge from it.
+fn solve_robustly(parts: &[Part], surplus: f64) -> Option<(Solution, f64)> {
+    let mut values = [0.0; REMEMBERED];
+    let values = values.get_mut(..parts.len())?;
+    for (value, part) in values.iter_mut().zip(parts) {
+        *value = f64::from(part.charge_ah / part.percent * 100.0);
+    }
+    let usual = median(values).abs();
+    let least = LEAST_DEVIATION * usual;
+    let mut solution: Solution = ([usual, 0.0, 0.0], [[0.0; 3]; 3]);
+    let mut deviation = f64::INFINITY;
+    for _ in 0..12 {
+        for (value, part) in values.iter_mut().zip(parts) {
+            *value = part.misfit(&solution.0).abs();
+        }
+        deviation = 1.483 * median(values);
+        let scale = deviation.max(least);
+        // Normal equations of weighted least squares, with the priors.
+        let prior = [0.0, (surplus * usual).powi(-2), OFFSET_A.powi(-2)];
+        let mut matrix = [[0.0; 3]; 3];
+        let mut right = [0.0; 3];
+        for (i, prior) in prior.into_iter().enumerate() {
+            matrix[i][i] = prior;
+        }
+        for part in parts {
+            let misfit = part.misfit(&solution.0) / scale;
+            let weight = 5.0 / (4.0 + misfit * misfit) / (scale * scale);
+            let row = part.row();
+            for i in 0..3 {
+                right[i] += weight * row[i] * f64::from(part.charge_ah);
+                for j in 0..3 {
+                    matrix[i][j] += weight * row[i] * row[j];
+                }
+            }
+        }
+        let covariance = inverse(&matrix)?;
+        let value = covariance.map(|row| row.iter().zip(right).map(|(a, b)| a * b).sum());
+        solution = (value, covariance);
+    }
+    Some((solution, deviation))
+}
+
+impl Part {
+    fn row(&self) -> [f64; 3] {
+        let states = f64::from(self.percent) / 100.0;
+        [states, states.max(0.0), f64::from(self.hours)]
+    }
+
+    /// Ampere-hours more than the solution has.
+    fn misfit(&self, solution: &[f64; 3]) -> f64 {
+        let expected: f64 = self.row().iter().zip(solution).map(|(a, b)| a * b).sum();
+        f64::from(self.charge_ah) - expected
+    }
+}
+
+/// Inverse of a symmetric matrix, by its cofactors.
+fn inverse(m: &[[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
+    let cofactor = |i: usize, j: usize| {
+        let (a, b, c, d) = ((i + 1) % 3, (i + 2) % 3, (j + 1) % 3, (j + 2) % 3);
+        m[a][c] * m[b][d] - m[a][d] * m[b][c]
+    };
+    let determinant: f64 = (0..3).map(|j| m[0][j] * cofactor(0, j)).sum();
+    let is_regular = determinant.is_finite() && determinant.abs() > f64::MIN_POSITIVE;
+    is_regular
+        .then(|| std::array::from_fn(|i| std::array::from_fn(|j| cofactor(j, i) / determinant)))
+}
