@@ -279,7 +279,7 @@ impl ValueFormatter<f64> for ValueAxis {
         let digits = number.trim_start_matches('-');
         let is_zero = digits.chars().all(|c| matches!(c, '0' | '.'));
         let sign = if number.len() > digits.len() && !is_zero { "\u{2212}" } else { "" };
-        format!("{sign}{digits} {}", self.unit)
+        format!("{sign}{digits} {}", self.unit).trim_end().to_owned()
     }
 }
 

@@ -216,6 +216,7 @@ impl Panel<'_> {
         palette: &Palette,
     ) -> Result<Area, DrawError> {
         let (left, right) = self.axes();
+        let left_axis = left.clone();
         let mut chart = ChartBuilder::on(area)
             .margin_top(units(ABOVE))
             .set_label_area_size(LabelAreaPosition::Left, units(LEFT))
@@ -224,6 +225,7 @@ impl Panel<'_> {
             .build_cartesian_2d(time.clone(), left)?
             .set_secondary_coord(time.clone(), right.clone());
         self.draw_axes(&mut chart, time, palette)?;
+        self.draw_left_labels(area, &chart, &left_axis)?;
         self.draw_right_axis(area, &chart, &right, palette)?;
 
         for curve in &self.right.curves {
@@ -269,16 +271,33 @@ impl Panel<'_> {
             .axis_style(line)
             .bold_line_style(line)
             .x_label_style(text(&palette.text))
-            .y_label_style(text(&self.left.colour))
+            .y_label_formatter(&|_| String::new())
             .axis_desc_style(text(&palette.text))
             .x_desc(time.name())
             .draw()
     }
 
-    /// Draws the right axis, with its labels aligned at their right ends.
+    /// Draws the labels of the left axis, aligned at their right ends.
     ///
     /// plotters would align them with the widest one, and counts a minus as three characters:
     /// labels would be beyond the edge.
+    fn draw_left_labels(
+        &self,
+        area: &Drawing<'_>,
+        chart: &Chart<'_, '_>,
+        axis: &ValueAxis,
+    ) -> Result<(), DrawError> {
+        let (left, top) = area.get_base_pixel();
+        let (x, y) = chart.plotting_area().get_pixel_range();
+        let style = text(&self.left.colour).pos(Pos::new(HPos::Right, VPos::Center));
+        for (value, label) in axis.labels() {
+            let height = axis.map(&value, (y.end, y.start)) - top;
+            area.draw_text(&label, &style, (x.start - left - units(TO_LABEL), height))?;
+        }
+        Ok(())
+    }
+
+    /// Draws the right axis, with its labels aligned at their right ends, for the same reason.
     fn draw_right_axis(
         &self,
         area: &Drawing<'_>,

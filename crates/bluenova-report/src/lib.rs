@@ -37,7 +37,7 @@
 //! [`Figures`]: bluenova_insight::Figures
 #![forbid(unsafe_code)]
 
-mod energy;
+mod days;
 mod events;
 mod html;
 mod methods;
@@ -45,7 +45,7 @@ mod number;
 mod passport;
 mod text;
 
-pub use energy::{DayEnergy, MonthEnergy};
+pub use days::{CellRange, Limits, MonthEnergy, PassportDay, ValueRange};
 pub use events::{EventLog, EventSummary};
 pub use methods::Method;
 pub use passport::{Identity, Passport, Period, Sources};

@@ -14,7 +14,7 @@ pub struct Method {
     pub method: &'static str,
 }
 
-const METHODS: [Method; 11] = [
+const METHODS: [Method; 12] = [
     Method {
         figure: "samples",
         method: "About once a second the battery sends what it measures itself, over its console. \
@@ -48,7 +48,7 @@ const METHODS: [Method; 11] = [
     },
     Method {
         figure: "full cycles",
-        method: "The charge that came out in the period, divided by the capacity.",
+        method: "Half of the charge that went in and out in the period, divided by the capacity.",
     },
     Method {
         figure: "resistance",
@@ -65,6 +65,11 @@ const METHODS: [Method; 11] = [
         figure: "verdict",
         method: "Each cell is judged against the others of its pack, not by one limit for all \
                  batteries.",
+    },
+    Method {
+        figure: "lowest and highest",
+        method: "Of all samples and rows; values that can't be true are left out. At rest means at \
+                 most 2 A for five minutes.",
     },
     Method {
         figure: "health",

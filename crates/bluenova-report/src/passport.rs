@@ -8,8 +8,8 @@ use serde::{Serialize, Serializer};
 use time::UtcDateTime;
 
 use crate::{
-    DayEnergy, EventSummary, Method, MonthEnergy,
-    energy::{by_day, by_month, sum},
+    EventSummary, Limits, Method, MonthEnergy, PassportDay,
+    days::{by_day, by_month, limits, sum},
     methods,
     number::date,
 };
@@ -90,16 +90,18 @@ pub struct Passport {
     pub verdict: Verdict,
     /// Usable capacity in ampere-hours.
     pub capacity_ah: Option<Estimate>,
-    /// The charge that came out in the period, in capacities.
+    /// Half of the charge that went in and out in the period, in capacities.
     pub full_cycles: Option<f64>,
     /// The cells, cell 01 first.
     pub cells: Vec<CellFigures>,
     /// Energy and charge of the period.
     pub total: Counters,
+    /// Lowest and highest values of the period.
+    pub limits: Limits,
     /// Energy and charge by month.
     pub months: Vec<MonthEnergy>,
-    /// Energy and charge by day.
-    pub days: Vec<DayEnergy>,
+    /// The days.
+    pub days: Vec<PassportDay>,
     /// What happened.
     pub events: Vec<EventSummary>,
     /// How each figure was got.
@@ -142,7 +144,7 @@ impl Passport {
         let capacity = figures.as_ref().and_then(|figures| figures.capacity_ah);
         let full_cycles = capacity
             .filter(|capacity| capacity.value > 0.0)
-            .map(|capacity| total.charge_out_ah / capacity.value);
+            .map(|capacity| (total.charge_in_ah + total.charge_out_ah) / 2.0 / capacity.value);
         let mut passport = Self {
             made_at: Rfc3339(made_at),
             made_by,
@@ -155,6 +157,7 @@ impl Passport {
             full_cycles,
             cells: figures.map(|figures| figures.cells).unwrap_or_default(),
             total,
+            limits: limits(&days),
             months: by_month(&days),
             days: by_day(&days),
             events,

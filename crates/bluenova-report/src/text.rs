@@ -4,13 +4,13 @@ use bluenova_insight::{CellFigures, Estimate};
 use bluenova_record::Escaped;
 
 use crate::{
-    EventSummary, Passport, methods,
+    CellRange, EventSummary, Passport, ValueRange, methods,
     number::{NOT_KNOWN, estimate_or_not, in_three_digits, kwh, length, percent, signed, time},
 };
 
 /// Width of a line, and of the names at its beginning.
 const WIDTH: usize = 80;
-const NAMES: usize = 13;
+const NAMES: usize = 17;
 
 /// Months in the table, the last ones.
 const MONTHS: usize = 12;
@@ -42,10 +42,43 @@ impl Passport {
         all.push(("discharged", energy(self.total.energy_out_wh, self.total.charge_out_ah)));
         let cycles = self.full_cycles.map(in_three_digits);
         all.push(("full cycles", cycles.unwrap_or_else(|| NOT_KNOWN.to_owned())));
+        all.extend(self.limits_text());
         if let Some(health) = self.identity.health_percent {
             all.push(("health", format!("{} %, by its firmware", signed(health.into(), 2))));
         }
         all
+    }
+
+    /// The lowest and highest values that are known.
+    fn limits_text(&self) -> Vec<(&'static str, String)> {
+        let limits = &self.limits;
+        let range = |range: ValueRange, unit: &str| {
+            format!("{} to {} {unit}", signed(range.low.into(), 0), signed(range.high.into(), 0))
+        };
+        let temperature = limits.temperature_c.map(|it| range(it, "°C"));
+        let of_cells = limits.cell_temperature_c.map(|CellRange { low, high, .. }| {
+            format!("cells {}", range(ValueRange { low, high }, "°C"))
+        });
+        let temperature = joined([temperature, of_cells]);
+        let current = limits.current_a.map(|it| {
+            let (discharging, charging) = (-it.low.min(0.0), it.high.max(0.0));
+            format!("{charging:.0} A charging, {discharging:.0} A discharging, at most")
+        });
+        let cells = limits.cell_v.map(|CellRange { low, low_cell, high, high_cell }| {
+            format!("{low:.3} V (cell {low_cell:02}) to {high:.3} V (cell {high_cell:02})")
+        });
+        let spread = limits.spread_mv.map(|it| format!("at most {:.0} mV apart", it.high));
+        let at_rest = limits.spread_at_rest_mv.map(|it| format!("{:.0} mV at rest", it.high));
+        let lasting = |seconds: f64| (seconds >= 1.0).then(|| length(seconds));
+        let all = [
+            ("state of charge", limits.soc_percent.map(|it| range(it, "%"))),
+            ("temperature", temperature),
+            ("current", current),
+            ("cells", joined([cells, joined([spread, at_rest])])),
+            ("in frost", lasting(limits.charged_in_frost_s).map(|it| format!("{it} charging"))),
+            ("breaker", lasting(limits.breaker_open_s).map(|it| format!("{it} open"))),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
     fn period_text(&self) -> String {
@@ -76,6 +109,12 @@ impl Passport {
         let parts: Vec<_> = cells.into_iter().chain(unit).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
     }
+}
+
+/// Those of the two that there are, with a comma between them.
+fn joined(parts: [Option<String>; 2]) -> Option<String> {
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// `23.1 kWh, 440 Ah`.

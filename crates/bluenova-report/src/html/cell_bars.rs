@@ -32,12 +32,9 @@ pub(super) fn draw(passport: &Passport) -> Vec<Figure> {
     let draw = |(title, unit, figure): CellFigure| {
         let bars: Vec<_> = passport.cells.iter().map(figure).map(finite).collect();
         let has_any = bars.iter().any(Option::is_some);
-        let note = if weak.is_empty() {
-            "with the uncertainty of each"
-        } else {
-            "with the uncertainty of each; weak cells are orange"
-        };
-        has_any.then(|| Figure { title, note, svg: svg(&bars, unit, &weak) })
+        let note =
+            if weak.is_empty() { "with the uncertainty of each" } else { "weak cells are orange" };
+        has_any.then(|| Figure { title, note: note.to_owned(), svg: svg(&bars, unit, &weak) })
     };
     FIGURES.into_iter().filter_map(draw).collect()
 }

@@ -101,7 +101,7 @@ impl Passport {
         let figures = cell_bars::draw(self).into_iter().chain(plots);
         Ok(figures
             .map(|figure| {
-                let (title, note) = (figure.title, figure.note);
+                let (title, note) = (figure.title, &figure.note);
                 let label = "<svg role=\"img\" aria-label=";
                 let svg = figure.svg.replacen("<svg", &format!("{label}\"{title}\""), 1);
                 format!("<figure>\n<figcaption>{title}<span>{note}</span></figcaption>\n{svg}\n</figure>\n")
@@ -126,7 +126,7 @@ impl Passport {
 pub(crate) struct Figure {
     pub(crate) title: &'static str,
     /// The unit, or what the colours mean.
-    pub(crate) note: &'static str,
+    pub(crate) note: String,
     pub(crate) svg: String,
 }
 
