@@ -15,7 +15,6 @@ mod commands;
 mod console;
 mod daemon;
 mod file_limit;
-mod local_days;
 mod logging;
 mod page;
 mod pipeline;

@@ -24,8 +24,8 @@ use crate::{
     page::Page,
     settings::{Battery, Settings, Store},
     threads::{
-        Assembled, Forwarder, MqttThread, NewEvent, Recorder, RecorderInput, RecorderInputs,
-        RecorderProgress,
+        Assembled, CatchUp, Forwarder, InsightSource, Insights, MqttThread, NewEvent, Recorder,
+        RecorderInput, RecorderInputs, RecorderProgress,
     },
 };
 use batteries::{BatteryThreads, not_dialled_yet};
@@ -79,6 +79,8 @@ pub(crate) struct Pipeline {
     batteries: BatteryThreads,
     recorder: Thread,
     progress: Shared<RecorderProgress>,
+    /// It ends after the batteries.
+    catch_up: Thread,
     forwarder: Option<Thread>,
     table_check: Option<TableCheck>,
     page: Option<Page>,
@@ -107,10 +109,12 @@ pub(crate) fn start(
     let progress = Shared::default();
     let to_recorder = RecorderInput::new(to_recorder, progress.clone());
     // Before the others, so that status and log have what happened to the spool from the start.
-    let inputs = RecorderInputs { messages, server_events, observer };
+    let insights = Insights::new(status.interval);
+    let inputs = RecorderInputs { messages, server_events, observer, insights: insights.clone() };
     let recorder = Recorder::new(inputs, spool, settings.sync, progress.clone(), status.clone())?;
     let (names, batteries) = (&settings.http_hosts, status.batteries.clone());
     let stop = Arc::new(AtomicBool::new(false));
+    let (catch_up, insights) = catch_up(&status, insights, &stop)?;
     watch_disk(progress.clone(), &status, &stop);
     if page.is_some() || settings.http.is_some() {
         count_set_aside(&status, &stop);
@@ -136,8 +140,18 @@ pub(crate) fn start(
     let forwarder = forwarder.transpose()?;
     let recorder = spawn("recorder", move || Ok(recorder.run()?))?;
 
-    let batteries = BatteryThreads::start(settings, to_recorder, batteries)?;
-    Ok(Pipeline { stop, batteries, recorder, progress, forwarder, table_check, page, mqtt })
+    let batteries = BatteryThreads::start(settings, to_recorder, insights, batteries)?;
+    Ok(Pipeline {
+        stop,
+        batteries,
+        recorder,
+        progress,
+        catch_up,
+        forwarder,
+        table_check,
+        page,
+        mqtt,
+    })
 }
 
 /// The spool, and the forwarder and the status that go with it.
@@ -170,6 +184,23 @@ fn open(settings: &Settings, events: Sender<NewEvent>) -> Result<Opened, bluenov
             Ok(Opened { spool, status, forwarder: Some(forwarder), table_check })
         }
     }
+}
+
+/// Starts the thread that loads what is known of batteries from the journal.
+fn catch_up(
+    status: &LiveStatus,
+    insights: Insights,
+    stop: &Arc<AtomicBool>,
+) -> Result<(Thread, InsightSource), StartError> {
+    let (to_catch_up, wanted) = mpsc::channel();
+    let source = insights.source(to_catch_up);
+    let journal = status.storage.get().journal;
+    let catch_up = CatchUp::new(&journal, insights, wanted, Arc::clone(stop));
+    let thread = spawn("statistics", move || {
+        catch_up.run();
+        Ok(())
+    })?;
+    Ok((thread, source))
 }
 
 /// The status at the start.
@@ -240,6 +271,8 @@ impl Pipeline {
             });
             result = result.and(ended);
         }
+        // It may read many rows, which do no harm if it doesn't end.
+        join(self.catch_up, deadline);
         if let Some(forwarder) = self.forwarder {
             let ended = join(forwarder, deadline).unwrap_or_else(|| {
                 // Otherwise rows that were in memory only are lost, and logged.

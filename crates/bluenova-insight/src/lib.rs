@@ -34,6 +34,7 @@ mod insight;
 mod load;
 mod number;
 mod plausible;
+mod rank;
 mod resistance;
 mod robust;
 mod today;

@@ -19,7 +19,7 @@ use super::{LAST_WORK, StartError, Thread, ends_by, spawn};
 use crate::{
     file_limit,
     settings::{Battery, Settings},
-    threads::{BatteryThread, NewEvent, RecorderInput},
+    threads::{BatteryOutputs, BatteryThread, InsightSource, NewEvent, RecorderInput},
 };
 
 /// The running threads of the batteries.
@@ -27,6 +27,7 @@ pub(super) struct BatteryThreads {
     interval: Interval,
     raw: bool,
     recorder: RecorderInput,
+    insights: InsightSource,
     /// The batteries of the status.
     listed: Shared<Vec<Shared<BatteryStatus>>>,
     /// In the order of the settings.
@@ -54,11 +55,14 @@ impl BatteryThreads {
     pub(super) fn start(
         settings: &Settings,
         recorder: RecorderInput,
+        insights: InsightSource,
         listed: Shared<Vec<Shared<BatteryStatus>>>,
     ) -> Result<Self, StartError> {
         let Settings { interval, raw, .. } = *settings;
         let (running, late) = (vec![], vec![]);
-        let mut threads = Self { interval, raw, recorder, listed, running, late, next_number: 0 };
+        let next_number = 0;
+        let mut threads =
+            Self { interval, raw, recorder, insights, listed, running, late, next_number };
         raise_file_limit(settings.batteries.len());
         for (battery, status) in settings.batteries.iter().zip(threads.listed.get()) {
             let started = threads.start_one(battery, status)?;
@@ -128,15 +132,13 @@ impl BatteryThreads {
         let (number, stop) = (self.next_number, Arc::new(AtomicBool::new(false)));
         self.next_number += 1;
         self.recorder.add_battery(number, status.clone());
-        let listener = BatteryThread::new(
-            number,
-            battery,
-            self.interval,
-            self.raw,
-            self.recorder.clone(),
-            Arc::clone(&stop),
-            status.clone(),
-        );
+        let outputs = BatteryOutputs {
+            recorder: self.recorder.clone(),
+            insights: self.insights.clone(),
+            status: status.clone(),
+        };
+        let (interval, raw, stopped) = (self.interval, self.raw, Arc::clone(&stop));
+        let listener = BatteryThread::new(number, battery, interval, raw, outputs, stopped);
         match spawn(&battery.name, move || Ok(listener.run()?)) {
             Ok(thread) => Ok(Running { number, battery: battery.clone(), status, stop, thread }),
             Err(error) => {

@@ -17,8 +17,8 @@ use log::{info, warn};
 use time::UtcDateTime;
 
 use super::{
-    RecorderInput, clock_is_set, connection_log::ConnectionLog, owner_log::OwnerLog,
-    sampling::Sampling,
+    InsightSource, RecorderInput, clock_is_set, connection_log::ConnectionLog,
+    insights::SampleFeed, owner_log::OwnerLog, sampling::Sampling,
 };
 use crate::settings::Battery;
 
@@ -42,6 +42,13 @@ pub(crate) struct Assembled {
     pub(crate) record: PackRecord,
 }
 
+/// Where that goes what a battery says.
+pub(crate) struct BatteryOutputs {
+    pub(crate) recorder: RecorderInput,
+    pub(crate) insights: InsightSource,
+    pub(crate) status: Shared<BatteryStatus>,
+}
+
 /// The recorder thread, which receives the records, has ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the recorder thread has ended")]
@@ -54,6 +61,7 @@ pub(crate) struct BatteryThread {
     number: usize,
     raw: bool,
     assembler: Assembler,
+    samples: SampleFeed,
     recorder: RecorderInput,
     stop: Arc<AtomicBool>,
     status: Shared<BatteryStatus>,
@@ -85,16 +93,17 @@ impl BatteryThread {
         battery: &Battery,
         interval: Interval,
         raw: bool,
-        recorder: RecorderInput,
+        outputs: BatteryOutputs,
         stop: Arc<AtomicBool>,
-        status: Shared<BatteryStatus>,
     ) -> Self {
+        let BatteryOutputs { recorder, insights, status } = outputs;
         let length = Duration::from_secs(interval.seconds().into());
         Self {
             battery: battery.clone(),
             number,
             raw,
             assembler: Assembler::new(interval),
+            samples: SampleFeed::new(number, insights, status.clone()),
             stop,
             connection_log: ConnectionLog::new(battery.clone(), status.clone(), recorder.clone()),
             recorder,
@@ -168,6 +177,7 @@ impl BatteryThread {
             // milliseconds to work off.
             if connection.waited() {
                 clock_is_set = self.tick()?;
+                self.samples.tick(UtcDateTime::now(), !got_text);
                 self.connection_log.lasts();
                 self.log_skipped(connection.take_skipped());
                 if got_text {
@@ -190,6 +200,7 @@ impl BatteryThread {
             let is_silence = matches!(lost, Lost::Silence);
             self.connection_log.lost(&lost, is_silence.then_some(last_text));
             self.assembler.disconnected();
+            self.samples.disconnected();
             self.owner_log.disconnected();
         }
         // A battery that hangs up again and again is dialled less and less often.
@@ -204,7 +215,11 @@ impl BatteryThread {
             return;
         }
         self.owner_log.line_came();
-        match self.assembler.feed(line) {
+        let line_or_error = self.assembler.feed(line);
+        if let Ok(line) = &line_or_error {
+            self.samples.line(line, self.assembler.owner());
+        }
+        match line_or_error {
             Ok(Line::McuId(id)) => {
                 // The assembler's, since the line's may be garbled.
                 let owner = self.assembler.owner();
@@ -288,6 +303,7 @@ impl BatteryThread {
                 if let Some(sampling) = &mut self.sampling {
                     sampling.row_came(&record);
                 }
+                self.samples.row_came(&record);
                 let assembled = Assembled { battery: self.number, record };
                 self.recorder.send(assembled)
             }

@@ -15,12 +15,14 @@ use super::{
     Assembled, NewEvent, RecorderMessage, RecorderProgress,
     events::EventTimes,
     held_rows::{HeldRow, HeldRows},
+    insights::Insights,
     spool_log::SpoolLog,
 };
 use crate::console::rows;
 
 mod batteries;
 mod report;
+mod statistics;
 mod twins;
 
 use batteries::ListenedBatteries;
@@ -51,6 +53,8 @@ pub(crate) struct RecorderInputs {
     /// Events that need not wake the recorder.
     pub(crate) server_events: Receiver<NewEvent>,
     pub(crate) observer: Option<Sender<Assembled>>,
+    /// What the battery threads have worked out, to be stored now and then.
+    pub(crate) insights: Insights,
 }
 
 /// Puts every record into the spool before anything else happens to it.
@@ -72,6 +76,7 @@ pub(crate) struct Recorder {
     rows_go: EventKind,
     batteries: ListenedBatteries,
     held: HeldRows,
+    insights: Insights,
     /// How old a row may become until it is synced to the disk.
     sync_after: Duration,
     /// The latest row of each MCU ID, and which battery it came from.
@@ -92,7 +97,7 @@ impl Recorder {
         progress: Shared<RecorderProgress>,
         status: LiveStatus,
     ) -> Result<Self, Error> {
-        let RecorderInputs { messages, server_events, observer } = inputs;
+        let RecorderInputs { messages, server_events, observer, insights } = inputs;
         let spool_log = SpoolLog::new(status.storage.get().journal);
         let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
@@ -114,6 +119,7 @@ impl Recorder {
             rows_go: EventKind::InFile,
             batteries: ListenedBatteries::default(),
             held,
+            insights,
             sync_after,
             latest,
             twins,
@@ -134,9 +140,11 @@ impl Recorder {
     pub(crate) fn run(mut self) -> Result<(), RecordError> {
         let mut due = Instant::now() + MAINTAIN_EVERY;
         let mut sync_due = None;
+        let mut statistics_due = Instant::now() + statistics::LOOK_EVERY;
         loop {
             let clock_due = self.event_times.wait_for_clock().then(|| Instant::now() + CLOCK_EVERY);
             let others = self.held.due().into_iter().chain(sync_due).chain(clock_due);
+            let others = others.chain([statistics_due]);
             let wake = others.fold(due, Instant::min);
             match self.messages.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(first) => self.take(first),
@@ -147,6 +155,10 @@ impl Recorder {
             self.store(held)?;
             self.forget_removed();
             self.store_events()?;
+            if Instant::now() >= statistics_due {
+                self.store_statistics()?;
+                statistics_due = Instant::now() + statistics::LOOK_EVERY;
+            }
             if Instant::now() >= due || self.spool.is_damaged(UtcDateTime::now()) {
                 if Instant::now() >= due {
                     self.show_life()?;
@@ -165,6 +177,7 @@ impl Recorder {
         self.store(held)?;
         self.event_times.add(NewEvent::now(EventKind::Stopped, ""));
         self.store_events()?;
+        self.store_all_statistics()?;
         self.maintain()?;
         let deadline = Instant::now() + LAST_DELIVERY;
         self.wait_for_recovery(deadline)?;
@@ -347,7 +360,8 @@ mod tests {
         };
         let (_to_recorder, messages) = mpsc::channel();
         let (_to_events, server_events) = mpsc::channel();
-        let inputs = RecorderInputs { messages, server_events, observer: None };
+        let insights = Insights::new(Duration::from_secs(10));
+        let inputs = RecorderInputs { messages, server_events, observer: None, insights };
         let progress = Shared::default();
         Recorder::new(inputs, spool, MAINTAIN_EVERY, progress, status).unwrap()
     }

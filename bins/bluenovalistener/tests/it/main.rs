@@ -21,5 +21,6 @@ mod outages;
 mod page;
 mod resend;
 mod rows;
+mod statistics;
 mod strange_lines;
 mod support;

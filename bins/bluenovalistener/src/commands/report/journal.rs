@@ -104,7 +104,7 @@ impl StoredBattery<'_> {
             days,
             figures,
             events: self.events(noted)?,
-            zone: self.request.days.name(),
+            zone: self.request.zone_name(),
             origin: format!("the journal {}", path.display()),
             made_by: String::new(),
         })
@@ -145,7 +145,7 @@ impl StoredBattery<'_> {
         let (Some(known_from), Some(mut time)) = (known_from, self.first_row()?) else {
             return Ok(());
         };
-        let calendar = &self.request.days;
+        let calendar = &self.request.zone;
         loop {
             let day = calendar.day_of(time);
             if day.date >= known_from {
@@ -169,7 +169,7 @@ impl StoredBattery<'_> {
     ) -> Result<(), Box<dyn Error>> {
         let columns: Vec<_> = COLUMNS.iter().collect();
         self.each_row(times, after, &columns, |row| {
-            if let Some(day) = insight.row(row, self.interval, &self.request.days) {
+            if let Some(day) = insight.row(row, self.interval, &self.request.zone) {
                 days.entry(day.date).or_insert(day);
             }
         })?;

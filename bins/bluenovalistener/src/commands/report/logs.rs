@@ -139,13 +139,13 @@ impl LoggedBattery {
         }
         if is_sample {
             self.last_sample = Some(record.insert_time_utc);
-            self.days.extend(self.insight.sample(record, &request.days));
+            self.days.extend(self.insight.sample(record, &request.zone));
             return;
         }
         // A row stands in for samples where there are none.
         let is_sampled = |last| record.insert_time_utc - last < interval;
         if !self.last_sample.is_some_and(is_sampled) {
-            self.days.extend(self.insight.row(record, interval, &request.days));
+            self.days.extend(self.insight.row(record, interval, &request.zone));
         }
         if request.times().contains(&record.insert_time_utc) {
             self.events.row(record);
@@ -164,7 +164,7 @@ impl LoggedBattery {
             days,
             figures,
             events: self.events.finish(),
-            zone: request.days.name(),
+            zone: request.zone_name(),
             origin: origin.to_owned(),
             made_by: String::new(),
         }

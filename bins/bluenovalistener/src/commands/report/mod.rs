@@ -15,12 +15,12 @@ use bluenova_import::LogZone;
 use bluenova_insight::Calendar;
 use bluenova_record::{Escaped, McuId};
 use bluenova_report::{Passport, Sources};
+use jiff::{civil, tz::TimeZone};
 use time::{Date, UtcDateTime};
 
 use super::{import, output::Output};
 use crate::{
     args::{self, Args},
-    local_days::LocalDays,
     settings::{Settings, Store, date_argument, time_argument},
 };
 
@@ -35,17 +35,25 @@ struct Request<'a> {
     /// Names and MCU IDs.
     batteries: &'a [String],
     dates: RangeInclusive<Date>,
-    days: LocalDays,
+    /// The zone of the dates.
+    zone: TimeZone,
     now: UtcDateTime,
 }
 
 impl Request<'_> {
     /// The time that the days span.
     fn times(&self) -> Range<UtcDateTime> {
-        let day = |date| self.days.day(date);
-        let begin = day(*self.dates.start()).map_or(UtcDateTime::MIN, |day| day.begin);
-        let end = day(*self.dates.end()).map_or(UtcDateTime::MAX, |day| day.end);
+        let begin = begin_of(&self.zone, *self.dates.start()).unwrap_or(UtcDateTime::MIN);
+        let next = self.dates.end().next_day();
+        let end = next.and_then(|date| begin_of(&self.zone, date)).unwrap_or(UtcDateTime::MAX);
         begin..end
+    }
+
+    /// What the zone is called.
+    fn zone_name(&self) -> String {
+        let offset = || Some(self.zone.to_fixed_offset().ok()?.to_string());
+        let name = self.zone.iana_name().map(str::to_owned).or_else(offset);
+        name.unwrap_or_else(|| "local time".to_owned())
     }
 }
 
@@ -88,7 +96,7 @@ fn from_journal<'a>(
                 .into(),
         );
     }
-    let request = Request::resolve(options, LocalDays::system(), now)?;
+    let request = Request::resolve(options, TimeZone::system(), now)?;
     let (Store::Postgres { journal: path, .. } | Store::Sqlite { path }) = &settings.store;
     let sources = journal::sources(path, settings, &request)?;
     Ok((sources, request, path.display().to_string()))
@@ -104,7 +112,7 @@ fn from_logs<'a>(
     }
     let zone = LogZone::resolve(options.timezone.as_deref())
         .map_err(|error| format!("--timezone {error}"))?;
-    let (days, zone_name) = (LocalDays::of(zone.time_zone().clone()), zone.name().to_owned());
+    let (days, zone_name) = (zone.time_zone().clone(), zone.name().to_owned());
     let request = Request::resolve(options, days, now)?;
     let bar = import::bar("reading");
     let progress = |read, all| {
@@ -122,18 +130,27 @@ fn from_logs<'a>(
 impl<'a> Request<'a> {
     fn resolve(
         options: &'a args::Report,
-        days: LocalDays,
+        zone: TimeZone,
         now: UtcDateTime,
     ) -> Result<Self, Box<dyn Error>> {
-        let dates = dates(options, &days, now)?;
-        Ok(Self { batteries: &options.battery, dates, days, now })
+        let dates = dates(options, &zone, now)?;
+        Ok(Self { batteries: &options.battery, dates, zone, now })
     }
+}
+
+/// When a date begins; `None` beyond the years that jiff has.
+fn begin_of(zone: &TimeZone, date: Date) -> Option<UtcDateTime> {
+    let (year, month, day) = date.to_calendar_date();
+    let (month, day) = (i8::try_from(u8::from(month)).ok()?, i8::try_from(day).ok()?);
+    let date = civil::Date::new(i16::try_from(year).ok()?, month, day).ok()?;
+    let begin = zone.to_timestamp(date.at(0, 0, 0, 0)).ok()?;
+    UtcDateTime::from_unix_timestamp(begin.as_second()).ok()
 }
 
 /// The days from `--from` to `--to`.
 fn dates(
     options: &args::Report,
-    days: &LocalDays,
+    zone: &TimeZone,
     now: UtcDateTime,
 ) -> Result<RangeInclusive<Date>, Box<dyn Error>> {
     let date = |option, given: &Option<String>| {
@@ -141,7 +158,7 @@ fn dates(
         if let Some(date) = date_argument(given) {
             return Ok(Some(date));
         }
-        time_argument(option, given, now).map(|time| Some(days.day_of(time).date))
+        time_argument(option, given, now).map(|time| Some(zone.day_of(time).date))
     };
     let from = date("--from", &options.from)?.unwrap_or(Date::MIN);
     let to = date("--to", &options.to)?.unwrap_or(Date::MAX);

@@ -1,0 +1,101 @@
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use bluenova_console::{Line, Sampler};
+use bluenova_record::PackRecord;
+use bluenova_status::{BatteryStatus, Shared};
+use time::UtcDateTime;
+
+use super::{BatteryInsight, FIGURES_EVERY, InsightSource, lock};
+
+/// The samples of a battery at one address, on their way to what is known of it.
+pub(in crate::threads) struct SampleFeed {
+    /// Number of the address.
+    address: usize,
+    sampler: Sampler,
+    source: InsightSource,
+    status: Shared<BatteryStatus>,
+    /// The battery that is at the address, once it has said so.
+    battery: Option<(u32, Arc<Mutex<BatteryInsight>>)>,
+    /// When the lines that come were read, by either clock.
+    read_at: (UtcDateTime, Instant),
+    shown: Option<Instant>,
+}
+
+impl SampleFeed {
+    pub(in crate::threads) fn new(
+        address: usize,
+        source: InsightSource,
+        status: Shared<BatteryStatus>,
+    ) -> Self {
+        let read_at = (UtcDateTime::UNIX_EPOCH, Instant::now());
+        let sampler = Sampler::new();
+        Self { address, sampler, source, status, battery: None, read_at, shown: None }
+    }
+
+    /// From now on lines are read at that time. `is_quiet`: none came since the last call.
+    pub(in crate::threads) fn tick(&mut self, now: UtcDateTime, is_quiet: bool) {
+        self.read_at = (now, Instant::now());
+        if is_quiet {
+            let sample = self.sampler.pause(self.battery.as_ref().map(|(mcu_id, _)| *mcu_id));
+            self.take(sample);
+        }
+    }
+
+    /// Takes a line of the battery that the assembler knows as `owner`.
+    pub(in crate::threads) fn line(&mut self, line: &Line<'_>, owner: Option<u32>) {
+        let sample = self.sampler.take(line, owner, self.read_at.0);
+        self.take(sample);
+        if let (Line::McuId(_), Some(owner)) = (line, owner) {
+            self.identified(owner);
+        }
+    }
+
+    /// Takes a row of the battery, for where there are no samples.
+    pub(in crate::threads) fn row_came(&mut self, row: &PackRecord) {
+        let Some((mcu_id, battery)) = &self.battery else { return };
+        if *mcu_id == row.mcu_id {
+            lock(battery).live_row(row, &self.source.insights);
+            self.show();
+        }
+    }
+
+    /// The connection is lost, and with it the cycle under way.
+    pub(in crate::threads) fn disconnected(&mut self) {
+        self.sampler = Sampler::new();
+    }
+
+    fn identified(&mut self, owner: u32) {
+        if self.battery.as_ref().is_some_and(|(mcu_id, _)| *mcu_id == owner) {
+            return;
+        }
+        self.battery = Some((owner, self.source.of(owner, self.read_at.1)));
+        // Those of the battery that was here before aren't those of this one.
+        self.status.update(|status| status.figures = None);
+        self.show();
+    }
+
+    fn take(&mut self, sample: Option<PackRecord>) {
+        let (Some(sample), Some((mcu_id, battery))) = (sample, &self.battery) else { return };
+        if sample.mcu_id != *mcu_id {
+            return;
+        }
+        let now = self.read_at.1;
+        lock(battery).sample(&sample, self.address, now, &self.source.insights.days);
+        if self.shown.is_none_or(|shown| now.saturating_duration_since(shown) >= FIGURES_EVERY) {
+            self.show();
+        }
+    }
+
+    /// Puts what is known into the status.
+    fn show(&mut self) {
+        let Some((_, battery)) = &self.battery else { return };
+        let now = self.read_at.1;
+        if let Some(figures) = lock(battery).figures(now) {
+            self.status.update(|status| status.figures = Some(figures));
+            self.shown = Some(now);
+        }
+    }
+}
