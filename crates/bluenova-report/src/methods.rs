@@ -100,16 +100,19 @@ pub(crate) fn of(passport: &Passport) -> Vec<Method> {
     METHODS.into_iter().filter(is_shown).collect()
 }
 
-/// The verdict in sentences, one for each weak cell.
+/// The verdict in a sentence, then the evidence for each weak cell.
 pub(crate) fn verdict(verdict: &Verdict) -> Vec<String> {
     match verdict {
         Verdict::NotKnownYet => {
             vec!["Not known yet: too little was seen to say which cells are weak.".to_owned()]
         }
         Verdict::NoWeakCell => vec!["No cell is weak.".to_owned()],
-        Verdict::Weak(cells) => cells
-            .iter()
-            .map(|weak| format!("Cell {:02} is weak: {}", weak.cell, weak.evidence))
-            .collect(),
+        Verdict::Weak(cells) => {
+            let numbers: Vec<_> = cells.iter().map(|weak| format!("{:02}", weak.cell)).collect();
+            let are = if numbers.len() == 1 { "cell" } else { "cells" };
+            let which = format!("Weak against its pack: {are} {}.", numbers.join(", "));
+            let evidence = cells.iter().map(|weak| weak.evidence.clone());
+            std::iter::once(which).chain(evidence).collect()
+        }
     }
 }

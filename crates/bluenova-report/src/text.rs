@@ -241,6 +241,8 @@ const NAME_OF_EVENT: usize = 32;
 /// Text in lines of at most [`WIDTH`] characters, each but the first indented; a longer word has a
 /// line of its own.
 fn wrapped(text: &str, indent: usize) -> String {
+    // A figure and its uncertainty stay together.
+    let text = text.replace(" ± ", "\u{a0}±\u{a0}");
     let mut lines = String::new();
     let mut used = indent;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
@@ -258,5 +260,5 @@ fn wrapped(text: &str, indent: usize) -> String {
         }
     }
     lines.push('\n');
-    lines
+    lines.replace('\u{a0}', " ")
 }

@@ -74,7 +74,8 @@ fn figures(cells: usize) -> Figures {
 }
 
 fn weak_cell() -> WeakCell {
-    let evidence = "it holds 3.1 ± 0.4 Ah less than the others and loses 0.14 ± 0.04 Ah a week.";
+    let evidence =
+        "Cell 04 holds 3.1 ± 0.4 Ah less than the others, and loses 0.14 ± 0.04 Ah a week.";
     WeakCell { cell: 4, evidence: evidence.to_owned() }
 }
 

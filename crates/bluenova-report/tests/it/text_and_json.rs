@@ -27,8 +27,9 @@ Battery attic, MCU ID 9F3C07B2
 period           2025-12-01 to 2026-11-26 (Europe/Berlin), 361 days
 known            100 % of that time
 build            4 cells in series, unit 1 of 2
-verdict          Cell 04 is weak: it holds 3.1 ± 0.4 Ah less than the others and
-                 loses 0.14 ± 0.04 Ah a week.
+verdict          Weak against its pack: cell 04.
+                 Cell 04 holds 3.1 ± 0.4 Ah less than the others, and loses
+                 0.14 ± 0.04 Ah a week.
 capacity         281 ± 6 Ah
 charged          1857 kWh, 34295 Ah
 discharged       1733 kWh, 33212 Ah
@@ -41,7 +42,7 @@ health           97.25 %, by its firmware
 
 cell  resistance mΩ  at rest mV  full mV  charge Ah   a week Ah
 ";
-    let got: String = text.lines().take(17).map(|line| format!("{line}\n")).collect();
+    let got: String = text.lines().take(18).map(|line| format!("{line}\n")).collect();
     assert_eq!(got, expected);
     assert!(
         text.contains("\n04        0.34±0.02   −12.4±0.4     37±4   −3.1±0.3  −0.14±0.04\n"),
