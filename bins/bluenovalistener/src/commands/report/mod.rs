@@ -18,7 +18,10 @@ use bluenova_report::{Passport, Sources};
 use jiff::{civil, tz::TimeZone};
 use time::{Date, UtcDateTime};
 
-use super::{import, output::Output};
+use super::{
+    import,
+    output::{AtSignal, Output},
+};
 use crate::{
     args::{self, Args},
     settings::{Settings, Store, date_argument, time_argument},
@@ -118,6 +121,7 @@ fn from_logs<'a>(
     let progress = |read, all| {
         bar.set_length(all);
         bar.set_position(read);
+        bar.set_message(format!("{} MiB", read >> 20));
     };
     let (sources, findings) = logs::sources(&options.files, zone, settings, &request, progress)?;
     bar.finish_and_clear();
@@ -185,7 +189,7 @@ fn nothing_known(origin: &str, request: &Request<'_>) -> String {
 
 /// Writes the passports to where they are asked for: to the terminal as text, else as pages.
 fn write(passports: &[Passport], options: &args::Report) -> Result<(), Box<dyn Error>> {
-    let output = options.output.as_deref();
+    let (output, mut at_signal) = (options.output.as_deref(), AtSignal::default());
     let is_directory = output.is_some_and(|output| Path::new(output).is_dir());
     if options.json {
         if is_directory {
@@ -196,22 +200,22 @@ fn write(passports: &[Passport], options: &args::Report) -> Result<(), Box<dyn E
         }
         let json =
             serde_json::to_string_pretty(&BTreeMap::from([("passports", passports)]))? + "\n";
-        return write_whole(output, &json);
+        return write_whole(output, &json, &mut at_signal);
     }
     match (output, passports) {
         (None, _) => {
             let texts: Vec<_> = passports.iter().map(Passport::text).collect();
-            write_whole(None, &texts.join("\n"))
+            write_whole(None, &texts.join("\n"), &mut at_signal)
         }
         (Some(directory), _) if is_directory => {
             for passport in passports {
                 let name = format!("passport-{}.html", McuId(passport.identity.mcu_id));
                 let path = Path::new(directory).join(name);
-                write_whole(Some(&path.to_string_lossy()), &passport.html()?)?;
+                write_whole(Some(&path.to_string_lossy()), &passport.html()?, &mut at_signal)?;
             }
             Ok(())
         }
-        (Some(file), [passport]) => write_whole(Some(file), &passport.html()?),
+        (Some(file), [passport]) => write_whole(Some(file), &passport.html()?, &mut at_signal),
         (Some(file), _) => {
             let batteries: Vec<_> =
                 passports.iter().map(|it| Escaped(&it.identity).to_string()).collect();
@@ -226,8 +230,12 @@ fn write(passports: &[Passport], options: &args::Report) -> Result<(), Box<dyn E
     }
 }
 
-fn write_whole(output: Option<&str>, text: &str) -> Result<(), Box<dyn Error>> {
-    let mut out = Output::open(output)?;
+fn write_whole(
+    output: Option<&str>,
+    text: &str,
+    at_signal: &mut AtSignal,
+) -> Result<(), Box<dyn Error>> {
+    let mut out = Output::open(output, at_signal)?;
     let name = out.name().to_owned();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.finish());
     match written {
