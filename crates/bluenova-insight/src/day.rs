@@ -56,6 +56,16 @@ pub struct CellsOfDay {
         deserialize_with = "number::cells_back"
     )]
     pub at_rest_mv: [Option<f32>; CELLS],
+    /// Charge that the cell held above the median of the pack when the pack was full on this day,
+    /// in ampere-hours.
+    #[serde(
+        rename = "ah",
+        default,
+        skip_serializing_if = "is_empty",
+        serialize_with = "number::cells::<2, _>",
+        deserialize_with = "number::cells_back"
+    )]
+    pub charge_ah: [Option<f32>; CELLS],
 }
 
 /// A battery's day.
@@ -283,6 +293,7 @@ impl CellsOfDay {
         Self {
             resistance_mohm: first_known(self.resistance_mohm, other.resistance_mohm),
             at_rest_mv: first_known(self.at_rest_mv, other.at_rest_mv),
+            charge_ah: first_known(self.charge_ah, other.charge_ah),
         }
     }
 }

@@ -72,7 +72,8 @@ pub struct CellFigures {
     pub at_top_mv: Option<Estimate>,
     /// Voltage when the pack is nearly empty, in millivolts above the median of the pack.
     pub at_bottom_mv: Option<Estimate>,
-    /// Charge that the cell holds above the median of the pack, in ampere-hours.
+    /// Charge that the cell holds above the median of the pack, in ampere-hours, as the upper knee
+    /// shows it: it is full that much before the median.
     pub charge_ah: Option<Estimate>,
     /// How that charge changes, in ampere-hours a week: it falls in a cell that discharges itself.
     pub charge_ah_per_week: Option<Estimate>,
@@ -98,6 +99,37 @@ pub struct WeakCell {
     pub cell: u8,
     /// What is wrong with it, in a sentence with figures.
     pub evidence: String,
+    /// What is wrong with it, and by how much.
+    #[serde(flatten)]
+    pub weakness: CellWeakness,
+    /// Days over which it was seen.
+    pub days: u16,
+}
+
+/// What is wrong with a cell, against the median of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "weakness")]
+pub enum CellWeakness {
+    /// It holds less when full.
+    LowCapacity {
+        /// The part of the others' capacity that it lacks.
+        part_lacking: f64,
+    },
+    /// It loses charge by itself.
+    SelfDischarge {
+        /// Ampere-hours a week that it loses, at least.
+        ah_per_week: f64,
+    },
+    /// Its resistance is high.
+    HighResistance {
+        /// Its resistance in times that of the others.
+        times_median: f64,
+    },
+    /// It isn't bad, but charged less than the others: it needs balancing.
+    LowCharge {
+        /// Ampere-hours that it holds less.
+        ah_lacking: f64,
+    },
 }
 
 const _: () = assert!(CELLS <= u8::MAX as usize);

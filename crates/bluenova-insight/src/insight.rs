@@ -5,14 +5,16 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, UtcDateTime};
 
 use crate::{
-    Calendar, CellFigures, Counters, DayStatistics, Figures, Verdict,
+    Calendar, CellFigures, Counters, DayStatistics, Figures,
     capacity::Capacity,
+    cells::Cells,
     counters::{Flow, LastFlows, Span, TimedFlow},
     load::{ChargeState, RecentLoad, time_to_go},
     plausible,
     resistance::Resistance,
     today::Today,
     unix_micros::UnixMicros,
+    verdict::verdict,
 };
 
 /// Longest time between two samples in which what flowed is counted.
@@ -55,6 +57,8 @@ pub struct Insight {
     capacity: Capacity,
     #[serde(default)]
     resistance: Resistance,
+    #[serde(default)]
+    cells: Cells,
 }
 
 impl Insight {
@@ -72,6 +76,7 @@ impl Insight {
             today: None,
             capacity: Capacity::new(),
             resistance: Resistance::new(),
+            cells: Cells::default(),
         }
     }
 
@@ -195,6 +200,7 @@ impl Insight {
         let ended = self.today.replace(day).map(|ended| self.with_estimates(&ended));
         self.capacity.begin_day();
         self.resistance.begin_day();
+        self.cells.begin_day();
         ended
     }
 
@@ -207,6 +213,8 @@ impl Insight {
         {
             *cell = known;
         }
+        let cells = &mut statistics.cells;
+        (cells.at_rest_mv, cells.charge_ah) = self.cells.of_today();
         statistics
     }
 
@@ -223,6 +231,7 @@ impl Insight {
         if !is_row {
             self.resistance.sample(record);
         }
+        self.cells.sample(record, self.counters.charge_in_ah - self.counters.charge_out_ah);
     }
 
     fn is_at_rest(&mut self, time: UnixMicros, flow: Option<Flow>, is_counted: bool) -> bool {
@@ -262,6 +271,7 @@ impl Insight {
         let time_to_go = load
             .zip(self.charge.as_ref())
             .and_then(|(load, charge)| time_to_go(load, charge, &self.counters, capacity_ah));
+        let cells = self.cells();
         Some(Figures {
             time: Rfc3339(last.time()?),
             counters: self.counters,
@@ -269,17 +279,18 @@ impl Insight {
             mean_power_w: load.map(|load| load.watts),
             time_to_go,
             capacity_ah,
-            cells: self.cells(),
-            verdict: Verdict::default(),
+            verdict: verdict(&self.cells, &cells),
+            cells,
         })
     }
 
     fn cells(&self) -> Vec<CellFigures> {
-        let cell = |index| CellFigures {
-            resistance_mohm: self.resistance.of_cell(index),
-            ..CellFigures::default()
-        };
-        (0..self.resistance.cell_count()).map(cell).collect()
+        let mut cells = self.cells.figures();
+        cells.resize(cells.len().max(self.resistance.cell_count()), CellFigures::default());
+        for (index, cell) in cells.iter_mut().enumerate() {
+            cell.resistance_mohm = self.resistance.of_cell(index);
+        }
+        cells
     }
 }
 

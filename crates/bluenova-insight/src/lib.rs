@@ -27,7 +27,9 @@
 
 mod calendar;
 mod capacity;
+mod cells;
 mod counters;
+mod curve;
 mod day;
 mod figures;
 mod insight;
@@ -35,13 +37,20 @@ mod load;
 mod number;
 mod plausible;
 mod rank;
+mod ramp;
 mod resistance;
+mod response;
 mod robust;
 mod today;
+mod trends;
 mod unix_micros;
+mod verdict;
 
 pub use calendar::{Calendar, LocalDay, UtcDays};
 pub use counters::Counters;
 pub use day::{CellExtremes, CellsOfDay, DayStatistics, Extremes};
-pub use figures::{CellFigures, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell};
+pub use figures::{
+    CellFigures, CellWeakness, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell,
+};
 pub use insight::Insight;
+pub use trends::{CellTrends, Trends, trends};

@@ -82,7 +82,7 @@ fn spread(rng: &mut Rng, part: f64) -> f64 {
 
 /// Volts of a rested LiFePO4 cell that is filled to `fill` (0 to 1 and a little above): a flat
 /// slope with two gentle steps, where the graphite changes its phase, and a knee at each end.
-fn rest_volts(fill: f64) -> f64 {
+pub(crate) fn rest_volts(fill: f64) -> f64 {
     3.27 + 0.045 * fill
         + 0.010 * ((fill - 0.30) / 0.08).tanh()
         + 0.010 * ((fill - 0.66) / 0.04).tanh()

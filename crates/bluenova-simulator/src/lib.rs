@@ -5,6 +5,9 @@
 //! line per WebSocket message, and [`Control`] makes [`Fault`]s happen while it runs.
 //! [`serve_pair`] does all of that for two batteries of one bank.
 //!
+//! [`KnownBattery`] is another model, to prove estimates with: a [`PackTruth`] says what it
+//! consists of, and it yields the samples of a month within seconds, without a console.
+//!
 //! ```
 //! use bluenova_simulator::{Battery, Fault, Pace, Profile, Server};
 //! use time::UtcDateTime;
@@ -27,14 +30,19 @@ mod endpoint;
 mod error;
 mod fault;
 mod household;
+mod known;
 mod server;
+mod site;
 mod texts;
+mod truth;
 
 pub use battery::{Battery, Profile};
 pub use console::{AdcReading, Snapshot};
 pub use error::{Error, UnknownFault};
 pub use fault::Fault;
+pub use known::{Flows, KnownBattery};
 pub use server::{Control, Event, Message, Pace, Server, serve_pair};
+pub use truth::{CellTruth, Defect, PackTruth, RcPair, Sensors, SocHabit, Weakness};
 
 /// The path of the console on a battery's web server.
 const PATH: &str = "/ws/";

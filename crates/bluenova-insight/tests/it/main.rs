@@ -6,10 +6,12 @@ mod days;
 mod energy;
 mod estimates;
 mod model;
+mod pack;
 mod robustness;
 mod size;
 mod sweep;
 mod time_to_go;
+mod weak_cells;
 
 use bluenova_record::PackRecord;
 use time::{Duration, UtcDateTime, macros::utc_datetime};

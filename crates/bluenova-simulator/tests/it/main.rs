@@ -8,6 +8,7 @@
 )]
 
 mod faults;
+mod known;
 mod listener;
 mod model;
 mod server;
