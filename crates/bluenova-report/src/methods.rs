@@ -1,6 +1,6 @@
 //! How each figure of a passport was got, in a sentence; and what its verdict is.
 
-use bluenova_insight::Verdict;
+use bluenova_insight::{CellWeakness, Verdict, WeakCell};
 use serde::Serialize;
 
 use crate::Passport;
@@ -14,7 +14,7 @@ pub struct Method {
     pub method: &'static str,
 }
 
-const METHODS: [Method; 12] = [
+const METHODS: [Method; 13] = [
     Method {
         figure: "samples",
         method: "About once a second the battery sends what it measures itself, over its console. \
@@ -45,6 +45,11 @@ const METHODS: [Method; 12] = [
         figure: "capacity",
         method: "The charge counted between two states of charge that are far enough apart, \
                  divided by their distance.",
+    },
+    Method {
+        figure: "change a year",
+        method: "A straight line through what each day of the period says by itself, in which days \
+                 far from it count less.",
     },
     Method {
         figure: "full cycles",
@@ -90,6 +95,7 @@ pub(crate) fn of(passport: &Passport) -> Vec<Method> {
         "rows" => passport.period.days_rebuilt_from_rows > 0,
         "plus-minus" => passport.capacity_ah.is_some() || has_resistance || has_imbalance,
         "capacity" => passport.capacity_ah.is_some(),
+        "change a year" => passport.trends.capacity_ah_per_year.is_some(),
         "full cycles" => passport.full_cycles.is_some(),
         "resistance" => has_resistance,
         "imbalance" => has_imbalance,
@@ -108,11 +114,20 @@ pub(crate) fn verdict(verdict: &Verdict) -> Vec<String> {
         }
         Verdict::NoWeakCell => vec!["No cell is weak.".to_owned()],
         Verdict::Weak(cells) => {
-            let numbers: Vec<_> = cells.iter().map(|weak| format!("{:02}", weak.cell)).collect();
-            let are = if numbers.len() == 1 { "cell" } else { "cells" };
-            let which = format!("Weak against its pack: {are} {}.", numbers.join(", "));
-            let evidence = cells.iter().map(|weak| weak.evidence.clone());
-            std::iter::once(which).chain(evidence).collect()
+            let (to_balance, weak): (Vec<_>, Vec<_>) = cells
+                .iter()
+                .partition(|cell| matches!(cell.weakness, CellWeakness::LowCharge { .. }));
+            let which = [("Weak against the pack", weak), ("Needs balancing", to_balance)];
+            let which = which.into_iter().filter(|(_, cells)| !cells.is_empty());
+            let which = which.map(|(what, cells)| format!("{what}: {}.", numbers(&cells)));
+            which.chain(cells.iter().map(|weak| weak.evidence.clone())).collect()
         }
     }
+}
+
+/// `cell 04`, `cells 04, 11`.
+fn numbers(cells: &[&WeakCell]) -> String {
+    let numbers: Vec<_> = cells.iter().map(|weak| format!("{:02}", weak.cell)).collect();
+    let cells = if cells.len() == 1 { "cell" } else { "cells" };
+    format!("{cells} {}", numbers.join(", "))
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use bluenova_insight::{CellFigures, Counters, DayStatistics, Estimate, Figures, Verdict};
+use bluenova_insight::{
+    CellFigures, Counters, DayStatistics, Estimate, Figures, Trends, Verdict, trends,
+};
 use bluenova_record::{McuId, PackRecord, Rfc3339};
 use serde::{Serialize, Serializer};
 use time::UtcDateTime;
@@ -90,6 +92,8 @@ pub struct Passport {
     pub verdict: Verdict,
     /// Usable capacity in ampere-hours.
     pub capacity_ah: Option<Estimate>,
+    /// How capacity and cells change over the period.
+    pub trends: Trends,
     /// Half of the charge that went in and out in the period, in capacities.
     pub full_cycles: Option<f64>,
     /// The cells, cell 01 first.
@@ -154,6 +158,7 @@ impl Passport {
             figures_as_of: figures.as_ref().map(|figures| figures.time),
             verdict: figures.as_ref().map(|it| it.verdict.clone()).unwrap_or_default(),
             capacity_ah: capacity,
+            trends: trends(&days),
             full_cycles,
             cells: figures.map(|figures| figures.cells).unwrap_or_default(),
             total,

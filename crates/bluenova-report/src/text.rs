@@ -5,7 +5,9 @@ use bluenova_record::Escaped;
 
 use crate::{
     CellRange, EventSummary, Passport, ValueRange, methods,
-    number::{NOT_KNOWN, estimate_or_not, in_three_digits, kwh, length, percent, signed, time},
+    number::{
+        NOT_KNOWN, estimate, estimate_or_not, in_three_digits, kwh, length, percent, signed, time,
+    },
 };
 
 /// Width of a line, and of the names at its beginning.
@@ -37,7 +39,7 @@ impl Passport {
         let verdict = methods::verdict(&self.verdict);
         let names = std::iter::once("verdict").chain(std::iter::repeat(""));
         all.extend(names.zip(verdict));
-        all.push(("capacity", estimate_or_not(self.capacity_ah, "Ah")));
+        all.push(("capacity", self.capacity_text()));
         all.push(("charged", energy(self.total.energy_in_wh, self.total.charge_in_ah)));
         all.push(("discharged", energy(self.total.energy_out_wh, self.total.charge_out_ah)));
         let cycles = self.full_cycles.map(in_three_digits);
@@ -47,6 +49,12 @@ impl Passport {
             all.push(("health", format!("{} %, by its firmware", signed(health.into(), 2))));
         }
         all
+    }
+
+    fn capacity_text(&self) -> String {
+        let capacity = estimate_or_not(self.capacity_ah, "Ah");
+        let Some(trend) = self.trends.capacity_percent_per_year else { return capacity };
+        format!("{capacity}; changes by {} a year", estimate(trend, "%"))
     }
 
     /// The lowest and highest values that are known.

@@ -11,7 +11,8 @@ mod page;
 mod text_and_json;
 
 use bluenova_insight::{
-    CellFigures, DayStatistics, Estimate, Figures, Insight, UtcDays, Verdict, WeakCell,
+    CellFigures, CellWeakness, DayStatistics, Estimate, Figures, Insight, UtcDays, Verdict,
+    WeakCell,
 };
 use bluenova_record::{CELLS, PackRecord};
 use bluenova_report::{EventLog, Identity, Passport, Sources};
@@ -40,7 +41,9 @@ fn day(n: i64, cells: usize) -> DayStatistics {
     let at = |low, high| Some(bluenova_insight::Extremes { low, high });
     (day.soc, day.temp) = (at(20.0 + (n % 7) as f32, 100.0), at(8.0, 21.0 + (n % 11) as f32));
     (day.i_pack, day.spread_mv) = (at(-80.0, 60.0), at(3.0, 120.0));
-    day.capacity_ah = (n % 3 == 0).then(|| estimate(285.0 - 0.01 * n as f64, 6.0)).flatten();
+    day.capacity_ah = (n % 3 == 0)
+        .then(|| estimate(285.0 - 0.01 * n as f64 + (n / 3 % 5 - 2) as f64 * 3.0, 6.0))
+        .flatten();
     day.cell_v =
         Some(bluenova_insight::CellExtremes { low: 2.95, low_cell: 4, high: 3.55, high_cell: 2 });
     for cell in 0..cells {
@@ -76,7 +79,8 @@ fn figures(cells: usize) -> Figures {
 fn weak_cell() -> WeakCell {
     let evidence =
         "Cell 04 holds 3.1 ± 0.4 Ah less than the others, and loses 0.14 ± 0.04 Ah a week.";
-    WeakCell { cell: 4, evidence: evidence.to_owned() }
+    let weakness = CellWeakness::SelfDischarge { ah_per_week: 0.14 };
+    WeakCell { cell: 4, evidence: evidence.to_owned(), weakness, days: 30 }
 }
 
 /// All that a year of a battery of so many cells leaves.

@@ -1,10 +1,10 @@
 //! What a terminal and programs get.
 
-use bluenova_insight::Verdict;
+use bluenova_insight::{CellWeakness, Verdict, WeakCell};
 use bluenova_record::CELLS;
 use bluenova_report::{Identity, Passport, Sources};
 
-use crate::{MADE_AT, day, hostile, passport, sources};
+use crate::{MADE_AT, day, hostile, passport, sources, weak_cell};
 
 #[test]
 fn the_text_fits_a_terminal() {
@@ -27,10 +27,10 @@ Battery attic, MCU ID 9F3C07B2
 period           2025-12-01 to 2026-11-26 (Europe/Berlin), 361 days
 known            100 % of that time
 build            4 cells in series, unit 1 of 2
-verdict          Weak against its pack: cell 04.
+verdict          Weak against the pack: cell 04.
                  Cell 04 holds 3.1 ± 0.4 Ah less than the others, and loses
                  0.14 ± 0.04 Ah a week.
-capacity         281 ± 6 Ah
+capacity         281 ± 6 Ah; changes by −1.2 ± 1.0 % a year
 charged          1857 kWh, 34295 Ah
 discharged       1733 kWh, 33212 Ah
 full cycles      120
@@ -102,7 +102,7 @@ fn names_in_json_stay() {
     let json = serde_json::to_value(passport(sources(361, CELLS))).unwrap();
     let names: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = "capacity_ah cells days events figures_as_of full_cycles identity limits made_at \
-                    made_by methods months origin period total verdict";
+                    made_by methods months origin period total trends verdict";
     assert_eq!(names.join(" "), expected);
     assert_eq!(json["identity"]["mcu_id"], "9F3C07B2");
     assert_eq!(json["verdict"]["cells"][0]["cell"], 4);
@@ -111,7 +111,7 @@ fn names_in_json_stay() {
     assert_eq!(json["limits"]["cell_v"]["low_cell"], 4);
     assert_eq!(json["months"][0]["month"], "2025-12");
     assert_eq!(json["months"].as_array().unwrap().len(), 12);
-    assert_eq!(json["days"][0]["capacity_ah"]["value"], 285.0);
+    assert_eq!(json["days"][0]["capacity_ah"]["value"], 279.0);
     assert_eq!(json["cells"][3]["resistance_mohm"]["plus_minus"], 0.02);
     assert_eq!(json["events"][0]["seconds"], 86_400.0);
 }
@@ -121,6 +121,20 @@ fn hostile_names_do_nothing_to_a_terminal() {
     let text = passport(hostile()).text();
     assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
     assert_eq!(text.lines().next().map(|line| line.starts_with("Battery </title>")), Some(true));
+}
+
+#[test]
+fn a_cell_that_needs_balancing_is_not_called_weak() {
+    let mut sources = sources(40, CELLS);
+    if let Some(figures) = &mut sources.figures {
+        let weakness = CellWeakness::LowCharge { ah_lacking: 3.0 };
+        let evidence = "Cell 07 holds 3.0 Ah less.".to_owned();
+        let to_balance = WeakCell { cell: 7, evidence, weakness, days: 30 };
+        figures.verdict = Verdict::Weak(vec![weak_cell(), to_balance]);
+    }
+    let text = passport(sources).text();
+    let begin = "verdict          Weak against the pack: cell 04.\n                 Needs balancing: cell 07.\n";
+    assert!(text.contains(begin) && text.contains(" Cell 07 holds 3.0 Ah less.\n"), "{text}");
 }
 
 #[test]
