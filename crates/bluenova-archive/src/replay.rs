@@ -13,7 +13,7 @@ use crate::Damage;
 pub enum Replayed {
     /// The record of an interval.
     Record(Box<PackRecord>),
-    /// The values of a cycle of the console.
+    /// The values of a cycle of the console, if samples are [asked for](Replay::with_samples).
     Sample(Box<PackRecord>),
     /// An interval had lines, but no MCU ID came on its connection.
     NoOwner,
@@ -21,14 +21,14 @@ pub enum Replayed {
     Damage(Damage),
 }
 
-/// Turns the console lines of a log into records and samples, as a listener would have done when
-/// they came.
+/// Turns the console lines of a log into records, as a listener would have done when they came.
 ///
 /// A line that is far from the one before it is held until the next one: if that is back where the
 /// log was, the time of the line was damaged.
 #[derive(Debug)]
 pub struct Replay {
     interval: Interval,
+    has_samples: bool,
     batteries: Vec<Battery>,
 }
 
@@ -44,7 +44,7 @@ const PAUSE: Duration = Duration::seconds(2);
 struct Battery {
     name: Vec<u8>,
     assembler: Assembler,
-    sampler: Sampler,
+    sampler: Option<Sampler>,
     /// When its last line came.
     last: UtcDateTime,
     held: Option<HeldLine>,
@@ -60,7 +60,12 @@ struct HeldLine {
 impl Replay {
     /// A replay into intervals of that length.
     pub fn new(interval: Interval) -> Self {
-        Self { interval, batteries: vec![] }
+        Self { interval, has_samples: false, batteries: vec![] }
+    }
+
+    /// The same, with samples beside the records.
+    pub fn with_samples(self) -> Self {
+        Self { has_samples: true, ..self }
     }
 
     /// Reads a line of the battery `name`, which came at `time`; calls `out` with what comes of it
@@ -126,7 +131,8 @@ impl Replay {
         let at = self.batteries.iter().position(|battery| battery.is_named(name));
         let at = at.unwrap_or_else(|| {
             let assembler = Assembler::new(self.interval);
-            let (name, sampler) = (name.to_vec(), Sampler::new());
+            let sampler = self.has_samples.then(Sampler::new);
+            let name = name.to_vec();
             self.batteries.push(Battery { name, assembler, sampler, last: time, held: None });
             self.batteries.len() - 1
         });
@@ -155,19 +161,22 @@ impl Battery {
 
     fn line(&mut self, time: UtcDateTime, text: &str, out: &mut impl FnMut(Replayed)) {
         if time - self.last >= PAUSE
-            && let Some(sample) = self.sampler.pause(self.assembler.owner())
+            && let Some(sampler) = &mut self.sampler
+            && let Some(sample) = sampler.pause(self.assembler.owner())
         {
             out(Replayed::Sample(Box::new(sample)));
         }
         self.tick(time, out);
-        match self.assembler.feed(text) {
-            Ok(line) => {
-                let sample = self.sampler.take(&line, self.assembler.owner(), time);
-                if let Some(sample) = sample {
+        match (self.assembler.feed(text), &mut self.sampler) {
+            (Ok(line), Some(sampler)) => {
+                if let Some(sample) = sampler.take(&line, self.assembler.owner(), time) {
                     out(Replayed::Sample(Box::new(sample)));
                 }
             }
-            Err(error) => out(Replayed::Damage(Damage::ConsoleLine(error.prefix(), error.kind()))),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                out(Replayed::Damage(Damage::ConsoleLine(error.prefix(), error.kind())));
+            }
         }
     }
 
@@ -182,7 +191,7 @@ impl Battery {
         self.decide_on_held(time, out);
         self.tick(time, out);
         self.assembler.disconnected();
-        self.sampler = Sampler::new();
+        self.sampler = self.sampler.take().map(|_| Sampler::new());
     }
 }
 

@@ -8,6 +8,7 @@ use time::{Duration, UtcDateTime};
 
 use crate::{
     Findings, FoundDamage,
+    days::LogDays,
     files::{LogFile, LogSeries},
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct Collector<'a> {
     bounds: Bounds,
     batch: Batch,
     pub(crate) findings: Findings,
+    pub(crate) days: LogDays,
 }
 
 /// First and last second that a record may have: when there was no first listener yet, and a day
@@ -44,12 +46,22 @@ struct Bounds {
     last_of_console: UtcDateTime,
 }
 
+impl Bounds {
+    fn contains(&self, record: &PackRecord) -> bool {
+        (self.first..=self.last).contains(&record.insert_time_utc)
+    }
+}
+
 impl<'a> Collector<'a> {
-    pub(crate) fn new(rows: Option<&'a SyncSender<Batch>>, now: UtcDateTime) -> Self {
+    pub(crate) fn new(
+        rows: Option<&'a SyncSender<Batch>>,
+        days: LogDays,
+        now: UtcDateTime,
+    ) -> Self {
         let first = UtcDateTime::from_unix_timestamp(FIRST).unwrap_or(UtcDateTime::MIN);
         let last = now.saturating_add(Duration::DAY);
         let bounds = Bounds { first, last, last_of_console: now.saturating_sub(RECORDED_AFTER) };
-        Self { rows, bounds, batch: vec![], findings: Findings::default() }
+        Self { rows, bounds, batch: vec![], findings: Findings::default(), days }
     }
 
     /// A record, and whether its time is that of its line.
@@ -72,6 +84,10 @@ impl<'a> Collector<'a> {
     /// A record, and whether there is a battery with its MCU ID.
     pub(crate) fn owned(&mut self, series: &LogSeries, logged: LoggedRecord, is_right: bool) {
         if is_right {
+            // Rows of console lines don't count: their samples do.
+            if self.bounds.contains(&logged.record) {
+                self.days.row(&logged.record);
+            }
             self.row(logged.record);
         } else {
             self.damage(series, logged.at, Damage::RecordOwner);
@@ -90,8 +106,12 @@ impl<'a> Collector<'a> {
                 self.findings.under_way += 1;
             }
             Replayed::Record(record) => self.row(*record),
-            // Rows are made of the same lines.
-            Replayed::Sample(_) => {}
+            Replayed::Sample(sample) => {
+                let last = self.bounds.last_of_console;
+                if (self.bounds.first..=last).contains(&sample.insert_time_utc) {
+                    self.days.sample(&sample);
+                }
+            }
             Replayed::NoOwner => self.findings.without_owner += 1,
             Replayed::Damage(damage) => self.damage(series, at, damage),
         }
@@ -129,11 +149,11 @@ impl<'a> Collector<'a> {
 
     /// Whether the clock was right when the record was made.
     pub(crate) fn has_right_clock(&self, record: &PackRecord) -> bool {
-        (self.bounds.first..=self.bounds.last).contains(&record.insert_time_utc)
+        self.bounds.contains(record)
     }
 
     fn row(&mut self, record: PackRecord) {
-        if self.has_right_clock(&record) {
+        if self.bounds.contains(&record) {
             self.batch.push(record);
         } else {
             self.findings.wrong_clock += 1;

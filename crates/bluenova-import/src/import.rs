@@ -80,7 +80,7 @@ impl Import {
             .name("log reader".to_owned())
             .spawn(move || reader.run(logs))
             .map_err(ImportError::Thread);
-        let (findings, ended) = match started {
+        let (findings, days, ended) = match started {
             Ok(reader) => {
                 let added = batches.into_iter().try_for_each(|batch| {
                     let rows = missing.of(batch, store)?;
@@ -94,13 +94,16 @@ impl Import {
                 });
                 // Without a receiver of its rows it ends.
                 match reader.join() {
-                    Ok(findings) => (findings, added),
+                    Ok((findings, days)) => (findings, days, added),
                     // The panic was shown already.
-                    Err(_) => (Findings::default(), added.and(Err(ImportError::ReaderFailed))),
+                    Err(_) => {
+                        (Findings::default(), vec![], added.and(Err(ImportError::ReaderFailed)))
+                    }
                 }
             }
-            Err(error) => (Findings::default(), Err(error)),
+            Err(error) => (Findings::default(), vec![], Err(error)),
         };
+        let ended = ended.and_then(|()| store.put_days(&days));
         Imported { tallies: missing.tallies, findings, ended }
     }
 }

@@ -4,7 +4,8 @@
 //! of logs that don't show it. [`Import`] reads the logs on a thread of its own, leaves out each
 //! row that the battery has already, or one close by, and adds the others to a [`RowStore`]: an
 //! SQLite file, or PostgreSQL by way of a journal, from which the next import or a listener
-//! delivers what one that was killed has left. [`Imported`] has what came of it, by battery and
+//! delivers what one that was killed has left. The days of the batteries, worked out of the same
+//! logs, go to the journal. [`Imported`] has what came of it, by battery and
 //! day, and the [`Findings`] about damaged lines and files.
 //!
 //! [`LogReadings`] hands out what logs have of each battery, samples too, and adds nothing.
@@ -37,6 +38,7 @@
 #![forbid(unsafe_code)]
 
 mod collector;
+mod days;
 mod delivery;
 mod error;
 mod files;
@@ -48,6 +50,7 @@ mod store;
 mod taken;
 mod zone;
 
+pub use days::{merge_days, stored_day};
 pub use error::ImportError;
 pub use files::{LogFileError, LogSeries};
 pub use findings::{Findings, FoundDamage};

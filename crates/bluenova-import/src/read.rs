@@ -11,11 +11,14 @@ use bluenova_archive::{
     Stamp,
 };
 use bluenova_console::Interval;
+use bluenova_journal::StoredDay;
+use jiff::tz::TimeZone;
 use time::UtcDateTime;
 
 use crate::{
     Findings, LogZone,
     collector::{Batch, Collector, Stopped},
+    days::LogDays,
     files::{LogFile, LogSeries},
 };
 
@@ -38,33 +41,42 @@ pub(crate) struct LogReader {
 }
 
 impl LogReader {
-    /// Reads all, until nobody receives the rows any more.
-    pub(crate) fn run(self, all: Vec<LogSeries>) -> Findings {
-        let mut out = Collector::new(self.rows.as_ref(), self.now);
+    /// Reads all, until nobody receives the rows any more. Returns the days of the batteries beside
+    /// the findings.
+    pub(crate) fn run(self, all: Vec<LogSeries>) -> (Findings, Vec<StoredDay>) {
+        // Days are those of the listener, wherever the logs are from.
+        let days = LogDays::new(TimeZone::system(), self.interval);
+        let mut out = Collector::new(self.rows.as_ref(), days, self.now);
+        self.read_all(all, &mut out);
+        (out.findings, out.days.finish())
+    }
+
+    fn read_all(&self, all: Vec<LogSeries>, out: &mut Collector<'_>) {
         let bytes: u64 = all.iter().map(LogSeries::bytes).sum();
         self.progress.total.store(bytes, Ordering::Relaxed);
         // Bytes that were read to find the order of the files don't count.
         self.progress.read.store(0, Ordering::Relaxed);
         let mut with_console = vec![];
         for series in all {
-            let Ok((offsets, has_console)) = self.read_records(&series, &mut out) else {
-                return out.findings;
+            let Ok((offsets, has_console)) = self.read_records(&series, out) else {
+                return;
             };
+            out.days.end_log();
             if has_console {
                 self.progress.total.fetch_add(series.bytes(), Ordering::Relaxed);
                 with_console.push((series, offsets));
             }
         }
         if out.flush().is_err() {
-            return out.findings;
+            return;
         }
         for (series, offsets) in with_console {
-            if self.replay(&series, offsets, &mut out).is_err() {
-                return out.findings;
+            if self.replay(&series, offsets, out).is_err() {
+                return;
             }
+            out.days.end_log();
         }
         let _ = out.flush();
-        out.findings
     }
 
     /// Reads the records; returns the offsets of local time, and whether there are console lines.
@@ -118,7 +130,7 @@ impl LogReader {
         out: &mut Collector<'_>,
     ) -> Result<(), Stopped> {
         let mut parser = LogParser::default();
-        let mut replay = Replay::new(self.interval);
+        let mut replay = Replay::new(self.interval).with_samples();
         let mut clock = LocalClock::new(offsets, |local| self.zone.times(local));
         let mut last_line = 0;
         for (n, file) in series.files.iter().enumerate() {

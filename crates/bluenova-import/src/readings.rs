@@ -8,11 +8,13 @@ use bluenova_archive::{
 };
 use bluenova_console::Interval;
 use bluenova_record::PackRecord;
+use jiff::tz::TimeZone;
 use time::UtcDateTime;
 
 use crate::{
     Findings, LogSeries, LogZone,
     collector::{Collector, Stopped},
+    days::LogDays,
     read::{LogReader, ReadProgress},
 };
 
@@ -55,7 +57,9 @@ impl LogReadings {
         let Self { logs, zone, interval, now } = self;
         let read = Arc::new(ReadProgress::default());
         let reader = LogReader { zone, interval, now, progress: Arc::clone(&read), rows: None };
-        let mut out = Collector::new(None, now);
+        // Its days aren't asked for.
+        let days = LogDays::new(TimeZone::UTC, interval);
+        let mut out = Collector::new(None, days, now);
         let total = logs.iter().map(LogSeries::bytes).sum::<u64>() * 2;
         read.read.store(0, Ordering::Relaxed);
         for series in logs {
@@ -84,7 +88,7 @@ impl LogReader {
         progress: &mut impl FnMut(),
     ) -> Result<(), Stopped> {
         let mut parser = LogParser::default();
-        let mut replay = Replay::new(self.interval);
+        let mut replay = Replay::new(self.interval).with_samples();
         let mut clock = LocalClock::new(offsets, |local| self.zone.times(local));
         let mut records = CheckedRecords::default();
         let (mut lines, mut last_line) = (0, 0);

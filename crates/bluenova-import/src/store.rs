@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use bluenova_journal::{Journal, Reader, Retention};
+use bluenova_journal::{DayWriter, Journal, Reader, Retention, StoredDay};
 use bluenova_postgres::{Deadlines, Settings, Sink};
 use bluenova_record::PackRecord;
 use time::UtcDateTime;
 
 use crate::{
     ImportError,
+    days::merge_days,
     delivery::{Clock, ImportJournal, SERVER_TIME_OUT, retried},
 };
 
@@ -75,6 +76,8 @@ enum Target {
 /// Rows on their way to PostgreSQL, by way of a journal of the import's own.
 struct ToPostgres {
     server: Settings,
+    /// The listener's journal.
+    listener: PathBuf,
     path: PathBuf,
     import: Option<ImportJournal>,
     /// Rows that are in the journal.
@@ -148,6 +151,20 @@ impl RowStore {
         Ok(())
     }
 
+    /// Adds what is known of days: to the database itself, or to the listener's journal if there is
+    /// one, which may be in use. Adding the same days again changes nothing.
+    pub(crate) fn put_days(&mut self, days: &[StoredDay]) -> Result<(), ImportError> {
+        match &mut self.target {
+            Target::Nowhere => {}
+            Target::Sqlite(journal) => journal.put_statistics(&[], days, merge_days)?,
+            Target::Postgres(target) if target.listener.exists() => {
+                DayWriter::open(&target.listener)?.put(days, merge_days)?;
+            }
+            Target::Postgres(_) => {}
+        }
+        Ok(())
+    }
+
     fn dry_run(sink: Option<Sink>, files: &[&Path]) -> Result<Self, ImportError> {
         let lookup = RowLookup { sink, has_answered: false, readers: readers(files)? };
         Ok(Self { lookup, target: Target::Nowhere })
@@ -173,8 +190,9 @@ impl RowStore {
         let readers = readers(&[listener])?;
         let import = Some(ImportJournal::open(server, journal, clock)?);
         let (server, path) = (server.clone(), journal.to_owned());
+        let listener = listener.to_owned();
         let sink = Some(Sink::new(server.clone(), Deadlines::default()));
-        let target = ToPostgres { server, path, import, rows: 0, clock };
+        let target = ToPostgres { server, listener, path, import, rows: 0, clock };
         let lookup = RowLookup { sink, has_answered: false, readers };
         Ok(Self { lookup, target: Target::Postgres(Box::new(target)) })
     }

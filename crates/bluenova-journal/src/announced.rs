@@ -65,7 +65,7 @@ impl Announced {
         is_ours: impl Fn(&BTreeMap<String, String>) -> bool,
     ) -> Result<(), Error> {
         let noted = self.all()?;
-        for other in leftover::others(path) {
+        for other in leftover::other_journals(path) {
             let Ok(theirs) = of_unused(&other) else { continue };
             if theirs.is_empty() || !is_ours(&theirs) {
                 continue;

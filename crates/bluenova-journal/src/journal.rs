@@ -146,8 +146,9 @@ impl Journal {
         stored.map_err(|source| self.connection.error("append to", source))
     }
 
-    /// Stores what is known of batteries, in the place of what was known before, and their days,
-    /// except where there is one of a higher rank: all of them or none.
+    /// Stores what is known of batteries, in the place of what was known before, and their days: all
+    /// of it or nothing. Of a day that is there already it stores what `merge` makes of the stored
+    /// version and the new one.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
@@ -155,13 +156,14 @@ impl Journal {
         &mut self,
         insights: &[StoredInsight],
         days: &[StoredDay],
+        merge: impl Fn(&StoredDay, &StoredDay) -> StoredDay,
     ) -> Result<(), Error> {
         if insights.is_empty() && days.is_empty() {
             return Ok(());
         }
         self.write_statistics(|connection| {
             statistics::put_insights(connection, insights)?;
-            statistics::put_days(connection, days).map(drop)
+            statistics::put_days(connection, days, &merge)
         })
     }
 
@@ -174,7 +176,7 @@ impl Journal {
         }
         self.write_statistics(|connection| {
             statistics::adopt_insights(connection, insights)?;
-            statistics::put_days(connection, days).map(drop)
+            statistics::put_days(connection, days, &statistics::higher_rank)
         })
     }
 
@@ -345,7 +347,7 @@ impl Journal {
 }
 
 /// A transaction that may write from its start: one that began reading could be refused later.
-fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+pub(crate) fn immediate(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 

@@ -33,12 +33,12 @@ pub struct Leftover {
 ///
 /// Nothing in them is changed.
 pub fn leftovers(path: &Path) -> Vec<Result<Leftover, Error>> {
-    others(path).iter().filter_map(|other| look_at(other).transpose()).collect()
+    other_journals(path).iter().filter_map(|other| look_at(other).transpose()).collect()
 }
 
 /// The journals in the directory of the one at `path`, other than that one, in the order of their
 /// names: those that a program could have named that was given no path, and their stand-ins.
-pub(crate) fn others(path: &Path) -> Vec<PathBuf> {
+pub fn other_journals(path: &Path) -> Vec<PathBuf> {
     let Ok(path) = files::resolve(path) else { return vec![] };
     let Ok(entries) = fs::read_dir(files::directory_of(&path)) else { return vec![] };
     let mut others: Vec<_> = entries

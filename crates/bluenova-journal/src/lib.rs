@@ -119,7 +119,7 @@ pub use gaps::{
 };
 pub use history::RowSelection;
 pub use journal::{Appended, Journal, Trimmed};
-pub use leftover::{Leftover, LeftoverOutbox, leftovers};
+pub use leftover::{Leftover, LeftoverOutbox, leftovers, other_journals};
 pub use outbox::{Batch, Outbox};
 pub use reader::Reader;
 pub use recover::Recovery;
@@ -127,7 +127,7 @@ pub use row_times::{RowTime, SetAsideTime};
 pub use rows::JournalRows;
 pub use set_aside::{SetAside, SetAsideRow};
 pub use spool::{Notice, OutboxWaker, Spool, SpoolOutbox, Waiting, Wake};
-pub use statistics::{StoredDay, StoredInsight};
+pub use statistics::{DayWriter, StoredDay, StoredInsight};
 
 /// Rows that are moved or handed on in one transaction: enough to make it worth its price, few
 /// enough to take well under a second.

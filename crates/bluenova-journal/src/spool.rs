@@ -201,10 +201,11 @@ impl Spool {
         &mut self,
         insights: &[StoredInsight],
         days: &[StoredDay],
+        merge: impl Fn(&StoredDay, &StoredDay) -> StoredDay,
     ) -> Result<(), Error> {
         self.write(|journal| {
             let insights = if journal.is_in_memory() { &[] } else { insights };
-            journal.put_statistics(insights, days)
+            journal.put_statistics(insights, days, &merge)
         })
     }
 

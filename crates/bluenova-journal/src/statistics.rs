@@ -3,12 +3,16 @@
 //! The journal keeps both as texts, and doesn't read them.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 
 use bluenova_record::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use time::UtcDateTime;
 
+use crate::Error;
+use crate::connection::JournalConnection;
+use crate::journal::immediate;
 use crate::value::parse_time;
 
 /// What is known of a battery from its samples, as the journal keeps it.
@@ -29,7 +33,8 @@ pub struct StoredDay {
     pub mcu_id: u32,
     /// The local date: `2026-11-27`.
     pub date: String,
-    /// How much is known of the day. Of two versions of a day the one of the higher rank is kept.
+    /// How much is known of the day. Of two versions of a day that meet where one journal's contents
+    /// move to another the one of the higher rank is kept.
     pub rank: u32,
     /// The day as text, for the program that stored it.
     pub text: String,
@@ -165,18 +170,70 @@ fn execute_put_insights(
     Ok(())
 }
 
-/// Stores days, except where there is one of a higher rank. Returns how many it stored that were
-/// not there to the letter.
-pub(crate) fn put_days(connection: &Connection, days: &[StoredDay]) -> rusqlite::Result<usize> {
-    let put = format!(
+/// Stores days. Of one that is there already it stores what `merge` makes of both.
+pub(crate) fn put_days(
+    connection: &Connection,
+    days: &[StoredDay],
+    merge: MergeDays<'_>,
+) -> rusqlite::Result<()> {
+    let select = format!("SELECT {DAY_COLUMNS} FROM day WHERE mcu_id = ? AND date = ?");
+    let mut select = connection.prepare_cached(&select)?;
+    let mut put = connection.prepare_cached(&format!(
         "INSERT INTO day ({DAY_COLUMNS}) VALUES (?, ?, ?, ?)
-         ON CONFLICT (mcu_id, date) DO UPDATE SET rank = excluded.rank, text = excluded.text
-         WHERE excluded.rank >= rank AND (excluded.rank <> rank OR excluded.text <> text)"
-    );
-    let mut put = connection.prepare_cached(&put)?;
-    let mut stored = 0;
-    for StoredDay { mcu_id, date, rank, text } in days {
-        stored += put.execute((mcu_id, date, rank, text))?;
+         ON CONFLICT (mcu_id, date) DO UPDATE SET rank = excluded.rank, text = excluded.text"
+    ))?;
+    for day in days {
+        let found = select.query_row((day.mcu_id, &day.date), |row| Ok(day_of(row))).optional()?;
+        let merged = found.flatten().map(|stored| (merge(&stored, day), stored));
+        let StoredDay { rank, text, .. } = match &merged {
+            Some((merged, stored)) if merged == stored => continue,
+            Some((merged, _)) => merged,
+            None => day,
+        };
+        put.execute((day.mcu_id, &day.date, rank, text))?;
     }
-    Ok(stored)
+    Ok(())
+}
+
+/// Makes one day of the stored version of it and another one.
+pub(crate) type MergeDays<'a> = &'a dyn Fn(&StoredDay, &StoredDay) -> StoredDay;
+
+/// Of two versions of a day the one of the higher rank.
+pub(crate) fn higher_rank(stored: &StoredDay, other: &StoredDay) -> StoredDay {
+    if other.rank > stored.rank { other.clone() } else { stored.clone() }
+}
+
+/// Stores days in a journal that another process or thread may have open.
+///
+/// It needs no lock, like [`SetAside`](crate::SetAside).
+#[derive(Debug)]
+pub struct DayWriter {
+    connection: JournalConnection,
+}
+
+impl DayWriter {
+    /// Opens the journal at `path`, which may be in use.
+    ///
+    /// # Errors
+    /// As [`SetAside::open`](crate::SetAside::open).
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Ok(Self { connection: JournalConnection::beside_writer(path)? })
+    }
+
+    /// Stores days, all of them or none. Of one that is there already it stores what `merge` makes
+    /// of the stored version and the new one.
+    ///
+    /// # Errors
+    /// If the file can't be written or is damaged.
+    pub fn put(
+        &mut self,
+        days: &[StoredDay],
+        merge: impl Fn(&StoredDay, &StoredDay) -> StoredDay,
+    ) -> Result<(), Error> {
+        let stored = immediate(&mut self.connection.sqlite).and_then(|transaction| {
+            put_days(&transaction, days, &merge)?;
+            transaction.commit()
+        });
+        stored.map_err(|source| self.connection.error("write to", source))
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::{Duration, Instant},
 };
 
+use bluenova_import::stored_day;
 use bluenova_insight::{DayStatistics, Figures, Insight};
 use bluenova_journal::{StoredDay, StoredInsight};
 use bluenova_record::PackRecord;
@@ -62,9 +64,18 @@ struct BatteryInsight {
     figures: Option<(Arc<Figures>, Instant)>,
     /// Days that ended and aren't stored.
     ended: Vec<DayStatistics>,
+    /// Days from the journal of a listener with other options, which this one lacks.
+    inherited: Vec<StoredDay>,
     /// Time of the last sample in the state that was stored last.
     stored_until: Option<UtcDateTime>,
     store_at: Instant,
+}
+
+/// The state of a battery, and the days that are to be stored along with it.
+struct DueInsight {
+    insight: Insight,
+    ended: Vec<DayStatistics>,
+    inherited: Vec<StoredDay>,
 }
 
 /// What is to be stored in one transaction.
@@ -103,7 +114,8 @@ impl Insights {
             }
         });
         let mut to_store = ToStore::default();
-        for (insight, ended) in due {
+        for DueInsight { insight, ended, inherited } in due {
+            to_store.days.extend(inherited);
             to_store.days.extend(ended.iter().filter_map(|day| stored_day(insight.mcu_id(), day)));
             to_store.insights.extend(stored_insight(&insight));
         }
@@ -148,6 +160,7 @@ impl BatteryInsight {
             source: None,
             figures: None,
             ended: vec![],
+            inherited: vec![],
             stored_until: None,
             store_at: now + Duration::from_secs(seconds.into()),
         }
@@ -197,19 +210,22 @@ impl BatteryInsight {
     }
 
     fn is_to_be_stored(&self) -> bool {
-        !self.ended.is_empty() || self.stored_until != self.insight.until()
+        !self.ended.is_empty()
+            || !self.inherited.is_empty()
+            || self.stored_until != self.insight.until()
     }
 
     /// The state and the days that have ended, if either is due: together, so that no day ends
     /// twice.
-    fn take_due(&mut self, now: Instant, all: bool) -> Option<(Insight, Vec<DayStatistics>)> {
+    fn take_due(&mut self, now: Instant, all: bool) -> Option<DueInsight> {
         let is_due = all || now >= self.store_at || !self.ended.is_empty();
         if !is_due || !self.is_to_be_stored() {
             return None;
         }
         self.store_at = now + STORE_EVERY;
         self.stored_until = self.insight.until();
-        Some((self.insight.clone(), std::mem::take(&mut self.ended)))
+        let (ended, inherited) = (mem::take(&mut self.ended), mem::take(&mut self.inherited));
+        Some(DueInsight { insight: self.insight.clone(), ended, inherited })
     }
 }
 
@@ -221,11 +237,6 @@ fn lock(battery: &Mutex<BatteryInsight>) -> MutexGuard<'_, BatteryInsight> {
 fn stored_insight(insight: &Insight) -> Option<StoredInsight> {
     let text = serde_json::to_string(insight).ok()?;
     Some(StoredInsight { mcu_id: insight.mcu_id(), until: insight.until()?, text })
-}
-
-fn stored_day(mcu_id: u32, day: &DayStatistics) -> Option<StoredDay> {
-    let text = serde_json::to_string(day).ok()?;
-    Some(StoredDay { mcu_id, date: day.date.to_string(), rank: day.rank(), text })
 }
 
 #[cfg(test)]
@@ -318,8 +329,8 @@ mod tests {
         assert!(battery.take_due(start + STORE_EVERY / 2, false).is_none());
         assert!(battery.take_due(start + STORE_EVERY, false).is_some());
         battery.sample(&sample(7, 86_400), 1, start, &insights.days);
-        let (insight, days) = battery.take_due(start + STORE_EVERY, false).unwrap();
-        assert_eq!((insight.until(), days.len()), (battery.insight.until(), 1));
+        let due = battery.take_due(start + STORE_EVERY, false).unwrap();
+        assert_eq!((due.insight.until(), due.ended.len()), (battery.insight.until(), 1));
         assert!(battery.take_due(start + STORE_EVERY, true).is_none());
     }
 

@@ -111,12 +111,15 @@ fn days_that_the_journal_has_are_taken_and_others_rebuilt() {
         date: date.to_owned(),
         rank: 1,
         text: json!({
-            "date": date, "length_s": 86_400, "sampled_s": 86_400.0, "energy_in_wh": 7000.0,
+            "date": date, "length_s": 86_400, "first_s": 0, "last_s": 86_399, "sampled_s": 86_400.0,
+            "energy_in_wh": 7000.0,
             "energy_out_wh": 6000.0, "charge_in_ah": 140.0, "charge_out_ah": 120.0,
         })
         .to_string(),
     };
-    journal.put_statistics(&[], &[day("2026-01-31"), day("2026-11-23")]).unwrap();
+    journal
+        .put_statistics(&[], &[day("2026-01-31"), day("2026-11-23")], |_, new| new.clone())
+        .unwrap();
     drop(journal);
     let database = home.sqlite("db");
     let report = |more: &[&str]| {

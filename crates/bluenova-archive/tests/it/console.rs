@@ -170,7 +170,7 @@ fn each_cycle_of_the_console_is_a_sample() {
     let start = utc_datetime!(2026-11-22 12:00);
     // With times in milliseconds as ours has them, and in seconds as the first listener's.
     for step in [time::Duration::milliseconds(200), time::Duration::seconds(1)] {
-        let mut replay = Replay::new(interval);
+        let mut replay = Replay::new(interval).with_samples();
         let mut samples = vec![];
         let mut take = |replayed| {
             if let Replayed::Sample(sample) = replayed {

@@ -9,6 +9,7 @@ use bluenova_import::{
     Destination, Import, ImportError, ImportProgress, Imported, LogSeries, LogZone, RowStore,
     RowTally,
 };
+use bluenova_insight::DayStatistics;
 use bluenova_journal::{Journal, Reader, Retention};
 use time::{Date, Duration, Month, UtcDateTime, macros::utc_datetime};
 
@@ -80,6 +81,64 @@ fn rows_that_are_missing_are_added_and_counted_by_day() {
         let expected = [(days[0], tally(1, 1, 2)), (days[1], tally(1, 0, 0))];
         assert_eq!(imported.tallies, expected.into());
         assert_eq!(rows(&database), rows_then);
+    }
+}
+
+/// A log of ours with a cycle of the console each second, of a battery that is charged by 36 A: an
+/// ampere-hour in 100 s.
+fn console_log(seconds: std::ops::RangeInclusive<i64>) -> String {
+    let mut log = String::new();
+    for second in seconds {
+        let time = START + Duration::seconds(second);
+        let (date, (hour, minute, second)) = (time.date(), time.as_hms());
+        for line in ["MCU ID: 9F3C07B2", "Vpack: 50000", "Current: 36"] {
+            let stamp = format!("{date} {hour:02}:{minute:02}:{second:02}.000 +00:00");
+            writeln!(log, "{stamp} INFO  home: RX: {line}").unwrap();
+        }
+    }
+    log
+}
+
+/// Seconds of the days of the battery: those that samples cover, that rows cover, and that were
+/// counted.
+fn seconds_of_days(database: &Path) -> [f64; 3] {
+    let days = Reader::open(database).unwrap().days(ID, "2024-01-01"..="2024-12-31").unwrap();
+    days.iter().fold([0.0; 3], |[sampled, from_rows, counted], day| {
+        let day: DayStatistics = serde_json::from_str(&day.text).unwrap();
+        let charge = day.counters.charge_in_ah * 100.0;
+        [sampled + day.sampled_s, from_rows + day.from_rows_s, counted + charge]
+    })
+}
+
+#[test]
+fn days_are_worked_out_of_samples_and_importing_again_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, database) = (directory.path().join("x.log"), directory.path().join("x.sqlite"));
+    let import_log = |log: String, is_dry_run| {
+        fs::write(&path, log).unwrap();
+        import(&path, &database, is_dry_run).0.ended.unwrap();
+    };
+    let check = |expected: f64| {
+        let [sampled, from_rows, counted] = seconds_of_days(&database);
+        // The last cycle of each log has no end.
+        let is_near = |seconds: f64| (seconds - expected).abs() < 2.0;
+        assert!(is_near(sampled) && is_near(counted), "{sampled}, {counted}");
+        assert!(from_rows.abs() < 0.1, "{from_rows}");
+    };
+    import_log(log([0]), false);
+    import_log(console_log(0..=100), true);
+    check(0.0);
+    for _ in 0..2 {
+        import_log(console_log(0..=100), false);
+        check(99.0);
+    }
+    // Fewer samples of the same time, and later ones.
+    let before = seconds_of_days(&database);
+    import_log(console_log(20..=50), false);
+    assert_eq!(seconds_of_days(&database), before);
+    for _ in 0..2 {
+        import_log(console_log(200..=301), false);
+        check(199.0);
     }
 }
 

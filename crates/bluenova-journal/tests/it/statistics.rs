@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use bluenova_journal::{Journal, Reader, Retention, StoredDay, StoredInsight};
+use bluenova_journal::{DayWriter, Journal, Reader, Retention, StoredDay, StoredInsight};
 use time::{Duration, UtcDateTime};
 
 use crate::spool::{House, NOW};
@@ -25,6 +25,11 @@ fn seen(reader: &Reader) -> (Vec<StoredInsight>, Vec<StoredDay>) {
     (reader.insights().unwrap(), days.concat())
 }
 
+/// As programs do it.
+fn better(stored: &StoredDay, new: &StoredDay) -> StoredDay {
+    if new.rank >= stored.rank { new.clone() } else { stored.clone() }
+}
+
 fn seen_in(path: &Path) -> (Vec<StoredInsight>, Vec<StoredDay>) {
     seen(&Reader::open(path).unwrap())
 }
@@ -34,18 +39,22 @@ fn a_state_replaces_the_one_before_and_a_day_one_of_no_higher_rank() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("journal");
     let mut journal = open(&path);
-    journal.put_statistics(&[], &[]).unwrap();
+    journal.put_statistics(&[], &[], better).unwrap();
     assert!(journal.is_synced());
-    journal.put_statistics(&[insight(BATTERY, 5), insight(7, 1)], &[day(7, 2, 3)]).unwrap();
+    journal.put_statistics(&[insight(BATTERY, 5), insight(7, 1)], &[day(7, 2, 3)], better).unwrap();
     assert!(!journal.is_synced());
     // Backwards, too: the program that stores it has the only true one.
-    journal.put_statistics(&[insight(BATTERY, 4)], &[day(7, 1, 1), day(BATTERY, 1, 9)]).unwrap();
+    journal
+        .put_statistics(&[insight(BATTERY, 4)], &[day(7, 1, 1), day(BATTERY, 1, 9)], better)
+        .unwrap();
     for (rank, kept) in [(2, 3), (3, 3), (4, 4)] {
-        journal.put_statistics(&[], &[day(7, 2, rank)]).unwrap();
+        journal.put_statistics(&[], &[day(7, 2, rank)], better).unwrap();
         let days = journal.reader().unwrap().days(7, "2026-01-02"..="2026-01-02").unwrap();
         assert_eq!(days, [day(7, 2, kept)]);
     }
-    journal.put_statistics(&[], &[StoredDay { text: "again".into(), ..day(7, 2, 4) }]).unwrap();
+    journal
+        .put_statistics(&[], &[StoredDay { text: "again".into(), ..day(7, 2, 4) }], better)
+        .unwrap();
     drop(journal);
     let (insights, days) = seen_in(&path);
     assert_eq!(insights, [insight(7, 1), insight(BATTERY, 4)]);
@@ -54,6 +63,19 @@ fn a_state_replaces_the_one_before_and_a_day_one_of_no_higher_rank() {
     let reader = Reader::open(&path).unwrap();
     assert_eq!(reader.insight(7).unwrap(), Some(insight(7, 1)));
     assert_eq!(reader.insight(8).unwrap(), None);
+}
+
+#[test]
+fn days_are_merged_beside_the_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("journal");
+    let mut journal = open(&path);
+    journal.put_statistics(&[insight(7, 1)], &[day(7, 1, 3)], better).unwrap();
+    let mut writer = DayWriter::open(&path).unwrap();
+    let sum = |stored: &StoredDay, new: &StoredDay| day(7, 1, stored.rank + new.rank);
+    writer.put(&[day(7, 1, 4), day(7, 2, 4)], sum).unwrap();
+    journal.put_statistics(&[], &[day(7, 2, 5)], better).unwrap();
+    assert_eq!(seen_in(&path), (vec![insight(7, 1)], vec![day(7, 1, 7), day(7, 2, 5)]));
 }
 
 /// Days are few bytes and are kept for ever; states are as many as there are batteries.
@@ -65,7 +87,7 @@ fn nothing_is_trimmed_and_no_row_has_to_go() {
     journal.append(&rows).unwrap();
     let insights: Vec<_> = (0..500).map(|n| insight(n, 1)).collect();
     let days: Vec<_> = (1..=28).map(|n| day(7, n, 1)).collect();
-    journal.put_statistics(&insights, &days).unwrap();
+    journal.put_statistics(&insights, &days, better).unwrap();
     assert_eq!(journal.trim(NOW).unwrap().undelivered, 0);
     journal.outbox().unwrap().delivered(journal.last()).unwrap();
     assert!(journal.trim(NOW).unwrap().delivered > 300);
@@ -78,17 +100,17 @@ fn they_follow_the_rows_to_the_stand_in_and_back() {
     fs::write(house.path.parent().unwrap(), "").unwrap();
     let (mut spool, _outbox) = house.open();
     assert!(spool.is_in_memory());
-    spool.put_statistics(&[insight(7, 5)], &[day(7, 1, 1)]).unwrap();
+    spool.put_statistics(&[insight(7, 5)], &[day(7, 1, 1)], better).unwrap();
     fs::remove_file(house.path.parent().unwrap()).unwrap();
     spool.maintain(NOW).unwrap();
     assert!(!spool.is_in_memory());
     assert_eq!(seen_in(&house.path), (vec![], vec![day(7, 1, 1)]));
 
     // The new file has those of the one that was deleted.
-    spool.put_statistics(&[insight(7, 6)], &[day(7, 2, 1)]).unwrap();
+    spool.put_statistics(&[insight(7, 6)], &[day(7, 2, 1)], better).unwrap();
     fs::remove_file(&house.path).unwrap();
     spool.maintain(NOW).unwrap();
-    spool.put_statistics(&[insight(BATTERY, 7)], &[]).unwrap();
+    spool.put_statistics(&[insight(BATTERY, 7)], &[], better).unwrap();
     let expected = (vec![insight(7, 6), insight(BATTERY, 7)], vec![day(7, 1, 1), day(7, 2, 1)]);
     assert_eq!(seen_in(&house.path), expected);
 }
@@ -99,10 +121,12 @@ fn of_two_states_the_newer_one_is_kept() {
     let house = House::new();
     fs::create_dir(house.path.parent().unwrap()).unwrap();
     let mut journal = open(&house.path);
-    journal.put_statistics(&[insight(7, 5), insight(BATTERY, 5)], &[day(7, 1, 2)]).unwrap();
+    journal.put_statistics(&[insight(7, 5), insight(BATTERY, 5)], &[day(7, 1, 2)], better).unwrap();
     drop(journal);
     let mut stand_in = open(&house.path.with_file_name("journal.stand-in"));
-    stand_in.put_statistics(&[insight(7, 4), insight(BATTERY, 6)], &[day(7, 1, 1)]).unwrap();
+    stand_in
+        .put_statistics(&[insight(7, 4), insight(BATTERY, 6)], &[day(7, 1, 1)], better)
+        .unwrap();
     drop(stand_in);
     let (spool, _outbox) = house.open();
     drop(spool);
@@ -120,9 +144,11 @@ fn a_recovery_saves_them() {
     // More than once, so that pages of older versions lie about.
     for seconds in 1..10 {
         let states: Vec<_> = (0..10).map(|id| insight(id, seconds)).collect();
-        journal.put_statistics(&states, &days[..usize::try_from(3 * seconds).unwrap()]).unwrap();
+        journal
+            .put_statistics(&states, &days[..usize::try_from(3 * seconds).unwrap()], better)
+            .unwrap();
     }
-    journal.put_statistics(&[], &days).unwrap();
+    journal.put_statistics(&[], &days, better).unwrap();
     drop(journal);
     let mut bytes = fs::read(&path).unwrap();
     bytes[..512].fill(0xAA);
@@ -139,7 +165,7 @@ fn a_damaged_byte_costs_the_day_that_it_is_in() {
     let path = directory.path().join("journal");
     let mut journal = open(&path);
     let days: Vec<_> = (1..=28).map(|n| day(BATTERY, n, n.into())).collect();
-    journal.put_statistics(&[], &days).unwrap();
+    journal.put_statistics(&[], &days, better).unwrap();
     drop(journal);
     let mut bytes = fs::read(&path).unwrap();
     // The row, and not the index: its rank and text are behind the date.
@@ -162,7 +188,7 @@ fn a_journal_of_an_older_version_has_none_until_it_is_opened() {
     assert_eq!(seen_in(&path), (vec![], vec![]));
     assert_eq!(Reader::open(&path).unwrap().insight(7).unwrap(), None);
     let mut journal = open(&path);
-    journal.put_statistics(&[insight(7, 1)], &[day(7, 1, 1)]).unwrap();
+    journal.put_statistics(&[insight(7, 1)], &[day(7, 1, 1)], better).unwrap();
     assert_eq!(seen(&journal.reader().unwrap()), (vec![insight(7, 1)], vec![day(7, 1, 1)]));
 }
 
@@ -175,7 +201,7 @@ fn a_day_takes_few_bytes() {
     let empty = fs::metadata(&path).unwrap().len();
     let date = |n| (UtcDateTime::UNIX_EPOCH + Duration::days(n)).date().to_string();
     let year: Vec<_> = (0..365).map(|n| StoredDay { date: date(n), ..day(7, 1, 1) }).collect();
-    journal.put_statistics(&[], &year).unwrap();
+    journal.put_statistics(&[], &year, better).unwrap();
     drop(journal);
     let bytes = fs::metadata(&path).unwrap().len() - empty;
     assert!(bytes < 365 * 640, "{bytes} bytes");

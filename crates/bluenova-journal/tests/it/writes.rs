@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bluenova_journal::{Journal, Retention};
+use bluenova_journal::{Journal, Retention, StoredInsight};
 use bluenova_test_support::DiskRecord;
 
 use crate::processes::{command, directory_of_child};
-use crate::{patiently, typical};
+use crate::{BATTERY, patiently, typical};
 
 /// Measures in a child, and checks what it prints.
 fn check(measurement: &str, most_per_record: u64) {
@@ -60,6 +60,29 @@ fn a_checkpoint_is_one_sync() {
 #[test]
 fn trimming_as_much_as_is_stored_adds_little() {
     check("writes::trimming", 2304);
+}
+
+/// The state of a battery, 4 KiB of text, each five minutes: 288 a day, beside 8,640 rows.
+#[test]
+fn a_state_costs_at_most_8_kib() {
+    check("writes::states", 8 << 10);
+}
+
+#[test]
+#[ignore = "a part of others"]
+fn states() {
+    let Some(directory) = directory_of_child() else { return };
+    let mut journal = patiently(|| Journal::open(&directory.join("journal"), Retention::FOREVER));
+    let journal = journal.as_mut().unwrap();
+    let before = written();
+    for n in 0..1000 {
+        let until = typical(n).insert_time_utc;
+        let text = format!("{n:4096}");
+        let state = StoredInsight { mcu_id: BATTERY, until, text };
+        journal.put_statistics(&[state], &[], |stored, _| stored.clone()).unwrap();
+        journal.checkpoint().unwrap();
+    }
+    println!("bytes per record: {}", (written() - before) / 1000);
 }
 
 #[test]

@@ -170,11 +170,11 @@ impl StoredBattery<'_> {
         let columns: Vec<_> = COLUMNS.iter().collect();
         self.each_row(times, after, &columns, |row| {
             if let Some(day) = insight.row(row, self.interval, &self.request.zone) {
-                days.entry(day.date).or_insert(day);
+                add(days, day);
             }
         })?;
         if let Some(figures) = insight.figures() {
-            days.entry(figures.today.date).or_insert(figures.today);
+            add(days, figures.today);
         }
         Ok(())
     }
@@ -235,3 +235,12 @@ impl StoredBattery<'_> {
 }
 
 const ALL_DATES: std::ops::RangeInclusive<&str> = "0000-01-01"..="9999-12-31";
+
+/// Adds a day, of which an import may have stored another part.
+fn add(days: &mut BTreeMap<Date, DayStatistics>, day: DayStatistics) {
+    let merged = match days.remove(&day.date) {
+        Some(stored) => stored.merge(day),
+        None => day,
+    };
+    days.insert(merged.date, merged);
+}

@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    ops::ControlFlow,
+    ops::{ControlFlow, RangeInclusive},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use bluenova_insight::Insight;
-use bluenova_journal::{Error, Reader, RowSelection, StoredInsight};
+use bluenova_journal::{Error, Reader, RowSelection, StoredInsight, other_journals};
 use bluenova_record::{COLUMNS, Column, ErrorChain, PackRecord};
 use log::{info, warn};
 use time::UtcDateTime;
@@ -42,6 +42,9 @@ pub(crate) struct CatchUp {
     /// Whether the journal can't be read, and that is in the log.
     is_logged: bool,
 }
+
+/// All dates.
+const EVER: RangeInclusive<&str> = "0000-01-01"..="9999-12-31";
 
 /// The batteries that catch up together.
 type Batteries = HashMap<u32, Arc<Mutex<BatteryInsight>>>;
@@ -97,7 +100,10 @@ impl CatchUp {
         for &mcu_id in mcu_ids {
             // Another thread may have forgotten it meanwhile.
             let Some(battery) = self.insights.of(mcu_id) else { continue };
-            self.load(&battery, reader.insight(mcu_id)?);
+            match reader.insight(mcu_id)? {
+                Some(stored) => load(&battery, &stored),
+                None => self.inherit(mcu_id, &battery),
+            }
             let is_known = lock(&battery).insight.until().is_some();
             if is_known {
                 known.insert(mcu_id, battery);
@@ -107,32 +113,34 @@ impl CatchUp {
                 lock(&battery).is_caught_up = true;
             }
         }
-        self.read_rows(&reader, &known)?;
-        self.read_rows(&reader, &unknown)
-    }
-
-    fn load(&self, battery: &Mutex<BatteryInsight>, stored: Option<StoredInsight>) {
-        let Some(StoredInsight { mcu_id, until, text }) = stored else { return };
-        let insight: Insight = match serde_json::from_str(&text) {
-            Ok(insight) => insight,
-            Err(error) => {
-                warn!(
-                    "battery {mcu_id:08X}: what was worked out of its samples can't be read from \
-                     the journal ({error}); it is worked out again from the rows"
-                );
-                return;
+        for batteries in [&known, &unknown] {
+            self.read_rows(&reader, batteries)?;
+            if !self.is_stopping() {
+                batteries.values().for_each(|battery| lock(battery).is_caught_up = true);
             }
-        };
-        let mut battery = lock(battery);
-        // An attempt before may have got further than that.
-        if insight.mcu_id() == mcu_id && battery.insight.until() < insight.until() {
-            battery.insight = insight;
-            battery.stored_until = Some(until);
         }
+        Ok(())
     }
 
-    /// Feeds the rows behind what each battery has, slice by slice. When there are no more, live
-    /// samples count.
+    /// Takes over what a listener with other options has left in its journal, which has another
+    /// name: a battery was added to `-b`, say.
+    fn inherit(&self, mcu_id: u32, battery: &Arc<Mutex<BatteryInsight>>) {
+        let left = other_journals(&self.journal).into_iter().filter_map(|path| {
+            let reader = Reader::open(path).ok()?;
+            let is_left = reader.is_in_use().is_ok_and(|is_in_use| !is_in_use);
+            let stored = reader.insight(mcu_id).ok().flatten().filter(|_| is_left)?;
+            Some((stored, reader))
+        });
+        let Some((stored, reader)) = left.max_by_key(|(stored, _)| stored.until) else { return };
+        let Ok(days) = reader.days(mcu_id, EVER) else { return };
+        load(battery, &stored);
+        // What can't be read there isn't counted; and none of it is in this journal yet.
+        let _ = self.read_rows(&reader, &Batteries::from([(mcu_id, Arc::clone(battery))]));
+        let mut battery = lock(battery);
+        (battery.inherited, battery.stored_until) = (days, None);
+    }
+
+    /// Feeds the rows behind what each battery has, slice by slice.
     fn read_rows(&self, reader: &Reader, batteries: &Batteries) -> Result<(), Error> {
         let Some(mut selection) = selection(batteries) else { return Ok(()) };
         let columns: Vec<_> = COLUMNS.iter().collect();
@@ -147,9 +155,6 @@ impl CatchUp {
             }
             rows += slice.len();
             if slice.len() < SLICE {
-                for battery in batteries.values() {
-                    lock(battery).is_caught_up = true;
-                }
                 info!("energy and other figures go on from {rows} rows of the journal");
                 break;
             }
@@ -161,6 +166,26 @@ impl CatchUp {
 
     fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+}
+
+fn load(battery: &Mutex<BatteryInsight>, stored: &StoredInsight) {
+    let StoredInsight { mcu_id, until, text } = stored;
+    let insight: Insight = match serde_json::from_str(text) {
+        Ok(insight) => insight,
+        Err(error) => {
+            warn!(
+                "battery {mcu_id:08X}: what was worked out of its samples can't be read from the \
+                 journal ({error}); it is worked out again from the rows"
+            );
+            return;
+        }
+    };
+    let mut battery = lock(battery);
+    // An attempt before may have got further than that.
+    if insight.mcu_id() == *mcu_id && battery.insight.until() < insight.until() {
+        battery.insight = insight;
+        battery.stored_until = Some(*until);
     }
 }
 
@@ -201,6 +226,7 @@ fn read_slice(
 mod tests {
     use std::sync::mpsc;
 
+    use bluenova_import::merge_days;
     use bluenova_journal::{Journal, Retention};
     use time::macros::utc_datetime;
 
@@ -251,7 +277,7 @@ mod tests {
 
         let due = first.insights.take_due(Instant::now(), true).unwrap();
         assert_eq!((due.insights.len(), due.days.len()), (2, 2 * days));
-        journal.put_statistics(&due.insights[..1], &due.days).unwrap();
+        journal.put_statistics(&due.insights[..1], &due.days, merge_days).unwrap();
         journal.append(&[row(7, 100_000), row(8, 100_000)]).unwrap();
         let second = catch_up(&path);
         let batteries = [7, 8].map(|mcu_id| add(&second, mcu_id));
@@ -260,6 +286,38 @@ mod tests {
         // Those of the state have not ended again.
         let ended: usize = batteries.iter().map(|battery| lock(battery).ended.len()).sum();
         assert_eq!(ended, days);
+    }
+
+    /// The name of a journal depends on the batteries in `-b`.
+    #[test]
+    fn what_a_listener_with_other_options_has_left_comes_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |n: u8| directory.path().join(format!("journal-{n:016x}.sqlite"));
+        let open = |n| Journal::open(&path(n), Retention::FOREVER).unwrap();
+        let mut older = open(1);
+        older.append(&[row(7, 0), row(7, 10), row(7, 86_400)]).unwrap();
+        let first = catch_up(&path(1));
+        let _battery = add(&first, 7);
+        first.catch_up(&[7]).unwrap();
+        let due = first.insights.take_due(Instant::now(), true).unwrap();
+        older.put_statistics(&due.insights, &due.days, merge_days).unwrap();
+        // As a killed process leaves it.
+        older.append(&[row(7, 86_410)]).unwrap();
+        drop(older);
+
+        let mut newer = open(2);
+        newer.append(&[row(7, 86_420)]).unwrap();
+        let second = catch_up(&path(2));
+        let battery = add(&second, 7);
+        second.catch_up(&[7]).unwrap();
+        assert_eq!((counted(&battery), lock(&battery).is_caught_up), (30, true));
+        let due = second.insights.take_due(Instant::now(), true).unwrap();
+        newer.put_statistics(&due.insights, &due.days, merge_days).unwrap();
+        assert_eq!(newer.reader().unwrap().days(7, EVER).unwrap().len(), 1);
+        let third = catch_up(&path(2));
+        let battery = add(&third, 7);
+        third.catch_up(&[7]).unwrap();
+        assert_eq!((counted(&battery), lock(&battery).inherited.len()), (30, 0));
     }
 
     #[test]
@@ -284,7 +342,7 @@ mod tests {
         for text in ["{}", "", "{\"mcu_id\":8}"] {
             let until = START + time::Duration::DAY;
             let state = StoredInsight { mcu_id: 7, until, text: text.to_owned() };
-            journal.put_statistics(&[state], &[]).unwrap();
+            journal.put_statistics(&[state], &[], merge_days).unwrap();
             let catch_up = catch_up(&path);
             let battery = add(&catch_up, 7);
             catch_up.catch_up(&[7]).unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bluenova_import::merge_days;
 use bluenova_journal::Error;
 
 use super::Recorder;
@@ -40,7 +41,7 @@ impl Recorder {
 
     fn put_statistics(&mut self, ToStore { insights, days }: &ToStore) -> Result<(), Error> {
         self.is_busy(true);
-        let stored = self.spool.put_statistics(insights, days);
+        let stored = self.spool.put_statistics(insights, days, merge_days);
         self.is_busy(false);
         self.report();
         stored
