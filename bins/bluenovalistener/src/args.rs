@@ -138,6 +138,7 @@ pub(crate) enum Mode {
     Export(Export),
     Gaps(Gaps),
     Import(Import),
+    Report(Report),
     Resend(Resend),
     Schema(Schema),
     SetAside(SetAside),
@@ -247,6 +248,51 @@ pub(crate) struct Import {
 
     /// zone of the local times in logs that don't show it: Europe/Berlin, +02:00 (default: the
     /// system's)
+    #[argh(option, arg_name = "zone")]
+    pub(crate) timezone: Option<String>,
+}
+
+/// Write the passport of each battery, for its owner or a buyer: capacity, resistance and imbalance
+/// of the cells, weak ones, energy, cycles, events, and how each figure was got. From the journal,
+/// also while a listener is running. Takes the listener's options.
+#[derive(FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "report")]
+pub(crate) struct Report {
+    /// log files, with --from-log
+    #[argh(positional, arg_name = "file")]
+    pub(crate) files: Vec<String>,
+
+    /// battery to write the passport of: its MCU ID, or its name in -b; may be given several times
+    /// (default: all). The listener's own --battery is -b here
+    #[argh(option, arg_name = "name|id")]
+    pub(crate) battery: Vec<String>,
+
+    /// first day, in local time: 2026-11-22, or the day that a time or a span is in, as in 365d
+    /// (default: the first one that is known)
+    #[argh(option, arg_name = "day")]
+    pub(crate) from: Option<String>,
+
+    /// last day (default: today)
+    #[argh(option, arg_name = "day")]
+    pub(crate) to: Option<String>,
+
+    /// write a page that prints well to this file, in the place of one that is there; - for
+    /// standard output. For several batteries a directory, with a file for each
+    #[argh(option, short = 'o', arg_name = "file.html")]
+    pub(crate) output: Option<String>,
+
+    /// write one JSON object for programs
+    #[argh(switch)]
+    pub(crate) json: bool,
+
+    /// make it from the log files that are given: the first listener's, and console lines that
+    /// either listener logged with -r; gzipped or not, rotated ones too. -i is the interval of the
+    /// logs
+    #[argh(switch)]
+    pub(crate) from_log: bool,
+
+    /// with --from-log, zone of the days, and of local times in logs that don't show it:
+    /// Europe/Berlin, +02:00 (default: the system's)
     #[argh(option, arg_name = "zone")]
     pub(crate) timezone: Option<String>,
 }

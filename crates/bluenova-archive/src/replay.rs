@@ -35,6 +35,10 @@ pub struct Replay {
 /// How far a line may be from the one before it without being held.
 const NEAR: Duration = Duration::seconds(5);
 
+/// Time without a line in which a cycle of the console surely ends, whether the log has times in
+/// milliseconds or in seconds.
+const PAUSE: Duration = Duration::seconds(2);
+
 /// A battery of the log.
 #[derive(Debug)]
 struct Battery {
@@ -156,6 +160,12 @@ impl Battery {
     }
 
     fn line(&mut self, time: UtcDateTime, text: &str, out: &mut impl FnMut(Replayed)) {
+        if time - self.last >= PAUSE
+            && let Some(sampler) = &mut self.sampler
+            && let Some(sample) = sampler.pause(self.assembler.owner())
+        {
+            out(Replayed::Sample(Box::new(sample)));
+        }
         self.tick(time, out);
         match (self.assembler.feed(text), &mut self.sampler) {
             (Ok(line), Some(sampler)) => {

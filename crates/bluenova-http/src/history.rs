@@ -3,13 +3,13 @@
 use std::ops::{ControlFlow, Range};
 
 use bluenova_journal::Reader;
+use bluenova_plot::{Buckets, Extremes, FilledBuckets};
 use bluenova_record::{COLUMNS, Column, McuId, Rfc3339, SqlType, Value};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use time::{Duration, UtcDateTime};
 
 use crate::HistoryError;
-use crate::downsample::{Buckets, Extremes, FilledBuckets};
 use crate::query::{Query, not};
 
 const PARAMETERS: [&str; 4] = ["from", "to", "points", "columns"];

@@ -40,7 +40,6 @@ mod answer_thread;
 mod api;
 mod csv;
 mod days;
-mod downsample;
 mod error;
 mod events;
 mod gap_json;

@@ -29,7 +29,8 @@ pub(crate) struct Stopped;
 
 /// Where rows and findings go.
 pub(crate) struct Collector<'a> {
-    rows: &'a SyncSender<Batch>,
+    /// Nobody if the rows aren't to be kept.
+    rows: Option<&'a SyncSender<Batch>>,
     bounds: Bounds,
     batch: Batch,
     pub(crate) findings: Findings,
@@ -52,7 +53,11 @@ impl Bounds {
 }
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(rows: &'a SyncSender<Batch>, days: LogDays, now: UtcDateTime) -> Self {
+    pub(crate) fn new(
+        rows: Option<&'a SyncSender<Batch>>,
+        days: LogDays,
+        now: UtcDateTime,
+    ) -> Self {
         let first = UtcDateTime::from_unix_timestamp(FIRST).unwrap_or(UtcDateTime::MIN);
         let last = now.saturating_add(Duration::DAY);
         let bounds = Bounds { first, last, last_of_console: now.saturating_sub(RECORDED_AFTER) };
@@ -138,7 +143,13 @@ impl<'a> Collector<'a> {
 
     /// Hands over the rows that there are.
     pub(crate) fn flush(&mut self) -> Result<(), Stopped> {
-        self.rows.send(mem::take(&mut self.batch)).map_err(|_| Stopped)
+        let batch = mem::take(&mut self.batch);
+        self.rows.map_or(Ok(()), |rows| rows.send(batch)).map_err(|_| Stopped)
+    }
+
+    /// Whether the clock was right when the record was made.
+    pub(crate) fn has_right_clock(&self, record: &PackRecord) -> bool {
+        self.bounds.contains(record)
     }
 
     fn row(&mut self, record: PackRecord) {

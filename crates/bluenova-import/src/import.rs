@@ -73,7 +73,8 @@ impl Import {
         let Self { logs, zone, interval, now } = self;
         let read = Arc::new(ReadProgress::default());
         let (rows, batches) = mpsc::sync_channel(BATCHES);
-        let reader = LogReader { zone, interval, now, progress: Arc::clone(&read), rows };
+        let reader =
+            LogReader { zone, interval, now, progress: Arc::clone(&read), rows: Some(rows) };
         let mut missing = MissingRows::new(interval);
         let started = thread::Builder::new()
             .name("log reader".to_owned())

@@ -8,6 +8,8 @@
 //! logs, go to the journal. [`Imported`] has what came of it, by battery and
 //! day, and the [`Findings`] about damaged lines and files.
 //!
+//! [`LogReadings`] hands out what logs have of each battery, samples too, and adds nothing.
+//!
 //! ```
 //! use bluenova_console::Interval;
 //! use bluenova_import::{Destination, Import, LogSeries, LogZone, RowStore};
@@ -43,6 +45,7 @@ mod files;
 mod findings;
 mod import;
 mod read;
+mod readings;
 mod store;
 mod taken;
 mod zone;
@@ -52,5 +55,6 @@ pub use error::ImportError;
 pub use files::{LogFileError, LogSeries};
 pub use findings::{Findings, FoundDamage};
 pub use import::{Import, ImportProgress, Imported, RowTally};
+pub use readings::{LogReading, LogReadings};
 pub use store::{Destination, RejectedRows, RowStore};
 pub use zone::{LogZone, LogZoneError};

@@ -36,7 +36,8 @@ pub(crate) struct LogReader {
     pub(crate) interval: Interval,
     pub(crate) now: UtcDateTime,
     pub(crate) progress: Arc<ReadProgress>,
-    pub(crate) rows: SyncSender<Batch>,
+    /// Where rows go; nowhere if they aren't to be added to a store.
+    pub(crate) rows: Option<SyncSender<Batch>>,
 }
 
 impl LogReader {
@@ -45,7 +46,7 @@ impl LogReader {
     pub(crate) fn run(self, all: Vec<LogSeries>) -> (Findings, Vec<StoredDay>) {
         // Days are those of the listener, wherever the logs are from.
         let days = LogDays::new(TimeZone::system(), self.interval);
-        let mut out = Collector::new(&self.rows, days, self.now);
+        let mut out = Collector::new(self.rows.as_ref(), days, self.now);
         self.read_all(all, &mut out);
         (out.findings, out.days.finish())
     }
@@ -79,7 +80,7 @@ impl LogReader {
     }
 
     /// Reads the records; returns the offsets of local time, and whether there are console lines.
-    fn read_records(
+    pub(crate) fn read_records(
         &self,
         series: &LogSeries,
         out: &mut Collector<'_>,
@@ -170,7 +171,7 @@ impl LogReader {
     }
 
     /// Calls `each` with every line of a file; one that breaks off is noted.
-    fn each_line(
+    pub(crate) fn each_line(
         &self,
         file: &LogFile,
         out: &mut Collector<'_>,

@@ -42,6 +42,11 @@ impl LogZone {
         Ok(Self { zone, name: given.to_owned() })
     }
 
+    /// The zone itself.
+    pub fn time_zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// What the zone is called.
     pub fn name(&self) -> &str {
         &self.name

@@ -138,7 +138,7 @@ fn to_tenths(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use bluenova_insight::{Estimate, Insight, TimeToGo, UtcDays, WeakCell};
+    use bluenova_insight::{CellWeakness, Estimate, Insight, TimeToGo, UtcDays, WeakCell};
     use bluenova_record::{Text, Timestamp};
     use bluenova_test_support::sample_row;
     use proptest::prelude::*;
@@ -220,7 +220,12 @@ mod tests {
             (sample.v_pack, sample.i_pack) = (Some(50.0), Some(-360.0));
             insight.sample(&sample, &UtcDays);
         }
-        let weak = |cell| WeakCell { cell, evidence: String::new() };
+        let weak = |cell| WeakCell {
+            cell,
+            weakness: CellWeakness::HighResistance { times_median: 2.0 },
+            days: 10,
+            evidence: String::new(),
+        };
         let mut figures = insight.figures().unwrap();
         let json = |figures: &Figures| json_with(&PackRecord::new(NOW, 1), Some(figures), &[]);
         let state = json(&figures);

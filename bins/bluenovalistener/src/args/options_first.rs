@@ -49,7 +49,7 @@ const REPEATABLE: [&str; 3] = ["--battery", "--http-host", "--limit"];
 pub(super) const SWITCHES: [&str; 5] = ["--daemon", "--raw", "-r", "--version", "--help"];
 
 /// Options of subcommands.
-pub(super) const OF_SUBCOMMANDS: [&str; 12] = [
+pub(super) const OF_SUBCOMMANDS: [&str; 13] = [
     "--seconds",
     "--since",
     "--retry",
@@ -62,6 +62,7 @@ pub(super) const OF_SUBCOMMANDS: [&str; 12] = [
     "--output",
     "--timezone",
     "--dry-run",
+    "--from-log",
 ];
 
 /// Those that have a value.
@@ -73,12 +74,13 @@ pub(super) fn has_value(name: &str) -> bool {
         || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-pub(super) const WORDS: [&str; 10] = [
+pub(super) const WORDS: [&str; 11] = [
     "check",
     "demo",
     "export",
     "gaps",
     "import",
+    "report",
     "resend",
     "schema",
     "set-aside",
@@ -98,9 +100,9 @@ pub(super) fn options_first(
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         let with_value = WITH_VALUE.iter().find(|names| names.contains(&&*argument));
-        // Behind `export` it says which batteries to export, and -b is the listener's option.
-        let chooses =
-            argument == "--battery" && subcommand.first().is_some_and(|word| word == "export");
+        // Behind these it says which batteries are meant, and -b is the listener's option.
+        let chooses = argument == "--battery"
+            && subcommand.first().is_some_and(|word| word == "export" || word == "report");
         let is_of_subcommand = OF_SUBCOMMANDS_WITH_VALUE.contains(&argument.as_str());
         if chooses || is_of_subcommand && !subcommand.is_empty() {
             // The value too, which may be `-` or begin with it.

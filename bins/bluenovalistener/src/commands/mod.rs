@@ -18,6 +18,8 @@ mod export;
 mod gaps;
 mod import;
 mod listen;
+mod output;
+mod report;
 mod resend;
 mod set_aside;
 
@@ -66,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Some(Mode::Export(options)) => export::run(args, options),
         Some(Mode::Gaps(options)) => gaps::run(args, options),
         Some(Mode::Import(options)) => import::run(args, options),
+        Some(Mode::Report(options)) => report::run(args, options),
         Some(Mode::Resend(options)) => resend::run(args, options),
         Some(Mode::SetAside(options)) => set_aside::run(args, options),
         Some(Mode::Schema(_)) => {

@@ -36,6 +36,12 @@ pub(crate) fn time_argument(
     })
 }
 
+/// The date that `given` is: `2026-11-22`.
+pub(crate) fn date_argument(given: &str) -> Option<Date> {
+    let format = format_description::parse_borrowed::<2>("[year]-[month]-[day]").ok()?;
+    Date::parse(given, &format).ok()
+}
+
 fn before_now(given: &str, now: UtcDateTime) -> Option<UtcDateTime> {
     let unit = given.chars().next_back()?;
     let seconds = match unit {
@@ -61,10 +67,7 @@ fn calendar_time(given: &str) -> Option<UtcDateTime> {
         return time.checked_to_utc();
     }
     let with_blank = given.replacen('T', " ", 1);
-    let midnight = || {
-        let date = format_description::parse_borrowed::<2>("[year]-[month]-[day]").ok()?;
-        Some(PlainDateTime::new(Date::parse(given, &date).ok()?, Time::MIDNIGHT))
-    };
+    let midnight = || Some(PlainDateTime::new(date_argument(given)?, Time::MIDNIGHT));
     let with_time = |form: &&str| {
         let form = format_description::parse_borrowed::<2>(form).ok()?;
         PlainDateTime::parse(&with_blank, &form).ok()

@@ -11,7 +11,7 @@ fn replay(log: &str) -> Vec<PackRecord> {
     let mut records = vec![];
     let mut record = |replayed: Replayed| match replayed {
         Replayed::Record(record) => records.push(*record),
-        Replayed::Damage(Damage::LineTime) => {}
+        Replayed::Damage(Damage::LineTime) | Replayed::Sample(_) => {}
         other => panic!("{other:?}"),
     };
     let mut parser = LogParser::default();
@@ -161,5 +161,35 @@ fn half_a_line_is_no_line() {
         (format!("{stamp}RX: --- PO PARAMS --- (i=3\n"), &["1 --- PO PARAMS --- (i=3"]),
     ] {
         assert_eq!(events(log.as_bytes()), expected, "{log:?}");
+    }
+}
+
+#[test]
+fn each_cycle_of_the_console_is_a_sample() {
+    let interval = Interval::from_seconds(10).unwrap();
+    let start = utc_datetime!(2026-11-22 12:00);
+    // With times in milliseconds as ours has them, and in seconds as the first listener's.
+    for step in [time::Duration::milliseconds(200), time::Duration::seconds(1)] {
+        let mut replay = Replay::new(interval).with_samples();
+        let mut samples = vec![];
+        let mut take = |replayed| {
+            if let Replayed::Sample(sample) = replayed {
+                samples.push((sample.insert_time_utc, sample.mcu_id, sample.i_pack));
+            }
+        };
+        for n in 0..5 {
+            let time = start + step * n;
+            let current = format!("Current: -{n}");
+            for line in ["MCU ID: 9F3C07B2", "Vpack: 50000", &current] {
+                replay.feed(b"attic", time, line.as_bytes(), false, &mut take);
+            }
+            if n == 2 {
+                // The cycle may have been cut: its values are of two connections.
+                replay.disconnected(b"attic", time, &mut take);
+            }
+        }
+        replay.finish(&mut take);
+        let sample = |n: i16| (start + step * i32::from(n), 0x9F3C_07B2, Some(-f32::from(n)));
+        assert_eq!(samples, [sample(0), sample(1), sample(3)], "every {step}");
     }
 }

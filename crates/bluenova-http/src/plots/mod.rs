@@ -1,26 +1,23 @@
 //! `/api/batteries/{mcu}/plots`: a battery's history as plots.
 
-mod axis;
-mod draw;
-mod palette;
 mod traces;
 
 use std::ops::Range;
 use std::time::Duration;
 
 use bluenova_journal::Reader;
+use bluenova_plot::{
+    Area, Buckets, Curve, Form, Legend, Palette, Panel, Picture, Side, Theme, TimeAxis, Trace, css,
+    micros, most_time_labels, plotting_width,
+};
 use bluenova_record::{McuId, Rfc3339};
 use bluenova_status::stale_after;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use time::UtcDateTime;
 
-use self::axis::TimeAxis;
-use self::draw::{Area, Curve, Form, Legend, Panel, Picture, Side};
-use self::palette::{Palette, Theme, css};
 use self::traces::Traces;
 use crate::HistoryError;
-use crate::downsample::{Buckets, Trace, micros};
 use crate::query::Query;
 
 const PARAMETERS: [&str; 4] = ["range", "width", "theme", "zone"];
@@ -90,7 +87,7 @@ pub fn plots(
     // A line breaks where a value would have become stale.
     let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
     let traces = Traces::read(journal, mcu_id, times.clone(), buckets, pause)?;
-    let time = TimeAxis::new(times.start, times.end, zone, draw::most_time_labels(width));
+    let time = TimeAxis::new(times.start, times.end, zone, most_time_labels(width));
     let plots = pictures(&traces, &palette).map(|picture| plot(picture, &time, width, &palette));
     Ok(Plots {
         battery: McuId(mcu_id),
@@ -109,7 +106,7 @@ pub fn plots(
 /// Buckets of two pixels, since each has two points, and no shorter than the interval.
 fn buckets(times: &Range<UtcDateTime>, width: u32, interval: Duration) -> Buckets {
     let intervals = (times.end - times.start).as_seconds_f64() / interval.as_secs_f64();
-    let pairs = draw::plotting_width(width) / 2;
+    let pairs = plotting_width(width) / 2;
     // The cast saturates, should the interval be zero.
     Buckets::aligned(times.start, times.end, pairs.min(intervals.ceil() as u32))
 }

@@ -3,11 +3,11 @@
 use std::ops::{ControlFlow, Range};
 
 use bluenova_journal::Reader;
+use bluenova_plot::{Buckets, FilledBuckets, Trace, micros};
 use bluenova_record::{CELLS, COLUMNS, Column, PackRecord};
 use time::{Duration, UtcDateTime};
 
 use crate::HistoryError;
-use crate::downsample::{Buckets, FilledBuckets, Trace, micros};
 
 /// The course of every value that is plotted.
 pub(crate) struct Traces {

@@ -6,7 +6,10 @@ use bluenova_archive::CsvWriter;
 use bluenova_record::{Column, Value};
 use indicatif::ProgressBar;
 
-use super::{ExportError, output::Output};
+use super::{
+    super::output::{AtSignal, Output},
+    ExportError,
+};
 use crate::console;
 
 /// Writes rows, behind a header that comes with the first of them: without a row, nothing is
@@ -33,7 +36,7 @@ impl CsvOutput {
         total: impl FnOnce() -> Option<u64>,
     ) -> Result<Self, ExportError> {
         let file = output.filter(|path| *path != "-").map(str::to_owned);
-        let output = Output::open(output).map_err(ExportError::Wrong)?;
+        let output = Output::open(output, &mut AtSignal::default()).map_err(ExportError::Wrong)?;
         let bar = if file.is_some() && io::stderr().is_terminal() {
             total().map_or_else(ProgressBar::hidden, console::progress_bar)
         } else {

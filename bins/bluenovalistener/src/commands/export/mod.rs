@@ -17,7 +17,6 @@ use super::check::ask_for_mcu_id;
 
 mod csv_output;
 mod journal;
-mod output;
 mod table;
 
 /// Writes the rows that were asked for.
@@ -57,8 +56,9 @@ struct Request<'a> {
     output: Option<&'a str>,
 }
 
+/// Why rows can't be exported, or batteries not be chosen.
 #[derive(Debug, thiserror::Error)]
-enum ExportError {
+pub(super) enum ExportError {
     #[error("{0}")]
     Wrong(String),
     #[error(transparent)]
@@ -113,7 +113,7 @@ fn wrong_columns(error: &ColumnsError) -> String {
 
 /// The MCU IDs that a value of `--battery` means: those that a battery of that name has sent, as
 /// `journal` has it, or as one of `known` answers; or else the value itself.
-fn mcu_ids(
+pub(super) fn mcu_ids(
     given: &str,
     known: &[Battery],
     journal: Option<&Reader>,
@@ -149,7 +149,7 @@ fn of_batteries(ids: &[u32]) -> String {
     if ids.is_empty() { String::new() } else { format!(" of {}", listed(ids)) }
 }
 
-fn listed(ids: &[u32]) -> String {
+pub(super) fn listed(ids: &[u32]) -> String {
     let ids: Vec<_> = ids.iter().map(|id| format!("{id:08X}")).collect();
     if ids.is_empty() { "no battery".to_owned() } else { ids.join(", ") }
 }

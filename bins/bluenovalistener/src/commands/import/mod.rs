@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args, options: &args::Import) -> Result<(), Box<dyn Err
     let logs = LogSeries::find(&options.files, &zone)?;
     let mut store = open(&settings.store, options.dry_run)?;
     let zone_name = zone.name().to_owned();
-    let bar = bar(options.dry_run);
+    let bar = bar(if options.dry_run { "looking" } else { "importing" });
     let import = Import { logs, zone, interval: settings.interval, now: UtcDateTime::now() };
     let imported = import.run(&mut store, |progress| show(&bar, progress));
     bar.finish_and_clear();
@@ -77,12 +77,11 @@ fn open(store: &Store, is_dry_run: bool) -> Result<RowStore, Box<dyn Error>> {
 }
 
 /// A progress bar on a terminal, and none elsewhere.
-fn bar(is_dry_run: bool) -> ProgressBar {
+pub(super) fn bar(what: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(FRAMES));
-    let what = if is_dry_run { "looking" } else { "importing" };
     let template = format!("{what} [{{bar:30}}] {{percent}} %, {{msg}}, {{eta}} left");
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style.progress_chars("=> "));

@@ -6,13 +6,13 @@
 use time::{Duration, UtcDateTime};
 
 /// Microseconds since 1970: the resolution of the rows, and quick to compute with.
-pub(crate) fn micros(time: UtcDateTime) -> i64 {
+pub fn micros(time: UtcDateTime) -> i64 {
     time.unix_timestamp() * 1_000_000 + i64::from(time.microsecond())
 }
 
 /// Buckets of time, all of one length, one after the other.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Buckets {
+pub struct Buckets {
     /// Microseconds since 1970.
     start: i64,
     /// Microseconds.
@@ -21,14 +21,14 @@ pub(crate) struct Buckets {
 
 impl Buckets {
     /// Divides `from` to `to` into `most` buckets at most.
-    pub(crate) fn dividing(from: UtcDateTime, to: UtcDateTime, most: u32) -> Self {
+    pub fn dividing(from: UtcDateTime, to: UtcDateTime, most: u32) -> Self {
         Self { start: micros(from), length: length(from, to, most) }
     }
 
     /// As [`dividing`](Self::dividing), plus one bucket, since these begin at multiples of their
     /// length. A plot that is drawn again a little later has the same rows in the same bucket: its
     /// lines move to the left and don't tremble.
-    pub(crate) fn aligned(from: UtcDateTime, to: UtcDateTime, most: u32) -> Self {
+    pub fn aligned(from: UtcDateTime, to: UtcDateTime, most: u32) -> Self {
         let length = length(from, to, most);
         Self { start: micros(from).div_euclid(length) * length, length }
     }
@@ -51,22 +51,23 @@ fn length(from: UtcDateTime, to: UtcDateTime, most: u32) -> i64 {
 
 /// The buckets that have rows: their times, and how many rows each has.
 #[derive(Debug)]
-pub(crate) struct FilledBuckets {
+pub struct FilledBuckets {
     buckets: Buckets,
     current: Option<i64>,
     /// The start of each bucket; of one with a single row, the row's own time.
-    pub(crate) times: Vec<UtcDateTime>,
+    pub times: Vec<UtcDateTime>,
     /// How many rows are in each.
-    pub(crate) rows: Vec<u32>,
+    pub rows: Vec<u32>,
 }
 
 impl FilledBuckets {
-    pub(crate) fn new(buckets: Buckets) -> Self {
+    /// None of `buckets` has a row yet.
+    pub fn new(buckets: Buckets) -> Self {
         Self { buckets, current: None, times: vec![], rows: vec![] }
     }
 
     /// Counts a row, and returns whether it is the first one of its bucket.
-    pub(crate) fn count(&mut self, time: UtcDateTime) -> bool {
+    pub fn count(&mut self, time: UtcDateTime) -> bool {
         let index = self.buckets.index_of(micros(time));
         if self.current != Some(index) {
             self.current = Some(index);
@@ -84,13 +85,16 @@ impl FilledBuckets {
 
 /// The lowest and the highest one of some values.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Extremes<T> {
-    pub(crate) low: T,
-    pub(crate) high: T,
+pub struct Extremes<T> {
+    /// The lowest one.
+    pub low: T,
+    /// The highest one.
+    pub high: T,
 }
 
 /// A value, alone or with its time.
-pub(crate) trait Measured: Copy {
+pub trait Measured: Copy {
+    /// The value without its time.
     fn value(self) -> f32;
 }
 
@@ -105,7 +109,7 @@ impl<T: Measured> Extremes<T> {
     ///
     /// Of several equally low values the first one is kept, of several equally high ones the last
     /// one, so that a value that doesn't change spans its bucket.
-    pub(crate) fn widened(earlier: Option<Self>, low: T, high: T) -> Self {
+    pub fn widened(earlier: Option<Self>, low: T, high: T) -> Self {
         let Some(earlier) = earlier else { return Self { low, high } };
         Self {
             low: if low.value() < earlier.low.value() { low } else { earlier.low },
@@ -116,10 +120,11 @@ impl<T: Measured> Extremes<T> {
 
 /// A value at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Point {
+pub struct Point {
     /// Microseconds since 1970.
-    pub(crate) time: i64,
-    pub(crate) value: f32,
+    pub time: i64,
+    /// The value.
+    pub value: f32,
     /// How many gaps are before it: a line connects points of the same run only.
     run: u32,
 }
@@ -132,7 +137,7 @@ impl Measured for Point {
 
 /// The course of a value: its extremes in each bucket that has rows, and the gaps.
 #[derive(Clone, Debug)]
-pub(crate) struct Trace {
+pub struct Trace {
     /// Microseconds without a value beyond which there is a gap.
     longest_pause: i64,
     last: Option<i64>,
@@ -142,23 +147,23 @@ pub(crate) struct Trace {
 
 impl Trace {
     /// A trace that breaks where there was no value for longer than `longest_pause`.
-    pub(crate) fn new(longest_pause: Duration) -> Self {
+    pub fn new(longest_pause: Duration) -> Self {
         let longest_pause = i64::try_from(longest_pause.whole_microseconds()).unwrap_or(i64::MAX);
         Self { longest_pause, last: None, run: 0, buckets: vec![] }
     }
 
     /// Begins the next bucket, for the rows that follow.
-    pub(crate) fn start_bucket(&mut self) {
+    pub fn start_bucket(&mut self) {
         self.buckets.push(None);
     }
 
     /// Adds a row's value. NaN and infinities count as unknown.
-    pub(crate) fn add(&mut self, time: i64, value: Option<f32>) {
+    pub fn add(&mut self, time: i64, value: Option<f32>) {
         self.add_range(time, value, value);
     }
 
     /// Adds a row's lowest and highest value.
-    pub(crate) fn add_range(&mut self, time: i64, low: Option<f32>, high: Option<f32>) {
+    pub fn add_range(&mut self, time: i64, low: Option<f32>, high: Option<f32>) {
         let (Some(low), Some(high), Some(bucket)) = (low, high, self.buckets.last_mut()) else {
             return;
         };
@@ -174,19 +179,19 @@ impl Trace {
     }
 
     /// The extremes in each bucket; `None` where a bucket has rows, but none with a value.
-    pub(crate) fn buckets(&self) -> &[Option<Extremes<Point>>] {
+    pub fn buckets(&self) -> &[Option<Extremes<Point>>] {
         &self.buckets
     }
 
     /// The extremes of all buckets.
-    pub(crate) fn extremes(&self) -> Option<Extremes<f32>> {
+    pub fn extremes(&self) -> Option<Extremes<f32>> {
         self.buckets.iter().flatten().fold(None, |earlier, bucket| {
             Some(Extremes::widened(earlier, bucket.low.value, bucket.high.value))
         })
     }
 
     /// Both extremes of each bucket in the order of time; one point where they are the same.
-    pub(crate) fn points(&self) -> Vec<Point> {
+    pub fn points(&self) -> Vec<Point> {
         let in_order = |extremes: &Extremes<Point>| {
             let Extremes { low, high } = *extremes;
             if low.time <= high.time { [low, high] } else { [high, low] }
@@ -197,12 +202,12 @@ impl Trace {
     }
 
     /// The [`points`](Self::points) between each two gaps.
-    pub(crate) fn lines(points: &[Point]) -> impl Iterator<Item = &[Point]> {
+    pub fn lines(points: &[Point]) -> impl Iterator<Item = &[Point]> {
         points.chunk_by(|one, next| one.run == next.run)
     }
 
     /// The extremes of the buckets between each two gaps.
-    pub(crate) fn bands(&self) -> Vec<Vec<Extremes<Point>>> {
+    pub fn bands(&self) -> Vec<Vec<Extremes<Point>>> {
         let buckets: Vec<_> = self.buckets.iter().flatten().copied().collect();
         let bands = buckets.chunk_by(|one, next| one.low.run == next.low.run);
         bands.map(<[_]>::to_vec).collect()

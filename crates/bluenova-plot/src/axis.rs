@@ -1,6 +1,6 @@
 //! The axes of a plot: time in a time zone, and values between two round numbers.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -8,13 +8,16 @@ use jiff::tz::TimeZone;
 use plotters::coord::ranged1d::{
     KeyPointHint, KeyPointWeight, NoDefaultFormatting, Ranged, ValueFormatter,
 };
-use time::UtcDateTime;
+use time::{Date, UtcDateTime};
 
 use crate::downsample::micros;
 
 /// Minutes between two labels of the time axis.
 const STEPS: [i64; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, DAY, 2 * DAY, 3 * DAY];
 const DAY: i64 = 24 * 60;
+
+/// A Monday, as a Julian day: labels a week apart are Mondays.
+const MONDAY: i32 = 2_440_592;
 
 /// Minutes between two times that may have a label: the steps are multiples of it or divide it, and
 /// the offsets of time zones are multiples of 15 minutes.
@@ -28,26 +31,80 @@ const MINUTE: i64 = 60_000_000;
 
 /// Time, in microseconds since 1970, with labels at round times of a time zone.
 #[derive(Clone, Debug)]
-pub(crate) struct TimeAxis {
+pub struct TimeAxis {
     range: Range<i64>,
     zone: TimeZone,
     labelled: Vec<i64>,
+    labels: TimeLabels,
 }
+
+/// What the labels of a time axis say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TimeLabels {
+    /// The time of day, and the date at the first one of a day.
+    Times,
+    /// The date.
+    Days,
+    /// Month and year.
+    Months,
+}
+
+/// Days between two labels of an axis of days, and months between them on a longer one.
+const DAY_STEPS: [i32; 4] = [1, 2, 7, 14];
+const MONTH_STEPS: [i32; 8] = [1, 2, 3, 6, 12, 24, 60, 120];
 
 impl TimeAxis {
     /// An axis with at most `labels` labels.
-    pub(crate) fn new(from: UtcDateTime, to: UtcDateTime, zone: TimeZone, labels: usize) -> Self {
+    pub fn new(from: UtcDateTime, to: UtcDateTime, zone: TimeZone, labels: usize) -> Self {
         let range = micros(from)..micros(to);
         let minutes = (range.end - range.start) / MINUTE;
         // Steps that are far too close need no closer look.
         let steps = STEPS.iter().filter(|step| minutes / **step <= labels as i64);
         let mut all = steps.map(|step| labelled(&range, &zone, *step));
         let labelled = all.find(|labelled| labelled.len() <= labels).unwrap_or_default();
-        Self { labelled, range, zone }
+        Self { labelled, range, zone, labels: TimeLabels::Times }
     }
 
-    /// Name of the time that it shows: the zone, and its abbreviations within the range.
-    pub(crate) fn name(&self) -> String {
+    /// An axis of whole days, whatever zone they are of, with at most `labels` labels. A day is
+    /// where it would be in UTC.
+    pub fn of_days(days: RangeInclusive<Date>, labels: usize) -> Self {
+        let begin = |date: Date| micros(date.midnight().as_utc());
+        let (first, last) = (*days.start(), *days.end());
+        let end = last.next_day().unwrap_or(last);
+        let range = begin(first)..begin(end).max(begin(first) + DAY * MINUTE);
+        let by_days = DAY_STEPS.map(|step| (TimeLabels::Days, step, labels));
+        // Month and year take more room than day and month.
+        let by_months = MONTH_STEPS.map(|step| (TimeLabels::Months, step, labels * 3 / 4));
+        let all = (last - first).whole_days();
+        let mut steps = by_days.into_iter().chain(by_months).filter_map(|(form, step, most)| {
+            let length = i64::from(step) * if form == TimeLabels::Days { 1 } else { 28 };
+            if all / length > 2 * labels as i64 {
+                return None;
+            }
+            let is_labelled = |date: &Date| match form {
+                TimeLabels::Months => {
+                    let months = date.year() * 12 + i32::from(u8::from(date.month())) - 1;
+                    date.day() == 1 && months % step == 0
+                }
+                _ => (date.to_julian_day() - MONDAY) % step == 0,
+            };
+            let dates = std::iter::successors(Some(first), |date| date.next_day());
+            let dates = dates.take_while(|date| *date <= last).filter(is_labelled);
+            let labelled: Vec<_> = dates.map(begin).collect();
+            (labelled.len() <= most).then_some((form, labelled))
+        });
+        let (labels, labelled) = steps.next().unwrap_or((TimeLabels::Months, vec![]));
+        Self { range, zone: TimeZone::UTC, labelled, labels }
+    }
+
+    /// Name of the time that it shows: the zone, and its abbreviations within the range; the years
+    /// of an axis of days.
+    pub fn name(&self) -> String {
+        if self.labels != TimeLabels::Times {
+            let year = |micros| self.local(micros).year();
+            let (first, last) = (year(self.range.start), year(self.range.end - MINUTE));
+            return if first == last { first.to_string() } else { format!("{first} to {last}") };
+        }
         let abbreviation = |micros| {
             let info = self.zone.to_offset_info(timestamp(micros));
             info.abbreviation().to_owned()
@@ -114,7 +171,10 @@ impl Ranged for TimeAxis {
 impl ValueFormatter<i64> for TimeAxis {
     fn format_ext(&self, value: &i64) -> String {
         let here = self.local(*value);
-        if here.date() == self.local(value - MINUTE).date() {
+        if self.labels == TimeLabels::Months {
+            return here.strftime("%b %Y").to_string();
+        }
+        if self.labels == TimeLabels::Times && here.date() == self.local(value - MINUTE).date() {
             return format!("{:02}:{:02}", here.hour(), here.minute());
         }
         // The first label of a day is the date, not the time of day.
@@ -124,7 +184,7 @@ impl ValueFormatter<i64> for TimeAxis {
 
 /// Values with a unit, between two round numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct ValueAxis {
+pub struct ValueAxis {
     unit: &'static str,
     labelled: Vec<f64>,
     decimals: usize,
@@ -137,7 +197,7 @@ impl ValueAxis {
     /// An axis of `parts` equal parts that includes `low` and `high`.
     ///
     /// Two axes with the same number of parts have their lines at the same heights.
-    pub(crate) fn covering(low: f64, high: f64, parts: u8, unit: &'static str) -> Self {
+    pub fn covering(low: f64, high: f64, parts: u8, unit: &'static str) -> Self {
         // Next to huge numbers a float has no room for small differences.
         let span = (high - low).max(low.abs().max(high.abs()) * 1e-6).max(1e-3);
         let parts = f64::from(parts);
@@ -158,18 +218,18 @@ impl ValueAxis {
     }
 
     /// An axis without labels.
-    pub(crate) fn none() -> Self {
+    pub fn none() -> Self {
         Self { unit: "", labelled: vec![], decimals: 0, low: 0.0, high: 1.0 }
     }
 
     /// The part of the axis between the lowest and the highest value.
-    pub(crate) fn used(&self) -> f64 {
+    pub fn used(&self) -> f64 {
         let (first, last) = self.ends();
         (self.high - self.low) / (last - first)
     }
 
     /// The values with labels, and the labels.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = (f64, String)> {
+    pub fn labels(&self) -> impl Iterator<Item = (f64, String)> {
         self.labelled.iter().map(|value| (*value, self.format_ext(value)))
     }
 
@@ -219,7 +279,7 @@ impl ValueFormatter<f64> for ValueAxis {
         let digits = number.trim_start_matches('-');
         let is_zero = digits.chars().all(|c| matches!(c, '0' | '.'));
         let sign = if number.len() > digits.len() && !is_zero { "\u{2212}" } else { "" };
-        format!("{sign}{digits} {}", self.unit)
+        format!("{sign}{digits} {}", self.unit).trim_end().to_owned()
     }
 }
 
@@ -233,7 +293,7 @@ fn bold<T: Copy>(hint: &impl KeyPointHint, labelled: &[T]) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
-    use time::macros::utc_datetime;
+    use time::macros::{date, utc_datetime};
 
     use super::*;
 
@@ -262,6 +322,40 @@ mod tests {
                 .map(|s| s.replace(' ', "_"))
                 .collect::<Vec<_>>();
             assert_eq!(got.join(" "), expected, "{zone}, {most} labels since {from}");
+        }
+    }
+
+    #[test]
+    fn days_are_labelled_at_round_dates() {
+        for (first, last, most, name, expected) in [
+            (date!(2026 - 11 - 27), date!(2026 - 11 - 27), 9, "2026", "27_Nov"),
+            (date!(2026 - 11 - 27), date!(2026 - 11 - 29), 9, "2026", "27_Nov 28_Nov 29_Nov"),
+            (
+                date!(2026 - 11 - 01),
+                date!(2026 - 11 - 30),
+                5,
+                "2026",
+                "2_Nov 9_Nov 16_Nov 23_Nov 30_Nov",
+            ),
+            (
+                date!(2025 - 11 - 20),
+                date!(2026 - 11 - 19),
+                9,
+                "2025 to 2026",
+                "Jan_2026 Mar_2026 May_2026 Jul_2026 Sep_2026 Nov_2026",
+            ),
+            (
+                date!(2016 - 01 - 01),
+                date!(2026 - 11 - 19),
+                9,
+                "2016 to 2026",
+                "Jan_2016 Jan_2018 Jan_2020 Jan_2022 Jan_2024 Jan_2026",
+            ),
+        ] {
+            let axis = TimeAxis::of_days(first..=last, most);
+            let labels = axis.labelled.iter().map(|time| axis.format_ext(time).replace(' ', "_"));
+            assert_eq!(labels.collect::<Vec<_>>().join(" "), expected, "{first} to {last}");
+            assert_eq!(axis.name(), name);
         }
     }
 

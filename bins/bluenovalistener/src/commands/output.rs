@@ -1,11 +1,13 @@
-//! Where an export is written to: standard output, or a file that appears when it is whole.
+//! Where a subcommand writes to: standard output, or a file that appears when it is whole.
 
 use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
-    process, thread,
+    process,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
 };
 
 use crate::signals;
@@ -34,7 +36,7 @@ impl Output {
     ///
     /// # Errors
     /// The file can't be created; the error is worded for the terminal.
-    pub(super) fn open(given: Option<&str>) -> Result<Self, String> {
+    pub(super) fn open(given: Option<&str>, at_signal: &mut AtSignal) -> Result<Self, String> {
         let Some(given) = given.filter(|given| *given != "-") else {
             let out: Box<dyn Write> = Box::new(io::stdout());
             let name = "standard output".to_owned();
@@ -45,10 +47,11 @@ impl Output {
             // A terminal, a pipe or /dev/null is written as it is.
             Ok(found) if !found.is_file() => open_as_it_is(given),
             // The target of a symbolic link is replaced, not the link.
-            Ok(found) => {
-                fs::canonicalize(given).and_then(|path| begin(path, Some(found.permissions())))
+            Ok(found) => fs::canonicalize(given)
+                .and_then(|path| begin(path, Some(found.permissions()), at_signal)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                begin(given.into(), None, at_signal)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => begin(given.into(), None),
             Err(error) => Err(error),
         };
         let (out, unfinished) = opened.map_err(|error| format!("{name}: {error}"))?;
@@ -99,10 +102,14 @@ fn open_as_it_is(given: &str) -> io::Result<Opened> {
 }
 
 /// Creates a file beside `target`, where it can be renamed.
-fn begin(target: PathBuf, permissions: Option<fs::Permissions>) -> io::Result<Opened> {
+fn begin(
+    target: PathBuf,
+    permissions: Option<fs::Permissions>,
+    at_signal: &mut AtSignal,
+) -> io::Result<Opened> {
     let path = unfinished_name(&target)?;
     // First: a signal may come as soon as there is a file.
-    remove_at_signal(path.clone())?;
+    at_signal.remove(path.clone())?;
     let file = File::create(&path)?;
     let unfinished = Unfinished { file: file.try_clone()?, path, target };
     if let Some(permissions) = permissions {
@@ -111,16 +118,31 @@ fn begin(target: PathBuf, permissions: Option<fs::Permissions>) -> io::Result<Op
     Ok((Box::new(file), Some(unfinished)))
 }
 
-/// Lets no signal end the program but with the file removed.
-fn remove_at_signal(path: PathBuf) -> io::Result<()> {
-    let signals = signals::channel()?;
-    thread::Builder::new().name("remove".to_owned()).spawn(move || {
-        if signals.recv().is_ok() {
-            let _ = fs::remove_file(path);
-            process::exit(INTERRUPTED);
+/// The file that is removed when a signal ends the program.
+#[derive(Default)]
+pub(super) struct AtSignal {
+    file: Option<Arc<Mutex<PathBuf>>>,
+}
+
+impl AtSignal {
+    /// Lets no signal end the program but with this file removed, in the place of an earlier one.
+    fn remove(&mut self, path: PathBuf) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            *file.lock().unwrap_or_else(PoisonError::into_inner) = path;
+            return Ok(());
         }
-    })?;
-    Ok(())
+        let file = Arc::new(Mutex::new(path));
+        let (signals, to_remove) = (signals::channel()?, Arc::clone(&file));
+        thread::Builder::new().name("remove".to_owned()).spawn(move || {
+            if signals.recv().is_ok() {
+                let path = to_remove.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = fs::remove_file(&*path);
+                process::exit(INTERRUPTED);
+            }
+        })?;
+        self.file = Some(file);
+        Ok(())
+    }
 }
 
 /// The name has the number of this process, so that two exports don't write the same file.

@@ -4,11 +4,13 @@
 //! (<https://jfly.uni-koeln.de/color/>), darkened where text needs more contrast. Cells go by their
 //! number through a part of viridis, which gets lighter evenly.
 
+/// A colour.
+pub use plotters::style::RGBColor as Colour;
 use plotters::style::RGBColor;
 
 /// The page's background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Theme {
+pub enum Theme {
     /// White, or nearly so.
     Light,
     /// Black, or nearly so.
@@ -17,19 +19,26 @@ pub(crate) enum Theme {
 
 /// The colours on one background.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Palette {
-    pub(crate) text: RGBColor,
-    pub(crate) lines: RGBColor,
-    pub(crate) voltage: RGBColor,
-    pub(crate) current: RGBColor,
-    pub(crate) charge: RGBColor,
-    pub(crate) pack: RGBColor,
+pub struct Palette {
+    /// Text and labels.
+    pub text: RGBColor,
+    /// Axes and the lines behind the curves.
+    pub lines: RGBColor,
+    /// Voltage.
+    pub voltage: RGBColor,
+    /// Current.
+    pub current: RGBColor,
+    /// State of charge.
+    pub charge: RGBColor,
+    /// The pack among its cells.
+    pub pack: RGBColor,
     /// The part of viridis that stands out from the background.
     cells: (f64, f64),
 }
 
 impl Palette {
-    pub(crate) fn of(theme: Theme) -> Self {
+    /// The colours for that background.
+    pub fn of(theme: Theme) -> Self {
         match theme {
             Theme::Light => Self {
                 text: RGBColor(0x4A, 0x4F, 0x57),
@@ -53,7 +62,7 @@ impl Palette {
     }
 
     /// The colour of the cell at `index`, from 0, out of `count`.
-    pub(crate) fn cell(&self, index: usize, count: usize) -> RGBColor {
+    pub fn cell(&self, index: usize, count: usize) -> RGBColor {
         let (first, last) = self.cells;
         let part = index as f64 / (count.max(2) - 1) as f64;
         viridis(first + part * (last - first))
@@ -81,6 +90,6 @@ fn viridis(at: f64) -> RGBColor {
 }
 
 /// The colour as CSS has it.
-pub(crate) fn css(RGBColor(red, green, blue): RGBColor) -> String {
+pub fn css(RGBColor(red, green, blue): RGBColor) -> String {
     format!("#{red:02X}{green:02X}{blue:02X}")
 }

@@ -11,11 +11,12 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde::Serialize;
 
-use super::axis::{TimeAxis, ValueAxis};
-use super::palette::Palette;
+use crate::axis::{TimeAxis, ValueAxis};
 use crate::downsample::{Extremes, Point, Trace};
+use crate::palette::Palette;
 
-pub(crate) type Error = DrawingAreaErrorKind<io::Error>;
+/// Why a plot can't be drawn.
+pub type DrawError = DrawingAreaErrorKind<io::Error>;
 
 type Drawing<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = DualCoordChartContext<
@@ -56,46 +57,58 @@ const CHARACTER: f64 = 0.56 * TEXT;
 const DIGIT: f64 = 0.62 * TEXT;
 
 /// A plot: panels one below the other, with a common time axis.
-pub(crate) struct Picture<'a> {
-    pub(crate) id: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) legend: Vec<Legend>,
-    pub(crate) panels: Vec<Panel<'a>>,
+pub struct Picture<'a> {
+    /// Name for programs.
+    pub id: &'static str,
+    /// Name for people.
+    pub title: &'static str,
+    /// What its colours mean.
+    pub legend: Vec<Legend>,
+    /// The topmost panel first.
+    pub panels: Vec<Panel<'a>>,
 }
 
 /// Curves on a left and a right axis.
-pub(crate) struct Panel<'a> {
+pub struct Panel<'a> {
     /// Height of the plotting area, in pixels.
-    pub(crate) height: u32,
-    pub(crate) left: Side<'a>,
+    pub height: u32,
+    /// The curves of the left axis.
+    pub left: Side<'a>,
     /// Drawn first, behind the left side's curves.
-    pub(crate) right: Side<'a>,
+    pub right: Side<'a>,
 }
 
 /// The curves that share an axis.
-pub(crate) struct Side<'a> {
-    pub(crate) unit: &'static str,
+pub struct Side<'a> {
+    /// The unit of its values.
+    pub unit: &'static str,
     /// The colour of the labels.
-    pub(crate) colour: RGBColor,
+    pub colour: RGBColor,
     /// Minimum span of the axis: a value that hardly changes is to look so.
-    pub(crate) least: f64,
+    pub least: f64,
     /// Values that are on the axis in any case.
-    pub(crate) bounds: Option<(f64, f64)>,
-    pub(crate) curves: Vec<Curve<'a>>,
+    pub bounds: Option<(f64, f64)>,
+    /// The curves, the one that is drawn first in front.
+    pub curves: Vec<Curve<'a>>,
 }
 
 /// The course of a value, and how it is drawn.
 #[derive(Clone)]
-pub(crate) struct Curve<'a> {
-    pub(crate) name: String,
-    pub(crate) trace: &'a Trace,
-    pub(crate) colour: RGBColor,
-    pub(crate) form: Form,
+pub struct Curve<'a> {
+    /// What the legend calls it.
+    pub name: String,
+    /// Its values.
+    pub trace: &'a Trace,
+    /// Its colour.
+    pub colour: RGBColor,
+    /// How it is drawn.
+    pub form: Form,
 }
 
 /// How a curve is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
+    /// A line.
     Line,
     /// A line among many.
     Thin,
@@ -103,44 +116,58 @@ pub(crate) enum Form {
     Area,
     /// The area between the two values of a row.
     Band,
+    /// A bar from zero to each value.
+    Bars {
+        /// Width of a bar, which begins at the value's time, in microseconds.
+        micros: i64,
+    },
 }
 
 /// An entry of the legend.
-pub(crate) struct Legend {
+pub struct Legend {
     before: String,
     /// The curve's colour, or those of many curves.
     colours: Vec<RGBColor>,
     alpha: f64,
+    /// Whether the mark is a rectangle, not a line.
+    is_filled: bool,
     after: String,
 }
 
 /// The plotting area in an SVG, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Area {
-    pub(crate) left: f64,
-    pub(crate) top: f64,
-    pub(crate) right: f64,
-    pub(crate) bottom: f64,
+pub struct Area {
+    /// Its left edge.
+    pub left: f64,
+    /// Its upper edge.
+    pub top: f64,
+    /// Its right edge.
+    pub right: f64,
+    /// Its lower edge.
+    pub bottom: f64,
 }
 
 /// Width of the plotting area in an SVG of `width` pixels.
-pub(crate) fn plotting_width(width: u32) -> u32 {
+pub fn plotting_width(width: u32) -> u32 {
     width.saturating_sub(LEFT + RIGHT).max(2)
 }
 
 /// Number of labels that the time axis has room for.
-pub(crate) fn most_time_labels(width: u32) -> usize {
+pub fn most_time_labels(width: u32) -> usize {
     (plotting_width(width) / TIME_LABEL) as usize
 }
 
 impl Picture<'_> {
     /// The SVG, and the plotting area in it.
-    pub(crate) fn draw(
+    ///
+    /// # Errors
+    /// plotters can't draw it; for a size of a hundred pixels or more it can.
+    pub fn draw(
         &self,
         time: &TimeAxis,
         width: u32,
         palette: &Palette,
-    ) -> Result<(String, Area), Error> {
+    ) -> Result<(String, Area), DrawError> {
         let rows = legend_rows(&self.legend, width);
         let legend_height = rows.len() as u32 * LEGEND_ROW;
         let panels: u32 = self.panels.iter().map(|panel| ABOVE + panel.height).sum();
@@ -187,8 +214,9 @@ impl Panel<'_> {
         time: &TimeAxis,
         below: u32,
         palette: &Palette,
-    ) -> Result<Area, Error> {
+    ) -> Result<Area, DrawError> {
         let (left, right) = self.axes();
+        let left_axis = left.clone();
         let mut chart = ChartBuilder::on(area)
             .margin_top(units(ABOVE))
             .set_label_area_size(LabelAreaPosition::Left, units(LEFT))
@@ -197,6 +225,7 @@ impl Panel<'_> {
             .build_cartesian_2d(time.clone(), left)?
             .set_secondary_coord(time.clone(), right.clone());
         self.draw_axes(&mut chart, time, palette)?;
+        self.draw_left_labels(area, &chart, &left_axis)?;
         self.draw_right_axis(area, &chart, &right, palette)?;
 
         for curve in &self.right.curves {
@@ -234,7 +263,7 @@ impl Panel<'_> {
         chart: &mut Chart<'_, '_>,
         time: &TimeAxis,
         palette: &Palette,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DrawError> {
         let line = palette.lines.stroke_width(UNITS as u32);
         chart
             .configure_mesh()
@@ -242,23 +271,40 @@ impl Panel<'_> {
             .axis_style(line)
             .bold_line_style(line)
             .x_label_style(text(&palette.text))
-            .y_label_style(text(&self.left.colour))
+            .y_label_formatter(&|_| String::new())
             .axis_desc_style(text(&palette.text))
             .x_desc(time.name())
             .draw()
     }
 
-    /// Draws the right axis, with its labels aligned at their right ends.
+    /// Draws the labels of the left axis, aligned at their right ends.
     ///
     /// plotters would align them with the widest one, and counts a minus as three characters:
     /// labels would be beyond the edge.
+    fn draw_left_labels(
+        &self,
+        area: &Drawing<'_>,
+        chart: &Chart<'_, '_>,
+        axis: &ValueAxis,
+    ) -> Result<(), DrawError> {
+        let (left, top) = area.get_base_pixel();
+        let (x, y) = chart.plotting_area().get_pixel_range();
+        let style = text(&self.left.colour).pos(Pos::new(HPos::Right, VPos::Center));
+        for (value, label) in axis.labels() {
+            let height = axis.map(&value, (y.end, y.start)) - top;
+            area.draw_text(&label, &style, (x.start - left - units(TO_LABEL), height))?;
+        }
+        Ok(())
+    }
+
+    /// Draws the right axis, with its labels aligned at their right ends, for the same reason.
     fn draw_right_axis(
         &self,
         area: &Drawing<'_>,
         chart: &Chart<'_, '_>,
         axis: &ValueAxis,
         palette: &Palette,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DrawError> {
         let (left, top) = area.get_base_pixel();
         let (x, y) = chart.plotting_area().get_pixel_range();
         let edge = x.end - left;
@@ -281,7 +327,7 @@ impl Panel<'_> {
 
 impl<'a> Side<'a> {
     /// A side without curves and labels.
-    pub(crate) fn empty() -> Self {
+    pub fn empty() -> Self {
         Self { unit: "", colour: BLACK, least: 0.0, bounds: None, curves: vec![] }
     }
 
@@ -308,7 +354,8 @@ type Coordinates = (i64, f64);
 type Element<'a> = DynElement<'static, SVGBackend<'a>, Coordinates>;
 
 impl<'a> Curve<'a> {
-    pub(crate) fn line(name: impl Into<String>, trace: &'a Trace, colour: RGBColor) -> Self {
+    /// A curve that is drawn as a line.
+    pub fn line(name: impl Into<String>, trace: &'a Trace, colour: RGBColor) -> Self {
         Self { name: name.into(), trace, colour, form: Form::Line }
     }
 
@@ -320,6 +367,7 @@ impl<'a> Curve<'a> {
         let lines = Trace::lines(&points);
         match self.form {
             Form::Area => lines.flat_map(|line| self.area(line)).collect(),
+            Form::Bars { micros } => points.iter().map(|point| self.bar(point, micros)).collect(),
             _ => lines.map(|line| self.path(line)).collect(),
         }
     }
@@ -333,6 +381,13 @@ impl<'a> Curve<'a> {
                 PathElement::new(path, self.colour.stroke_width(width)).into_dyn()
             }
         }
+    }
+
+    fn bar<'b>(&self, point: &Point, micros: i64) -> Element<'b> {
+        let (start, value) = coordinates(point);
+        // A little room between two bars.
+        let corners = [(start + micros / 10, 0.0), (start + micros * 9 / 10, value)];
+        Rectangle::new(corners, self.colour.filled()).into_dyn()
     }
 
     /// With an edge: a peak of one row is too thin for a pale colour.
@@ -370,17 +425,19 @@ fn coordinates(point: &Point) -> Coordinates {
 }
 
 impl Legend {
-    pub(crate) fn of(curve: &Curve<'_>) -> Self {
+    /// The entry of a curve.
+    pub fn of(curve: &Curve<'_>) -> Self {
         Self {
             before: String::new(),
             colours: vec![curve.colour],
             alpha: if matches!(curve.form, Form::Area | Form::Band) { 0.4 } else { 1.0 },
+            is_filled: matches!(curve.form, Form::Bars { .. }),
             after: curve.name.clone(),
         }
     }
 
     /// One entry for all cells that are known, or for all if none is.
-    pub(crate) fn of_cells(cells: &[Curve<'_>]) -> Vec<Self> {
+    pub fn of_cells(cells: &[Curve<'_>]) -> Vec<Self> {
         let known = cells.iter().filter(|cell| cell.trace.extremes().is_some());
         let mut shown: Vec<_> = known.collect();
         if shown.is_empty() {
@@ -391,6 +448,7 @@ impl Legend {
             before: first.name.clone(),
             colours: shown.iter().map(|cell| cell.colour).collect(),
             alpha: 1.0,
+            is_filled: false,
             after: last.name.clone(),
         }]
     }
@@ -436,7 +494,7 @@ fn draw_legend(
     root: &Drawing<'_>,
     rows: &[Vec<(u32, &Legend)>],
     palette: &Palette,
-) -> Result<(), Error> {
+) -> Result<(), DrawError> {
     let style = text(&palette.text).pos(Pos::new(HPos::Left, VPos::Center));
     for (row, y) in rows.iter().zip((LEGEND_ROW / 2..).step_by(LEGEND_ROW as usize)) {
         for (start, entry) in row {
@@ -445,7 +503,7 @@ fn draw_legend(
                 root.draw_text(&entry.before, &style, (units(*start), units(y)))?;
             }
             let is_line = entry.colours.len() == 1 && entry.alpha == 1.0;
-            let half = if is_line { 1 } else { 5 };
+            let half = if is_line && !entry.is_filled { 1 } else { 5 };
             let mark = marks / entry.colours.len() as u32;
             for (colour, x) in entry.colours.iter().zip((start + before..).step_by(mark as usize)) {
                 let corners = [(units(x), units(y - half)), (units(x + mark), units(y + half))];

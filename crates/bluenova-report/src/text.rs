@@ -1,0 +1,272 @@
+//! The passport on a terminal, 80 characters wide.
+
+use bluenova_insight::{CellFigures, Estimate};
+use bluenova_record::Escaped;
+
+use crate::{
+    CellRange, EventSummary, Passport, ValueRange, methods,
+    number::{
+        NOT_KNOWN, estimate, estimate_or_not, in_three_digits, kwh, length, percent, signed, time,
+    },
+};
+
+/// Width of a line, and of the names at its beginning.
+const WIDTH: usize = 80;
+const NAMES: usize = 17;
+
+/// Months in the table, the last ones.
+const MONTHS: usize = 12;
+
+impl Passport {
+    /// The passport for a terminal: the essentials first, then cells, months and events.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        out += &wrapped(&format!("Battery {}", Escaped(&self.identity)), 0);
+        for (name, value) in self.essentials() {
+            let value = wrapped(&Escaped(value).to_string(), NAMES);
+            out += &format!("{name:<NAMES$}{}", value.trim_start());
+        }
+        for table in [cells(self), months(self), events(&self.events)].into_iter().flatten() {
+            out += &format!("\n{}", table.text());
+        }
+        out
+    }
+
+    /// The figures that come first: their names, and what they are.
+    pub(crate) fn essentials(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("period", self.period_text()), ("known", self.known_text())];
+        all.extend(self.build_text().map(|build| ("build", build)));
+        let verdict = methods::verdict(&self.verdict);
+        let names = std::iter::once("verdict").chain(std::iter::repeat(""));
+        all.extend(names.zip(verdict));
+        all.push(("capacity", self.capacity_text()));
+        all.push(("charged", energy(self.total.energy_in_wh, self.total.charge_in_ah)));
+        all.push(("discharged", energy(self.total.energy_out_wh, self.total.charge_out_ah)));
+        let cycles = self.full_cycles.map(in_three_digits);
+        all.push(("full cycles", cycles.unwrap_or_else(|| NOT_KNOWN.to_owned())));
+        all.extend(self.limits_text());
+        if let Some(health) = self.identity.health_percent {
+            all.push(("health", format!("{} %, by its firmware", signed(health.into(), 2))));
+        }
+        all
+    }
+
+    fn capacity_text(&self) -> String {
+        let capacity = estimate_or_not(self.capacity_ah, "Ah");
+        let Some(trend) = self.trends.capacity_percent_per_year else { return capacity };
+        format!("{capacity}; changes by {} a year", estimate(trend, "%"))
+    }
+
+    /// The lowest and highest values that are known.
+    fn limits_text(&self) -> Vec<(&'static str, String)> {
+        let limits = &self.limits;
+        let range = |range: ValueRange, unit: &str| {
+            format!("{} to {} {unit}", signed(range.low.into(), 0), signed(range.high.into(), 0))
+        };
+        let temperature = limits.temperature_c.map(|it| range(it, "°C"));
+        let of_cells = limits.cell_temperature_c.map(|CellRange { low, high, .. }| {
+            format!("cells {}", range(ValueRange { low, high }, "°C"))
+        });
+        let temperature = joined([temperature, of_cells]);
+        let current = limits.current_a.map(|it| {
+            let (discharging, charging) = (-it.low.min(0.0), it.high.max(0.0));
+            format!("{charging:.0} A charging, {discharging:.0} A discharging, at most")
+        });
+        let cells = limits.cell_v.map(|CellRange { low, low_cell, high, high_cell }| {
+            format!("{low:.3} V (cell {low_cell:02}) to {high:.3} V (cell {high_cell:02})")
+        });
+        let spread = limits.spread_mv.map(|it| format!("at most {:.0} mV apart", it.high));
+        let at_rest = limits.spread_at_rest_mv.map(|it| format!("{:.0} mV at rest", it.high));
+        let lasting = |seconds: f64| (seconds >= 1.0).then(|| length(seconds));
+        let all = [
+            ("state of charge", limits.soc_percent.map(|it| range(it, "%"))),
+            ("temperature", temperature),
+            ("current", current),
+            ("cells", joined([cells, joined([spread, at_rest])])),
+            ("in frost", lasting(limits.charged_in_frost_s).map(|it| format!("{it} charging"))),
+            ("breaker", lasting(limits.breaker_open_s).map(|it| format!("{it} open"))),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    fn period_text(&self) -> String {
+        let period = &self.period;
+        let days = if period.days == 1 { "1 day" } else { &format!("{} days", period.days) };
+        format!("{} to {} ({}), {days}", period.first, period.last, period.zone)
+    }
+
+    fn known_text(&self) -> String {
+        let period = &self.period;
+        let known = percent(period.completeness);
+        match period.days_rebuilt_from_rows {
+            0 => format!("{known} of that time"),
+            rebuilt => format!(
+                "{known} of that time; {rebuilt} of {} days rebuilt from rows",
+                period.days_known
+            ),
+        }
+    }
+
+    fn build_text(&self) -> Option<String> {
+        let identity = &self.identity;
+        let cells = identity.cell_count.map(|count| format!("{count} cells in series"));
+        let unit = match (identity.unit_rank, identity.n_units) {
+            (Some(rank), Some(units)) => Some(format!("unit {rank} of {units}")),
+            _ => None,
+        };
+        let parts: Vec<_> = cells.into_iter().chain(unit).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+/// Those of the two that there are, with a comma between them.
+fn joined(parts: [Option<String>; 2]) -> Option<String> {
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// `23.1 kWh, 440 Ah`.
+fn energy(watt_hours: f64, ampere_hours: f64) -> String {
+    format!("{} kWh, {} Ah", kwh(watt_hours), in_three_digits(ampere_hours))
+}
+
+/// A table: the heads of its columns, and its rows.
+pub(crate) struct Table {
+    pub(crate) heads: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+    /// How many columns, from the left, are words and not numbers.
+    pub(crate) words: usize,
+}
+
+impl Table {
+    fn text(&self) -> String {
+        let chars = |cell: &String| cell.chars().count();
+        let width = |at: usize| {
+            let rows = self.rows.iter().filter_map(|row| row.get(at));
+            rows.chain(self.heads.get(at)).map(chars).max().unwrap_or(0)
+        };
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().enumerate().map(|(at, cell)| {
+                let width = width(at);
+                if at < self.words { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            });
+            format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+        };
+        std::iter::once(&self.heads).chain(&self.rows).map(line).collect()
+    }
+}
+
+/// A figure of the cells: its name and unit.
+type CellColumn = (&'static str, &'static str, fn(&CellFigures) -> Option<Estimate>);
+
+const CELL_COLUMNS: [CellColumn; 6] = [
+    ("resistance", "mΩ", |cell| cell.resistance_mohm),
+    ("at rest", "mV", |cell| cell.at_rest_mv),
+    ("full", "mV", |cell| cell.at_top_mv),
+    ("empty", "mV", |cell| cell.at_bottom_mv),
+    ("charge", "Ah", |cell| cell.charge_ah),
+    ("a week", "Ah", |cell| cell.charge_ah_per_week),
+];
+
+/// The figures of the cells, without those that no cell has.
+pub(crate) fn cells(passport: &Passport) -> Option<Table> {
+    let is_known =
+        |(_, _, figure): &&CellColumn| passport.cells.iter().any(|cell| figure(cell).is_some());
+    let columns: Vec<_> = CELL_COLUMNS.iter().filter(is_known).collect();
+    if columns.is_empty() {
+        return None;
+    }
+    let heads = columns.iter().map(|(name, unit, _)| format!("{name} {unit}"));
+    let row = |(number, cell): (String, &CellFigures)| {
+        let figures = columns.iter().map(|(_, _, figure)| figure(cell).map_or("–".into(), compact));
+        std::iter::once(number).chain(figures).collect()
+    };
+    Some(Table {
+        heads: std::iter::once("cell".to_owned()).chain(heads).collect(),
+        rows: passport.numbered_cells().map(row).collect(),
+        words: 1,
+    })
+}
+
+/// `0.34±0.03`, for a table.
+fn compact(found: Estimate) -> String {
+    let decimals = if found.plus_minus >= 3.0 {
+        0
+    } else if found.plus_minus >= 0.3 {
+        1
+    } else {
+        2
+    };
+    format!("{}±{:.decimals$}", signed(found.value, decimals), found.plus_minus)
+}
+
+/// The energy of the last months.
+pub(crate) fn months(passport: &Passport) -> Option<Table> {
+    let months = &passport.months;
+    let last = &months[months.len().saturating_sub(MONTHS)..];
+    let heads = ["month", "days", "charged kWh", "discharged kWh", "charged Ah", "discharged Ah"];
+    let row = |month: &crate::MonthEnergy| {
+        let counters = month.counters;
+        vec![
+            month.month.clone(),
+            month.days.to_string(),
+            kwh(counters.energy_in_wh),
+            kwh(counters.energy_out_wh),
+            in_three_digits(counters.charge_in_ah),
+            in_three_digits(counters.charge_out_ah),
+        ]
+    };
+    (!last.is_empty()).then(|| Table {
+        heads: heads.map(str::to_owned).to_vec(),
+        rows: last.iter().map(row).collect(),
+        words: 1,
+    })
+}
+
+/// What happened.
+pub(crate) fn events(events: &[EventSummary]) -> Option<Table> {
+    let heads = ["event", "times", "in all", "first", "last"];
+    let row = |event: &EventSummary| {
+        let name = Escaped(&event.event).to_string();
+        let name = match name.char_indices().nth(NAME_OF_EVENT) {
+            Some((end, _)) => format!("{}…", &name[..end]),
+            None => name,
+        };
+        let seconds = event.seconds.map_or("–".to_owned(), length);
+        let day = |at: bluenova_record::Rfc3339| time(at.0)[..10].to_owned();
+        vec![name, event.count.to_string(), seconds, day(event.first), day(event.last)]
+    };
+    (!events.is_empty()).then(|| Table {
+        heads: heads.map(str::to_owned).to_vec(),
+        rows: events.iter().map(row).collect(),
+        words: 1,
+    })
+}
+
+/// Characters of an event's name for which a line has room.
+const NAME_OF_EVENT: usize = 32;
+
+/// Text in lines of at most [`WIDTH`] characters, each but the first indented; a longer word has a
+/// line of its own.
+fn wrapped(text: &str, indent: usize) -> String {
+    // A figure and its uncertainty stay together.
+    let text = text.replace(" ± ", "\u{a0}±\u{a0}");
+    let mut lines = String::new();
+    let mut used = indent;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let chars = word.chars().count();
+        if used + 1 + chars > WIDTH && used > indent {
+            lines += &format!("\n{:indent$}{word}", "");
+            used = indent + chars;
+        } else {
+            if used > indent {
+                lines.push(' ');
+                used += 1;
+            }
+            lines += word;
+            used += chars;
+        }
+    }
+    lines.push('\n');
+    lines.replace('\u{a0}', " ")
+}
