@@ -517,7 +517,7 @@ fn days_are_those_of_the_journal() {
     };
     let damaged = StoredDay { text: "{".into(), ..day("2026-11-20", 0.0) };
     let days = [day("2026-11-19", 1.0), damaged, day("2026-11-21", 2.5), day("2026-11-22", 3.0)];
-    listener.journal.put_statistics(&[], &days, |_, new| new.clone()).unwrap();
+    listener.journal.put_statistics(&[], &days).unwrap();
     for (query, expected) in [
         ("", &[1.0, 2.5, 3.0][..]),
         ("?from=2026-11-21", &[2.5, 3.0]),
