@@ -7,7 +7,8 @@ use std::{
 };
 
 use bluenova_insight::{
-    CellFigures, Estimate, Figures, Goal, Insight, TimeToGo, UtcDays, Verdict, WeakCell,
+    CellFigures, CellWeakness, Estimate, Figures, Goal, Insight, TimeToGo, UtcDays, Verdict,
+    WeakCell,
 };
 use bluenova_record::{PackRecord, Text};
 use bluenova_status::ConnectionState;
@@ -72,7 +73,12 @@ fn add_figures(listener: &Listener) {
                 with_usual_capacity: false,
             }),
             cells: vec![cell; 2],
-            verdict: Verdict::Weak(vec![WeakCell { cell: 2, evidence: String::new() }]),
+            verdict: Verdict::Weak(vec![WeakCell {
+                cell: 2,
+                weakness: CellWeakness::HighResistance { times_median: 2.0 },
+                days: 10,
+                evidence: String::new(),
+            }]),
             ..insight.figures().unwrap()
         };
         status.batteries[0].figures = Some(figures.into());
