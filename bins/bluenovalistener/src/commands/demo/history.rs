@@ -5,7 +5,7 @@ use std::{error::Error, path::Path, thread};
 use bluenova_console::{Assembler, Interval};
 use bluenova_import::stored_day;
 use bluenova_insight::Insight;
-use bluenova_journal::{Journal, Reader, Retention, StoredDay, StoredInsight};
+use bluenova_journal::{Event, Journal, Reader, Retention, StoredDay, StoredInsight};
 use bluenova_record::PackRecord;
 use bluenova_simulator::Battery;
 use jiff::tz::TimeZone;
@@ -41,6 +41,10 @@ pub(super) fn make(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dy
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let mut journal = Journal::open(path, Retention::FOREVER)?;
+    // As if a listener had run for a week, with a row in each minute.
+    let (version, interval) = (env!("CARGO_PKG_VERSION"), INTERVAL.unsigned_abs());
+    let started = Event::started(end.saturating_sub(WEEK), version, interval);
+    journal.put_events(&[Event { until: Some(end), ..started }])?;
     for rows in first.rows.chunks(BATCH / 2).zip(second.rows.chunks(BATCH / 2)) {
         journal.append(&[rows.0, rows.1].concat())?;
     }
