@@ -1,4 +1,4 @@
-//! `/api/batteries/{mcu}/rows.csv`: a battery's rows as CSV, as many as there are.
+//! `/api/batteries/{battery}/rows.csv`, `/api/rows.csv`: rows as CSV, as many as there are.
 
 use std::{
     io,
@@ -73,7 +73,7 @@ impl Drop for Download {
 /// A parameter is invalid, or the journal can't be read.
 pub(crate) fn response(
     journal: &Reader,
-    mcu_id: u32,
+    batteries: Vec<u32>,
     query: &[(String, String)],
     status: &Status,
     download: Download,
@@ -86,9 +86,9 @@ pub(crate) fn response(
         }
         None => COLUMNS.iter().collect(),
     };
-    let disposition = format!("attachment; filename=\"{}\"", file_name(status, mcu_id, &times));
+    let disposition = format!("attachment; filename=\"{}\"", file_name(status, &batteries, &times));
     let mut rows = Rows {
-        selection: RowSelection { times, batteries: vec![mcu_id], after: None },
+        selection: RowSelection { times, batteries, after: None },
         columns,
         is_begun: false,
         is_at_end: false,
@@ -109,18 +109,23 @@ pub(crate) fn response(
     }))
 }
 
-/// Name for the file: the battery's, its MCU ID, and the times.
-fn file_name(status: &Status, mcu_id: u32, times: &Range<UtcDateTime>) -> String {
-    let battery = status.batteries.iter().find(|battery| battery.mcu_id() == Some(mcu_id));
+/// Name for the file: that of the battery and its MCU ID, or how many they are; and the times.
+fn file_name(status: &Status, batteries: &[u32], times: &Range<UtcDateTime>) -> String {
     // No file system and no header has difficulties with those.
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let name: String =
-        battery.map_or("bluenova", |battery| &battery.name).chars().filter(is_plain).collect();
+    let of_what = match batteries {
+        [mcu_id] => {
+            let battery = status.batteries.iter().find(|it| it.mcu_id() == Some(*mcu_id));
+            let name = battery.map_or("bluenova", |battery| &battery.name);
+            format!("{}-{}", name.chars().filter(is_plain).collect::<String>(), McuId(*mcu_id))
+        }
+        several => format!("{}-batteries", several.len()),
+    };
     let time = |time: UtcDateTime| {
         let text = Rfc3339(time.truncate_to_second()).to_string();
         text.replace(['-', ':'], "")
     };
-    format!("{name}-{}-{}-{}.csv", McuId(mcu_id), time(times.start), time(times.end))
+    format!("{of_what}-{}-{}.csv", time(times.start), time(times.end))
 }
 
 /// The rows of a download that the client has not got yet.

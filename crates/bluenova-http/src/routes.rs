@@ -1,10 +1,11 @@
 //! Which address is answered with what.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
+use bluenova_insight::DayStatistics;
 use bluenova_journal::Reader;
 use bluenova_record::{ErrorChain, Escaped, McuId, first_chars};
-use bluenova_status::Status;
+use bluenova_status::{BatteryStatus, Status};
 use serde::Serialize;
 
 use crate::answer_thread::AnswerThread;
@@ -13,9 +14,10 @@ use crate::csv::{self, Downloads};
 use crate::days::{self, days};
 use crate::events::events;
 use crate::gzip::Gzip;
+use crate::plots::{MOST_BATTERIES, Plots, bank_plots, comparison, plots_with_today};
 use crate::query::Query;
 use crate::serve::{Request, Response};
-use crate::{HistoryError, gaps, history, metrics, page, plots};
+use crate::{HistoryError, gaps, history, metrics, page};
 
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
@@ -132,10 +134,51 @@ fn uncompressed(request: &Request, status: Status, threads: &AnswerThreads) -> R
             })
         }
         ["api", "batteries", mcu_id, "plots"] => {
-            let (query, now, interval) = (request.query.clone(), status.now, status.interval);
+            let (query, of_then) = (request.query.clone(), status.clone());
             from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                Ok(json(200, &plots(reader, id, &query, now, interval)?))
+                let today = today_of(id, &of_then);
+                let plots =
+                    plots_with_today(reader, id, &query, of_then.now, of_then.interval, today)?;
+                Ok(json(200, &plots))
             })
+        }
+        ["api", "plots"] => {
+            let batteries = match batteries(&request.query, &status) {
+                Ok(batteries) => batteries,
+                Err(error) => return refused(&error),
+            };
+            let query = request.query.clone();
+            plots_of_several(status, threads, move |reader, status, all| {
+                comparison(reader, &batteries, &query, status.now, status.interval, all.len())
+            })
+        }
+        ["api", "bank", "plots"] => {
+            let query = request.query.clone();
+            plots_of_several(status, threads, move |reader, status, all| {
+                let live: BTreeSet<_> =
+                    status.batteries.iter().filter_map(BatteryStatus::mcu_id).collect();
+                let live: Vec<_> = live.into_iter().collect();
+                bank_plots(reader, &live, &query, status.now, status.interval, all.len())
+            })
+        }
+        ["api", "rows.csv"] => {
+            let Some(download) = threads.downloads.begin() else {
+                return too_many("rows as CSV");
+            };
+            let batteries = match batteries(&request.query, &status) {
+                Ok(batteries) => batteries.into_iter().map(|(id, _)| id).collect(),
+                Err(error) => return refused(&error),
+            };
+            let mut query = request.query.clone();
+            query.retain(|(name, _)| name != "batteries");
+            let work = move || {
+                let found = Reader::open(&status.storage.journal).map_err(HistoryError::from);
+                let found = found.and_then(|reader| {
+                    csv::response(&reader, batteries, &query, &status, download)
+                });
+                found.unwrap_or_else(|error| refused(&error))
+            };
+            threads.downloads.thread.run(work).unwrap_or_else(|| too_many("the history"))
         }
         ["api", "batteries", mcu_id, "rows.csv"] => {
             let Some(download) = threads.downloads.begin() else {
@@ -143,7 +186,7 @@ fn uncompressed(request: &Request, status: Status, threads: &AnswerThreads) -> R
             };
             let (query, of_then) = (request.query.clone(), status.clone());
             from_journal(mcu_id, &status, &threads.downloads.thread, move |reader, id| {
-                csv::response(reader, id, &query, &of_then, download)
+                csv::response(reader, vec![id], &query, &of_then, download)
             })
         }
         [name] => page::file(name).map_or_else(|| nothing_at(request), file_of_page),
@@ -200,6 +243,59 @@ fn find(given: &str, status: &Status) -> Option<Named> {
         return Some(battery.mcu_id().map_or(Named::Position(position), Named::McuId));
     }
     McuId::parse(given).map(|McuId(id)| Named::McuId(id))
+}
+
+/// The batteries that the parameter `batteries` names, with their names.
+fn batteries(
+    query: &[(String, String)],
+    status: &Status,
+) -> Result<Vec<(u32, String)>, HistoryError> {
+    let wrong = |problem: String| Err(HistoryError::query("batteries", problem));
+    let of_batteries: Vec<_> =
+        query.iter().filter(|(name, _)| name == "batteries").cloned().collect();
+    let Some(given) = Query::new(&of_batteries, &["batteries"])?.get("batteries") else {
+        return wrong("names or MCU IDs with commas between them are needed".to_owned());
+    };
+    let mut batteries: Vec<(u32, String)> = vec![];
+    for given in given.split(',') {
+        let Some(Named::McuId(id)) = find(given, status) else {
+            return wrong(format!("{given:.60} is no battery, or has not sent its MCU ID yet"));
+        };
+        if batteries.iter().any(|(earlier, _)| *earlier == id) {
+            return wrong(format!("{given:.60} is given twice"));
+        }
+        let battery = status.batteries.iter().find(|battery| battery.mcu_id() == Some(id));
+        let name = battery.map_or_else(|| McuId(id).to_string(), |battery| battery.name.clone());
+        batteries.push((id, name));
+    }
+    if batteries.len() > MOST_BATTERIES {
+        return wrong(format!("{MOST_BATTERIES} at most, not {}", batteries.len()));
+    }
+    Ok(batteries)
+}
+
+/// The day under way of a battery.
+fn today_of(mcu_id: u32, status: &Status) -> Option<DayStatistics> {
+    let battery = status.batteries.iter().find(|battery| battery.mcu_id() == Some(mcu_id))?;
+    battery.figures.as_ref().map(|figures| figures.today.clone())
+}
+
+/// Plots of several batteries. `draw` is given all batteries that have rows.
+fn plots_of_several(
+    status: Status,
+    threads: &AnswerThreads,
+    draw: impl FnOnce(&Reader, &Status, &[u32]) -> Result<Plots, HistoryError> + Send + 'static,
+) -> Response {
+    let work = move || {
+        let found = Reader::open(&status.storage.journal).and_then(|reader| {
+            let all = reader.mcu_ids()?;
+            Ok((reader, all))
+        });
+        let found = found.map_err(HistoryError::from);
+        let found = found.and_then(|(reader, all)| draw(&reader, &status, &all));
+        found.map_or_else(|error| refused(&error), |plots| json(200, &plots))
+    };
+    threads.history.run(work).unwrap_or_else(|| too_many("the history"))
 }
 
 fn no_battery(given: &str) -> Response {

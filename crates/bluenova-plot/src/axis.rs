@@ -13,7 +13,25 @@ use time::{Date, UtcDateTime};
 use crate::downsample::micros;
 
 /// Minutes between two labels of the time axis.
-const STEPS: [i64; 14] = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, DAY, 2 * DAY, 3 * DAY];
+const STEPS: [i64; 17] = [
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    180,
+    360,
+    720,
+    DAY,
+    2 * DAY,
+    3 * DAY,
+    7 * DAY,
+    14 * DAY,
+    28 * DAY,
+];
 const DAY: i64 = 24 * 60;
 
 /// A Monday, as a Julian day: labels a week apart are Mondays.
@@ -135,7 +153,9 @@ fn labelled(range: &Range<i64>, zone: &TimeZone, step: i64) -> Vec<i64> {
         let starts_day = day != local(micros - stride).date();
         if step >= DAY {
             let days = day.since(jiff::civil::date(1970, 1, 1)).map_or(0, |span| span.get_days());
-            return starts_day && i64::from(days) % (step / DAY) == 0;
+            // 1970 began on a Thursday.
+            let monday = if step % (7 * DAY) == 0 { 3 } else { 0 };
+            return starts_day && (i64::from(days) + monday) % (step / DAY) == 0;
         }
         let minutes = i64::from(here.hour()) * 60 + i64::from(here.minute());
         starts_day || (minutes % step == 0 && here.second() == 0)
@@ -316,6 +336,8 @@ mod tests {
             (ago(24), "Europe/Berlin", 3, "22_Nov 12:00"),
             (ago(7 * 24), "Europe/Berlin", 7, "16_Nov 17_Nov 18_Nov 19_Nov 20_Nov 21_Nov 22_Nov"),
             (ago(7 * 24), "Europe/Berlin", 3, "17_Nov 19_Nov 21_Nov"),
+            (ago(30 * 24), "Europe/Berlin", 5, "26_Oct 2_Nov 9_Nov 16_Nov"),
+            (ago(60 * 24), "Europe/Berlin", 3, "28_Sep 26_Oct"),
         ] {
             let got = labels(from, to, zone, most)
                 .iter()

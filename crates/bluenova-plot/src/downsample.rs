@@ -33,6 +33,11 @@ impl Buckets {
         Self { start: micros(from).div_euclid(length) * length, length }
     }
 
+    /// Length of each, in microseconds.
+    pub fn micros(self) -> i64 {
+        self.length
+    }
+
     fn index_of(self, micros: i64) -> i64 {
         (micros - self.start).div_euclid(self.length)
     }

@@ -1,4 +1,4 @@
-//! Curves over time: down-sampled, and drawn as SVG. No I/O.
+//! Curves over time: down-sampled, and drawn as SVG; and those of the days of a battery. No I/O.
 //!
 //! A [`Trace`] has the lowest and the highest value of each bucket of time, so that no peak is
 //! lost. A [`Picture`] draws traces in [`Panel`]s with a common [`TimeAxis`], in the colours of a
@@ -28,11 +28,13 @@
 #![forbid(unsafe_code)]
 
 mod axis;
+mod days;
 mod downsample;
 mod draw;
 mod palette;
 
 pub use axis::{TimeAxis, ValueAxis};
+pub use days::{DayPlot, day_plots};
 pub use downsample::{Buckets, Extremes, FilledBuckets, Measured, Point, Trace, micros};
 pub use draw::{
     Area, Curve, DrawError, Form, Legend, Panel, Picture, Side, most_time_labels, plotting_width,

@@ -32,6 +32,8 @@ pub struct Palette {
     pub charge: RGBColor,
     /// The pack among its cells.
     pub pack: RGBColor,
+    /// Batteries that are compared.
+    batteries: [RGBColor; 8],
     /// The part of viridis that stands out from the background.
     cells: (f64, f64),
 }
@@ -47,6 +49,16 @@ impl Palette {
                 current: RGBColor(0xB8, 0x4E, 0x00),
                 charge: RGBColor(0x00, 0x7D, 0x5B),
                 pack: RGBColor(0xB8, 0x4E, 0x00),
+                batteries: [
+                    RGBColor(0x00, 0x68, 0xA6),
+                    RGBColor(0xC0, 0x4E, 0x00),
+                    RGBColor(0x00, 0x7D, 0x5B),
+                    RGBColor(0xA8, 0x3F, 0x80),
+                    RGBColor(0x8A, 0x6B, 0x00),
+                    RGBColor(0x2C, 0x94, 0xCC),
+                    RGBColor(0x22, 0x26, 0x2C),
+                    RGBColor(0x7A, 0x80, 0x88),
+                ],
                 cells: (0.0, 0.85),
             },
             Theme::Dark => Self {
@@ -56,9 +68,24 @@ impl Palette {
                 current: RGBColor(0xE6, 0x9F, 0x00),
                 charge: RGBColor(0x2C, 0xC9, 0x98),
                 pack: RGBColor(0xFF, 0x8A, 0x5C),
+                batteries: [
+                    RGBColor(0x56, 0xB4, 0xE9),
+                    RGBColor(0xE6, 0x9F, 0x00),
+                    RGBColor(0x2C, 0xC9, 0x98),
+                    RGBColor(0xE0, 0x8F, 0xBC),
+                    RGBColor(0xF0, 0xE4, 0x42),
+                    RGBColor(0x4F, 0x80, 0xE0),
+                    RGBColor(0xF4, 0xF6, 0xF8),
+                    RGBColor(0x8A, 0x90, 0x98),
+                ],
                 cells: (0.3, 1.0),
             },
         }
+    }
+
+    /// The colour of the battery at `index`, from 0, out of eight.
+    pub fn battery(&self, index: usize) -> RGBColor {
+        self.batteries[index % self.batteries.len()]
     }
 
     /// The colour of the cell at `index`, from 0, out of `count`.

@@ -1,71 +1,50 @@
-//! `/api/batteries/{mcu}/plots`: a battery's history as plots.
+//! `/api/batteries/{battery}/plots`, `/api/plots`, `/api/bank/plots`: the history as plots.
 
+mod answer;
+mod bank;
+mod battery;
+mod comparison;
+mod request;
 mod traces;
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use bluenova_insight::DayStatistics;
 use bluenova_journal::Reader;
-use bluenova_plot::{
-    Area, Buckets, Curve, Form, Legend, Palette, Panel, Picture, Side, Theme, TimeAxis, Trace, css,
-    micros, most_time_labels, plotting_width,
-};
-use bluenova_record::{McuId, Rfc3339};
+use bluenova_plot::{Picture, TimeAxis, day_plots, most_time_labels};
+use bluenova_record::McuId;
 use bluenova_status::stale_after;
-use jiff::tz::TimeZone;
-use serde::Serialize;
-use time::UtcDateTime;
+use time::{Date, UtcDateTime};
 
+use self::answer::Plot;
+use self::request::PlotRequest;
 use self::traces::Traces;
 use crate::HistoryError;
 use crate::query::Query;
 
-const PARAMETERS: [&str; 4] = ["range", "width", "theme", "zone"];
-const HOUR: time::Duration = time::Duration::HOUR;
-const DAY: time::Duration = time::Duration::DAY;
-const RANGES: [(&str, time::Duration); 4] =
-    [("1h", HOUR), ("6h", time::Duration::hours(6)), ("24h", DAY), ("7d", time::Duration::WEEK)];
-const THEMES: [(&str, Theme); 2] = [("light", Theme::Light), ("dark", Theme::Dark)];
+pub use self::answer::Plots;
+pub(crate) use self::bank::bank_plots;
+pub(crate) use self::comparison::{MOST_BATTERIES, comparison};
 
 /// Bounds of an axis that has zero on it.
 const ZERO: Option<(f64, f64)> = Some((0.0, 0.0));
 
-/// The plots of a battery, as JSON.
-#[derive(Debug, Serialize)]
-pub struct Plots {
-    battery: McuId,
-    from: Rfc3339,
-    to: Rfc3339,
-    /// Milliseconds since 1970.
-    times: Vec<i64>,
-    plots: Vec<Plot>,
-}
+/// Length of time beyond which a battery's days are drawn, too.
+const LONG: time::Duration = time::Duration::days(3);
 
-#[derive(Debug, Serialize)]
-struct Plot {
-    id: &'static str,
-    title: &'static str,
-    svg: String,
-    area: Area,
-    series: Vec<Series>,
-}
+/// Plots of days that say no more than those of the rows.
+const SAID_BY_ROWS: [&str; 3] = ["soc", "spread", "temperature"];
 
-/// The values of a curve, a lowest and a highest one for each of the times.
-#[derive(Debug, Serialize)]
-struct Series {
-    name: String,
-    unit: &'static str,
-    colour: String,
-    low: Vec<Option<f32>>,
-    high: Vec<Option<f32>>,
-}
-
-/// The plots of a battery that `query` asks for, of the time until `now`.
+/// The plots of a battery that `query` asks for.
 ///
-/// Parameters are `range` (1h, 6h, 24h or 7d; 24h by default), `width` in pixels (280 to 2000; 800
-/// by default), `theme` (light or dark; light by default) and `zone`, an IANA time zone. A zone
-/// that this machine doesn't have is replaced by its own one; the time axis has the zone's name.
-/// `interval` is the time from one row to the next one.
+/// Parameters are `range` (1h, 6h, 24h, 7d, 30d or all, until `now`; 24h by default) or `from` and
+/// `to`, RFC 3339 times; `width` in pixels (280 to 2000; 800 by default), `theme` (light or dark;
+/// light by default) and `zone`, an IANA time zone. A zone that this machine doesn't have is
+/// replaced by its own one; the time axis has the zone's name. `interval` is the time from one row
+/// to the next one.
+///
+/// More than three days have plots of the days, too, and times with too many rows only these.
 ///
 /// # Errors
 /// A parameter is invalid, or the journal can't be read.
@@ -76,208 +55,88 @@ pub fn plots(
     now: UtcDateTime,
     interval: Duration,
 ) -> Result<Plots, HistoryError> {
-    let query = Query::new(query, &PARAMETERS)?;
-    let range = query.choice("range", &RANGES, DAY)?;
-    let width = query.number("width", 280..=2000, 800)?;
-    let palette = Palette::of(query.choice("theme", &THEMES, Theme::Light)?);
-    let zone = zone(query.get("zone"));
-
-    let times = now.saturating_sub(range)..now;
-    let buckets = buckets(&times, width, interval);
-    // A line breaks where a value would have become stale.
-    let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
-    let traces = Traces::read(journal, mcu_id, times.clone(), buckets, pause)?;
-    let time = TimeAxis::new(times.start, times.end, zone, most_time_labels(width));
-    let plots = pictures(&traces, &palette).map(|picture| plot(picture, &time, width, &palette));
-    Ok(Plots {
-        battery: McuId(mcu_id),
-        times: traces
-            .filled
-            .times
-            .iter()
-            .map(|time| micros(*time.max(&times.start)) / 1000)
-            .collect(),
-        from: Rfc3339(times.start),
-        to: Rfc3339(times.end),
-        plots: plots.into_iter().collect::<Result<_, _>>()?,
-    })
+    plots_with_today(journal, mcu_id, query, now, interval, None)
 }
 
-/// Buckets of two pixels, since each has two points, and no shorter than the interval.
-fn buckets(times: &Range<UtcDateTime>, width: u32, interval: Duration) -> Buckets {
-    let intervals = (times.end - times.start).as_seconds_f64() / interval.as_secs_f64();
-    let pairs = plotting_width(width) / 2;
-    // The cast saturates, should the interval be zero.
-    Buckets::aligned(times.start, times.end, pairs.min(intervals.ceil() as u32))
-}
+/// The same with the day under way, which the journal doesn't have yet.
+pub(crate) fn plots_with_today(
+    journal: &Reader,
+    mcu_id: u32,
+    query: &[(String, String)],
+    now: UtcDateTime,
+    interval: Duration,
+    today: Option<DayStatistics>,
+) -> Result<Plots, HistoryError> {
+    let query = Query::new(query, &PlotRequest::PARAMETERS)?;
+    let days = AllDays::read(journal, &[mcu_id], today)?;
+    let request = PlotRequest::new(query, kept_from(journal, &days)?, now)?;
+    let is_by_rows = request.rows_of_each(interval) <= request::MOST_ROWS;
 
-/// The zone of that name, else the system's own one, else UTC.
-fn zone(name: Option<&str>) -> TimeZone {
-    let named = name.and_then(|name| TimeZone::get(name).ok()).filter(|zone| !zone.is_unknown());
-    named.or_else(|| TimeZone::try_system().ok()).unwrap_or(TimeZone::UTC)
-}
-
-fn pictures<'a>(traces: &'a Traces, palette: &Palette) -> [Picture<'a>; 4] {
-    [
-        pack(traces, palette),
-        cells(traces, palette),
-        spread(traces, palette),
-        temperatures(traces, palette),
-    ]
-}
-
-/// The state of charge has a panel of its own: three scales in one are hard to read.
-fn pack<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
-    let voltage = Curve::line("pack voltage", &traces.voltage, palette.voltage);
-    let current = Curve::line("current", &traces.current, palette.current);
-    let charge = Curve::line("state of charge", &traces.charge, palette.charge);
-    let filled = Curve { form: Form::Area, ..charge.clone() };
-    Picture {
-        id: "pack",
-        title: "Voltage, current and state of charge",
-        legend: vec![Legend::of(&voltage), Legend::of(&current), Legend::of(&charge)],
-        panels: vec![
-            Panel {
-                height: 190,
-                left: Side {
-                    unit: "V",
-                    colour: palette.voltage,
-                    least: 0.2,
-                    bounds: None,
-                    curves: vec![voltage],
-                },
-                right: amperes(current, palette),
-            },
-            Panel {
-                height: 74,
-                left: Side {
-                    unit: "%",
-                    colour: palette.charge,
-                    least: 100.0,
-                    bounds: Some((0.0, 100.0)),
-                    curves: vec![filled, charge],
-                },
-                right: Side::empty(),
-            },
-        ],
-    }
-}
-
-fn cells<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
-    let cells = per_cell(&traces.cell_v, palette);
-    let current = Curve::line("current", &traces.current, palette.current);
-    let current = Curve { form: Form::Area, ..current };
-    let mut legend = Legend::of_cells(&cells);
-    legend.push(Legend::of(&current));
-    Picture {
-        id: "cells",
-        title: "Cell voltages",
-        legend,
-        panels: vec![Panel {
-            // As high as both panels of the first plot, which a wide page shows beside it.
-            height: 280,
-            left: Side {
-                unit: "V",
-                colour: palette.text,
-                least: 0.02,
-                bounds: None,
-                curves: cells,
-            },
-            right: amperes(current, palette),
-        }],
-    }
-}
-
-fn amperes<'a>(current: Curve<'a>, palette: &Palette) -> Side<'a> {
-    let colour = palette.current;
-    Side { unit: "A", colour, least: 4.0, bounds: ZERO, curves: vec![current] }
-}
-
-fn spread<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
-    let band = Curve::line("lowest to highest cell", &traces.band, palette.voltage);
-    let band = Curve { form: Form::Band, ..band };
-    let spread = Curve::line("spread", &traces.spread, palette.current);
-    let spread = Curve { form: Form::Thin, ..spread };
-    Picture {
-        id: "spread",
-        title: "Lowest and highest cell",
-        legend: vec![Legend::of(&band), Legend::of(&spread)],
-        panels: vec![Panel {
-            height: 190,
-            left: Side {
-                unit: "V",
-                colour: palette.voltage,
-                least: 0.02,
-                bounds: None,
-                curves: vec![band],
-            },
-            right: Side {
-                unit: "mV",
-                colour: palette.current,
-                least: 4.0,
-                bounds: ZERO,
-                curves: vec![spread],
-            },
-        }],
-    }
-}
-
-fn temperatures<'a>(traces: &'a Traces, palette: &Palette) -> Picture<'a> {
-    let mut curves = per_cell(&traces.cell_t, palette);
-    let mut legend = Legend::of_cells(&curves);
-    let pack = Curve::line("pack", &traces.temperature, palette.pack);
-    legend.push(Legend::of(&pack));
-    curves.push(pack);
-    Picture {
-        id: "temperatures",
-        title: "Temperatures",
-        legend,
-        panels: vec![Panel {
-            height: 190,
-            left: Side { unit: "°C", colour: palette.text, least: 4.0, bounds: None, curves },
-            right: Side::empty(),
-        }],
-    }
-}
-
-fn per_cell<'a>(traces: &'a [Trace], palette: &Palette) -> Vec<Curve<'a>> {
-    let curve = |(i, trace)| Curve {
-        form: Form::Thin,
-        ..Curve::line(format!("cell {}", i + 1), trace, palette.cell(i, traces.len()))
-    };
-    traces.iter().enumerate().map(curve).collect()
-}
-
-fn plot(
-    picture: Picture<'_>,
-    time: &TimeAxis,
-    width: u32,
-    palette: &Palette,
-) -> Result<Plot, HistoryError> {
-    let (svg, area) =
-        picture.draw(time, width, palette).map_err(|error| HistoryError::Drawing(error.into()))?;
-    let Picture { id, title, panels, .. } = picture;
-    let sides = panels.iter().flat_map(|panel| [&panel.left, &panel.right]);
-    let curves = sides.flat_map(|side| side.curves.iter().map(|curve| (curve, side.unit)));
-    // The state of charge has two curves, an area and the line above it.
-    let mut series: Vec<Series> = vec![];
-    for (curve, unit) in curves.filter(|(curve, _)| curve.trace.extremes().is_some()) {
-        if series.iter().all(|earlier| earlier.name != curve.name) {
-            series.push(Series::of(curve, unit));
+    let mut plots = Plots::new(&request);
+    plots.battery = Some(McuId(mcu_id));
+    if is_by_rows {
+        let buckets = request.buckets(interval);
+        // A line breaks where a value would have become stale.
+        let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
+        let traces = Traces::read(journal, mcu_id, request.times.clone(), buckets, pause)?;
+        plots.set_times(&traces.filled);
+        for picture in battery::pictures(&traces, &request.palette) {
+            plots.draw(&picture, &request)?;
         }
     }
-    Ok(Plot { id, title, svg, area, series })
+    if request.times.end - request.times.start > LONG || !is_by_rows {
+        let is_drawn = |id: &str| !is_by_rows || !SAID_BY_ROWS.contains(&id);
+        plots.plots.extend(of_days(&days.within(request.dates()), &request, is_drawn)?);
+    }
+    Ok(plots)
 }
 
-impl Series {
-    fn of(curve: &Curve<'_>, unit: &'static str) -> Self {
-        let buckets = curve.trace.buckets().iter();
-        Self {
-            name: curve.name.clone(),
-            unit,
-            colour: css(curve.colour),
-            low: buckets.clone().map(|e| e.map(|e| e.low.value)).collect(),
-            high: buckets.map(|e| e.map(|e| e.high.value)).collect(),
+/// The time from which on there is something: the first row or the first day.
+fn kept_from(journal: &Reader, days: &AllDays) -> Result<Option<UtcDateTime>, HistoryError> {
+    let first_day = days.0.first().map(|day| day.date.midnight().as_utc());
+    Ok(journal.oldest()?.into_iter().chain(first_day).min())
+}
+
+/// All days of some batteries, in the order of their dates.
+struct AllDays(Vec<DayStatistics>);
+
+impl AllDays {
+    fn read(
+        journal: &Reader,
+        batteries: &[u32],
+        today: Option<DayStatistics>,
+    ) -> Result<Self, HistoryError> {
+        let mut days: Vec<DayStatistics> = vec![];
+        for mcu_id in batteries {
+            let stored = journal.days(*mcu_id, crate::days::ALL)?;
+            // A text that is damaged costs its day only.
+            days.extend(stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()));
         }
+        let today = today.filter(|today| days.iter().all(|day| day.date != today.date));
+        days.extend(today);
+        days.sort_by_key(|day| day.date);
+        Ok(Self(days))
     }
+
+    fn within(&self, dates: RangeInclusive<Date>) -> Vec<DayStatistics> {
+        self.0.iter().filter(|day| dates.contains(&day.date)).cloned().collect()
+    }
+}
+
+/// The plots of days, those of whose IDs `is_drawn` is true.
+fn of_days(
+    days: &[DayStatistics],
+    request: &PlotRequest,
+    is_drawn: impl Fn(&str) -> bool,
+) -> Result<Vec<Plot>, HistoryError> {
+    let axis = TimeAxis::of_days(request.dates(), most_time_labels(request.width));
+    let drawn = day_plots(days, &request.palette);
+    let drawn = drawn.iter().filter(|plot| is_drawn(plot.id));
+    drawn
+        .map(|plot| {
+            let picture: Picture<'_> = plot.picture(&request.palette);
+            let drawn = Plot::new(&picture, &axis, request)?;
+            Ok(drawn.of_days(plot, request, days.iter().map(|day| day.date)))
+        })
+        .collect()
 }

@@ -77,7 +77,7 @@ impl Traces {
         self.temperature.add(time, record.temp.map(f32::from));
         let (lowest, highest) = lowest_and_highest(record);
         self.band.add_range(time, lowest, highest);
-        self.spread.add(time, lowest.zip(highest).map(|(low, high)| millivolts(high - low)));
+        self.spread.add(time, spread_mv(record));
         for (trace, volts) in self.cell_v.iter_mut().zip(record.cell_v) {
             trace.add(time, volts);
         }
@@ -108,6 +108,12 @@ fn lowest_and_highest(record: &PackRecord) -> (Option<f32>, Option<f32>) {
     let lowest = record.v_cell_min.or_else(|| cells.clone().reduce(f32::min));
     let highest = record.v_cell_max.or_else(|| cells.reduce(f32::max));
     (lowest, highest)
+}
+
+/// Difference of the lowest and the highest cell voltage, in millivolts.
+pub(super) fn spread_mv(record: &PackRecord) -> Option<f32> {
+    let (lowest, highest) = lowest_and_highest(record);
+    lowest.zip(highest).map(|(low, high)| millivolts(high - low))
 }
 
 /// To a tenth: a float has more digits than the measurement.

@@ -43,6 +43,20 @@ fn rows_are_those_of_one_battery_in_the_range() {
 }
 
 #[test]
+fn rows_of_several_batteries_come_in_one_order() {
+    let mut listener = Listener::start();
+    listener.journal.append(&rows(NORTH, 400)).unwrap();
+    listener.journal.append(&rows(SOUTH, 300)).unwrap();
+    let target = format!("/api/rows.csv?{DAY}&columns=mcu_id&batteries=south,north");
+    let answer = listener.get(&target);
+    assert!(answer.head.contains("filename=\"2-batteries-20261122T000000Z-20261122T200001Z.csv\""));
+    let lines: Vec<_> = answer.body.lines().skip(1).collect();
+    assert_eq!(lines.len(), 700);
+    assert_eq!(lines[698..], ["2989", "2671511474"]);
+    assert_eq!(listener.get("/api/rows.csv").status, 400);
+}
+
+#[test]
 fn every_number_of_rows_comes_out_whole() {
     let mut listener = Listener::start();
     listener.journal.append(&rows(NORTH, 1001)).unwrap();

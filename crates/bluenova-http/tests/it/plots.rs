@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bluenova_http::plots;
+use bluenova_journal::StoredDay;
 use bluenova_record::PackRecord;
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
 
 use crate::rows::{BATTERY, NOW, journal, query, row};
+use crate::support::{Listener, NORTH, SOUTH, record};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
@@ -339,15 +341,156 @@ fn there_are_plots_of_whatever_numbers_a_battery_sends() {
 fn wrong_parameters_are_explained() {
     let (_journal, reader) = journal(&[]);
     for (name, value, expected) in [
-        ("range", "2h", "range: one of 1h, 6h, 24h, 7d is allowed, not \"2h\""),
-        ("range", "", "range: one of 1h, 6h, 24h, 7d is allowed, not \"\""),
+        ("range", "2h", "range: one of 1h, 6h, 24h, 7d, 30d, all is allowed, not \"2h\""),
+        ("range", "", "range: one of 1h, 6h, 24h, 7d, 30d, all is allowed, not \"\""),
         ("width", "279", "width: a whole number from 280 to 2000 is allowed, not \"279\""),
         ("width", "2001", "width: a whole number from 280 to 2000 is allowed, not \"2001\""),
         ("width", "wide", "width: a whole number from 280 to 2000 is allowed, not \"wide\""),
         ("theme", "pink", "theme: one of light, dark is allowed, not \"pink\""),
-        ("from", "x", "from: not a parameter here; range, width, theme, zone are"),
+        (
+            "to",
+            "1970-01-01T00:00:00Z",
+            "to: a time after 1970-01-01T00:00:00Z is allowed, not \
+          \"1970-01-01T00:00:00Z\"",
+        ),
+        ("points", "9", "points: not a parameter here; range, from, to, width, theme, zone are"),
     ] {
         let error = plots(&reader, BATTERY, &query(&[(name, value)]), NOW, INTERVAL).unwrap_err();
         assert_eq!((error.to_string().as_str(), error.http_status()), (expected, 400));
     }
+}
+
+#[test]
+fn any_time_has_plots() {
+    let rows: Vec<_> = (0..40).rev().map(|day| row(day * 86_400)).collect();
+    let (from, to) = ("2026-11-01T00:00:00+01:00", "2026-11-03T12:00:00Z");
+    let answer = ask(&rows, &[("from", from), ("to", to)]);
+    assert_eq!(answer["from"], "2026-10-31T23:00:00Z");
+    assert_eq!(answer["to"], to);
+    assert_eq!(answer["times"].as_array().unwrap().len(), 2);
+    assert_eq!(answer["kept_from"], "2026-10-14T20:00:00Z");
+    for (range, count) in [("30d", 30), ("all", 40)] {
+        let answer = ask(&rows, &[("range", range)]);
+        assert_eq!(answer["times"].as_array().unwrap().len(), count, "{range}");
+    }
+    let both =
+        plots(&journal(&[]).1, BATTERY, &query(&[("range", "1h"), ("to", to)]), NOW, INTERVAL);
+    assert_eq!(both.unwrap_err().to_string(), "range: not along with `from` or `to`");
+}
+
+/// A day as it is stored, of this date.
+fn day(date: &str, watt_hours: u32) -> StoredDay {
+    let cells: Vec<_> = (0..16).map(|cell| f64::from(cell) - 7.5).collect();
+    let text = json!({
+        "date": date, "sampled_s": 86_400, "energy_in_wh": watt_hours, "energy_out_wh": 1000,
+        "charge_in_ah": 20, "charge_out_ah": 20, "soc": [20, 90], "spread_mv": [3, 40],
+        "temp": [12, 19], "cells": { "rest_mv": cells },
+    });
+    StoredDay { mcu_id: NORTH, date: date.into(), rank: 1, text: text.to_string() }
+}
+
+fn ids(answer: &Value) -> Vec<&str> {
+    let plots = answer["plots"].as_array().unwrap().iter();
+    plots.map(|plot| plot["id"].as_str().unwrap()).collect()
+}
+
+const OF_ROWS: [&str; 4] = ["pack", "cells", "spread", "temperatures"];
+
+#[test]
+fn weeks_have_plots_of_the_days_and_years_only_those() {
+    let mut listener = Listener::start();
+    let days = [("2025-12-24", 9000), ("2026-11-19", 2000), ("2026-11-20", 4000)];
+    let days = days.map(|(date, watt_hours)| day(date, watt_hours));
+    listener.journal.put_statistics(&[], &days).unwrap();
+    let ask =
+        |of: &str| listener.json(&format!("/api/batteries/north/plots?zone=Asia/Kathmandu&{of}")).1;
+    assert_eq!(ids(&ask("range=24h")), OF_ROWS);
+
+    let week = ask("range=7d");
+    assert_eq!(ids(&week), [&OF_ROWS[..], &["at-rest", "energy"]].concat());
+    let energy = plot(&week, "energy");
+    assert_eq!(energy["title"], "Energy by day, kWh");
+    let charged = &series(&week, "energy", "charged");
+    assert_eq!((&charged["low"], &charged["unit"]), (&json!([2.0, 4.0]), &json!("kWh")));
+    // From midnight to midnight there, with the values at noon.
+    let hours = |time: &Value| (time.as_i64().unwrap() - 1_763_000_000_000) / 3_600_000;
+    let days = &energy["days"];
+    assert_eq!(hours(&days["to"]) - hours(&days["from"]), 8 * 24, "{days}");
+    assert_eq!(days["times"][0], json!(utc_datetime!(2026-11-19 06:15).unix_timestamp() * 1000));
+
+    let year = ask("range=all");
+    assert_eq!(ids(&year), ["at-rest", "energy", "soc", "spread", "temperature"]);
+    assert_eq!(year["from"], "2025-12-24T00:00:00Z");
+    assert_eq!(year["times"], json!([]));
+    assert_eq!(
+        series(&year, "soc", "lowest to highest of the day")["high"],
+        json!([90.0, 90.0, 90.0])
+    );
+}
+
+/// Rows of both batteries, the newest at 20:00.
+fn of_both(count: i64) -> Vec<PackRecord> {
+    let row = |mcu_id, ago, soc| {
+        let mut row = record(mcu_id);
+        row.insert_time_utc -= time::Duration::seconds(10 * ago);
+        (row.v_pack, row.i_pack, row.soc) = (Some(50.0), Some(2.0), Some(soc));
+        (row.cell_count, row.health) = (Some(16), Some(100.0));
+        row
+    };
+    (0..count).rev().flat_map(|ago| [row(NORTH, ago, 20), row(SOUTH, ago, 40)]).collect()
+}
+
+#[test]
+fn batteries_are_compared_in_one_plot() {
+    let mut listener = Listener::start();
+    listener.journal.append(&of_both(60)).unwrap();
+    for (value, north, south) in
+        [("soc", 20.0, 40.0), ("power", 100.0, 100.0), ("voltage", 50.0, 50.0)]
+    {
+        let target =
+            format!("/api/plots?batteries=south,9F3C07B2&value={value}&range=1h&width=1200");
+        let (status, answer) = listener.json(&target);
+        assert_eq!((status, ids(&answer)), (200, vec![value]));
+        assert_eq!(answer["batteries"], json!(["00000BAD", "9F3C07B2"]));
+        assert_eq!(answer["times"].as_array().unwrap().len(), 60);
+        let (of_north, of_south) =
+            (series(&answer, value, "north"), series(&answer, value, "south"));
+        assert_eq!((&of_north["low"][7], &of_south["high"][7]), (&json!(north), &json!(south)));
+        assert_ne!(of_north["colour"], of_south["colour"]);
+    }
+    for (target, error) in [
+        ("/api/plots", "batteries: names or MCU IDs with commas between them are needed"),
+        ("/api/plots?batteries=", "batteries:  is no battery, or has not sent its MCU ID yet"),
+        ("/api/plots?batteries=north,9F3C07B2", "batteries: 9F3C07B2 is given twice"),
+        ("/api/plots?batteries=1,2,3,4,5,6,7,8,9", "batteries: 8 at most, not 9"),
+        (
+            "/api/plots?batteries=north&from=2025-01-01T00:00:00Z",
+            "from: the rows of 2 batteries would take too long; ask for 86 days at most",
+        ),
+    ] {
+        let (status, answer) = listener.json(target);
+        assert_eq!((status, answer["error"].as_str().unwrap()), (400, error));
+    }
+}
+
+#[test]
+fn the_bank_is_the_sum_of_the_batteries_that_report() {
+    let mut listener = Listener::start();
+    let mut rows = of_both(90);
+    let values = |listener: &Listener, name: &str| -> Vec<f64> {
+        let (status, answer) = listener.json("/api/bank/plots?range=1h&width=1200");
+        assert_eq!(status, 200, "{answer}");
+        let series = series(&answer, "bank", name)["low"].as_array().unwrap();
+        series.iter().map(|value| value.as_f64().unwrap()).collect()
+    };
+    // South says nothing in the last ten minutes but one.
+    rows.retain(|row| row.mcu_id == NORTH || row.insert_time_utc < utc_datetime!(2026-11-22 19:50));
+    listener.journal.append(&rows).unwrap();
+    let power = values(&listener, "power of all");
+    assert_eq!((power[0], *power.last().unwrap()), (200.0, 100.0));
+    let charge = values(&listener, "state of charge");
+    assert_eq!((charge[0], *charge.last().unwrap()), (30.0, 20.0));
+    let reporting = values(&listener, "batteries reporting");
+    assert_eq!((reporting[0], *reporting.last().unwrap()), (2.0, 1.0));
+    assert_eq!(reporting.iter().filter(|count| **count == 2.0).count(), 10);
 }

@@ -39,7 +39,7 @@ const LOOK: &str = "(() => {
     };
 })()";
 
-const PLOTS: [&str; 9] = [
+const PLOTS: [&str; 10] = [
     "Internal resistance of each cell",
     "Voltage at rest above the median of the pack",
     "Charge above the median of the pack",
@@ -48,6 +48,7 @@ const PLOTS: [&str; 9] = [
     "Voltage of the cells at rest, above the median of the pack",
     "Energy by day",
     "State of charge",
+    "Highest cell above the lowest one",
     "Temperature of the pack",
 ];
 
@@ -59,7 +60,7 @@ fn a_page_has_everything_and_clips_nothing() {
         (40, 4, &PLOTS),
         (1, CELLS, &PLOTS[..3]),
         (1, 0, &[]),
-        (361, 0, &[PLOTS[3], PLOTS[6], PLOTS[7], PLOTS[8]]),
+        (361, 0, &[PLOTS[3], PLOTS[6], PLOTS[7], PLOTS[8], PLOTS[9]]),
     ] {
         let (_directory, url) = file(&passport(sources(days, cells)).html().unwrap());
         for width in [1000, 320] {
