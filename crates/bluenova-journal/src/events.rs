@@ -1,5 +1,6 @@
 //! What happened to a listener, as far as it explains why a row is missing.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bluenova_record::{Timestamp, first_chars};
@@ -145,6 +146,19 @@ pub(crate) fn read(connection: &Connection) -> rusqlite::Result<Vec<Event>> {
     Ok(events)
 }
 
+/// The events of one kind, in the order of their beginning.
+fn read_kind(connection: &Connection, kind: EventKind) -> rusqlite::Result<Vec<Event>> {
+    if !connection.table_exists(Some("main"), "event")? {
+        return Ok(vec![]);
+    }
+    let mut select = connection.prepare_cached(
+        "SELECT since, until, kind, battery, mcu_id, detail FROM event
+         WHERE kind = ? ORDER BY since, number",
+    )?;
+    let events = select.query_map([kind.name()], |row| Ok(read_row(row)))?;
+    events.filter_map(Result::transpose).collect()
+}
+
 fn read_row(row: &Row<'_>) -> Option<Event> {
     read_event(|i| row.get_ref(i).ok())
 }
@@ -162,6 +176,23 @@ pub(crate) fn read_event<'a>(value: impl Fn(usize) -> Option<ValueRef<'a>>) -> O
         mcu_id: value(4).and_then(|value| u32::try_from(value.as_i64().ok()?).ok()),
         detail: text(5).unwrap_or_default().to_owned(),
     })
+}
+
+/// The longest interval of the listeners that ran in `times`: of those that started in there, and
+/// of the last one that started before.
+pub(crate) fn longest_interval(
+    connection: &Connection,
+    times: &Range<UtcDateTime>,
+) -> rusqlite::Result<Option<Duration>> {
+    let (mut before, mut within) = (None, None);
+    for started in read_kind(connection, EventKind::Started)? {
+        if started.since <= times.start {
+            before = started.interval();
+        } else if started.since < times.end {
+            within = within.max(started.interval());
+        }
+    }
+    Ok(before.max(within))
 }
 
 /// Stores events, and deletes the oldest ones if there are too many. One that is there already,

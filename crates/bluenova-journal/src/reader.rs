@@ -263,6 +263,15 @@ impl Reader {
         self.ask(|| events::read(&self.connection.sqlite))
     }
 
+    /// The longest interval of the listeners that ran in `times`, from one row to the next one;
+    /// `None` where no start of them is known.
+    ///
+    /// # Errors
+    /// If the file can't be read or is damaged, or if it takes too long.
+    pub fn longest_interval(&self, times: &Range<UtcDateTime>) -> Result<Option<Duration>, Error> {
+        self.ask(|| events::longest_interval(&self.connection.sqlite, times))
+    }
+
     /// What is known of each battery, by `mcu_id`; none in journals of older versions.
     ///
     /// # Errors

@@ -37,11 +37,11 @@ pub(crate) fn bank_plots(
 ) -> Result<Plots, HistoryError> {
     let query = Query::new(query, &PlotRequest::PARAMETERS)?;
     let days = AllDays::read(journal, &[], None)?;
-    let request = PlotRequest::new(query, kept_from(journal, &days)?, now)?;
+    let request = PlotRequest::new(query, journal, kept_from(journal, &days)?, now, interval)?;
     request.check_rows(interval, of_all)?;
 
     // A battery reports unless its values are stale.
-    let mut sums = BankSums::new(batteries, &request, stale_after(interval));
+    let mut sums = BankSums::new(batteries, &request, stale_after(request.interval));
     let columns: Vec<_> =
         COLUMNS.iter().filter(|column| COLUMNS_OF_BANK.contains(&column.name)).collect();
     each_row(journal, &request, batteries.to_vec(), &columns, |record| sums.add(record))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bluenova_journal::{Reader, RowSelection};
 use bluenova_plot::{Curve, FilledBuckets, Form, Legend, Panel, Picture, Side, Trace, micros};
 use bluenova_record::{COLUMNS, Column, McuId, PackRecord, first_chars};
-use bluenova_status::{bank::power, stale_after};
+use bluenova_status::bank::power;
 use time::UtcDateTime;
 
 use super::answer::Plots;
@@ -114,11 +114,11 @@ pub(crate) fn comparison(
     let compared = query.choice("value", &VALUES, SOC)?;
     let ids: Vec<_> = batteries.iter().map(|(id, _)| *id).collect();
     let days = AllDays::read(journal, &[], None)?;
-    let request = PlotRequest::new(query, kept_from(journal, &days)?, now)?;
+    let request = PlotRequest::new(query, journal, kept_from(journal, &days)?, now, interval)?;
     request.check_rows(interval, of_all)?;
 
-    let mut filled = FilledBuckets::new(request.buckets(interval));
-    let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
+    let mut filled = FilledBuckets::new(request.buckets(request.interval));
+    let pause = request.longest_pause();
     let mut traces: Vec<_> = ids.iter().map(|_| Trace::new(pause)).collect();
     let columns: Vec<_> = COLUMNS.iter().filter(|it| (compared.is_needed)(it.name)).collect();
     each_row(journal, &request, ids.clone(), &columns, |record| {

@@ -14,7 +14,6 @@ use bluenova_insight::DayStatistics;
 use bluenova_journal::Reader;
 use bluenova_plot::{Picture, TimeAxis, day_plots, most_time_labels};
 use bluenova_record::McuId;
-use bluenova_status::stale_after;
 use time::{Date, UtcDateTime};
 
 use self::answer::Plot;
@@ -69,15 +68,14 @@ pub(crate) fn plots_with_today(
 ) -> Result<Plots, HistoryError> {
     let query = Query::new(query, &PlotRequest::PARAMETERS)?;
     let days = AllDays::read(journal, &[mcu_id], today)?;
-    let request = PlotRequest::new(query, kept_from(journal, &days)?, now)?;
+    let request = PlotRequest::new(query, journal, kept_from(journal, &days)?, now, interval)?;
     let is_by_rows = request.rows_of_each(interval) <= request::MOST_ROWS;
 
     let mut plots = Plots::new(&request);
     plots.battery = Some(McuId(mcu_id));
     if is_by_rows {
-        let buckets = request.buckets(interval);
-        // A line breaks where a value would have become stale.
-        let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
+        let buckets = request.buckets(request.interval);
+        let pause = request.longest_pause();
         let traces = Traces::read(journal, mcu_id, request.times.clone(), buckets, pause)?;
         plots.set_times(&traces.filled);
         for picture in battery::pictures(&traces, &request.palette) {

@@ -3,7 +3,9 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use bluenova_journal::Reader;
 use bluenova_plot::{Buckets, Palette, Theme, TimeAxis, most_time_labels, plotting_width};
+use bluenova_status::stale_after;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
 use time::{Date, UtcDateTime};
@@ -40,6 +42,9 @@ pub(super) struct PlotRequest {
     pub(super) kept_from: Option<UtcDateTime>,
     pub(super) width: u32,
     pub(super) palette: Palette,
+    /// The longest time from one row to the next one: the interval of the listener, or of one that
+    /// ran in these times before it.
+    pub(super) interval: Duration,
     zone: TimeZone,
     is_range: bool,
 }
@@ -52,11 +57,15 @@ impl PlotRequest {
     /// A parameter is invalid.
     pub(super) fn new(
         query: Query<'_>,
+        journal: &Reader,
         kept_from: Option<UtcDateTime>,
         now: UtcDateTime,
+        interval: Duration,
     ) -> Result<Self, HistoryError> {
+        let times = times(query, kept_from, now)?;
         Ok(Self {
-            times: times(query, kept_from, now)?,
+            interval: interval.max(journal.longest_interval(&times)?.unwrap_or_default()),
+            times,
             kept_from,
             width: query.number("width", 280..=2000, 800)?,
             palette: Palette::of(query.choice("theme", &THEMES, Theme::Light)?),
@@ -100,6 +109,12 @@ impl PlotRequest {
         let pairs = u64::from(plotting_width(self.width) / 2);
         let most = pairs.min(self.rows_of_each(shortest)) as u32;
         Buckets::aligned(self.times.start, self.times.end, most)
+    }
+
+    /// The longest time without a value that is no gap: a line breaks where a value would have
+    /// become stale.
+    pub(super) fn longest_pause(&self) -> time::Duration {
+        time::Duration::try_from(stale_after(self.interval)).unwrap_or(time::Duration::MAX)
     }
 
     pub(super) fn axis(&self) -> TimeAxis {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bluenova_http::plots;
-use bluenova_journal::StoredDay;
+use bluenova_journal::{Event, StoredDay};
 use bluenova_record::PackRecord;
 use serde_json::{Value, json};
 use time::macros::utc_datetime;
@@ -175,6 +175,29 @@ fn a_gap_is_a_gap() {
     let dots = svg(&answer, "pack").matches("<circle").count();
     assert_eq!(dots, 1);
     assert_eq!(svg(&answer, "spread").matches("<polygon").count(), 2);
+}
+
+#[test]
+fn rows_of_a_longer_interval_before_a_restart_are_no_gaps() {
+    let rows: Vec<_> = (0..60).rev().map(|n| row(60 * n)).collect();
+    let (mut journal, reader) = journal(&rows);
+    let curves = |reader: &_| {
+        let plots = plots(reader, BATTERY, &query(&[("range", "1h")]), NOW, INTERVAL).unwrap();
+        let answer = serde_json::to_value(plots).unwrap();
+        let colour = &series(&answer, "pack", "current")["colour"];
+        lines(svg(&answer, "pack"), colour).len()
+    };
+    assert_eq!(curves(&reader), 0, "values without a line");
+    // The listener before had a row in a minute.
+    for (hours_ago, interval) in [(5, 600), (3, 60)] {
+        let since = NOW - time::Duration::hours(hours_ago);
+        let started = Event::started(since, "0.1.0", Duration::from_secs(interval));
+        journal.put_events(&[started]).unwrap();
+    }
+    journal.put_events(&[Event::started(NOW, "0.1.0", INTERVAL)]).unwrap();
+    assert_eq!(curves(&reader), 1);
+    let hour = NOW - time::Duration::HOUR..NOW;
+    assert_eq!(reader.longest_interval(&hour).unwrap(), Some(Duration::from_secs(60)));
 }
 
 #[test]
