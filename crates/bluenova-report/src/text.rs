@@ -103,9 +103,11 @@ impl Passport {
     fn known_text(&self) -> String {
         let period = &self.period;
         let known = percent(period.completeness);
+        let has_samples = self.statistics.iter().any(|day| day.sampled_s > 0.0);
+        let share = if has_samples { "in part" } else { "rebuilt" };
         match period.days_rebuilt_from_rows {
             0 => format!("{known} of that time"),
-            _ if period.days_known == 1 => format!("{known} of that time; rebuilt from rows"),
+            _ if period.days_known == 1 => format!("{known} of that time; {share} from rows"),
             rebuilt => format!(
                 "{known} of that time; {rebuilt} of {} days rebuilt from rows",
                 period.days_known

@@ -103,7 +103,7 @@ fn a_day_of_charging_alone_is_told_in_the_singular_and_without_a_negative_zero()
     sources.days[0].from_rows_s = 60.0;
     sources.days[0].i_pack = Some(Extremes { low: 0.0, high: 33.0 });
     let text = passport(sources).text();
-    assert!(text.contains("100 % of that time; rebuilt from rows\n"), "{text}");
+    assert!(text.contains("100 % of that time; in part from rows\n"), "{text}");
     assert!(text.contains("33 A charging, 0 A discharging, at most\n"), "{text}");
 }
 
