@@ -15,7 +15,7 @@ use crate::{
 /// Who shows these counters shows nothing that is lost, so that what is shown never falls.
 #[derive(Clone, Debug, Default)]
 pub struct SettledCounters {
-    counters: Counters,
+    counted: Counters,
     /// The most that was shown: rows are coarser than samples, and may have counted more.
     shown: Counters,
     flows: LastFlows,
@@ -24,12 +24,12 @@ pub struct SettledCounters {
 
 impl SettledCounters {
     pub(crate) fn new(
-        counters: Counters,
+        counted: Counters,
         shown: Counters,
         flows: LastFlows,
         latest: Option<UnixMicros>,
     ) -> Self {
-        Self { counters, shown: shown.max(counters), flows, latest }
+        Self { counted, shown: shown.max(counted), flows, latest }
     }
 
     /// Takes a row that was stored, with that time from one row to the next. One that isn't behind
@@ -42,8 +42,8 @@ impl SettledCounters {
         self.latest = Some(time);
         let flow = Flow::of(row).map(|flow| TimedFlow { time, flow });
         if let Some(span) = flow.and_then(|flow| self.flows.next(flow, row_gap(interval))) {
-            self.counters.count(span);
-            self.shown = self.shown.max(self.counters);
+            self.counted.count(span);
+            self.shown = self.shown.max(self.counted);
         }
     }
 
