@@ -373,8 +373,8 @@ mod tests {
         let mut battery = caught_up(start);
         let mut stored = Insight::new(7);
         let (mut rows, mut before): (Vec<PackRecord>, Counters) = (vec![], Counters::default());
-        // The load comes and goes, so that rows, which see the last moment of their intervals, count
-        // now more and now less than samples.
+        // The load comes and goes, so that rows, which see the last moment of their intervals,
+        // count now more and now less than samples.
         let amps = |second: i64| if second / 7 % 3 == 0 { 180.0 } else { 3.6 };
         for second in 0..=300_i64 {
             let now = start + Duration::from_secs(second.unsigned_abs());

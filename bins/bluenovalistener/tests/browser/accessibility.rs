@@ -99,7 +99,7 @@ fn check(browser: &mut Browser, axe: &str, state: &str) {
         let violations = browser.evaluate(
             "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) =>
                 violations.map(({ id, help, nodes }) =>
-                    [id, help, ...nodes.map(({ html, failureSummary }) => html + failureSummary)]))",
+                    [id, help, ...nodes.map((node) => node.html + node.failureSummary)]))",
         );
         assert_eq!(violations, Value::Array(vec![]), "{state} at {width}, dark: {is_dark}");
     }
