@@ -12,6 +12,7 @@ use bluenova_status::{
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
 
+use crate::days;
 use crate::routes::Named;
 
 /// What `/api/batteries` answers. Field names are those of the JSON, here and below.
@@ -112,6 +113,7 @@ pub(crate) struct BatteryJson<'a> {
     cell_highest: Option<usize>,
     latest: Option<&'a PackRecord>,
     under_way: Option<UnderWayJson<'a>>,
+    #[serde(serialize_with = "days::figures")]
     insight: Option<&'a Figures>,
 }
 

@@ -2,9 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use bluenova_insight::Figures;
 use bluenova_journal::Reader;
 use bluenova_record::McuId;
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use time::Date;
 use time::format_description::well_known::Iso8601;
@@ -16,6 +18,27 @@ const PARAMETERS: [&str; 2] = ["from", "to"];
 
 /// Dates that include all others, as texts in their order.
 pub(crate) const ALL: RangeInclusive<&str> = "0000-01-01"..="9999-12-31";
+
+/// What a stored day leaves out where it is zero.
+const ZERO_UNLESS_STORED: [&str; 6] =
+    ["sampled_s", "from_rows_s", "first_s", "errors", "frost_charge_s", "breaker_open_s"];
+
+/// What a stored day leaves out where it isn't known.
+const UNKNOWN_UNLESS_STORED: [&str; 11] = [
+    "capacity_ah",
+    "full_cycles",
+    "soc",
+    "v_pack",
+    "i_pack",
+    "power_w",
+    "temp",
+    "cell_v",
+    "cell_t",
+    "spread_mv",
+    "rest_spread_mv",
+];
+
+const USUAL_LENGTH_S: u32 = 86_400;
 
 /// Days of a battery, the first one first.
 #[derive(Debug, Serialize)]
@@ -43,8 +66,36 @@ pub(crate) fn days(
     }
     let stored = journal.days(mcu_id, &*from..=&*to)?;
     // A text that is damaged costs its day only.
-    let days = stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()).collect();
-    Ok(Days { battery: McuId(mcu_id), days })
+    let days = stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()).map(whole);
+    Ok(Days { battery: McuId(mcu_id), days: days.collect() })
+}
+
+/// A battery's figures, with the day under way as [`days`] has the ended ones.
+pub(crate) fn figures<S: Serializer>(
+    figures: &Option<&Figures>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    // By way of the text: `to_value` makes 3.3399999141693115 of 3.34, a number of 32 bits.
+    let text = serde_json::to_string(figures).map_err(S::Error::custom)?;
+    let mut json: Value = serde_json::from_str(&text).map_err(S::Error::custom)?;
+    if let Some(today) = json.get_mut("today") {
+        *today = whole(today.take());
+    }
+    json.serialize(serializer)
+}
+
+/// A day with what was left out when it was stored, to keep years of days short.
+fn whole(mut day: Value) -> Value {
+    if let Some(fields) = day.as_object_mut() {
+        fields.entry("length_s").or_insert_with(|| USUAL_LENGTH_S.into());
+        for name in ZERO_UNLESS_STORED {
+            fields.entry(name).or_insert_with(|| 0.into());
+        }
+        for name in UNKNOWN_UNLESS_STORED {
+            fields.entry(name).or_insert(Value::Null);
+        }
+    }
+    day
 }
 
 /// A date as the journal has it, however it was given.

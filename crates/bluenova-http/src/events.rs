@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
-use bluenova_journal::{Event, EventKind, GapFinder, Reader, gaps_of};
+use bluenova_journal::{Event, EventKind, GapCause, GapFinder, Reader, gaps_of};
 use bluenova_record::{COLUMNS, Column, Escaped, McuId, Rfc3339, Value};
 use bluenova_status::{Status, bank, duration};
 use serde::Serialize;
@@ -203,7 +203,9 @@ impl Battery {
         missing.extend(finder.end());
         let no_rows = |_, _| Ok::<_, bluenova_journal::Error>(vec![]);
         for (_, gap) in gaps_of(&finder, missing, no_rows)? {
-            if !times.contains(&gap.from) {
+            // Of the time before the first event nobody knows what happened, nor whether rows were
+            // to come as often as now.
+            if !times.contains(&gap.from) || gap.cause == GapCause::BeforeEvents {
                 continue;
             }
             let length = Duration::try_from(gap.to - gap.from).unwrap_or_default();

@@ -41,7 +41,7 @@ pub enum LogFileError {
     },
     /// A pipe, or the like.
     #[error(
-        "{} is no file but something that can be read once only; import reads logs twice, so that \
+        "{} is no file but something that can be read once only; logs are read twice, so that \
          it has to be stored in a file first", path.display()
     )]
     NoFile {

@@ -41,6 +41,16 @@ impl Counters {
         self.charge_in_ah - self.charge_out_ah
     }
 
+    /// The greater one of each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            energy_in_wh: self.energy_in_wh.max(other.energy_in_wh),
+            energy_out_wh: self.energy_out_wh.max(other.energy_out_wh),
+            charge_in_ah: self.charge_in_ah.max(other.charge_in_ah),
+            charge_out_ah: self.charge_out_ah.max(other.charge_out_ah),
+        }
+    }
+
     /// Adds what flowed.
     pub(crate) fn count(&mut self, span: Span) {
         let Span { from, to } = span;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, UtcDateTime};
 
 use crate::{
-    Calendar, CellFigures, Counters, DayStatistics, Figures,
+    Calendar, CellFigures, Counters, DayStatistics, Figures, SettledCounters,
     capacity::Capacity,
     cells::Cells,
     counters::{Flow, LastFlows, Span, TimedFlow},
@@ -37,6 +37,9 @@ pub struct Insight {
     mcu_id: u32,
     #[serde(default)]
     counters: Counters,
+    /// The most that was shown of them.
+    #[serde(default)]
+    shown: Counters,
     /// Time of the last sample or row.
     #[serde(default)]
     last: Option<UnixMicros>,
@@ -67,6 +70,7 @@ impl Insight {
         Self {
             mcu_id,
             counters: Counters::default(),
+            shown: Counters::default(),
             last: None,
             latest: None,
             flows: LastFlows::default(),
@@ -88,6 +92,13 @@ impl Insight {
     /// Energy and charge since the first sample.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The counters from which a restart goes on once this state is stored, which may have counted
+    /// less than was `shown` before.
+    pub fn settle(&mut self, shown: Counters) -> SettledCounters {
+        self.shown = self.shown.max(shown);
+        SettledCounters::new(self.counters, self.shown, self.flows, self.latest)
     }
 
     /// The latest time of a sample or row; `None` before the first one. Only rows behind it count.
@@ -131,7 +142,7 @@ impl Insight {
         if self.latest.is_some_and(|latest| time <= latest) {
             return None;
         }
-        self.take(time, row, GAP.max(interval.saturating_mul(2)), true, calendar)
+        self.take(time, row, row_gap(interval), true, calendar)
     }
 
     fn take(
@@ -291,6 +302,11 @@ impl Insight {
         }
         cells
     }
+}
+
+/// Longest time between two rows in which what flowed is counted.
+pub(crate) fn row_gap(interval: Duration) -> Duration {
+    GAP.max(interval.saturating_mul(2))
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ mod rank;
 mod resistance;
 mod response;
 mod robust;
+mod settled;
 mod today;
 mod trends;
 mod unix_micros;
@@ -54,4 +55,5 @@ pub use figures::{
     CellFigures, CellWeakness, Estimate, Figures, Goal, TimeToGo, Verdict, WeakCell,
 };
 pub use insight::Insight;
+pub use settled::SettledCounters;
 pub use trends::{CellTrends, Trends, trends};

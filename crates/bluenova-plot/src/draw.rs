@@ -271,6 +271,7 @@ impl Panel<'_> {
             .axis_style(line)
             .bold_line_style(line)
             .x_label_style(text(&palette.text))
+            // Without one, plotters takes a size that nobody can read.
             .y_label_style(text(&palette.text))
             .y_label_formatter(&|_| String::new())
             .axis_desc_style(text(&palette.text))

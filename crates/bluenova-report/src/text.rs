@@ -4,7 +4,7 @@ use bluenova_insight::{CellFigures, Estimate};
 use bluenova_record::Escaped;
 
 use crate::{
-    CellRange, EventSummary, Passport, ValueRange, methods,
+    CellRange, EventSummary, Method, Passport, ValueRange, methods,
     number::{
         NOT_KNOWN, estimate, estimate_or_not, in_three_digits, kwh, length, percent, signed, time,
     },
@@ -18,7 +18,8 @@ const NAMES: usize = 17;
 const MONTHS: usize = 12;
 
 impl Passport {
-    /// The passport for a terminal: the essentials first, then cells, months and events.
+    /// The passport for a terminal: the essentials first, then cells, months and events, and last
+    /// how each figure was got.
     pub fn text(&self) -> String {
         let mut out = String::new();
         out += &wrapped(&format!("Battery {}", Escaped(&self.identity)), 0);
@@ -28,6 +29,10 @@ impl Passport {
         }
         for table in [cells(self), months(self), events(&self.events)].into_iter().flatten() {
             out += &format!("\n{}", table.text());
+        }
+        out += "\nHow each figure was got\n";
+        for Method { figure, method } in &self.methods {
+            out += &wrapped(&format!("{figure}: {method}"), 0);
         }
         out
     }
@@ -69,8 +74,8 @@ impl Passport {
         });
         let temperature = joined([temperature, of_cells]);
         let current = limits.current_a.map(|it| {
-            let (discharging, charging) = (-it.low.min(0.0), it.high.max(0.0));
-            format!("{charging:.0} A charging, {discharging:.0} A discharging, at most")
+            let amps = |amps: f32| signed(amps.max(0.0).into(), 0);
+            format!("{} A charging, {} A discharging, at most", amps(it.high), amps(-it.low))
         });
         let cells = limits.cell_v.map(|CellRange { low, low_cell, high, high_cell }| {
             format!("{low:.3} V (cell {low_cell:02}) to {high:.3} V (cell {high_cell:02})")
@@ -98,8 +103,11 @@ impl Passport {
     fn known_text(&self) -> String {
         let period = &self.period;
         let known = percent(period.completeness);
+        let has_samples = self.statistics.iter().any(|day| day.sampled_s > 0.0);
+        let share = if has_samples { "in part" } else { "rebuilt" };
         match period.days_rebuilt_from_rows {
             0 => format!("{known} of that time"),
+            _ if period.days_known == 1 => format!("{known} of that time; {share} from rows"),
             rebuilt => format!(
                 "{known} of that time; {rebuilt} of {} days rebuilt from rows",
                 period.days_known

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bluenova_import::stored_day;
-use bluenova_insight::{DayStatistics, Figures, Insight};
+use bluenova_insight::{Counters, DayStatistics, Figures, Insight, SettledCounters};
 use bluenova_journal::{StoredDay, StoredInsight};
 use bluenova_record::PackRecord;
 use bluenova_status::Shared;
@@ -56,6 +56,8 @@ pub(crate) struct InsightSource {
 /// What is known of a battery, and what of it is to be stored.
 struct BatteryInsight {
     insight: Insight,
+    /// What is shown of energy and charge.
+    settled: SettledCounters,
     /// Whether it has all that the journal knows. Until then live samples don't count: they are in
     /// the rows.
     is_caught_up: bool,
@@ -123,6 +125,17 @@ impl Insights {
         (!is_empty).then_some(to_store)
     }
 
+    /// A row is in a file, from which a restart would go on.
+    pub(super) fn row_stored(&self, row: &PackRecord) {
+        if let Some(battery) = self.of(row.mcu_id) {
+            let mut battery = lock(&battery);
+            // Before that it is read from the journal.
+            if battery.is_caught_up {
+                battery.settled.row(row, self.interval);
+            }
+        }
+    }
+
     /// Forgets the batteries that no thread listens to any more, once they are stored.
     pub(super) fn forget_unused(&self) {
         self.batteries.update(|batteries| {
@@ -156,6 +169,7 @@ impl BatteryInsight {
         let seconds = mcu_id.wrapping_mul(2_654_435_761) % STORE_EVERY.as_secs() as u32;
         Self {
             insight: Insight::new(mcu_id),
+            settled: SettledCounters::default(),
             is_caught_up: false,
             source: None,
             figures: None,
@@ -177,12 +191,21 @@ impl BatteryInsight {
     fn live_row(&mut self, row: &PackRecord, insights: &Insights) {
         let time = row.insert_time_utc.saturating_sub(ROWS_AFTER.max(insights.interval));
         if self.is_caught_up && self.insight.until().is_none_or(|until| until <= time) {
-            self.row(row, insights);
+            self.ended.extend(self.insight.row(row, insights.interval, &insights.days));
         }
     }
 
-    fn row(&mut self, row: &PackRecord, insights: &Insights) {
+    /// Takes a row of the journal that is behind what was loaded.
+    fn stored_row(&mut self, row: &PackRecord, insights: &Insights) {
+        self.settled.row(row, insights.interval);
         self.ended.extend(self.insight.row(row, insights.interval, &insights.days));
+    }
+
+    /// Has the state that was loaded for its own.
+    fn load(&mut self, mut insight: Insight) {
+        self.settled = insight.settle(Counters::default());
+        self.stored_until = insight.until();
+        self.insight = insight;
     }
 
     /// Whether the samples of an address count: those of another one did not lately.
@@ -204,7 +227,8 @@ impl BatteryInsight {
         let is_recent =
             |made: Instant| now.saturating_duration_since(made) < FIGURES_EVERY.mul_f32(0.9);
         if !self.figures.as_ref().is_some_and(|(_, made)| is_recent(*made)) {
-            self.figures = self.insight.figures().map(|figures| (Arc::new(figures), now));
+            let settled = |figures| Figures { counters: self.settled.counters(), ..figures };
+            self.figures = self.insight.figures().map(|it| (Arc::new(settled(it)), now));
         }
         self.figures.as_ref().map(|(figures, _)| Arc::clone(figures))
     }
@@ -224,6 +248,7 @@ impl BatteryInsight {
         }
         self.store_at = now + STORE_EVERY;
         self.stored_until = self.insight.until();
+        self.settled = self.insight.settle(self.settled.counters());
         let (ended, inherited) = (mem::take(&mut self.ended), mem::take(&mut self.inherited));
         Some(DueInsight { insight: self.insight.clone(), ended, inherited })
     }
@@ -332,6 +357,51 @@ mod tests {
         let due = battery.take_due(start + STORE_EVERY, false).unwrap();
         assert_eq!((due.insight.until(), due.ended.len()), (battery.insight.until(), 1));
         assert!(battery.take_due(start + STORE_EVERY, true).is_none());
+    }
+
+    /// What a restart makes of the state that was stored last and the rows since, shown at `now`.
+    fn restarted(stored: &Insight, rows: &[PackRecord], insights: &Insights) -> Counters {
+        let mut battery = caught_up(Instant::now());
+        battery.load(serde_json::from_str(&serde_json::to_string(stored).unwrap()).unwrap());
+        rows.iter().for_each(|row| battery.stored_row(row, insights));
+        battery.figures(Instant::now()).unwrap().counters
+    }
+
+    #[test]
+    fn counters_that_are_shown_never_fall_wherever_the_process_is_killed() {
+        let (start, insights) = (Instant::now(), insights());
+        let mut battery = caught_up(start);
+        let mut stored = Insight::new(7);
+        let (mut rows, mut before): (Vec<PackRecord>, Counters) = (vec![], Counters::default());
+        // The load comes and goes, so that rows, which see the last moment of their intervals,
+        // count now more and now less than samples.
+        let amps = |second: i64| if second / 7 % 3 == 0 { 180.0 } else { 3.6 };
+        for second in 0..=300_i64 {
+            let now = start + Duration::from_secs(second.unsigned_abs());
+            let mut sample = sample(7, second);
+            sample.i_pack = Some(amps(second));
+            battery.sample(&sample, 1, now, &insights.days);
+            if second % 10 == 0 {
+                battery.settled.row(&sample, insights.interval);
+                rows.push(sample);
+            }
+            if second % 45 == 0 {
+                stored = battery.take_due(now, true).unwrap().insight;
+                rows.clear();
+            }
+            battery.figures = None;
+            let shown = battery.figures(now).unwrap().counters;
+            let again = restarted(&stored, &rows, &insights);
+            assert!(before.charge_in_ah <= shown.charge_in_ah, "{second}");
+            assert_eq!(
+                (shown.charge_in_ah, shown.energy_in_wh),
+                (again.charge_in_ah, again.energy_in_wh),
+                "{second}"
+            );
+            before = shown;
+        }
+        let (shown, samples) = (before.charge_in_ah, battery.insight.counters().charge_in_ah);
+        assert!((shown - samples).abs() < 0.2 * samples, "{shown} of {samples}");
     }
 
     #[test]

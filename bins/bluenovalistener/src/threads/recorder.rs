@@ -297,7 +297,11 @@ impl Recorder {
             self.announce_rows();
         }
         let now = Instant::now();
+        let is_in_file = !self.spool.is_in_memory();
         for (batteries, record) in batteries.into_iter().zip(records) {
+            if is_in_file {
+                self.insights.row_stored(&record);
+            }
             let Some((&battery, others)) = batteries.split_first() else { continue };
             self.batteries.update(battery, |status| status.row_stored(&record, now));
             for &other in others {

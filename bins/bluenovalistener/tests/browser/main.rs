@@ -7,6 +7,7 @@
     reason = "that is how a test fails"
 )]
 
+mod accessibility;
 mod answers;
 mod demo;
 mod faults;

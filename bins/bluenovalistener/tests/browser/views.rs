@@ -3,7 +3,7 @@
 use crate::{answers::Scene, overhang};
 
 /// Figures of both batteries, as the listener's answer has them.
-const FIGURES: &str = "
+pub(crate) const FIGURES: &str = "
     const insight = {
         counters: { energy_in_wh: 812_345, energy_out_wh: 790_001 },
         today: {
@@ -221,7 +221,7 @@ fn a_battery_has_a_view_at_an_address_of_its_own() {
     for (name, text) in [
         ("capacity", "98.3 ± 1.4\u{a0}Ah"),
         ("charged", "812\u{a0}kWh"),
-        ("verdict", "One cell is weak."),
+        ("verdict", "1 cell is weak."),
     ] {
         assert_eq!(scene.browser.text(&format!("#detail [data-is={name}]")), text);
     }
@@ -234,6 +234,25 @@ fn a_battery_has_a_view_at_an_address_of_its_own() {
         "the day under way",
         "days.children.length === 1 && days.innerText.includes('8.4\u{a0}kWh')",
     );
+
+    // As the listener itself has the day, which is mostly of samples.
+    scene.set("change = () => {}");
+    let known = "/^[0-9]+\u{a0}%/.test(days.querySelector('[data-is=known]')?.textContent)";
+    scene.wait("how much of the day is known", known);
+
+    // A cell that was charged less than the others isn't a bad one.
+    scene.set(&format!(
+        "change = (answer) => {{
+            {FIGURES}
+            const [weak] = answer.batteries[1].insight.verdict.cells;
+            weak.weakness = 'low_capacity';
+            const low = {{ cell: 2, weakness: 'low_charge', evidence: '' }};
+            answer.batteries[1].insight.verdict.cells.push(low, {{ ...low, cell: 3 }});
+        }}"
+    ));
+    let verdict = "document.querySelector('#detail [data-is=verdict]').textContent";
+    let balance = format!("{verdict} === '1 cell is weak. 2 cells need balancing.'");
+    scene.wait("two need balancing", &balance);
 
     scene.browser.evaluate("history.back(); 0");
     scene.wait("all of them", "location.pathname === '/' && batteries.children.length === 2");
@@ -297,5 +316,8 @@ fn a_wall_has_large_figures_and_a_theme_stays() {
     }
     scene.browser.open(&format!("{url}battery/south?kiosk"));
     scene.wait("south alone", "!bank.hidden && list.hidden && document.title.includes('south')");
+    let shown = "title.innerText === 'south' && title.getBoundingClientRect().width > 20
+        && bank.ariaLabel === 'south' && back.offsetHeight + theme.offsetHeight === 0";
+    assert_eq!(scene.browser.evaluate(shown), true, "whose figures they are");
     assert_eq!(scene.browser.complaints(), <[String; 0]>::default());
 }

@@ -75,7 +75,7 @@ fn rows_alone_make_a_passport() {
     for line in [
         "Battery attic, MCU ID 9F3C07B2\n",
         "period           2026-11-22 to 2026-11-22 (Europe/Berlin), 1 day\n",
-        "known            4.2 % of that time; 1 of 1 days rebuilt from rows\n",
+        "known            4.2 % of that time; rebuilt from rows\n",
         "build            16 cells in series, unit 2 of 3\n",
         "capacity         not known yet\n",
         "charged          0.00 kWh, 0.00 Ah\n",
@@ -149,6 +149,37 @@ fn days_that_the_journal_has_are_taken_and_others_rebuilt() {
     let passport = succeeded(&run(&home, &["-d", &database, "report", "--from", "2026-11-01"]));
     assert!(passport.contains("2026-11-22 to 2026-11-25 (Europe/Berlin), 4 days\n"), "{passport}");
     assert!(passport.contains("3 of 4 days rebuilt from rows"), "{passport}");
+}
+
+#[test]
+fn a_day_that_is_damaged_is_rebuilt_and_costs_no_other() {
+    let home = Home::new();
+    let mut journal = write_journal(&home.path("db"), &hour(ATTIC));
+    let day = |date: &str, text: &str| StoredDay {
+        mcu_id: ATTIC,
+        date: date.to_owned(),
+        rank: 1,
+        text: text.to_owned(),
+    };
+    let whole = r#"{"date":"2026-11-21","energy_in_wh":0,"energy_out_wh":900,"charge_in_ah":0,
+        "charge_out_ah":9,"sampled_s":80000,"last_s":86000}"#;
+    let days = [day("2026-11-20", "{"), day("2026-11-21", whole), day("2026-11-22", "[]")];
+    journal.put_statistics(&[], &days).unwrap();
+    drop(journal);
+    let output = run(&home, &["-d", &home.sqlite("db"), "report", "--json"]);
+    let warnings = text(&output.stderr);
+    for date in ["2026-11-20", "2026-11-22"] {
+        let warning = format!("9F3C07B2, {date}: the day is damaged in the journal: ");
+        assert!(warnings.contains(&warning), "{warnings}");
+    }
+    let json: Value = serde_json::from_str(&succeeded(&output)).unwrap();
+    let dates: Vec<_> = json["passports"][0]["days"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|day| day["date"].as_str().unwrap())
+        .collect();
+    assert_eq!(dates, ["2026-11-21", "2026-11-22"]);
 }
 
 #[test]

@@ -66,7 +66,7 @@ function showWorth(battery, insight) {
   const { is, cells = [] } = insight?.verdict ?? {};
   const verdicts = {
     no_weak_cell: ["No cell of this battery is weak.", ""],
-    weak: [`${cells.length === 1 ? "One cell is" : `${cells.length} cells are`} weak.`, "amber"],
+    weak: [verdictOf(cells), "amber"],
   };
   const [text, severity] = verdicts[is] ?? ["Whether a cell is weak is not known yet.", ""];
   const verdict = part($("detail"), "verdict");
@@ -76,6 +76,18 @@ function showWorth(battery, insight) {
     $("evidence"),
     cells.map(({ cell, evidence }) => ({ text: `Cell ${cell}: ${evidence}` })),
   );
+}
+
+/** How many cells are weak, and how many were only charged less than the others. */
+function verdictOf(cells) {
+  const toBalance = cells.filter(({ weakness }) => weakness === "low_charge").length;
+  const weak = cells.length - toBalance;
+  return [
+    weak && `${count(weak, "cell")} ${weak === 1 ? "is" : "are"} weak.`,
+    toBalance && `${count(toBalance, "cell")} ${toBalance === 1 ? "needs" : "need"} balancing.`,
+  ]
+    .filter(Boolean)
+    .join(" ");
 }
 
 /** A line for each cell, with a column for what is known of any of them. */

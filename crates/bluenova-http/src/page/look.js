@@ -107,6 +107,7 @@ function showBank() {
   // The card of a battery begins with the same figures.
   const isInCard = (inAddress !== null || status.batteries.length < 2) && !IS_KIOSK;
   box.hidden = isInCard || (inAddress !== null && !one);
+  box.setAttribute("aria-label", one ? nameOf(one) : "All batteries");
   box.classList.toggle("stale", one ? isStale(one) : fresh === 0);
   fillLook(box, look);
   fill(box, { fresh: `${fresh} of ${status.bank.batteries}` });

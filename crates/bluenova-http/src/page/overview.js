@@ -48,6 +48,7 @@ function showBatteries() {
   const live = liveBatteries();
   const one = inAddress === null ? null : addressedBattery();
   document.querySelector("main").classList.toggle("one", inAddress !== null);
+  document.body.classList.toggle("of-one", inAddress !== null);
   $("list").hidden = $("finder").hidden = !isList();
   $("batteries").hidden = isList() || IS_KIOSK;
   $("lost").hidden = inAddress === null || Boolean(one);

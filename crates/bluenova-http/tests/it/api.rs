@@ -534,6 +534,31 @@ fn days_are_those_of_the_journal() {
 }
 
 #[test]
+fn days_have_what_was_left_out_when_they_were_stored() {
+    let mut listener = Listener::start();
+    let text = json!({ "date": "2026-10-25", "length_s": 90_000, "sampled_s": 9, "soc": [5, 9] });
+    let day =
+        StoredDay { mcu_id: NORTH, date: "2026-10-25".to_owned(), rank: 1, text: text.to_string() };
+    listener.journal.put_statistics(&[], &[day]).unwrap();
+    let mut insight = Insight::new(NORTH);
+    let mut sample = PackRecord::new(NOW, NORTH);
+    (sample.v_pack, sample.i_pack) = (Some(53.34), Some(0.0));
+    insight.sample(&sample, &UtcDays);
+    listener.change(|status| status.batteries[0].figures = insight.figures().map(Into::into));
+
+    let (_, days) = listener.json("/api/batteries/north/days");
+    let (_, status) = listener.json("/api/batteries");
+    let today = &status["batteries"][0]["insight"]["today"];
+    for (day, length, sampled) in [(&days["days"][0], 90_000, 9), (today, 86_400, 0)] {
+        assert_eq!((&day["length_s"], &day["sampled_s"]), (&json!(length), &json!(sampled)));
+        assert_eq!((&day["from_rows_s"], &day["errors"]), (&json!(0), &json!(0)), "{day}");
+        assert_eq!(day.get("rest_spread_mv"), Some(&Value::Null), "{day}");
+    }
+    assert_eq!(days["days"][0]["soc"], json!([5, 9]));
+    assert_eq!(today["v_pack"], json!([53.34, 53.34]));
+}
+
+#[test]
 fn what_the_samples_say_is_shown_with_its_sums() {
     let listener = Listener::start();
     listener.change(|status| {

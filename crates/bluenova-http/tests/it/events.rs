@@ -139,6 +139,20 @@ fn all_batteries_together_have_theirs() {
     assert!(NOW > ago(0));
 }
 
+/// Rows of an older version, or of a demo, that came less often than now.
+#[test]
+fn a_gap_from_before_the_first_event_is_none() {
+    let mut listener = Listener::start();
+    let rows = [180, 120, 60, 0].map(|seconds| row(NORTH, seconds, "NONE", "CLOSED"));
+    listener.journal.append(&rows).unwrap();
+    let started = Event::started(ago(30), "1.2.3", std::time::Duration::from_secs(10));
+    listener.journal.put_events(&[started]).unwrap();
+    let (_, answer) = listener.json("/api/batteries/north/events");
+    let gaps: Vec<_> = texts(&answer).into_iter().filter(|(_, event, _)| *event == "gap").collect();
+    let expected = "no rows for 20 s: the listener had other batteries (-b)";
+    assert_eq!(gaps, [(30, "gap", expected)]);
+}
+
 #[test]
 fn wrong_parameters_are_explained() {
     let listener = scene();

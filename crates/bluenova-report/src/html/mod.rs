@@ -50,12 +50,14 @@ impl Passport {
         let title = Html(&self.identity);
         let body = [
             self.head_html(),
+            "<main>\n".to_owned(),
             self.essentials_html(),
             self.figures_html()?,
             section("Cells", cells(self)),
             section("Energy and charge by month", months(self)),
             section("Events", events(&self.events)),
             self.methods_html(),
+            "</main>\n".to_owned(),
         ]
         .concat();
         Ok(format!(
@@ -141,9 +143,10 @@ fn section(title: &str, table: Option<Table>) -> String {
     };
     let head = line(&heads, "th");
     let body: String = rows.iter().map(|row| line(row, "td")).collect();
+    // On a narrow screen it scrolls, by keyboard too.
     format!(
-        "<section>\n<h2>{title}</h2>\n<table>\n<thead>{head}</thead>\n<tbody>\n{body}</tbody>\n\
-         </table>\n</section>\n"
+        "<section tabindex=\"0\" aria-label=\"{title}\">\n<h2>{title}</h2>\n<table>\n\
+         <thead>{head}</thead>\n<tbody>\n{body}</tbody>\n</table>\n</section>\n"
     )
 }
 

@@ -1,6 +1,6 @@
 //! What a terminal and programs get.
 
-use bluenova_insight::{CellWeakness, Verdict, WeakCell};
+use bluenova_insight::{CellWeakness, Extremes, Verdict, WeakCell};
 use bluenova_record::CELLS;
 use bluenova_report::{Identity, Passport, Sources};
 
@@ -95,6 +95,29 @@ fn days_that_are_missing_or_rebuilt_show() {
     assert_eq!(json["days"][2]["is_rebuilt_from_rows"], true);
     assert!(json["methods"].as_array().unwrap().iter().any(|it| it["figure"] == "rows"));
     assert!(passport.html().unwrap().contains("rebuilt from rows"));
+}
+
+#[test]
+fn a_day_of_charging_alone_is_told_in_the_singular_and_without_a_negative_zero() {
+    let mut sources = sources(1, 4);
+    sources.days[0].from_rows_s = 60.0;
+    sources.days[0].i_pack = Some(Extremes { low: 0.0, high: 33.0 });
+    let text = passport(sources).text();
+    assert!(text.contains("100 % of that time; in part from rows\n"), "{text}");
+    assert!(text.contains("33 A charging, 0 A discharging, at most\n"), "{text}");
+}
+
+#[test]
+fn the_text_says_how_each_figure_was_got() {
+    let passport = passport(sources(40, CELLS));
+    let text = passport.text();
+    let (_, last) = text.split_once("\nHow each figure was got\n").unwrap();
+    assert!(last.contains("capacity: The charge counted between two states of charge"), "{last}");
+    let json = serde_json::to_value(&passport).unwrap();
+    for method in json["methods"].as_array().unwrap() {
+        let figure = method["figure"].as_str().unwrap();
+        assert!(last.lines().any(|line| line.starts_with(&format!("{figure}: "))), "{figure}");
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::{error::Error, path::Path, thread};
 
 use bluenova_console::{Assembler, Interval};
 use bluenova_import::stored_day;
-use bluenova_insight::Insight;
-use bluenova_journal::{Event, Journal, Reader, Retention, StoredDay, StoredInsight};
+use bluenova_insight::{DayStatistics, Insight};
+use bluenova_journal::{Event, Journal, Reader, Retention};
 use bluenova_record::PackRecord;
 use bluenova_simulator::Battery;
 use jiff::tz::TimeZone;
@@ -17,7 +17,10 @@ const WEEK: Duration = Duration::DAY.saturating_mul(7);
 
 /// Seconds between two rows of history: with those of a second it would take a minute.
 const SECONDS: u16 = 60;
-const INTERVAL: Duration = Duration::new(SECONDS as i64, 0);
+
+/// The last part of the history, with a row every second as there will be more of: the page begins
+/// with plots of an hour, in which a minute without a row is a gap.
+const LAST_PART: Duration = Duration::HOUR;
 
 /// Rows that are stored at once.
 const BATCH: usize = 1000;
@@ -41,52 +44,66 @@ pub(super) fn make(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dy
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let mut journal = Journal::open(path, Retention::FOREVER)?;
-    // As if a listener had run for a week, with a row in each minute.
-    let (version, interval) = (env!("CARGO_PKG_VERSION"), INTERVAL.unsigned_abs());
-    let started = Event::started(end.saturating_sub(WEEK), version, interval);
-    journal.put_events(&[Event { until: Some(end), ..started }])?;
+    journal.put_events(&listeners(end))?;
     for rows in first.rows.chunks(BATCH / 2).zip(second.rows.chunks(BATCH / 2)) {
         journal.append(&[rows.0, rows.1].concat())?;
     }
     let mut batteries = vec![];
     for BatteryWeek { battery, days, insight, .. } in [first, second] {
-        journal.put_statistics(insight.as_slice(), &days)?;
+        let mcu_id = insight.mcu_id();
+        let days: Vec<_> = days.iter().filter_map(|day| stored_day(mcu_id, day)).collect();
+        journal.put_statistics(stored_insight(&insight).as_slice(), &days)?;
         batteries.push(battery);
     }
     batteries.try_into().map_err(|_| "a pair has two batteries".into())
+}
+
+/// The listeners that would have recorded that: one for each interval.
+fn listeners(end: UtcDateTime) -> [Event; 2] {
+    let of = |since, until, seconds: u16| {
+        let interval = std::time::Duration::from_secs(seconds.into());
+        let started = Event::started(since, env!("CARGO_PKG_VERSION"), interval);
+        Event { until: Some(until), ..started }
+    };
+    let middle = end.saturating_sub(LAST_PART);
+    [of(end.saturating_sub(WEEK), middle, SECONDS), of(middle, end, 1)]
 }
 
 /// What a battery did in a week, read from its console as from that of a real one.
 struct BatteryWeek {
     battery: Battery,
     rows: Vec<PackRecord>,
-    days: Vec<StoredDay>,
-    insight: Option<StoredInsight>,
+    days: Vec<DayStatistics>,
+    insight: Insight,
 }
 
 impl BatteryWeek {
-    fn simulate(mut battery: Battery, end: UtcDateTime) -> Self {
-        let mcu_id = battery.profile().mcu_id;
-        let (mut rows, mut days) = (vec![], vec![]);
-        let (mut insight, zone) = (Insight::new(mcu_id), TimeZone::system());
+    fn simulate(battery: Battery, end: UtcDateTime) -> Self {
+        let insight = Insight::new(battery.profile().mcu_id);
+        let mut week = Self { battery, rows: vec![], days: vec![], insight };
+        week.live_until(end.saturating_sub(LAST_PART), SECONDS);
+        week.live_until(end, 1);
+        week
+    }
+
+    /// Lets the battery live, with a row every so many seconds.
+    fn live_until(&mut self, end: UtcDateTime, seconds: u16) {
+        let Some(interval) = Interval::from_seconds(seconds.into()) else { return };
+        let (mut assembler, zone) = (Assembler::new(interval), TimeZone::system());
+        let length = Duration::seconds(seconds.into());
         let mut console = String::new();
-        if let Some(interval) = Interval::from_seconds(SECONDS.into()) {
-            let mut assembler = Assembler::new(interval);
-            while battery.time() < end {
-                console.clear();
-                battery.print_cycle(&mut console);
-                for line in console.lines() {
-                    // The simulator makes no mistakes; a line that is wrong costs its field.
-                    let _ = assembler.feed(line);
-                }
-                battery.advance(INTERVAL.unsigned_abs());
-                if let Some(Ok(row)) = assembler.tick(battery.time()) {
-                    days.extend(insight.row(&row, INTERVAL, &zone));
-                    rows.push(row);
-                }
+        while self.battery.time() < end {
+            console.clear();
+            self.battery.print_cycle(&mut console);
+            for line in console.lines() {
+                // The simulator makes no mistakes; a line that is wrong costs its field.
+                let _ = assembler.feed(line);
+            }
+            self.battery.advance(length.unsigned_abs());
+            if let Some(Ok(row)) = assembler.tick(self.battery.time()) {
+                self.days.extend(self.insight.row(&row, length, &zone));
+                self.rows.push(row);
             }
         }
-        let days = days.iter().filter_map(|day| stored_day(mcu_id, day)).collect();
-        Self { battery, rows, days, insight: stored_insight(&insight) }
     }
 }

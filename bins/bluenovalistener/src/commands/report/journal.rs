@@ -14,7 +14,7 @@ use bluenova_record::{COLUMNS, Column, McuId, PackRecord};
 use bluenova_report::{EventLog, Identity, Sources};
 use time::{Date, UtcDateTime};
 
-use super::{super::export, Request, events};
+use super::{super::export, Request, events, warn};
 use crate::settings::Settings;
 
 /// Rows that are read at a time: few enough that the writer, whose log grows meanwhile, has it back
@@ -115,9 +115,15 @@ impl StoredBattery<'_> {
         let dates = &self.request.dates;
         let mut days = BTreeMap::new();
         for stored in self.reader.days(self.mcu_id, ALL_DATES)? {
-            let day: DayStatistics = serde_json::from_str(&stored.text)
-                .map_err(|error| format!("{}, {}: {error}", McuId(self.mcu_id), stored.date))?;
-            days.insert(day.date, day);
+            match serde_json::from_str::<DayStatistics>(&stored.text) {
+                Ok(day) => drop(days.insert(day.date, day)),
+                // It costs that day, or is rebuilt from the rows, if there are any.
+                Err(error) => warn(&format!(
+                    "{}, {}: the day is damaged in the journal: {error}",
+                    McuId(self.mcu_id),
+                    stored.date
+                )),
+            }
         }
         let stored = self.reader.insight(self.mcu_id)?;
         // A state that this version doesn't read is made again from the rows that there are.

@@ -126,9 +126,14 @@ fn from_logs<'a>(
     let (sources, findings) = logs::sources(&options.files, zone, settings, &request, progress)?;
     bar.finish_and_clear();
     for warning in logs::warnings(&findings, &zone_name) {
-        let _ = writeln!(io::stderr(), "bluenovalistener: {warning}");
+        warn(&warning);
     }
     Ok((sources, request, "these logs".to_owned()))
+}
+
+fn warn(text: &str) {
+    // Nobody can be told that nobody can be told.
+    let _ = writeln!(io::stderr(), "bluenovalistener: {text}");
 }
 
 impl<'a> Request<'a> {

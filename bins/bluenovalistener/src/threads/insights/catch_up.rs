@@ -150,7 +150,7 @@ impl CatchUp {
             let slice = read_slice(reader, &mut selection, &columns)?;
             for row in &slice {
                 if let Some(battery) = batteries.get(&row.mcu_id) {
-                    lock(battery).row(row, &self.insights);
+                    lock(battery).stored_row(row, &self.insights);
                 }
             }
             rows += slice.len();
@@ -170,7 +170,7 @@ impl CatchUp {
 }
 
 fn load(battery: &Mutex<BatteryInsight>, stored: &StoredInsight) {
-    let StoredInsight { mcu_id, until, text } = stored;
+    let StoredInsight { mcu_id, text, .. } = stored;
     let insight: Insight = match serde_json::from_str(text) {
         Ok(insight) => insight,
         Err(error) => {
@@ -184,8 +184,7 @@ fn load(battery: &Mutex<BatteryInsight>, stored: &StoredInsight) {
     let mut battery = lock(battery);
     // An attempt before may have got further than that.
     if insight.mcu_id() == *mcu_id && battery.insight.until() < insight.until() {
-        battery.insight = insight;
-        battery.stored_until = Some(*until);
+        battery.load(insight);
     }
 }
 
