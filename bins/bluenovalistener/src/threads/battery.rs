@@ -115,9 +115,11 @@ impl BatteryThread {
         }
     }
 
+    /// Boxed, since each copy of it on the stack costs each thread another page or two.
+    ///
     /// # Errors
     /// The recorder thread has ended.
-    pub(crate) fn run(mut self) -> Result<(), RecorderGone> {
+    pub(crate) fn run(mut self: Box<Self>) -> Result<(), RecorderGone> {
         let mut attempt = 0;
         while !self.stopping() {
             match self.dial()? {

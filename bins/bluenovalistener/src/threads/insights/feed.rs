@@ -83,9 +83,16 @@ impl SampleFeed {
     }
 
     fn identified(&mut self, owner: u32) {
-        if self.battery.as_ref().is_some_and(|(mcu_id, _)| *mcu_id == owner) {
-            return;
+        if self.battery.as_ref().is_none_or(|(mcu_id, _)| *mcu_id != owner) {
+            self.another_battery(owner);
         }
+    }
+
+    /// Apart, since what is known of a battery is made on the stack: inlined into the way of each
+    /// line, that would be beneath all that a sample takes there.
+    #[cold]
+    #[inline(never)]
+    fn another_battery(&mut self, owner: u32) {
         self.battery = Some((owner, self.source.of(owner, self.read_at.1)));
         // Those of the battery that was here before aren't those of this one.
         self.status.update(|status| status.figures = None);
