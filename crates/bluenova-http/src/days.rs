@@ -1,9 +1,10 @@
-//! `/api/batteries/{battery}/days`: the statistics of a battery's days.
+//! `/api/batteries/{battery}/days` and `…/trends`: the statistics of a battery's days, and how it
+//! changes over them.
 
 use std::ops::RangeInclusive;
 
-use bluenova_insight::Figures;
-use bluenova_journal::Reader;
+use bluenova_insight::{DayStatistics, Figures, Trends, trends as trends_of};
+use bluenova_journal::{Reader, StoredDay};
 use bluenova_record::McuId;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
@@ -47,6 +48,16 @@ pub(crate) struct Days {
     days: Vec<Value>,
 }
 
+/// How a battery changes over its days.
+#[derive(Debug, Serialize)]
+pub(crate) struct BatteryTrends {
+    battery: McuId,
+    /// Number of days that they are taken from.
+    days: usize,
+    #[serde(flatten)]
+    trends: Trends,
+}
+
 /// The ended days of a battery that `query` asks for: from the date `from` to the date `to`, both
 /// included, by default all. The day under way is among the figures of the battery.
 ///
@@ -57,6 +68,32 @@ pub(crate) fn days(
     mcu_id: u32,
     query: &[(String, String)],
 ) -> Result<Days, HistoryError> {
+    let stored = stored(journal, mcu_id, query)?;
+    // A text that is damaged costs its day only.
+    let days = stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()).map(whole);
+    Ok(Days { battery: McuId(mcu_id), days: days.collect() })
+}
+
+/// How a battery changes over the ended days that `query` asks for, as for [`days`].
+///
+/// # Errors
+/// A parameter is invalid, or the journal can't be read.
+pub(crate) fn trends(
+    journal: &Reader,
+    mcu_id: u32,
+    query: &[(String, String)],
+) -> Result<BatteryTrends, HistoryError> {
+    let stored = stored(journal, mcu_id, query)?;
+    let days: Vec<DayStatistics> =
+        stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()).collect();
+    Ok(BatteryTrends { battery: McuId(mcu_id), days: days.len(), trends: trends_of(&days) })
+}
+
+fn stored(
+    journal: &Reader,
+    mcu_id: u32,
+    query: &[(String, String)],
+) -> Result<Vec<StoredDay>, HistoryError> {
     let query = Query::new(query, &PARAMETERS)?;
     let from = date(query, "from")?.unwrap_or_else(|| (*ALL.start()).to_owned());
     let to = date(query, "to")?.unwrap_or_else(|| (*ALL.end()).to_owned());
@@ -64,10 +101,7 @@ pub(crate) fn days(
         let allowed = format!("a date no later than `to`, {to}, is allowed");
         return Err(HistoryError::query("from", not(&from, &allowed)));
     }
-    let stored = journal.days(mcu_id, &*from..=&*to)?;
-    // A text that is damaged costs its day only.
-    let days = stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()).map(whole);
-    Ok(Days { battery: McuId(mcu_id), days: days.collect() })
+    Ok(journal.days(mcu_id, &*from..=&*to)?)
 }
 
 /// A battery's figures, with the day under way as [`days`] has the ended ones.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, BatteryDetailJson, HealthJson, rows_of_earlier_runs};
 use crate::csv::{self, Downloads};
-use crate::days::{self, days};
+use crate::days::{self, days, trends};
 use crate::events::events;
 use crate::gzip::Gzip;
 use crate::plots::{MOST_BATTERIES, Plots, bank_plots, comparison, plots_with_today};
@@ -110,6 +110,12 @@ fn uncompressed(request: &Request, status: Status, threads: &AnswerThreads) -> R
             let query = request.query.clone();
             from_journal(mcu_id, &status, &threads.history, move |reader, id| {
                 Ok(json(200, &days(reader, id, &query)?))
+            })
+        }
+        ["api", "batteries", mcu_id, "trends"] => {
+            let query = request.query.clone();
+            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
+                Ok(json(200, &trends(reader, id, &query)?))
             })
         }
         ["api", "events"] => {

@@ -34,7 +34,8 @@ pub(crate) struct Collector<'a> {
     bounds: Bounds,
     batch: Batch,
     pub(crate) findings: Findings,
-    pub(crate) days: LogDays,
+    /// `None` if they aren't asked for.
+    pub(crate) days: Option<LogDays>,
 }
 
 /// First and last second that a record may have: when there was no first listener yet, and a day
@@ -55,7 +56,7 @@ impl Bounds {
 impl<'a> Collector<'a> {
     pub(crate) fn new(
         rows: Option<&'a SyncSender<Batch>>,
-        days: LogDays,
+        days: Option<LogDays>,
         now: UtcDateTime,
     ) -> Self {
         let first = UtcDateTime::from_unix_timestamp(FIRST).unwrap_or(UtcDateTime::MIN);
@@ -85,8 +86,10 @@ impl<'a> Collector<'a> {
     pub(crate) fn owned(&mut self, series: &LogSeries, logged: LoggedRecord, is_right: bool) {
         if is_right {
             // Rows of console lines don't count: their samples do.
-            if self.bounds.contains(&logged.record) {
-                self.days.row(&logged.record);
+            if let Some(days) = &mut self.days
+                && self.bounds.contains(&logged.record)
+            {
+                days.row(&logged.record);
             }
             self.row(logged.record);
         } else {
@@ -108,12 +111,21 @@ impl<'a> Collector<'a> {
             Replayed::Record(record) => self.row(*record),
             Replayed::Sample(sample) => {
                 let last = self.bounds.last_of_console;
-                if (self.bounds.first..=last).contains(&sample.insert_time_utc) {
-                    self.days.sample(&sample);
+                if let Some(days) = &mut self.days
+                    && (self.bounds.first..=last).contains(&sample.insert_time_utc)
+                {
+                    days.sample(&sample);
                 }
             }
             Replayed::NoOwner => self.findings.without_owner += 1,
             Replayed::Damage(damage) => self.damage(series, at, damage),
+        }
+    }
+
+    /// Ends a log: the next one may be of the same time.
+    pub(crate) fn end_log(&mut self) {
+        if let Some(days) = &mut self.days {
+            days.end_log();
         }
     }
 

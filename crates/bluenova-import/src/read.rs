@@ -12,7 +12,6 @@ use bluenova_archive::{
 };
 use bluenova_console::Interval;
 use bluenova_journal::StoredDay;
-use jiff::tz::TimeZone;
 use time::UtcDateTime;
 
 use crate::{
@@ -44,11 +43,11 @@ impl LogReader {
     /// Reads all, until nobody receives the rows any more. Returns the days of the batteries beside
     /// the findings.
     pub(crate) fn run(self, all: Vec<LogSeries>) -> (Findings, Vec<StoredDay>) {
-        // Days are those of the listener, wherever the logs are from.
-        let days = LogDays::new(TimeZone::system(), self.interval);
-        let mut out = Collector::new(self.rows.as_ref(), days, self.now);
+        // Those of the place that the logs are from.
+        let days = LogDays::new(self.zone.time_zone().clone(), self.interval);
+        let mut out = Collector::new(self.rows.as_ref(), Some(days), self.now);
         self.read_all(all, &mut out);
-        (out.findings, out.days.finish())
+        (out.findings, out.days.map_or(vec![], LogDays::finish))
     }
 
     fn read_all(&self, all: Vec<LogSeries>, out: &mut Collector<'_>) {
@@ -61,7 +60,7 @@ impl LogReader {
             let Ok((offsets, has_console)) = self.read_records(&series, out) else {
                 return;
             };
-            out.days.end_log();
+            out.end_log();
             if has_console {
                 self.progress.total.fetch_add(series.bytes(), Ordering::Relaxed);
                 with_console.push((series, offsets));
@@ -74,7 +73,7 @@ impl LogReader {
             if self.replay(&series, offsets, out).is_err() {
                 return;
             }
-            out.days.end_log();
+            out.end_log();
         }
         let _ = out.flush();
     }

@@ -8,13 +8,11 @@ use bluenova_archive::{
 };
 use bluenova_console::Interval;
 use bluenova_record::PackRecord;
-use jiff::tz::TimeZone;
 use time::UtcDateTime;
 
 use crate::{
     Findings, LogSeries, LogZone,
     collector::{Collector, Stopped},
-    days::LogDays,
     read::{LogReader, ReadProgress},
 };
 
@@ -57,9 +55,7 @@ impl LogReadings {
         let Self { logs, zone, interval, now } = self;
         let read = Arc::new(ReadProgress::default());
         let reader = LogReader { zone, interval, now, progress: Arc::clone(&read), rows: None };
-        // Its days aren't asked for.
-        let days = LogDays::new(TimeZone::UTC, interval);
-        let mut out = Collector::new(None, days, now);
+        let mut out = Collector::new(None, None, now);
         let total = logs.iter().map(LogSeries::bytes).sum::<u64>() * 2;
         read.read.store(0, Ordering::Relaxed);
         for series in logs {

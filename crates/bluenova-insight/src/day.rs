@@ -81,13 +81,13 @@ pub struct DayStatistics {
     #[serde(with = "date_text")]
     pub date: Date,
     /// Length of the day in seconds.
-    #[serde(default = "usual_length")]
+    #[serde(default = "usual_length", skip_serializing_if = "is_usual_length")]
     pub length_s: u32,
     /// Seconds of it that samples cover.
-    #[serde(default, serialize_with = "number::whole")]
+    #[serde(default, skip_serializing_if = "is_zero", serialize_with = "number::whole")]
     pub sampled_s: f64,
     /// Seconds of it that only rows cover.
-    #[serde(default, serialize_with = "number::whole")]
+    #[serde(default, skip_serializing_if = "is_zero", serialize_with = "number::whole")]
     pub from_rows_s: f64,
     /// Seconds from the begin of the day to its first sample or row.
     #[serde(default, skip_serializing_if = "is_none_of_them")]
@@ -315,6 +315,10 @@ fn is_none_of_them<N: Copy + Into<u32>>(count: &N) -> bool {
 
 const fn usual_length() -> u32 {
     86_400
+}
+
+fn is_usual_length(length_s: &u32) -> bool {
+    *length_s == usual_length()
 }
 
 fn is_empty(values: &[Option<f32>; CELLS]) -> bool {

@@ -26,6 +26,9 @@ mod removal;
 /// the state only after it has read the announcement, and the state isn't retained.
 const REPEAT_AFTER: Duration = Duration::from_secs(5);
 
+/// How often values are published that are in no row yet, where intervals are longer.
+const BETWEEN_ROWS: Duration = Duration::from_secs(30);
+
 /// A message to the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -82,8 +85,10 @@ pub struct Publisher {
 struct Published {
     announced_as: Option<Identity>,
     availability: Option<bool>,
-    /// Time of the values.
-    state: Option<UtcDateTime>,
+    /// Time of the values, and when they were published.
+    state: Option<(UtcDateTime, Instant)>,
+    /// Time of the newest row whose values were published.
+    row: Option<UtcDateTime>,
     /// When the state is sent once more.
     repeat_at: Option<Instant>,
     /// Most cells in series that were reported, on an earlier connection too.
@@ -135,7 +140,7 @@ impl Publisher {
     /// Home Assistant has started: it has no states, and may lack devices.
     pub fn home_assistant_started(&mut self) {
         for published in self.batteries.values_mut().chain([&mut self.bank]) {
-            (published.announced_as, published.state) = (None, None);
+            (published.announced_as, published.state, published.row) = (None, None, None);
         }
         self.repeats_removals = true;
     }
@@ -191,12 +196,14 @@ impl Publisher {
             self.announce_battery(mcu_id, unit, record, status.instant, output)?;
             let published = self.batteries.entry(mcu_id).or_default();
             let repeats = published.repeat_at.take_if(|at| *at <= status.instant).is_some();
-            has_news = repeats || published.state != Some(record.insert_time_utc);
+            let row = unit.fresh(status);
+            has_news = repeats || published.is_news(record, row, status);
             if has_news {
                 let (figures, problems) = (unit.figures(), unit.problems(status));
                 let values = BatteryState { record, figures, problems: &problems };
                 output.publish(state(self.topics.state(mcu_id), &values))?;
-                published.state = Some(record.insert_time_utc);
+                published.state = Some((record.insert_time_utc, status.instant));
+                published.row = row.map(|row| row.insert_time_utc);
             }
         }
         let addresses = || addresses(unit);
@@ -315,6 +322,19 @@ impl Publisher {
         announced.addresses = addresses;
         announced.is_removed = false;
         output.remember(topic, announced);
+    }
+}
+
+impl Published {
+    /// Whether the newest values are to be published: at each row, and now and then between two.
+    fn is_news(&self, newest: &PackRecord, row: Option<&PackRecord>, status: &Status) -> bool {
+        let Some((time, published)) = self.state else { return true };
+        if row.is_some_and(|row| self.row != Some(row.insert_time_utc)) {
+            return true;
+        }
+        let since = status.instant.saturating_duration_since(published);
+        let is_due = status.interval > BETWEEN_ROWS && since >= BETWEEN_ROWS;
+        is_due && newest.insert_time_utc != time
     }
 }
 

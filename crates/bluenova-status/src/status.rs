@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bluenova_insight::Figures;
-use bluenova_record::PackRecord;
+use bluenova_record::{COLUMNS, PackRecord};
 use serde::Serialize;
 use time::UtcDateTime;
 
@@ -14,6 +14,16 @@ use crate::{Limits, Shared};
 
 /// Intervals after which a value is stale: on the page, in the metrics and in the health alike.
 const STALE_AFTER_INTERVALS: u32 = 3;
+
+/// Samples after which a value that they lack is unknown: not each cycle of the console has each
+/// line, and a line may be garbled.
+const MOST_MISSED: u8 = 5;
+
+/// Age from which on values say nothing of what a sample lacks.
+const MISSED_FOR: Duration = Duration::from_secs(15);
+
+/// Columns that come once a minute or so. They have their last value in a row, and here.
+const RARE: [&str; 2] = ["energy_in", "energy_out"];
 
 /// The age from which on a value is stale where a row comes every `interval`.
 pub const fn stale_after(interval: Duration) -> Duration {
@@ -92,8 +102,10 @@ pub struct BatteryStatus {
     pub announced_mcu_id: Option<u32>,
     /// The newest row of it since the start.
     pub newest: Option<Newest>,
-    /// Its values so far in the interval under way, where intervals are long.
+    /// Its values of the last seconds, which are in no row yet.
     pub under_way: Option<Newest>,
+    /// How many samples, one behind the other, have lacked each column.
+    pub(crate) missed: [u8; COLUMNS.len()],
     /// What its samples say of it: energy, time to go, capacity, cells. `None` before the first
     /// sample.
     pub figures: Option<Arc<Figures>>,
@@ -191,6 +203,7 @@ impl BatteryStatus {
             announced_mcu_id: None,
             newest: None,
             under_way: None,
+            missed: [0; COLUMNS.len()],
             figures: None,
             alarms: Alarms::default(),
         }
@@ -201,7 +214,7 @@ impl BatteryStatus {
         Self { alarms: Alarms::new(limits), ..self }
     }
 
-    /// Its newest values: those of the interval under way if there are any, else its newest row.
+    /// Its newest values: those of a sample if it is newer than the newest row, else of the row.
     pub fn newest_values(&self) -> Option<&Newest> {
         self.newest.iter().chain(&self.under_way).max_by_key(|newest| newest.received)
     }
@@ -223,9 +236,28 @@ impl BatteryStatus {
         self.newest = Some(Newest { record: record.clone(), received: now });
     }
 
-    /// The values so far of the interval under way.
-    pub fn sampled(&mut self, record: PackRecord, now: Instant) {
+    /// Shows the values of a sample. What it lacks is as it was before, for some seconds.
+    pub fn sampled(&mut self, mut record: PackRecord, now: Instant) {
         self.alarms.update(&record, now);
+        let before = self.newest_values().filter(|before| {
+            before.record.mcu_id == record.mcu_id
+                && now.saturating_duration_since(before.received) <= MISSED_FOR
+        });
+        let mut missed = self.missed;
+        for (column, missed) in COLUMNS.iter().zip(&mut missed) {
+            if column.get(&record).is_some() {
+                *missed = 0;
+                continue;
+            }
+            *missed = missed.saturating_add(1);
+            if let Some(before) = before
+                && (*missed <= MOST_MISSED || RARE.contains(&column.name))
+            {
+                // A column takes the values that it has.
+                let _ = column.set(&mut record, column.get(&before.record));
+            }
+        }
+        self.missed = missed;
         self.under_way = Some(Newest { record, received: now });
     }
 
@@ -453,6 +485,32 @@ mod tests {
         assert_eq!(battery.mcu_id(), Some(2));
         battery.row_stored(&PackRecord::new(UtcDateTime::UNIX_EPOCH, 1), Instant::now());
         assert_eq!(battery.mcu_id(), Some(1));
+    }
+
+    #[test]
+    fn what_a_sample_lacks_is_as_before_for_some_seconds() {
+        let start = Instant::now();
+        let mut battery = BatteryStatus::new("attic", "10.0.0.2:9000/ws/");
+        let mut row = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
+        (row.soc, row.temp, row.energy_in) = (Some(50), Some(20), Some(7.5));
+        battery.row_stored(&row, start);
+        let mut sample = |second: u32, mcu_id, soc| {
+            let mut sample = PackRecord::new(UtcDateTime::UNIX_EPOCH + second * SECOND, mcu_id);
+            sample.soc = soc;
+            battery.sampled(sample, start + second * SECOND);
+            let shown = &battery.under_way.as_ref().unwrap().record;
+            (shown.soc, shown.temp, shown.energy_in)
+        };
+        for second in [2, 4, 6, 8, 10] {
+            let soc = (second != 6).then_some(51);
+            assert_eq!(sample(second, 1, soc), (Some(51), Some(20), Some(7.5)), "{second}");
+        }
+        // None of them has a temperature, which is unknown now. Energies come once a minute.
+        assert_eq!(sample(12, 1, Some(52)), (Some(52), None, Some(7.5)));
+        // After a silence all is new, and so it is of another battery.
+        assert_eq!(sample(28, 1, None), (None, None, None));
+        assert_eq!(sample(29, 1, Some(53)), (Some(53), None, None));
+        assert_eq!(sample(30, 2, None), (None, None, None));
     }
 
     #[test]

@@ -140,6 +140,7 @@ impl BatteryThreads {
         };
         let (interval, raw, stopped) = (self.interval, self.raw, Arc::clone(&stop));
         let listener = BatteryThread::new(number, battery, interval, raw, outputs, stopped);
+        let listener = Box::new(listener);
         match spawn(&battery.name, move || Ok(listener.run()?)) {
             Ok(thread) => Ok(Running { number, battery: battery.clone(), status, stop, thread }),
             Err(error) => {

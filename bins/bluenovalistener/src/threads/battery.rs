@@ -18,7 +18,7 @@ use time::UtcDateTime;
 
 use super::{
     InsightSource, RecorderInput, clock_is_set, connection_log::ConnectionLog,
-    insights::SampleFeed, owner_log::OwnerLog, sampling::Sampling,
+    insights::SampleFeed, owner_log::OwnerLog,
 };
 use crate::settings::Battery;
 
@@ -69,7 +69,6 @@ pub(crate) struct BatteryThread {
     malformed: RateLimit<()>,
     malformed_unlogged: u64,
     waits_for_clock: bool,
-    sampling: Option<Sampling>,
     owner_log: OwnerLog,
     /// Length from which on a connection has lasted: that of an interval, but a minute at most.
     lasting: Duration,
@@ -103,7 +102,7 @@ impl BatteryThread {
             number,
             raw,
             assembler: Assembler::new(interval),
-            samples: SampleFeed::new(number, insights, status.clone()),
+            samples: SampleFeed::new(number, length, insights, status.clone()),
             stop,
             connection_log: ConnectionLog::new(battery.clone(), status.clone(), recorder.clone()),
             recorder,
@@ -111,15 +110,16 @@ impl BatteryThread {
             malformed: RateLimit::new(MALFORMED_EVERY),
             malformed_unlogged: 0,
             waits_for_clock: false,
-            sampling: Sampling::begin(length, Instant::now()),
             owner_log: OwnerLog::begin(),
             lasting: LASTING.min(length),
         }
     }
 
+    /// Boxed, since each copy of it on the stack costs each thread another page or two.
+    ///
     /// # Errors
     /// The recorder thread has ended.
-    pub(crate) fn run(mut self) -> Result<(), RecorderGone> {
+    pub(crate) fn run(mut self: Box<Self>) -> Result<(), RecorderGone> {
         let mut attempt = 0;
         while !self.stopping() {
             match self.dial()? {
@@ -180,9 +180,6 @@ impl BatteryThread {
                 self.samples.tick(UtcDateTime::now(), !got_text);
                 self.connection_log.lasts();
                 self.log_skipped(connection.take_skipped());
-                if got_text {
-                    self.sample();
-                }
             }
             if came {
                 for line in connection.text().lines() {
@@ -300,9 +297,6 @@ impl BatteryThread {
     fn send(&mut self, result: Result<PackRecord, NoOwner>) -> Result<(), RecorderGone> {
         match result {
             Ok(record) => {
-                if let Some(sampling) = &mut self.sampling {
-                    sampling.row_came(&record);
-                }
                 self.samples.row_came(&record);
                 let assembled = Assembled { battery: self.number, record };
                 self.recorder.send(assembled)
@@ -311,18 +305,6 @@ impl BatteryThread {
                 self.owner_log.is_missing = true;
                 Ok(())
             }
-        }
-    }
-
-    /// Shows the values of the interval under way, if its lines have just come and that is due.
-    fn sample(&mut self) {
-        let now = Instant::now();
-        let Some(sampling) = self.sampling.as_mut().filter(|it| it.is_due(now)) else { return };
-        // The interval goes on: a copy of it ends here.
-        if let Some(Ok(record)) = self.assembler.clone().finish(UtcDateTime::now())
-            && sampling.shows(&record, now)
-        {
-            self.status.update(|status| status.sampled(record, now));
         }
     }
 

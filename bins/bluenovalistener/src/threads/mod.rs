@@ -16,7 +16,6 @@ mod outage;
 mod owner_log;
 mod recorder;
 mod retry_schedule;
-mod sampling;
 mod spool_log;
 
 pub(crate) use battery::{Assembled, BatteryOutputs, BatteryThread};

@@ -14,11 +14,13 @@ const CELL_COLUMNS = {
   at_bottom_mv: ["nearly empty, mV", 1, true],
   charge_ah: ["charge, Ah", 2, true],
   charge_ah_per_week: ["charge, Ah a week", 2, true],
+  resistance_mohm_per_year: ["resistance, mΩ a year", 2, true],
+  at_rest_mv_per_week: ["at rest, mV a week", 1, true],
 };
 
 let dayCount = DAYS[0];
 let areEventsMany = false;
-/** Days and events of a battery: its MCU ID, when they were asked for, and the answers. */
+/** Days, trends and events of a battery: its MCU ID, when they were asked for, and the answers. */
 let records = null;
 
 function startDetail() {
@@ -42,7 +44,7 @@ function showDetail(battery) {
   if ($("detail").hidden) return;
   const { insight } = battery;
   showWorth(battery, insight);
-  showCellTable(insight?.cells ?? []);
+  showCellTable(withTrends(insight?.cells ?? []));
   // An overview has the energy of the day only.
   showDays(records?.days, insight?.today?.date ? insight.today : null);
   showEvents(records?.events);
@@ -58,7 +60,7 @@ function showWorth(battery, insight) {
   const known = (text) => text ?? "not known yet";
   const { counters, capacity_ah, mean_power_w } = insight ?? {};
   fill($("detail"), {
-    capacity: known(estimate(capacity_ah, 1, "Ah")),
+    capacity: known(estimate(capacity_ah, 1, "Ah")) + trend(records?.trends?.capacity_ah_per_year),
     charged: counters ? energy(counters.energy_in_wh) : known(null),
     discharged: counters ? energy(counters.energy_out_wh) : known(null),
     mean: typeof mean_power_w === "number" ? power(mean_power_w) : known(null),
@@ -88,6 +90,22 @@ function verdictOf(cells) {
   ]
     .filter(Boolean)
     .join(" ");
+}
+
+/** How the capacity changes; nothing until that is known. */
+function trend(per_year) {
+  if (!per_year) return "";
+  const { value, plus_minus } = per_year;
+  if (Math.abs(value) <= plus_minus) return `, as it was (within ${number(plus_minus, 1, "Ah")} a year)`;
+  const change = estimate({ value: Math.abs(value), plus_minus }, 1, "Ah");
+  return `, ${value < 0 ? "falls" : "rises"} by ${change} a year`;
+}
+
+/** What is known of the cells now, and over all days. */
+function withTrends(cells) {
+  const trends = records?.trends?.cells ?? [];
+  const count = Math.max(cells.length, trends.length);
+  return Array.from({ length: count }, (_, i) => ({ ...trends[i], ...cells[i] }));
 }
 
 /** A line for each cell, with a column for what is known of any of them. */
@@ -137,7 +155,7 @@ function fillTable(table, header, body) {
 
 async function fetchRecords(battery) {
   const before = records?.battery === battery ? records : null;
-  const mine = { days: null, events: null, ...before, battery, at: clocks() };
+  const mine = { days: null, trends: null, events: null, ...before, battery, at: clocks() };
   records = mine;
   const ask = async (name) => {
     try {
@@ -147,7 +165,8 @@ async function fetchRecords(battery) {
     }
   };
   const from = new Date(Date.now() - Math.max(...DAYS) * 86_400_000).toISOString().slice(0, 10);
-  [mine.days, mine.events] = await Promise.all([ask(`days?from=${from}`), ask("events")]);
+  const names = [`days?from=${from}`, "trends", "events"];
+  [mine.days, mine.trends, mine.events] = await Promise.all(names.map(ask));
   if (records === mine) show();
 }
 
@@ -164,7 +183,7 @@ function showDays(answer, today) {
   while (body.children.length < days.length) body.append(copyOf("day"));
   days.forEach((day, i) => {
     const line = body.children[i];
-    const share = Math.min((day.sampled_s + day.from_rows_s) / Math.max(day.length_s, 1), 1);
+    const share = Math.min(knownSeconds(day) / (day.length_s ?? 86_400), 1);
     fill(line, {
       date: dateText(day.date),
       in: energy(day.energy_in_wh),

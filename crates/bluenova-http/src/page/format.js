@@ -66,6 +66,11 @@ function estimate(known, digits, unit) {
   return `${value} ± ${number(known.plus_minus, digits, unit)}`;
 }
 
+/** Seconds of a day that samples or rows cover. What is zero is left out of a day. */
+function knownSeconds({ sampled_s = 0, from_rows_s = 0 }) {
+  return sampled_s + from_rows_s;
+}
+
 /** A moment to come, as exactly as a forecast is: a time of day, else a length of time. */
 function forecast(seconds) {
   const minutes = seconds / 60;

@@ -36,7 +36,7 @@ function dayOfBank(days) {
   const known = days.filter(Boolean);
   if (!today || known.length === 0) return null;
   const recorded = known.filter((day) => day.sampled_s !== null);
-  const covered = recorded.map((day) => day.sampled_s + day.from_rows_s);
+  const covered = recorded.map(knownSeconds);
   const seconds = covered.reduce((sum, one) => sum + one, 0);
   return {
     ...today,
@@ -66,7 +66,7 @@ function timeToGo({ goes, soc, watts, isOld }) {
 /** Of how much of the day its energy is, if that isn't nearly all of it so far. */
 function noteOfDay(today) {
   if (!today) return "";
-  const covered = today.sampled_s + today.from_rows_s;
+  const covered = knownSeconds(today);
   const sinceMidnight = (Date.now() - new Date().setHours(0, 0, 0, 0)) / 1000;
   const notes = [];
   const isPart = today.sampled_s !== null && covered < WHOLE_DAY * sinceMidnight - 60;

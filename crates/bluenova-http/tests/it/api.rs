@@ -11,7 +11,7 @@ use bluenova_journal::StoredDay;
 use bluenova_record::{PackRecord, Text};
 use bluenova_status::{ConnectionState, DeliveryStatus, Status};
 use serde_json::{Value, json};
-use time::macros::utc_datetime;
+use time::{Date, Month, macros::utc_datetime};
 
 use crate::support::{Listener, NORTH, NOW, SOUTH, get, record};
 
@@ -556,6 +556,33 @@ fn days_have_what_was_left_out_when_they_were_stored() {
     }
     assert_eq!(days["days"][0]["soc"], json!([5, 9]));
     assert_eq!(today["v_pack"], json!([53.34, 53.34]));
+}
+
+#[test]
+fn trends_are_those_over_the_days() {
+    let mut listener = Listener::start();
+    let first = Date::from_calendar_date(2026, Month::January, 1).unwrap();
+    let day = |n: u16| {
+        let date = (first + time::Duration::days(n.into())).to_string();
+        let capacity = 200.0 - f64::from(n) * 0.01 + if n.is_multiple_of(2) { 0.1 } else { -0.1 };
+        let text = json!({
+            "date": date,
+            "energy_in_wh": 0, "energy_out_wh": 0, "charge_in_ah": 0, "charge_out_ah": 0,
+            "capacity_ah": [capacity, 2.0],
+        });
+        let text = text.to_string();
+        StoredDay { mcu_id: NORTH, date, rank: 1, text }
+    };
+    let days: Vec<_> = (0..120).map(day).collect();
+    listener.journal.put_statistics(&[], &days).unwrap();
+    let trends = |query| listener.json(&format!("/api/batteries/north/trends{query}"));
+    let (code, answer) = trends("");
+    assert_eq!((code, &answer["battery"], &answer["days"]), (200, &json!("9F3C07B2"), &json!(120)));
+    let per_year = answer["capacity_ah_per_year"]["value"].as_f64().unwrap();
+    assert!((per_year + 3.65).abs() < 0.1, "{per_year}");
+    let (_, answer) = trends("?to=2026-02-01");
+    assert_eq!((&answer["days"], &answer["capacity_ah_per_year"]), (&json!(32), &Value::Null));
+    assert_eq!(trends("?to=today").0, 400);
 }
 
 #[test]

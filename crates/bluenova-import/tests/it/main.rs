@@ -34,7 +34,17 @@ fn log(seconds: impl IntoIterator<Item = i64>) -> String {
 
 /// Imports a log, in a dry run or really; returns what came of it, and how far it said it was.
 fn import(log: &Path, database: &Path, is_dry_run: bool) -> (Imported, Vec<ImportProgress>) {
-    let zone = LogZone::resolve(Some("UTC")).unwrap();
+    import_from("UTC", log, database, is_dry_run)
+}
+
+/// The same for a log from that zone.
+fn import_from(
+    zone: &str,
+    log: &Path,
+    database: &Path,
+    is_dry_run: bool,
+) -> (Imported, Vec<ImportProgress>) {
+    let zone = LogZone::resolve(Some(zone)).unwrap();
     let logs = LogSeries::find(&[log], &zone).unwrap();
     let destination = Destination::Sqlite { path: database };
     let mut store = RowStore::open(&destination, is_dry_run, UtcDateTime::now).unwrap();
@@ -139,6 +149,20 @@ fn days_are_worked_out_of_samples_and_importing_again_changes_nothing() {
     for _ in 0..2 {
         import_log(console_log(200..=301), false);
         check(199.0);
+    }
+}
+
+#[test]
+fn days_are_those_of_the_place_that_the_log_is_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.log");
+    fs::write(&path, console_log(0..=30)).unwrap();
+    for (zone, expected) in [("-10:00", "2024-03-01"), ("+05:00", "2024-03-02")] {
+        let database = directory.path().join(expected);
+        import_from(zone, &path, &database, false).0.ended.unwrap();
+        let days = Reader::open(&database).unwrap().days(ID, "0000"..="9999").unwrap();
+        let dates: Vec<_> = days.iter().map(|day| day.date.as_str()).collect();
+        assert_eq!(dates, [expected], "{zone}");
     }
 }
 

@@ -238,6 +238,39 @@ fn values_of_a_long_interval_under_way_are_published() {
 }
 
 #[test]
+fn values_between_rows_are_published_twice_a_minute() {
+    for (interval, expected) in [
+        (10, &[10, 20, 30, 40, 50, 60][..]),
+        (30, &[30, 60]),
+        (45, &[30, 45]),
+        (60, &[30, 60]),
+        (300, &[30, 60]),
+    ] {
+        let mut listener = Listener::new(&["first"]);
+        listener.interval = Duration::from_secs(interval);
+        listener.row(0, 1).settle();
+        listener.publisher.home_assistant_started();
+        listener.published();
+        listener.wait(5).published();
+        let begin = listener.time;
+        let mut seconds = vec![];
+        for second in 1..=60 {
+            listener.wait(1);
+            if second % interval == 0 {
+                listener.row(0, 1);
+            }
+            // A sample comes every two seconds, after the row.
+            if second % 2 == 0 {
+                listener.batteries[0].under_way = Some(listener.values(1, |_| ()));
+            }
+            let published = listener.published();
+            seconds.extend(published.iter().map(|_| (listener.time - begin).as_secs()));
+        }
+        assert_eq!(seconds, expected, "{interval} s");
+    }
+}
+
+#[test]
 fn values_of_another_battery_at_the_address_are_not_published_as_its_own() {
     let mut listener = Listener::new(&["first"]);
     listener.interval = Duration::from_secs(600);

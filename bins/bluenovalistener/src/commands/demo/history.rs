@@ -1,6 +1,11 @@
 //! A week of simulated history, so that the first look at the demo has days to show.
 
-use std::{error::Error, path::Path, thread};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use bluenova_console::{Assembler, Interval};
 use bluenova_import::stored_day;
@@ -37,6 +42,32 @@ pub(super) fn is_missing(path: &Path, now: UtcDateTime) -> bool {
 /// Stores a week of history in the database at `path`. Returns the two batteries as they are at its
 /// end, the last full minute before `now`.
 pub(super) fn make(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dyn Error>> {
+    if path.exists() {
+        return fill(path, now);
+    }
+    // Under another name until it is whole: a killed process must not leave half a week.
+    let draft = draft(path);
+    if draft.exists() {
+        Journal::open(&draft, Retention::FOREVER)?.remove()?;
+    }
+    let batteries = fill(&draft, now)?;
+    fs::rename(&draft, path)?;
+    let _ = fs::remove_file(beside(&draft, ".lock"));
+    Ok(batteries)
+}
+
+/// The name of the database at `path` while its history is made.
+fn draft(path: &Path) -> PathBuf {
+    beside(path, ".draft")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn fill(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dyn Error>> {
     let end = now.truncate_to_minute();
     let pair = Battery::pair(end.saturating_sub(WEEK));
     let [first, second] = thread::scope(|scope| {
@@ -105,5 +136,39 @@ impl BatteryWeek {
                 self.rows.push(row);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use time::macros::utc_datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_week_is_whole_after_one_that_was_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("demo.sqlite");
+        let now = utc_datetime!(2026-11-27 10:00:30);
+        // What it has left.
+        let row = PackRecord::new(now - Duration::DAY, 7);
+        Journal::open(&draft(&path), Retention::FOREVER).unwrap().append(&[row]).unwrap();
+        assert!(is_missing(&path, now));
+        let batteries = make(&path, now).unwrap();
+        assert!(!is_missing(&path, now));
+        let reader = Reader::open(&path).unwrap();
+        let ids: HashSet<u32> = batteries.iter().map(|it| it.profile().mcu_id).collect();
+        let latest: HashSet<u32> = reader.latest().unwrap().iter().map(|row| row.mcu_id).collect();
+        assert_eq!(latest, ids);
+        for id in ids {
+            // One a minute; the last one has yet to end.
+            assert_eq!(reader.count(id).unwrap(), 7 * 24 * 60 - 1);
+            assert!(reader.days(id, "0000"..="9999").unwrap().len() >= 7);
+        }
+        let mut left = fs::read_dir(directory.path()).unwrap();
+        let is_draft = |name: &str| name.contains(".draft");
+        assert!(!left.any(|entry| is_draft(&entry.unwrap().file_name().to_string_lossy())));
     }
 }

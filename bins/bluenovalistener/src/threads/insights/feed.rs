@@ -1,6 +1,6 @@
 use std::{
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bluenova_console::{Line, Sampler};
@@ -10,7 +10,11 @@ use time::UtcDateTime;
 
 use super::{BatteryInsight, FIGURES_EVERY, InsightSource, lock};
 
-/// The samples of a battery at one address, on their way to what is known of it.
+/// Shortest interval between whose rows the values of samples are shown: more often than that, a
+/// row is as good.
+const VALUES_FROM: Duration = Duration::from_secs(5);
+
+/// The samples of a battery at one address, on their way to what is known of it and to the status.
 pub(in crate::threads) struct SampleFeed {
     /// Number of the address.
     address: usize,
@@ -21,18 +25,29 @@ pub(in crate::threads) struct SampleFeed {
     battery: Option<(u32, Arc<Mutex<BatteryInsight>>)>,
     /// When the lines that come were read, by either clock.
     read_at: (UtcDateTime, Instant),
+    shows_values: bool,
     shown: Option<Instant>,
 }
 
 impl SampleFeed {
     pub(in crate::threads) fn new(
         address: usize,
+        interval: Duration,
         source: InsightSource,
         status: Shared<BatteryStatus>,
     ) -> Self {
         let read_at = (UtcDateTime::UNIX_EPOCH, Instant::now());
-        let sampler = Sampler::new();
-        Self { address, sampler, source, status, battery: None, read_at, shown: None }
+        let shows_values = interval >= VALUES_FROM;
+        Self {
+            address,
+            sampler: Sampler::new(),
+            source,
+            status,
+            battery: None,
+            read_at,
+            shows_values,
+            shown: None,
+        }
     }
 
     /// From now on lines are read at that time. `is_quiet`: none came since the last call.
@@ -68,9 +83,16 @@ impl SampleFeed {
     }
 
     fn identified(&mut self, owner: u32) {
-        if self.battery.as_ref().is_some_and(|(mcu_id, _)| *mcu_id == owner) {
-            return;
+        if self.battery.as_ref().is_none_or(|(mcu_id, _)| *mcu_id != owner) {
+            self.another_battery(owner);
         }
+    }
+
+    /// Apart, since what is known of a battery is made on the stack: inlined into the way of each
+    /// line, that would be beneath all that a sample takes there.
+    #[cold]
+    #[inline(never)]
+    fn another_battery(&mut self, owner: u32) {
         self.battery = Some((owner, self.source.of(owner, self.read_at.1)));
         // Those of the battery that was here before aren't those of this one.
         self.status.update(|status| status.figures = None);
@@ -85,7 +107,11 @@ impl SampleFeed {
         let now = self.read_at.1;
         lock(battery).sample(&sample, self.address, now, &self.source.insights.days);
         if self.shown.is_none_or(|shown| now.saturating_duration_since(shown) >= FIGURES_EVERY) {
+            self.shown = Some(now);
             self.show();
+            if self.shows_values {
+                self.status.update(|status| status.sampled(sample, now));
+            }
         }
     }
 
@@ -95,7 +121,6 @@ impl SampleFeed {
         let now = self.read_at.1;
         if let Some(figures) = lock(battery).figures(now) {
             self.status.update(|status| status.figures = Some(figures));
-            self.shown = Some(now);
         }
     }
 }
