@@ -6,13 +6,13 @@ use std::time::Duration;
 use bluenova_journal::{Reader, RowSelection};
 use bluenova_plot::{Curve, FilledBuckets, Form, Legend, Panel, Picture, Side, Trace, micros};
 use bluenova_record::{COLUMNS, Column, McuId, PackRecord, first_chars};
-use bluenova_status::{bank::power, stale_after};
+use bluenova_status::bank::power;
 use time::UtcDateTime;
 
 use super::answer::Plots;
 use super::request::PlotRequest;
 use super::traces::spread_mv;
-use super::{AllDays, ZERO, kept_from};
+use super::{AllDays, ZERO, kept_from, longest_pause};
 use crate::HistoryError;
 use crate::query::Query;
 
@@ -117,8 +117,9 @@ pub(crate) fn comparison(
     let request = PlotRequest::new(query, kept_from(journal, &days)?, now)?;
     request.check_rows(interval, of_all)?;
 
-    let mut filled = FilledBuckets::new(request.buckets(interval));
-    let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
+    let buckets = request.buckets(interval);
+    let mut filled = FilledBuckets::new(buckets);
+    let pause = longest_pause(interval, buckets);
     let mut traces: Vec<_> = ids.iter().map(|_| Trace::new(pause)).collect();
     let columns: Vec<_> = COLUMNS.iter().filter(|it| (compared.is_needed)(it.name)).collect();
     each_row(journal, &request, ids.clone(), &columns, |record| {

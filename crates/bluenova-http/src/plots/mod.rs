@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bluenova_insight::DayStatistics;
 use bluenova_journal::Reader;
-use bluenova_plot::{Picture, TimeAxis, day_plots, most_time_labels};
+use bluenova_plot::{Buckets, Picture, TimeAxis, day_plots, most_time_labels};
 use bluenova_record::McuId;
 use bluenova_status::stale_after;
 use time::{Date, UtcDateTime};
@@ -76,8 +76,7 @@ pub(crate) fn plots_with_today(
     plots.battery = Some(McuId(mcu_id));
     if is_by_rows {
         let buckets = request.buckets(interval);
-        // A line breaks where a value would have become stale.
-        let pause = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
+        let pause = longest_pause(interval, buckets);
         let traces = Traces::read(journal, mcu_id, request.times.clone(), buckets, pause)?;
         plots.set_times(&traces.filled);
         for picture in battery::pictures(&traces, &request.palette) {
@@ -89,6 +88,13 @@ pub(crate) fn plots_with_today(
         plots.plots.extend(of_days(&days.within(request.dates()), &request, is_drawn)?);
     }
     Ok(plots)
+}
+
+/// A line breaks where a value would have become stale; but not within a bucket, whose pixels touch
+/// in any case: rows of an earlier run may have had a longer interval.
+fn longest_pause(interval: Duration, buckets: Buckets) -> time::Duration {
+    let stale = time::Duration::try_from(stale_after(interval)).unwrap_or(time::Duration::MAX);
+    stale.max(time::Duration::microseconds(buckets.micros()))
 }
 
 /// The time from which on there is something: the first row or the first day.
