@@ -140,9 +140,9 @@ fn reads_plots(browser: &mut Browser) {
     browser.evaluate("csv.focus(); 0");
     browser.press("Tab");
     browser.press("End");
-    let last = browser.text(".reading time");
+    let last = browser.text("#plots .reading time");
     browser.press("Home");
-    let first = browser.text(".reading time");
+    let first = browser.text("#plots .reading time");
     // There may be one bucket so far, and midnight in it.
     assert!(first <= last || last.starts_with("00:"), "{first} to {last}");
     browser.press("Escape");
@@ -185,7 +185,7 @@ fn fits_phones(browser: &mut Browser) {
         assert_eq!(overhang(browser), 0, "at {width} pixels");
         for plot in 1..=4 {
             browser.tap(&format!("#plots figure:nth-of-type({plot}) .plot"), 0.5);
-            let shown = "[...document.querySelectorAll('.reading')].map((r) => !r.hidden)";
+            let shown = "[...document.querySelectorAll('#plots .reading')].map((r) => !r.hidden)";
             let expected: Vec<bool> = (1..=4).map(|other| other == plot).collect();
             let only_it = format!("JSON.stringify({shown}) === '{expected:?}'.replaceAll(' ', '')");
             browser.wait_for("values of the plot are shown", TIME_LIMIT, &only_it);

@@ -20,7 +20,9 @@ function startZoom(figure) {
     end();
     figure.querySelector(".drawing").style.transform = "";
   };
+  let lastType = null;
   box.addEventListener("pointerdown", (event) => {
+    lastType = event.pointerType;
     if (event.button !== 0 || pointers.size > 1 || !figure.shown) return;
     const x = xOf(event);
     pointers.set(event.pointerId, { began: x, x });
@@ -49,7 +51,8 @@ function startZoom(figure) {
   });
   box.addEventListener("pointercancel", cancel);
   box.addEventListener("dblclick", (event) => {
-    if (figure.shown) zoomBy(2, timeAt(figure, xOf(event)));
+    // Fingers read one value after the other, and can pinch.
+    if (figure.shown && lastType !== "touch") zoomBy(2, timeAt(figure, xOf(event)));
   });
   box.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || !figure.shown) return;
