@@ -62,7 +62,8 @@ function periodText(from, to) {
   const day = { day: "numeric", month: "short", ...(isThisYear ? {} : { year: "numeric" }) };
   const isOneDay = first.toDateString() === last.toDateString();
   const text = (date, options) => date.toLocaleString("en-GB", options);
-  return `${text(first, { ...day, ...clock })} – ${text(last, isOneDay ? clock : { ...day, ...clock })}`;
+  const end = text(last, isOneDay ? clock : { ...day, ...clock });
+  return `${text(first, { ...day, ...clock })} – ${end}`;
 }
 
 function count(n, one, many = `${one}s`) {

@@ -17,7 +17,7 @@ const SHORTEST_MS = 60_000;
 
 /** What to plot. `fixed` has from and to in milliseconds; null: the last so long, as `range` says. */
 let wanted = fromAddress();
-/** What is shown: from, to and the oldest that there is, in milliseconds; null before the first plot. */
+/** From and to of what is shown, and the oldest that there is, in milliseconds; null before. */
 let shownTimes = null;
 
 function fromAddress() {
