@@ -188,6 +188,34 @@ impl Browser {
         self.call("Input.dispatchTouchEvent", json!({ "type": "touchEnd", "touchPoints": [] }));
     }
 
+    /// Drags the mouse over an element, from a `share` of its width to another one; `meanwhile` is
+    /// before the button is let go.
+    pub fn drag(&mut self, selector: &str, from: f64, to: f64, meanwhile: impl FnOnce(&mut Self)) {
+        let [x, y] = self.point_in(selector, from);
+        let [end, _] = self.point_in(selector, to);
+        self.mouse("mouseMoved", x, y);
+        self.mouse("mousePressed", x, y);
+        for x in [f64::midpoint(x, end), end] {
+            let event =
+                json!({ "type": "mouseMoved", "x": x, "y": y, "button": "left", "buttons": 1 });
+            self.call("Input.dispatchMouseEvent", event);
+        }
+        meanwhile(self);
+        self.mouse("mouseReleased", end, y);
+    }
+
+    /// Puts two fingers on an element, at these shares of its width, moves them to others, and lifts
+    /// them.
+    pub fn pinch(&mut self, selector: &str, from: [f64; 2], to: [f64; 2]) {
+        for (kind, shares) in [("touchStart", from), ("touchMove", to)] {
+            let points = shares.map(|share| self.point_in(selector, share));
+            let points: Vec<_> = points.iter().map(|[x, y]| json!({ "x": x, "y": y })).collect();
+            let event = json!({ "type": kind, "touchPoints": points });
+            self.call("Input.dispatchTouchEvent", event);
+        }
+        self.call("Input.dispatchTouchEvent", json!({ "type": "touchEnd", "touchPoints": [] }));
+    }
+
     /// Moves the mouse over an element, to a `share` of its width from the left.
     pub fn hover(&mut self, selector: &str, share: f64) {
         let [x, y] = self.point_in(selector, share);
@@ -204,6 +232,8 @@ impl Browser {
             "Home" => 36,
             "ArrowLeft" => 37,
             "ArrowRight" => 39,
+            "+" => 187,
+            "-" => 189,
             _ => panic!("there is no code for the key {key}"),
         };
         for kind in ["rawKeyDown", "keyUp"] {

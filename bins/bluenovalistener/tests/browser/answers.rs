@@ -81,7 +81,7 @@ fn a_first_answer_may_take_its_time() {
     let url = scene.url.clone();
     scene.browser.open(&url);
     assert_eq!(scene.browser.text("#problems"), "Asking the listener …");
-    scene.browser.hover("figure .plot", 0.5);
+    scene.browser.hover("#plots figure .plot", 0.5);
     wait_for_fresh(&mut scene.browser, 2);
     assert_eq!(scene.browser.complaints(), <[String; 0]>::default());
 }
@@ -222,14 +222,14 @@ fn plots_that_failed_are_drawn_soon_and_never_those_of_another_battery() {
     scene.wait("it is told", &format!("{told} === '{why}'"));
     let opacity = "Number(getComputedStyle(document.querySelector('.drawing')).opacity)";
     scene.wait("those of north are pale", &format!("{opacity} < 0.5"));
-    scene.browser.hover("figure .plot", 0.9);
-    scene.browser.hover("figure .plot", 0.95);
+    scene.browser.hover("#plots figure .plot", 0.9);
+    scene.browser.hover("#plots figure .plot", 0.95);
     let hidden = "[...document.querySelectorAll('.reading')].every((reading) => reading.hidden)";
     assert_eq!(scene.browser.evaluate(hidden), true);
 
     // Plots of a week are drawn every half an hour otherwise.
     scene.set("refuses = () => false");
     scene.wait("they are drawn", &format!("!{told} && {opacity} === 1"));
-    scene.browser.hover("figure .plot", 0.94);
+    scene.browser.hover("#plots figure .plot", 0.94);
     scene.wait("values are shown", &format!("!({hidden})"));
 }

@@ -49,19 +49,20 @@ fn a_gap_says_why_when_it_is_pointed_at() {
     let (mut browser, _) = open(&mut listener, "page at ");
     wait_for_plots(&mut browser, "1h");
     let says = |what: &str| {
-        format!("document.querySelector('figure .reading:not([hidden])')?.innerText{what}")
+        format!("document.querySelector('#plots figure .reading:not([hidden])')?.innerText{what}")
     };
     let why = says(".endsWith('No row: no connection: no route <b>to</b> host')");
     // In the middle of it, once the page has it.
-    browser.hover("figure .plot", 0.6);
+    browser.hover("#plots figure .plot", 0.6);
     browser.wait_for("the gap says why", TIME_LIMIT, &why);
-    let width = browser.evaluate("document.querySelector('figure .reading p').offsetWidth > 100");
+    let width =
+        browser.evaluate("document.querySelector('#plots figure .reading p').offsetWidth > 100");
     assert_eq!(width, true);
     let picture = browser.screenshot();
     let target = concat!(env!("CARGO_TARGET_TMPDIR"), "/..");
     fs::write(format!("{target}/page-gap.png"), picture).unwrap();
 
-    browser.evaluate("document.querySelector('figure .plot').focus(); 0");
+    browser.evaluate("document.querySelector('#plots figure .plot').focus(); 0");
     browser.press("ArrowRight");
     browser.wait_for(
         "the values behind it are shown",
@@ -73,7 +74,7 @@ fn a_gap_says_why_when_it_is_pointed_at() {
     wait_until("the gap says why", TIME_LIMIT, || {
         let is_said = browser.evaluate(&why) == true;
         if !is_said {
-            browser.hover("figure .plot", 0.6);
+            browser.hover("#plots figure .plot", 0.6);
         }
         is_said
     });
@@ -82,10 +83,10 @@ fn a_gap_says_why_when_it_is_pointed_at() {
     browser.press("Escape");
 
     browser.set_size(360, 740);
-    let narrow = "document.querySelector('figure svg').width.baseVal.value < 360";
+    let narrow = "document.querySelector('#plots figure svg').width.baseVal.value < 360";
     browser.wait_for("the plots are redrawn", TIME_LIMIT, narrow);
     // The middle of the gap is further to the left here.
-    browser.tap("figure .plot", 0.55);
+    browser.tap("#plots figure .plot", 0.55);
     browser.wait_for("the gap says why", TIME_LIMIT, &why);
     assert_eq!(crate::overhang(&mut browser), 0);
     assert_eq!(browser.complaints(), <[String; 0]>::default());

@@ -13,6 +13,7 @@ mod demo;
 mod faults;
 mod fleet;
 mod gaps;
+mod history;
 mod pictures;
 mod views;
 
@@ -50,7 +51,7 @@ fn wait_for_fresh(browser: &mut Browser, count: usize) {
 fn wait_for_plots(browser: &mut Browser, range: &str) {
     let pressed = format!("document.querySelector('button[value=\"{range}\"]').ariaPressed");
     browser.wait_for("the range is chosen", TIME_LIMIT, &format!("{pressed} === 'true'"));
-    let drawn = "document.querySelectorAll('figure svg').length === 4";
+    let drawn = "document.querySelectorAll('#plots figure svg').length >= 4";
     browser.wait_for("the plots are drawn", TIME_LIMIT, drawn);
 }
 

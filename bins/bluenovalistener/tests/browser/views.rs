@@ -213,7 +213,8 @@ fn a_battery_has_a_view_at_an_address_of_its_own() {
     scene.wait("the view of south", &is_view("south"));
     assert_eq!(scene.browser.evaluate("document.wasHere && location.hash"), "#6h");
     assert_eq!(scene.browser.evaluate("document.activeElement.id"), "title");
-    let drawn = "document.querySelectorAll('figure svg').length === 4 && plots.ariaBusy === 'false'
+    let drawn =
+        "document.querySelectorAll('#plots figure svg').length >= 4 && plots.ariaBusy === 'false'
         && !document.querySelector('.outdated') && chooser.hidden";
     scene.wait("its plots are drawn", drawn);
     let capacity = "document.querySelector('#detail [data-is=capacity]').textContent";

@@ -47,6 +47,25 @@ function localTime(time) {
   return date.toLocaleString("en-GB", { ...day, ...clock });
 }
 
+/** The browser's local date. */
+function localDate(time) {
+  const options = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
+  return new Date(time).toLocaleDateString("en-GB", options);
+}
+
+/** A time from one to another one, as short as possible. */
+function periodText(from, to) {
+  const [first, last] = [new Date(from), new Date(to)];
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  if (to - from < 600_000) clock.second = "2-digit";
+  const isThisYear = first.getFullYear() === new Date().getFullYear();
+  const day = { day: "numeric", month: "short", ...(isThisYear ? {} : { year: "numeric" }) };
+  const isOneDay = first.toDateString() === last.toDateString();
+  const text = (date, options) => date.toLocaleString("en-GB", options);
+  const end = text(last, isOneDay ? clock : { ...day, ...clock });
+  return `${text(first, { ...day, ...clock })} – ${end}`;
+}
+
 function count(n, one, many = `${one}s`) {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }

@@ -117,8 +117,9 @@ pub(crate) fn comparison(
     let request = PlotRequest::new(query, journal, kept_from(journal, &days)?, now, interval)?;
     request.check_rows(interval, of_all)?;
 
-    let mut filled = FilledBuckets::new(request.buckets(request.interval));
-    let pause = request.longest_pause();
+    let buckets = request.buckets(request.interval);
+    let mut filled = FilledBuckets::new(buckets);
+    let pause = request.longest_pause(buckets);
     let mut traces: Vec<_> = ids.iter().map(|_| Trace::new(pause)).collect();
     let columns: Vec<_> = COLUMNS.iter().filter(|it| (compared.is_needed)(it.name)).collect();
     each_row(journal, &request, ids.clone(), &columns, |record| {

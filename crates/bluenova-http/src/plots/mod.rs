@@ -75,7 +75,7 @@ pub(crate) fn plots_with_today(
     plots.battery = Some(McuId(mcu_id));
     if is_by_rows {
         let buckets = request.buckets(request.interval);
-        let pause = request.longest_pause();
+        let pause = request.longest_pause(buckets);
         let traces = Traces::read(journal, mcu_id, request.times.clone(), buckets, pause)?;
         plots.set_times(&traces.filled);
         for picture in battery::pictures(&traces, &request.palette) {

@@ -112,9 +112,10 @@ impl PlotRequest {
     }
 
     /// The longest time without a value that is no gap: a line breaks where a value would have
-    /// become stale.
-    pub(super) fn longest_pause(&self) -> time::Duration {
-        time::Duration::try_from(stale_after(self.interval)).unwrap_or(time::Duration::MAX)
+    /// become stale. A pause that is shorter than a bucket isn't seen.
+    pub(super) fn longest_pause(&self, buckets: Buckets) -> time::Duration {
+        let stale = time::Duration::try_from(stale_after(self.interval));
+        stale.unwrap_or(time::Duration::MAX).max(time::Duration::microseconds(buckets.micros()))
     }
 
     pub(super) fn axis(&self) -> TimeAxis {

@@ -201,6 +201,15 @@ fn rows_of_a_longer_interval_before_a_restart_are_no_gaps() {
 }
 
 #[test]
+fn rows_of_a_longer_interval_have_a_line_where_they_are_as_close_as_pixels() {
+    // One a minute, as of an earlier run; in a day a bucket has three of them or more.
+    let rows: Vec<_> = (0..24 * 60).rev().map(|n| row(60 * n)).collect();
+    let answer = ask(&rows, &[("range", "24h")]);
+    let colour = &series(&answer, "pack", "pack voltage")["colour"];
+    assert_eq!(lines(svg(&answer, "pack"), colour).len(), 1);
+}
+
+#[test]
 fn what_is_not_known_is_left_out() {
     let mut rows = rows(30);
     for row in &mut rows {
