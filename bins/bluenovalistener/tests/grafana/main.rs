@@ -13,6 +13,7 @@ mod dashboard;
 mod household;
 mod macros;
 mod postgresql;
+mod prometheus;
 
 #[path = "../it/support.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]

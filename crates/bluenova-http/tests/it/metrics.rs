@@ -1,8 +1,6 @@
 use std::{
-    fs,
     io::Write,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -12,10 +10,9 @@ use bluenova_insight::{
 };
 use bluenova_record::{PackRecord, Text};
 use bluenova_status::ConnectionState;
-use bluenova_test_support::{Answer, wait_until};
-use serde_json::Value;
+use bluenova_test_support::{Answer, Prometheus, wait_until};
 
-use crate::support::{Listener, NORTH, NOW, get, record};
+use crate::support::{Listener, NORTH, NOW, record};
 
 #[test]
 fn base_units_and_labels() {
@@ -235,59 +232,4 @@ fn prometheus_scrapes_it() {
     wait_until("Prometheus has let go of it", Duration::from_secs(60), || {
         prometheus.query(cell).is_none()
     });
-}
-
-/// A Prometheus that scrapes one address twice a second.
-struct Prometheus {
-    process: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Prometheus {
-    fn start(target: SocketAddr) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("prometheus.yml");
-        fs::write(
-            &config,
-            format!(
-                "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
-                 scrape_configs: [{{job_name: bluenova, \
-                 static_configs: [{{targets: ['{target}']}}]}}]\n"
-            ),
-        )
-        .unwrap();
-        // It can't choose a port by itself; this one was free a moment ago.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let process = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(directory.path().join("log")).unwrap())
-            .spawn()
-            .expect("Debian's package prometheus is needed, which ./test installs");
-        let prometheus = Self { process, address, _directory: directory };
-        wait_until("Prometheus listens", Duration::from_secs(60), || {
-            std::net::TcpStream::connect(address).is_ok()
-        });
-        prometheus
-    }
-
-    /// The value of the one series that `query` finds.
-    fn query(&self, query: &str) -> Option<String> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let body = get(self.address, &format!("/api/v1/query?query={encoded}")).body;
-        let answer: Value = serde_json::from_str(&body).ok()?;
-        Some(answer["data"]["result"][0]["value"][1].as_str()?.to_owned())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
