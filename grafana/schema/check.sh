@@ -18,4 +18,6 @@ done
 npx --no-install tsc --noEmit --strict --skipLibCheck --exactOptionalPropertyTypes \
     --target es2022 --module nodenext --moduleResolution nodenext \
     types.ts household.ts fleet.ts prometheus.ts
-npx --no-install yaml valid --strict < "$source/../alerts.yaml"
+for name in alerts alerts-postgresql; do
+    npx --no-install yaml valid --strict < "$source/../$name.yaml"
+done

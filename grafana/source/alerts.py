@@ -206,7 +206,7 @@ ALERTS = [
     ),
 ]
 
-HEAD = "# Written by grafana/source/generate.py; change grafana/source/alerts.py instead.\n"
+HEAD = "# Written by grafana/source/generate.py from the files beside it.\n"
 
 
 def query(alert):
@@ -232,30 +232,38 @@ def for_prometheus():
 
 
 def for_grafana():
-    text = HEAD + dedent(
-        """\
-        # The UID of the data source is in the environment variable BLUENOVA_PROMETHEUS.
+    rules = []
+    for alert in ALERTS:
+        model = {
+            "editorMode": "code",
+            "expr": query(alert),
+            "instant": True,
+            "range": False,
+            "refId": "A",
+        }
+        rules.append(grafana_rule(alert, model, "BLUENOVA_PROMETHEUS", 600))
+    return file_for_grafana("bluenova", "BLUENOVA_PROMETHEUS", rules)
+
+
+def file_for_grafana(group, variable, rules):
+    head = dedent(
+        f"""\
+        # The UID of the data source is in the environment variable {variable}.
         apiVersion: 1
         groups:
           - orgId: 1
-            name: bluenova
+            name: {group}
             folder: BlueNova
             interval: 1m
             rules:
         """
     )
-    return text + "".join(grafana_rule(alert) for alert in ALERTS)
+    return HEAD + head + "".join(rules)
 
 
-def grafana_rule(alert):
+def grafana_rule(alert, model, variable, seconds):
+    """`model` is the query as the data source has it; `variable` has the UID of that one."""
     uid = "bluenova-" + alert.name.removeprefix("BlueNova").lower()
-    model = {
-        "editorMode": "code",
-        "expr": query(alert),
-        "instant": True,
-        "range": False,
-        "refId": "A",
-    }
     condition = {
         "conditions": [{"evaluator": {"params": [0], "type": "gt"}}],
         "datasource": {"type": "__expr__", "uid": "__expr__"},
@@ -271,8 +279,8 @@ def grafana_rule(alert):
               condition: B
               data:
                 - refId: A
-                  relativeTimeRange: {{from: 600, to: 0}}
-                  datasourceUid: $BLUENOVA_PROMETHEUS
+                  relativeTimeRange: {{from: {seconds}, to: 0}}
+                  datasourceUid: ${variable}
                   model: {json.dumps(model)}
                 - refId: B
                   datasourceUid: __expr__

@@ -10,6 +10,7 @@ import alerts
 import fleet
 import household
 import prometheus
+import sql_alerts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +24,7 @@ def files():
         text = json.dumps(module.dashboard(), indent=2, sort_keys=True, ensure_ascii=False)
         yield ROOT / "grafana" / name, text + "\n"
     yield ROOT / "grafana" / "alerts.yaml", alerts.for_grafana()
+    yield ROOT / "grafana" / "alerts-postgresql.yaml", sql_alerts.for_grafana()
     yield ROOT / "prometheus" / "alerts.yml", alerts.for_prometheus()
 
 

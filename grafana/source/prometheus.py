@@ -16,6 +16,9 @@ from panels import (
     time_series,
 )
 
+# The name that Grafana's own editor gives the query of a variable.
+REF_ID = "PrometheusVariableQueryEditor-VariableQuery"
+
 OF = '{name=~"$battery"}'
 
 
@@ -28,7 +31,7 @@ def battery_variable():
         "label": "Battery",
         "multi": True,
         "name": "battery",
-        "query": {"qryType": 1, "query": query, "refId": "battery"},
+        "query": {"qryType": 1, "query": query, "refId": REF_ID},
         "refresh": 2,
         "sort": 1,
         "type": "query",

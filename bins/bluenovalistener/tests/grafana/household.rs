@@ -16,7 +16,8 @@ pub(crate) const FROM: UtcDateTime = utc_datetime!(2026-09-01 00:00:00);
 pub(crate) const TO: UtcDateTime = utc_datetime!(2026-10-01 00:00:00);
 
 /// A row a minute. North's 10th September lacks three hours, its 12th is missing, from the 20th on
-/// its cell 07 is 120 mV above the others, and on the 25th it has an error for ten minutes.
+/// its cell 07 is 120 mV above the others, on the 25th it has an error for ten minutes, and on the
+/// 28th it is cold, and its breaker open.
 const ROWS: &str = "
     INSERT INTO battery_pack
       (insert_time_utc, mcu_id, cell_count, v_pack, i_pack, temp, soc, health, errors, breaker,
@@ -29,10 +30,10 @@ const ROWS: &str = "
       CASE WHEN extract(HOUR FROM t) < 6 THEN 0 WHEN extract(HOUR FROM t) < 12 THEN 20 ELSE -10 END,
       20, 50 + extract(HOUR FROM t), 97.5,
       CASE WHEN t >= '2026-09-25 10:00' AND t < '2026-09-25 10:10' THEN 'OVERVOLT' ELSE 'NONE' END,
-      'CLOSED', 1, 0, 0,
+      CASE WHEN t::DATE = '2026-09-28' THEN 'OPEN' ELSE 'CLOSED' END, 1, 0, 0,
       3.25, 3.25, 3.25, 3.25, 3.25, 3.25, CASE WHEN t < '2026-09-20' THEN 3.25 ELSE 3.37 END, 3.25,
       3.25, 3.25, 3.25, 3.25, 3.25, 3.25, 3.25, 3.25,
-      21
+      CASE WHEN t::DATE = '2026-09-28' THEN -1 ELSE 21 END
     FROM generate_series('2026-09-01'::TIMESTAMP, '2026-09-30 23:59', '1 minute') AS t
     WHERE NOT (t >= '2026-09-10 06:00' AND t < '2026-09-10 09:00')
       AND NOT (t >= '2026-09-12' AND t < '2026-09-13');

@@ -207,10 +207,13 @@ fn curves_show_what_the_rows_have() {
     numbers.dedup();
     assert_eq!(numbers, ["01", "02", "03", "04"]);
 
-    // It begins and ends.
+    // They begin and end; the newest is the first.
     let changes = answer(&mut client, "household", "Errors and breakers", &MONTH);
-    assert_eq!(changes.texts("errors"), [Some("NONE"), Some("OVERVOLT")]);
-    assert_eq!(changes.texts("time")[1], Some("2026-09-25 10:00:00"));
+    let (none, error) = (Some("NONE"), Some("OVERVOLT"));
+    assert_eq!(changes.texts("errors"), [none, none, none, error]);
+    let (open, closed) = (Some("OPEN"), Some("CLOSED"));
+    assert_eq!(changes.texts("breaker"), [closed, open, closed, closed]);
+    assert_eq!(changes.texts("time")[3], Some("2026-09-25 10:00:00"));
 
     let charge = answer(&mut client, "household", "State of charge", &MONTH);
     assert_eq!(charge.texts("battery"), [Some("00000007"), Some("00000BAD"), Some("attic")]);

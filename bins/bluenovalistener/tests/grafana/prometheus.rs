@@ -72,7 +72,7 @@ fn every_query_finds_the_metrics_of_a_listener() {
         }
     }
 
-    for (name, query) in alerts::rules() {
+    for (name, query) in alerts::rules("alerts", "expr") {
         let firing = prometheus.series(&query);
         let of_shed = firing.iter().filter(|series| series["metric"]["name"] == "shed").count();
         assert_eq!(of_shed, usize::from(OF_SHED.contains(&name.as_str())), "{name}: {firing:?}");
