@@ -334,7 +334,46 @@ def one_battery(made):
         8,
         8,
     )
+    made.add(
+        time_series(
+            "State of health",
+            "As the battery reports it.",
+            sql_targets(curve("avg(health)"), "time_series"),
+            "percent",
+            "$step",
+            decimals=1,
+        ),
+        12,
+        7,
+    )
+    made.add(
+        time_series(
+            "Energies as reported",
+            """The battery's own counters, in the firmware's unit. They are repeated in each row
+            until the connection is lost.""",
+            sql_targets(REPORTED_ENERGIES, "time_series"),
+            "short",
+            "$step",
+            ("lastNotNull",),
+        ),
+        12,
+        7,
+    )
 
+
+REPORTED_ENERGIES = sql(
+    """
+    SELECT
+      $__timeGroupAlias(insert_time_utc, $__interval, NULL),
+      max(energy_in) AS energy_in,
+      max(energy_out) AS energy_out
+    FROM battery_pack
+    WHERE $__timeFilter(insert_time_utc) AND «chosen»
+    GROUP BY 1
+    ORDER BY 1
+    """,
+    chosen=CHOSEN,
+)
 
 BUS_ERRORS = sql(
     """

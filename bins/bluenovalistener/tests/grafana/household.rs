@@ -21,7 +21,7 @@ pub(crate) const TO: UtcDateTime = utc_datetime!(2026-10-01 00:00:00);
 const ROWS: &str = "
     INSERT INTO battery_pack
       (insert_time_utc, mcu_id, cell_count, v_pack, i_pack, temp, soc, health, errors, breaker,
-       bad_crc, parse_fail, bad_vcell,
+       bad_crc, parse_fail, bad_vcell, energy_in, energy_out,
        cell_01_v, cell_02_v, cell_03_v, cell_04_v, cell_05_v, cell_06_v, cell_07_v, cell_08_v,
        cell_09_v, cell_10_v, cell_11_v, cell_12_v, cell_13_v, cell_14_v, cell_15_v, cell_16_v,
        cell_01_t)
@@ -30,7 +30,7 @@ const ROWS: &str = "
       CASE WHEN extract(HOUR FROM t) < 6 THEN 0 WHEN extract(HOUR FROM t) < 12 THEN 20 ELSE -10 END,
       20, 50 + extract(HOUR FROM t), 97.5,
       CASE WHEN t >= '2026-09-25 10:00' AND t < '2026-09-25 10:10' THEN 'OVERVOLT' ELSE 'NONE' END,
-      CASE WHEN t::DATE = '2026-09-28' THEN 'OPEN' ELSE 'CLOSED' END, 1, 0, 0,
+      CASE WHEN t::DATE = '2026-09-28' THEN 'OPEN' ELSE 'CLOSED' END, 1, 0, 0, 900, 800,
       3.25, 3.25, 3.25, 3.25, 3.25, 3.25, CASE WHEN t < '2026-09-20' THEN 3.25 ELSE 3.37 END, 3.25,
       3.25, 3.25, 3.25, 3.25, 3.25, 3.25, 3.25, 3.25,
       CASE WHEN t::DATE = '2026-09-28' THEN -1 ELSE 21 END
