@@ -1,6 +1,6 @@
 //! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
 
-use bluenova_insight::{Figures, Goal, Verdict};
+use bluenova_insight::{CellFigures, Figures, Goal, Verdict};
 use bluenova_record::{McuId, PackRecord};
 use bluenova_status::bank::{self, Unit};
 use bluenova_status::{BatteryStatus, ConnectionState, Status};
@@ -21,10 +21,9 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
     let mut metrics = Metrics { registry: registry()?, text: vec![] };
     let units = bank::units(status);
-    let fresh: Vec<(&Unit<'_>, String, &PackRecord)> = units
+    let fresh: Vec<FreshBattery<'_>> = units
         .iter()
-        .filter_map(|unit| unit.fresh(status).map(|record| (unit, record)))
-        .map(|(unit, record)| (unit, McuId(record.mcu_id).to_string(), record))
+        .filter_map(|unit| unit.fresh(status).map(|record| FreshBattery::new(unit, record)))
         .collect();
     metrics.batteries(&fresh)?;
     metrics.cells(&fresh)?;
@@ -33,6 +32,7 @@ pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
     metrics.figures(&fresh)?;
     metrics.cell_figures(&fresh)?;
     metrics.cell_bus(&fresh)?;
+    metrics.silent(&units, status)?;
     metrics.connections(status)?;
     metrics.storage(status)?;
     Ok(metrics.text)
@@ -47,8 +47,33 @@ fn registry() -> Result<Registry, Error> {
     Registry::new_custom(Some("bluenova".into()), None)
 }
 
-/// Fresh batteries, each with its MCU ID and its newest row.
-type Fresh<'a> = [(&'a Unit<'a>, String, &'a PackRecord)];
+/// A battery that isn't stale, with its newest row.
+struct FreshBattery<'a> {
+    unit: &'a Unit<'a>,
+    id: String,
+    /// All of its names: it has one series of each metric, however many addresses it has.
+    names: String,
+    record: &'a PackRecord,
+}
+
+impl<'a> FreshBattery<'a> {
+    fn new(unit: &'a Unit<'a>, record: &'a PackRecord) -> Self {
+        Self { unit, id: McuId(record.mcu_id).to_string(), names: unit.names(), record }
+    }
+
+    /// Values of the labels that all of its metrics have, [`BATTERY`].
+    fn labels(&self) -> [&str; 2] {
+        [&self.id, &self.names]
+    }
+
+    /// Values of those labels and a third one.
+    fn labels_with<'b>(&'b self, third: &'b str) -> [&'b str; 3] {
+        [&self.id, &self.names, third]
+    }
+}
+
+/// Labels that all metrics of a battery have.
+const BATTERY: [&str; 2] = ["battery", "name"];
 
 /// A metric with one value per battery: name, help, value in base units.
 type BatteryMetric = (&'static str, &'static str, fn(&PackRecord) -> Option<f64>);
@@ -131,6 +156,30 @@ const FIGURES: [FigureMetric; 4] = [
     }),
 ];
 
+/// A metric out of what is known of a cell: name, help, value in base units.
+type CellMetric = (&'static str, &'static str, fn(&CellFigures) -> Option<f64>);
+
+const CELL_FIGURES: [CellMetric; 4] = [
+    ("cell_resistance_ohms", "Internal resistance of a cell, estimated.", |cell| {
+        cell.resistance_mohm.map(|known| known.value / 1000.0)
+    }),
+    (
+        "cell_imbalance_coulombs",
+        "Charge that a full cell holds above the median of its pack, estimated.",
+        |cell| cell.charge_ah.map(|known| known.value * SECONDS_PER_HOUR),
+    ),
+    (
+        "cell_imbalance_per_week_coulombs",
+        "How that charge changes in a week, estimated; it falls in a cell that loses charge.",
+        |cell| cell.charge_ah_per_week.map(|known| known.value * SECONDS_PER_HOUR),
+    ),
+    (
+        "cell_imbalance_per_week_plus_minus_coulombs",
+        "In 95 of 100 cases that change is within the estimate plus or minus this.",
+        |cell| cell.charge_ah_per_week.map(|known| known.plus_minus * SECONDS_PER_HOUR),
+    ),
+];
+
 fn time_to(goal: Goal, figures: &Figures) -> Option<f64> {
     figures.time_to_go.filter(|to_go| to_go.goal == goal).map(|to_go| to_go.seconds)
 }
@@ -144,12 +193,12 @@ impl Metrics {
         Ok(())
     }
 
-    fn batteries(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
+    fn batteries(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
         for (name, help, value) in BATTERY_METRICS {
-            let gauge = self.gauge(name, help, &["battery"])?;
-            for (_, battery, record) in fresh {
-                if let Some(value) = value(record) {
-                    gauge.get_metric_with_label_values(&[battery])?.set(value);
+            let gauge = self.gauge(name, help, &BATTERY)?;
+            for battery in fresh {
+                if let Some(value) = value(battery.record) {
+                    gauge.get_metric_with_label_values(&battery.labels())?.set(value);
                 }
             }
             self.write()?;
@@ -157,7 +206,7 @@ impl Metrics {
         Ok(())
     }
 
-    fn cells(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
+    fn cells(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
         // Numbered as in the columns: cells from 01, channels from 0.
         let cell = |i| format!("{:02}", i + 1);
         self.each(fresh, "cell_voltage_volts", "Voltage of a cell.", "cell", cell, |record| {
@@ -174,22 +223,23 @@ impl Metrics {
         })
     }
 
-    /// A gauge for each of a battery's values that is known. The second label is `label`, and has
+    /// A gauge for each of a battery's values that is known. The third label is `label`, and has
     /// what `number` makes of the value's index.
     fn each<const N: usize>(
         &mut self,
-        fresh: &Fresh<'_>,
+        fresh: &[FreshBattery<'_>],
         name: &str,
         help: &str,
         label: &str,
         number: impl Fn(usize) -> String,
         values: impl Fn(&PackRecord) -> [Option<f64>; N],
     ) -> Result<(), Error> {
-        let gauge = self.gauge(name, help, &["battery", label])?;
-        for (_, battery, record) in fresh {
-            for (i, value) in values(record).into_iter().enumerate() {
+        let gauge = self.gauge(name, help, &["battery", "name", label])?;
+        for battery in fresh {
+            for (i, value) in values(battery.record).into_iter().enumerate() {
                 if let Some(value) = value {
-                    gauge.get_metric_with_label_values(&[battery, &number(i)])?.set(value);
+                    let number = number(i);
+                    gauge.get_metric_with_label_values(&battery.labels_with(&number))?.set(value);
                 }
             }
         }
@@ -197,16 +247,17 @@ impl Metrics {
     }
 
     /// Texts are in labels, with the value 1.
-    fn texts(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
+    fn texts(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
         let state = self.gauge(
             "state_info",
             "The states that the battery reports, in its own words.",
-            &["battery", "errors", "system_state", "breaker", "charge_state"],
+            &["battery", "name", "errors", "system_state", "breaker", "charge_state"],
         )?;
-        let names = self.gauge("battery_info", "Name of the battery.", &["battery", "name"])?;
-        for (unit, battery, record) in fresh {
+        let names = self.gauge("battery_info", "Each name of the battery.", &BATTERY)?;
+        for FreshBattery { unit, id, names: all_names, record } in fresh {
             let texts = [
-                battery,
+                id,
+                all_names,
                 record.errors.as_deref().unwrap_or_default(),
                 record.system_state.as_deref().unwrap_or_default(),
                 record.breaker.as_deref().unwrap_or_default(),
@@ -214,47 +265,45 @@ impl Metrics {
             ];
             state.get_metric_with_label_values(&texts)?.set(1.0);
             for BatteryStatus { name, .. } in &unit.batteries {
-                names.get_metric_with_label_values(&[battery, name])?.set(1.0);
+                names.get_metric_with_label_values(&[id, name])?.set(1.0);
             }
         }
         self.write()
     }
 
     /// A problem is a series that is there while it lasts.
-    fn problems(&mut self, fresh: &Fresh<'_>, status: &Status) -> Result<(), Error> {
+    fn problems(&mut self, fresh: &[FreshBattery<'_>], status: &Status) -> Result<(), Error> {
         let problems = self.gauge(
             "battery_problem",
             "What is wrong with the battery, and how serious that is; the value is 1.",
-            &["battery", "limit", "severity"],
+            &["battery", "name", "limit", "severity"],
         )?;
-        for (unit, battery, _) in fresh {
+        for FreshBattery { unit, id, names, .. } in fresh {
             for problem in unit.problems(status) {
-                let labels = [battery, problem.name, problem.severity.name()];
+                let labels = [id, names, problem.name, problem.severity.name()];
                 problems.get_metric_with_label_values(&labels)?.set(1.0);
             }
         }
         self.write()
     }
 
-    fn figures(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        let figures = || {
-            let each = fresh.iter().map(|(unit, battery, _)| Some((battery, unit.figures()?)));
-            each.flatten()
-        };
+    fn figures(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
+        let figures =
+            || fresh.iter().filter_map(|battery| Some((battery.labels(), battery.unit.figures()?)));
         for (name, help, value) in COUNTERS {
-            let counter = self.registered(CounterVec::new(Opts::new(name, help), &["battery"])?)?;
-            for (battery, figures) in figures() {
+            let counter = self.registered(CounterVec::new(Opts::new(name, help), &BATTERY)?)?;
+            for (labels, figures) in figures() {
                 if let Some(value) = value(figures) {
-                    counter.get_metric_with_label_values(&[battery])?.inc_by(value);
+                    counter.get_metric_with_label_values(&labels)?.inc_by(value);
                 }
             }
             self.write()?;
         }
         for (name, help, value) in FIGURES {
-            let gauge = self.gauge(name, help, &["battery"])?;
-            for (battery, figures) in figures() {
+            let gauge = self.gauge(name, help, &BATTERY)?;
+            for (labels, figures) in figures() {
                 if let Some(value) = value(figures) {
-                    gauge.get_metric_with_label_values(&[battery])?.set(value);
+                    gauge.get_metric_with_label_values(&labels)?.set(value);
                 }
             }
             self.write()?;
@@ -262,49 +311,73 @@ impl Metrics {
         Ok(())
     }
 
-    fn cell_figures(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        let labels = ["battery", "cell"];
-        let ohms = "Internal resistance of a cell, estimated.";
-        let resistance = self.gauge("cell_resistance_ohms", ohms, &labels)?;
-        let judged = "Whether a cell is weak against the others of its pack.";
-        let weak = self.gauge("cell_weak", judged, &labels)?;
-        for (unit, battery, _) in fresh {
-            let Some(figures) = unit.figures() else { continue };
-            for (number, cell) in (1_u8..).zip(&figures.cells) {
-                let labels = [battery, &format!("{number:02}")];
-                if let Some(known) = cell.resistance_mohm {
-                    resistance.get_metric_with_label_values(&labels)?.set(known.value / 1000.0);
+    fn cell_figures(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
+        let labels = ["battery", "name", "cell"];
+        let cells = || {
+            let figures = fresh.iter().filter_map(|it| Some((it, it.unit.figures()?)));
+            figures.flat_map(|(battery, figures)| {
+                let cells = (1_u8..).zip(&figures.cells);
+                cells.map(move |(number, cell)| (battery, figures, number, cell))
+            })
+        };
+        for (name, help, value) in CELL_FIGURES {
+            let gauge = self.gauge(name, help, &labels)?;
+            for (battery, _, number, cell) in cells() {
+                if let Some(value) = value(cell) {
+                    let number = format!("{number:02}");
+                    gauge.get_metric_with_label_values(&battery.labels_with(&number))?.set(value);
                 }
-                let is_weak = match &figures.verdict {
-                    Verdict::NotKnownYet => continue,
-                    Verdict::NoWeakCell => false,
-                    Verdict::Weak(cells) => cells.iter().any(|weak| weak.cell == number),
-                };
-                weak.get_metric_with_label_values(&labels)?.set(f64::from(is_weak));
+            }
+            self.write()?;
+        }
+        let help = "Whether a cell is weak against the others of its pack.";
+        let gauge = self.gauge("cell_weak", help, &labels)?;
+        for (battery, figures, number, _) in cells() {
+            let is_weak = match &figures.verdict {
+                Verdict::NotKnownYet => continue,
+                Verdict::NoWeakCell => false,
+                Verdict::Weak(cells) => cells.iter().any(|weak| weak.cell == number),
+            };
+            let number = format!("{number:02}");
+            let weak = gauge.get_metric_with_label_values(&battery.labels_with(&number))?;
+            weak.set(f64::from(is_weak));
+        }
+        self.write()
+    }
+
+    fn cell_bus(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
+        let bad_crc =
+            self.counter("bad_crc_total", "Bad frames on the bus of the cells.", &BATTERY)?;
+        let parse_fail = self.counter(
+            "parse_fail_total",
+            "Unparsable frames on the bus of the cells.",
+            &BATTERY,
+        )?;
+        let bad_vcell =
+            self.counter("bad_vcell_total", "Cell values that the firmware rejected.", &BATTERY)?;
+        for battery in fresh {
+            let labels = battery.labels();
+            for BatteryStatus { cell_bus, .. } in &battery.unit.batteries {
+                bad_crc.get_metric_with_label_values(&labels)?.inc_by(cell_bus.bad_crc);
+                parse_fail.get_metric_with_label_values(&labels)?.inc_by(cell_bus.parse_fail);
+                bad_vcell.get_metric_with_label_values(&labels)?.inc_by(cell_bus.bad_vcell);
             }
         }
         self.write()
     }
 
-    fn cell_bus(&mut self, fresh: &Fresh<'_>) -> Result<(), Error> {
-        let bad_crc =
-            self.counter("bad_crc_total", "Bad frames on the bus of the cells.", &["battery"])?;
-        let parse_fail = self.counter(
-            "parse_fail_total",
-            "Unparsable frames on the bus of the cells.",
-            &["battery"],
+    /// Of every battery of the command line, those without an MCU ID or a fresh row too, so that an
+    /// alert needs no memory of a battery, and ends when the battery is removed.
+    fn silent(&mut self, units: &[Unit<'_>], status: &Status) -> Result<(), Error> {
+        let gauge = self.gauge(
+            "battery_silent",
+            "Whether the battery has had no row for three intervals, at none of its addresses.",
+            &BATTERY,
         )?;
-        let bad_vcell = self.counter(
-            "bad_vcell_total",
-            "Cell values that the firmware rejected.",
-            &["battery"],
-        )?;
-        for (unit, battery, _) in fresh {
-            for BatteryStatus { cell_bus, .. } in &unit.batteries {
-                bad_crc.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_crc);
-                parse_fail.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.parse_fail);
-                bad_vcell.get_metric_with_label_values(&[battery])?.inc_by(cell_bus.bad_vcell);
-            }
+        for unit in units {
+            let id = unit.mcu_id().map(|id| McuId(id).to_string()).unwrap_or_default();
+            let silent = unit.fresh(status).is_none() && unit.first_row_due_in(status).is_none();
+            gauge.get_metric_with_label_values(&[&id, &unit.names()])?.set(f64::from(silent));
         }
         self.write()
     }

@@ -1,8 +1,8 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], [`Shards`] of three, a
-//! [`PgBouncer`] before it, a [`Mosquitto`] for MQTT, the documentation's SQL ([`documented_sql`]),
-//! a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a [`Browser`], [`get`] for
-//! HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its [`TIME_LIMIT`],
-//! [`Cleanup`] after tests that are killed, and a [`sample_row`].
+//! [`PgBouncer`] before it, a [`Mosquitto`] for MQTT, a [`Prometheus`], the documentation's SQL
+//! ([`documented_sql`]), a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a
+//! [`Browser`], [`get`] for HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its
+//! [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -30,6 +30,7 @@ mod mosquitto;
 mod pgbouncer;
 mod power_cut;
 mod programs;
+mod prometheus;
 mod proxy;
 mod sample;
 mod shards;
@@ -49,6 +50,7 @@ pub use http::{Answer, get};
 pub use mosquitto::{Mosquitto, Received, Subscriber};
 pub use pgbouncer::PgBouncer;
 pub use power_cut::{DiskHistory, DiskRecord};
+pub use prometheus::Prometheus;
 pub use proxy::{Point, Proxy};
 pub use sample::sample_row;
 pub use shards::Shards;

@@ -94,7 +94,7 @@ fn amber_is_a_problem_and_healthy_and_red_is_neither() {
     for (name, severity) in [("breaker", "red"), ("low-charge", "amber")] {
         let line = format!(
             "bluenova_battery_problem{{battery=\"00000BAD\",limit=\"{name}\",\
-             severity=\"{severity}\"}} 1\n"
+             name=\"south\",severity=\"{severity}\"}} 1\n"
         );
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
@@ -206,7 +206,10 @@ fn a_healthy_start_is_no_alarm_and_shows_the_last_rows_as_old() {
     assert_eq!(answer["problems"], json!([]));
     check_bank(&answer, &none);
     assert_eq!(listener.json("/healthz"), (200, json!({ "ok": true, "problems": [] })));
-    assert!(!listener.get("/metrics").body.contains("9F3C07B2"));
+    let metrics = listener.get("/metrics").body;
+    let of_north: Vec<&str> = metrics.lines().filter(|line| line.contains("9F3C07B2")).collect();
+    let silent = "bluenova_battery_silent{battery=\"9F3C07B2\",name=\"north\"} 0";
+    assert_eq!(of_north, [silent], "{metrics}");
 }
 
 #[test]
@@ -274,20 +277,20 @@ fn north(status: &mut Status) -> &mut PackRecord {
 
 #[test]
 fn all_answers_have_the_same_problems() {
-    check_problems(|_| (), &[], "bluenova_errors_present{battery=\"9F3C07B2\"} 0");
+    check_problems(|_| (), &[], "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 0");
     for none in ["", "NONE"] {
-        let errors = "bluenova_errors_present{battery=\"9F3C07B2\"} 0";
+        let errors = "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 0";
         check_problems(|status| north(status).errors = Some(Text::new(none)), &[], errors);
     }
     check_problems(
         |status| north(status).errors = Some(Text::new("OVERVOLTAGE\u{7}")),
         &["north says: OVERVOLTAGE\\u{7}"],
-        "bluenova_errors_present{battery=\"9F3C07B2\"} 1",
+        "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 1",
     );
     check_problems(
         |status| north(status).breaker = Some(Text::new("OPEN")),
         &["north: the breaker is OPEN"],
-        "bluenova_breaker_closed{battery=\"9F3C07B2\"} 0",
+        "bluenova_breaker_closed{battery=\"9F3C07B2\",name=\"north\"} 0",
     );
     check_problems(
         |status| (north(status).breaker, north(status).errors) = (None, None),
@@ -331,7 +334,7 @@ fn a_battery_under_two_addresses_has_its_errors_once() {
             status.batteries[1].newest = status.batteries[0].newest.clone();
         },
         &["north = south says: OVERVOLTAGE"],
-        "bluenova_errors_present{battery=\"9F3C07B2\"} 1",
+        "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north = south\"} 1",
     );
 }
 

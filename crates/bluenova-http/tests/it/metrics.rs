@@ -1,8 +1,6 @@
 use std::{
-    fs,
     io::Write,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -12,10 +10,9 @@ use bluenova_insight::{
 };
 use bluenova_record::{PackRecord, Text};
 use bluenova_status::ConnectionState;
-use bluenova_test_support::{Answer, wait_until};
-use serde_json::Value;
+use bluenova_test_support::{Answer, Prometheus, wait_until};
 
-use crate::support::{Listener, NORTH, NOW, get, record};
+use crate::support::{Listener, NORTH, NOW, record};
 
 #[test]
 fn base_units_and_labels() {
@@ -26,17 +23,17 @@ fn base_units_and_labels() {
     assert!(head.contains("Content-Type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     for line in [
         "# TYPE bluenova_pack_voltage_volts gauge",
-        "bluenova_pack_voltage_volts{battery=\"9F3C07B2\"} 53.017",
-        "bluenova_pack_current_amperes{battery=\"9F3C07B2\"} -41.75",
-        "bluenova_pack_temperature_celsius{battery=\"00000BAD\"} -3",
-        "bluenova_state_of_charge_ratio{battery=\"9F3C07B2\"} 0.63",
-        "bluenova_state_of_health_ratio{battery=\"9F3C07B2\"} 0.9725",
-        "bluenova_cell_voltage_volts{battery=\"9F3C07B2\",cell=\"07\"} 3.338",
-        "bluenova_cell_temperature_celsius{battery=\"9F3C07B2\",cell=\"07\"} 21",
-        "bluenova_last_sample_timestamp_seconds{battery=\"9F3C07B2\"} 1795377600",
-        "bluenova_breaker_closed{battery=\"9F3C07B2\"} 1",
-        "bluenova_errors_present{battery=\"9F3C07B2\"} 0",
-        "bluenova_bad_crc_total{battery=\"9F3C07B2\"} 5",
+        "bluenova_pack_voltage_volts{battery=\"9F3C07B2\",name=\"north\"} 53.017",
+        "bluenova_pack_current_amperes{battery=\"9F3C07B2\",name=\"north\"} -41.75",
+        "bluenova_pack_temperature_celsius{battery=\"00000BAD\",name=\"south\"} -3",
+        "bluenova_state_of_charge_ratio{battery=\"9F3C07B2\",name=\"north\"} 0.63",
+        "bluenova_state_of_health_ratio{battery=\"9F3C07B2\",name=\"north\"} 0.9725",
+        "bluenova_cell_voltage_volts{battery=\"9F3C07B2\",cell=\"07\",name=\"north\"} 3.338",
+        "bluenova_cell_temperature_celsius{battery=\"9F3C07B2\",cell=\"07\",name=\"north\"} 21",
+        "bluenova_last_sample_timestamp_seconds{battery=\"9F3C07B2\",name=\"north\"} 1795377600",
+        "bluenova_breaker_closed{battery=\"9F3C07B2\",name=\"north\"} 1",
+        "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 0",
+        "bluenova_bad_crc_total{battery=\"9F3C07B2\",name=\"north\"} 5",
         "bluenova_battery_info{battery=\"9F3C07B2\",name=\"north\"} 1",
         "bluenova_connected{name=\"north\"} 1",
         "bluenova_redials_total{name=\"north\"} 2",
@@ -63,7 +60,12 @@ fn add_figures(listener: &Listener) {
             insight.sample(&sample, &UtcDays);
         }
         let known = |value| Some(Estimate { value, plus_minus: 1.0 });
-        let cell = CellFigures { resistance_mohm: known(0.5), ..CellFigures::default() };
+        let cell = CellFigures {
+            resistance_mohm: known(0.5),
+            charge_ah: known(-2.0),
+            charge_ah_per_week: known(-0.25),
+            ..CellFigures::default()
+        };
         let figures = Figures {
             capacity_ah: known(100.0),
             time_to_go: Some(TimeToGo {
@@ -92,15 +94,25 @@ fn what_the_samples_say_is_in_base_units() {
     add_figures(&listener);
     let text = listener.get("/metrics").body;
     for (name, expected) in [
-        ("energy_in_joules_total{battery=\"9F3C07B2\"}", 0.0),
-        ("energy_out_joules_total{battery=\"9F3C07B2\"}", 18_000.0),
-        ("charge_out_coulombs_total{battery=\"9F3C07B2\"}", 360.0),
-        ("capacity_coulombs{battery=\"9F3C07B2\"}", 360_000.0),
-        ("capacity_plus_minus_coulombs{battery=\"9F3C07B2\"}", 3600.0),
-        ("time_to_empty_seconds{battery=\"9F3C07B2\"}", 3000.0),
-        ("cell_resistance_ohms{battery=\"9F3C07B2\",cell=\"02\"}", 0.0005),
-        ("cell_weak{battery=\"9F3C07B2\",cell=\"01\"}", 0.0),
-        ("cell_weak{battery=\"9F3C07B2\",cell=\"02\"}", 1.0),
+        ("energy_in_joules_total{battery=\"9F3C07B2\",name=\"north\"}", 0.0),
+        ("energy_out_joules_total{battery=\"9F3C07B2\",name=\"north\"}", 18_000.0),
+        ("charge_out_coulombs_total{battery=\"9F3C07B2\",name=\"north\"}", 360.0),
+        ("capacity_coulombs{battery=\"9F3C07B2\",name=\"north\"}", 360_000.0),
+        ("capacity_plus_minus_coulombs{battery=\"9F3C07B2\",name=\"north\"}", 3600.0),
+        ("time_to_empty_seconds{battery=\"9F3C07B2\",name=\"north\"}", 3000.0),
+        ("cell_resistance_ohms{battery=\"9F3C07B2\",cell=\"02\",name=\"north\"}", 0.0005),
+        ("cell_imbalance_coulombs{battery=\"9F3C07B2\",cell=\"02\",name=\"north\"}", -7200.0),
+        (
+            "cell_imbalance_per_week_coulombs{battery=\"9F3C07B2\",cell=\"02\",name=\"north\"}",
+            -900.0,
+        ),
+        (
+            "cell_imbalance_per_week_plus_minus_coulombs\
+             {battery=\"9F3C07B2\",cell=\"02\",name=\"north\"}",
+            3600.0,
+        ),
+        ("cell_weak{battery=\"9F3C07B2\",cell=\"01\",name=\"north\"}", 0.0),
+        ("cell_weak{battery=\"9F3C07B2\",cell=\"02\",name=\"north\"}", 1.0),
     ] {
         let start = format!("bluenova_{name} ");
         let value = text.lines().find_map(|line| line.strip_prefix(&start)).expect(name);
@@ -117,9 +129,56 @@ fn a_stale_battery_has_no_series() {
     listener.set_age(0, 31_000);
     listener.change(|status| status.batteries[0].connection = ConnectionState::Down { why: None });
     let text = listener.get("/metrics").body;
-    assert!(!text.contains("9F3C07B2"), "{text}");
-    assert!(text.contains("battery=\"00000BAD\""), "{text}");
+    let silent = "bluenova_battery_silent{battery=\"9F3C07B2\",name=\"north\"} 1";
+    let of_north: Vec<&str> = text.lines().filter(|line| line.contains("9F3C07B2")).collect();
+    assert_eq!(of_north, [silent], "{text}");
+    let south = "bluenova_battery_silent{battery=\"00000BAD\",name=\"south\"} 0\n";
+    assert!(text.contains(south), "{text}");
     assert!(text.contains("bluenova_connected{name=\"north\"} 0\n"), "{text}");
+}
+
+/// An alert for silence follows from one scrape: not right after the start, when the battery
+/// may be as well as before, and never for a battery that was removed.
+#[test]
+fn silence_is_said_of_every_battery_of_the_command_line() {
+    let listener = Listener::start();
+    let lines = || {
+        let text = listener.get("/metrics").body;
+        let of_silence = text.lines().filter(|line| line.starts_with("bluenova_battery_silent{"));
+        of_silence.map(str::to_owned).collect::<Vec<_>>()
+    };
+    // One that has never sent its MCU ID has its name alone.
+    listener.change(|status| {
+        status.batteries[1].newest = None;
+        status.batteries[1].announced_mcu_id = None;
+        status.started = status.instant;
+    });
+    let north = "bluenova_battery_silent{battery=\"9F3C07B2\",name=\"north\"} 0";
+    assert_eq!(lines(), ["bluenova_battery_silent{battery=\"\",name=\"south\"} 0", north]);
+    listener.change(|status| status.started = status.instant - Duration::from_secs(3600));
+    assert_eq!(lines(), ["bluenova_battery_silent{battery=\"\",name=\"south\"} 1", north]);
+    listener.change(|status| status.batteries.truncate(1));
+    assert_eq!(lines(), [north]);
+}
+
+/// Each series is there once, under all the names, so that Prometheus adds nothing up twice.
+#[test]
+fn a_battery_of_two_addresses_is_one_series() {
+    let listener = Listener::start();
+    listener.change(|status| status.batteries[1].newest = status.batteries[0].newest.clone());
+    let text = listener.get("/metrics").body;
+    let both = "{battery=\"9F3C07B2\",name=\"north = south\"}";
+    let volts: Vec<&str> = text.lines().filter(|it| it.contains("pack_voltage_volts{")).collect();
+    assert_eq!(volts, [format!("bluenova_pack_voltage_volts{both} 53.017")], "{text}");
+    assert!(text.contains(&format!("bluenova_battery_silent{both} 0\n")), "{text}");
+    for name in ["north", "south"] {
+        let info = format!("bluenova_battery_info{{battery=\"9F3C07B2\",name=\"{name}\"}} 1\n");
+        assert!(text.contains(&info), "{text}");
+    }
+    // One address that falls silent doesn't make the battery silent.
+    listener.set_age(1, 31_000);
+    let text = listener.get("/metrics").body;
+    assert!(text.contains(&format!("bluenova_battery_silent{both} 0\n")), "{text}");
 }
 
 /// Texts from a battery and the command line, and one battery under two addresses.
@@ -161,7 +220,7 @@ fn check(listener: &Listener) {
 fn prometheus_scrapes_it() {
     let listener = Listener::start();
     let prometheus = Prometheus::start(listener.address());
-    let cell = "bluenova_cell_voltage_volts{battery=\"9F3C07B2\",cell=\"07\"}";
+    let cell = "bluenova_cell_voltage_volts{battery=\"9F3C07B2\",cell=\"07\",name=\"north\"}";
     wait_until("Prometheus has the cell", Duration::from_secs(60), || {
         prometheus.query(cell).as_deref() == Some("3.338")
     });
@@ -173,59 +232,4 @@ fn prometheus_scrapes_it() {
     wait_until("Prometheus has let go of it", Duration::from_secs(60), || {
         prometheus.query(cell).is_none()
     });
-}
-
-/// A Prometheus that scrapes one address twice a second.
-struct Prometheus {
-    process: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Prometheus {
-    fn start(target: SocketAddr) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("prometheus.yml");
-        fs::write(
-            &config,
-            format!(
-                "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
-                 scrape_configs: [{{job_name: bluenova, \
-                 static_configs: [{{targets: ['{target}']}}]}}]\n"
-            ),
-        )
-        .unwrap();
-        // It can't choose a port by itself; this one was free a moment ago.
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        let process = Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", directory.path().join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(directory.path().join("log")).unwrap())
-            .spawn()
-            .expect("Debian's package prometheus is needed, which ./test installs");
-        let prometheus = Self { process, address, _directory: directory };
-        wait_until("Prometheus listens", Duration::from_secs(60), || {
-            std::net::TcpStream::connect(address).is_ok()
-        });
-        prometheus
-    }
-
-    /// The value of the one series that `query` finds.
-    fn query(&self, query: &str) -> Option<String> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let body = get(self.address, &format!("/api/v1/query?query={encoded}")).body;
-        let answer: Value = serde_json::from_str(&body).ok()?;
-        Some(answer["data"]["result"][0]["value"][1].as_str()?.to_owned())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

@@ -1,0 +1,136 @@
+//! The dashboard and the alert rules on a real Prometheus that scrapes a real listener.
+
+use std::{collections::BTreeSet, fs};
+
+use bluenova_test_support::{Prometheus, wait_until};
+use serde_json::Value;
+
+use crate::{
+    alerts, dashboard, repository,
+    support::{Home, Listener, TIME_LIMIT, named, shared_cluster, talking_battery},
+};
+
+/// Panels that take hours or days, or a problem, before they show something.
+const LATER: [&str; 6] = [
+    "Capacity",
+    "Charge against the median",
+    "Internal resistance",
+    "Problems",
+    "Time to go",
+    "Weak cells",
+];
+
+/// Alerts of an address where there is no battery.
+const OF_SHED: [&str; 2] = ["BlueNovaBatterySilent", "BlueNovaNotConnected"];
+
+#[test]
+fn every_query_finds_the_metrics_of_a_listener() {
+    let batteries = [talking_battery(1), talking_battery(2)];
+    let [attic, cellar] = [(&batteries[0], "attic"), (&batteries[1], "the \"cellar\" (old)")]
+        .map(|(server, name)| named(name, server.local_addr()));
+    let cluster = shared_cluster();
+    cluster.create_database("metrics");
+    let (home, url) = (Home::new(), cluster.url("metrics"));
+    let [database, user] = [["-d", &url], ["-u", cluster.user()]];
+    let [attic, cellar, shed] = [["-b", &attic], ["-b", &cellar], ["-b", "shed=127.0.0.1:1"]];
+    let page = ["-i", "1", "--http", "127.0.0.1:0"];
+    let arguments = [&attic[..], &cellar, &shed, &database, &user, &page].concat();
+    let mut listener = home.listen(&arguments);
+    let prometheus = Prometheus::start(page_of(&mut listener));
+    // Rates take two scrapes of a row each.
+    wait_until("all have been scraped", TIME_LIMIT, || {
+        let silent = prometheus.query("count(bluenova_battery_silent == 1)");
+        let rows =
+            prometheus.query("min(increase(bluenova_rows_recorded_total{name!=\"shed\"}[1h]))");
+        let delivered = prometheus.query("bluenova_rows_delivered_total > 4");
+        silent.as_deref() == Some("1")
+            && rows.is_some_and(|rows| rows != "0")
+            && delivered.is_some()
+    });
+
+    let json = dashboard::read("prometheus");
+    let names = names_of_variable(&prometheus, &json);
+    assert_eq!(names, ["attic", "shed", "the \"cellar\" (old)"]);
+    let queries = dashboard::queries(&json);
+    assert!(queries.len() > 20, "{}", queries.len());
+    for query in &queries {
+        let text = query.target["expr"].as_str().unwrap();
+        let all = prometheus.series(&expand(text, &names));
+        let of = format!("{}: {text}", query.title);
+        assert!(!all.is_empty() || LATER.contains(&query.title.as_str()), "{of}: nothing");
+        let legend = query.target["legendFormat"].as_str().unwrap();
+        for label in legend.split("{{").skip(1).map(|part| part.split("}}").next().unwrap()) {
+            assert!(
+                all.iter().all(|series| series["metric"].get(label).is_some()),
+                "{of}: {label}"
+            );
+        }
+        if text.contains("$battery") {
+            let one = prometheus.series(&expand(text, &names[..1]));
+            assert!(one.iter().all(|series| series["metric"]["name"] == "attic"), "{of}: {one:?}");
+            assert_eq!(one.is_empty(), all.is_empty(), "{of}");
+        }
+    }
+
+    for (name, query) in alerts::rules("alerts", "expr") {
+        let firing = prometheus.series(&query);
+        let of_shed = firing.iter().filter(|series| series["metric"]["name"] == "shed").count();
+        assert_eq!(of_shed, usize::from(OF_SHED.contains(&name.as_str())), "{name}: {firing:?}");
+        // Grafana takes a value above zero for a firing alert.
+        let values = firing.iter().map(|series| series["value"][1].as_str().unwrap());
+        assert!(values.map(|it| it.parse::<f64>().unwrap()).all(|it| it > 0.0), "{name}");
+    }
+    listener.stop();
+}
+
+fn page_of(listener: &mut Listener) -> std::net::SocketAddr {
+    let line = listener.wait_for("page at ");
+    let (_, address) = line.split_once("http://").unwrap();
+    address.trim_end().trim_end_matches('/').parse().unwrap()
+}
+
+/// What Grafana offers for the variable: `label_values(metric, label)`.
+fn names_of_variable(prometheus: &Prometheus, dashboard: &Value) -> Vec<String> {
+    let variable = dashboard::variable(dashboard, "battery").unwrap();
+    let query = variable["query"]["query"].as_str().unwrap();
+    let arguments = query.strip_prefix("label_values(").unwrap().strip_suffix(')').unwrap();
+    let (metric, label) = arguments.split_once(", ").unwrap();
+    prometheus.label_values(metric, label)
+}
+
+/// A choice of several is a regular expression in quotes, its special characters escaped twice.
+fn expand(query: &str, names: &[String]) -> String {
+    let escaped = names.iter().map(|name| {
+        let escape = |c: char| match c {
+            '"' => "\\\"".to_owned(),
+            '\\' | '^' | '$' | '*' | '+' | '?' | '.' | '(' | ')' | '|' | '[' | ']' | '{' | '}' => {
+                format!("\\\\{c}")
+            }
+            c => c.to_string(),
+        };
+        name.chars().map(escape).collect::<String>()
+    });
+    let escaped: Vec<_> = escaped.collect();
+    query.replace("$battery", &format!("({})", escaped.join("|"))).replace("$__rate_interval", "1m")
+}
+
+/// Those of hours or days can't be waited for: they are at least documented ones.
+#[test]
+fn every_metric_is_documented() {
+    let documented = fs::read_to_string(repository("docs/http.md")).unwrap();
+    let rules = fs::read_to_string(repository("prometheus/alerts.yml")).unwrap();
+    let mut used = BTreeSet::new();
+    let queries = dashboard::queries(&dashboard::read("prometheus"));
+    let texts = queries.iter().map(|query| query.target["expr"].as_str().unwrap());
+    for text in texts.chain([rules.as_str()]) {
+        for part in text.split("bluenova_").skip(1) {
+            let end =
+                part.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(part.len());
+            used.insert(part[..end].to_owned());
+        }
+    }
+    assert!(used.len() > 20, "{used:?}");
+    for name in used {
+        assert!(documented.contains(&format!("`{name}`")), "{name}");
+    }
+}
