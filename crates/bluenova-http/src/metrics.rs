@@ -1,6 +1,6 @@
 //! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
 
-use bluenova_insight::{Figures, Goal, Verdict};
+use bluenova_insight::{Figures, Goal};
 use bluenova_record::{McuId, PackRecord};
 use bluenova_status::bank::{self, Unit};
 use bluenova_status::{BatteryStatus, ConnectionState, Status};
@@ -275,11 +275,8 @@ impl Metrics {
                 if let Some(known) = cell.resistance_mohm {
                     resistance.get_metric_with_label_values(&labels)?.set(known.value / 1000.0);
                 }
-                let is_weak = match &figures.verdict {
-                    Verdict::NotKnownYet => continue,
-                    Verdict::NoWeakCell => false,
-                    Verdict::Weak(cells) => cells.iter().any(|weak| weak.cell == number),
-                };
+                let Some(mut weak_cells) = figures.verdict.weak_cells() else { continue };
+                let is_weak = weak_cells.any(|weak| weak.cell == number);
                 weak.get_metric_with_label_values(&labels)?.set(f64::from(is_weak));
             }
         }

@@ -64,9 +64,12 @@ function showWorth(battery, insight) {
     mean: typeof mean_power_w === "number" ? power(mean_power_w) : known(null),
   });
   const { is, cells = [] } = insight?.verdict ?? {};
+  const weak = cells.filter((cell) => cell.weakness !== "low_charge").length;
+  const low = cells.length - weak;
   const verdicts = {
     no_weak_cell: ["No cell of this battery is weak.", ""],
-    weak: [`${cells.length === 1 ? "One cell is" : `${cells.length} cells are`} weak.`, "amber"],
+    needs_balancing: [`No cell is weak; ${low === 1 ? "one needs" : `${low} need`} balancing.`, ""],
+    weak: [`${weak === 1 ? "One cell is" : `${weak} cells are`} weak.`, "amber"],
   };
   const [text, severity] = verdicts[is] ?? ["Whether a cell is weak is not known yet.", ""];
   const verdict = part($("detail"), "verdict");
