@@ -39,7 +39,7 @@ const CAPACITY: f64 = 0.03;
 const RESISTANCE: f64 = 0.10;
 const ENERGY: f64 = 0.005;
 /// Most bytes of a stored state.
-const STATE_BYTES: usize = 5 * 1024;
+const STATE_BYTES: usize = 6 * 1024;
 
 /// Every combination of a weakness with a habit of the firmware, a number of cells, ….
 fn weak(seed: u64) -> PackTruth {
