@@ -1,6 +1,6 @@
 //! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
 
-use bluenova_insight::{CellFigures, Figures, Goal, Verdict};
+use bluenova_insight::{CellFigures, Figures, Goal};
 use bluenova_record::{McuId, PackRecord};
 use bluenova_status::bank::{self, Unit};
 use bluenova_status::{BatteryStatus, ConnectionState, Status};
@@ -333,11 +333,8 @@ impl Metrics {
         let help = "Whether a cell is weak against the others of its pack.";
         let gauge = self.gauge("cell_weak", help, &labels)?;
         for (battery, figures, number, _) in cells() {
-            let is_weak = match &figures.verdict {
-                Verdict::NotKnownYet => continue,
-                Verdict::NoWeakCell => false,
-                Verdict::Weak(cells) => cells.iter().any(|weak| weak.cell == number),
-            };
+            let Some(mut weak_cells) = figures.verdict.weak_cells() else { continue };
+            let is_weak = weak_cells.any(|weak| weak.cell == number);
             let number = format!("{number:02}");
             let weak = gauge.get_metric_with_label_values(&battery.labels_with(&number))?;
             weak.set(f64::from(is_weak));

@@ -30,7 +30,16 @@
 use bluenova_record::PackRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::{Estimate, ends::Ends, plausible, resistance::Resistance, robust::median};
+use crate::{
+    Estimate,
+    ends::Ends,
+    packed::{self, Packed},
+    per_cell::CellVolts,
+    plausible,
+    recent::Recent,
+    resistance::Resistance,
+    robust::median,
+};
 
 /// Percent of a part of a leg.
 const PART_PERCENT: f32 = 20.0;
@@ -70,8 +79,11 @@ const LARGEST_DEVIATION: f64 = 0.02;
 /// What a figure is uncertain by however often it is measured: the scale of the sensor, and the
 /// charge that is lost between charging and discharging.
 const SYSTEMATIC: f64 = 0.015;
-/// What the firmware's scale may be wrong by, as long as the battery was not seen empty.
-const FIRMWARE: f64 = 0.05;
+/// What the firmware's scale may be wrong by, as long as the battery was not seen empty: one that
+/// counts with the capacity of the label is wrong by 13 % when 88 % of it are left.
+const FIRMWARE: f64 = 0.13;
+/// Part of the capacity by which a cell may be behind, or it isn't known what can be used.
+const LARGEST_LAG: f64 = 0.1;
 /// A figure that is less certain than this part of it isn't known yet.
 const LARGEST_UNCERTAINTY: f64 = 0.08;
 
@@ -89,7 +101,8 @@ pub(crate) struct Capacity {
     soc: Option<i16>,
     candidate: Option<Candidate>,
     leg: Option<Leg>,
-    parts: Vec<Part>,
+    #[serde(with = "packed")]
+    parts: Recent<Part, REMEMBERED>,
     /// How many of them ended in the day under way.
     of_today: u8,
     fit: Option<Fit>,
@@ -98,9 +111,22 @@ pub(crate) struct Capacity {
 
 /// Charge and time since counting began.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "(f32, f32)", into = "(f32, f32)")]
 pub(crate) struct Count {
     pub(crate) charge_ah: f64,
     pub(crate) hours: f64,
+}
+
+impl From<(f32, f32)> for Count {
+    fn from((charge_ah, hours): (f32, f32)) -> Self {
+        Self { charge_ah: charge_ah.into(), hours: hours.into() }
+    }
+}
+
+impl From<Count> for (f32, f32) {
+    fn from(count: Count) -> Self {
+        (count.charge_ah as f32, count.hours as f32)
+    }
 }
 
 /// Another state of charge, seen but for few samples.
@@ -132,8 +158,8 @@ struct Leg {
     has_parts: bool,
 }
 
-/// Part of a leg.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// Part of a leg, in whole percents and hundredths of an hour.
+#[derive(Clone, Copy, Debug, Default)]
 struct Part {
     /// Change of the state of charge; positive when charging.
     percent: f32,
@@ -150,28 +176,12 @@ struct Fit {
 }
 
 impl Capacity {
-    /// Nothing is known yet.
-    pub(crate) const fn new() -> Self {
-        Self {
-            waiting_s: 0.0,
-            amps: None,
-            measured: [None; 2],
-            now: Count { charge_ah: 0.0, hours: 0.0 },
-            soc: None,
-            candidate: None,
-            leg: None,
-            parts: Vec::new(),
-            of_today: 0,
-            fit: None,
-            ends: Ends::new(),
-        }
-    }
-
     /// Takes a sample, `seconds` after the one before. A long gap without a current ends a leg. Of
     /// samples of the console, other than rows, one alone is not believed.
     pub(crate) fn sample(
         &mut self,
         record: &PackRecord,
+        cells: Option<&CellVolts>,
         seconds: f64,
         gap_s: f64,
         is_row: bool,
@@ -192,7 +202,9 @@ impl Capacity {
         if let Some(soc) = plausible::percent(record) {
             self.see(soc, if is_row { 1 } else { AGREEING });
         }
-        self.ends.sample(record, self.soc, self.now, resistance);
+        if let Some(cells) = cells {
+            self.ends.sample(amps, cells, self.soc, self.now, resistance);
+        }
     }
 
     /// The current that is believed: one value alone may be garbled.
@@ -214,13 +226,16 @@ impl Capacity {
         self.of_today = 0;
     }
 
-    /// Capacity in ampere-hours.
-    pub(crate) fn estimate(&self) -> Option<Estimate> {
+    /// Capacity in ampere-hours. `lag_ah` is the charge by which the last cell is behind the others
+    /// when the pack is full: that much can't be used, and a firmware may or may not have noticed.
+    /// So half of it is taken off a figure on the firmware's scale, and may be wrong.
+    pub(crate) fn estimate(&self, lag_ah: f64) -> Option<Estimate> {
         let by_scale = |Fit { capacity: Estimate { value, plus_minus }, .. }| Estimate {
-            value,
-            plus_minus: plus_minus.hypot(FIRMWARE * value),
+            value: value - lag_ah / 2.0,
+            plus_minus: plus_minus.hypot(FIRMWARE * value).hypot(lag_ah / 2.0),
         };
-        self.ends.estimate().or(self.fit.map(by_scale))
+        let is_known = |estimate: &Estimate| lag_ah < LARGEST_LAG * estimate.value;
+        self.ends.estimate().or(self.fit.map(by_scale).filter(is_known))
     }
 
     /// Capacity in ampere-hours as the parts that ended today have it. Its uncertainty is that of
@@ -328,9 +343,6 @@ impl Capacity {
         let part = leg.part();
         leg.begin = leg.end;
         leg.has_parts = true;
-        if self.parts.len() >= REMEMBERED {
-            self.parts.remove(0);
-        }
         self.parts.push(part);
         self.of_today = self.of_today.saturating_add(1);
         self.fit = fit(&self.parts);
@@ -355,7 +367,7 @@ impl Leg {
         Part {
             percent: end.percent - begin.percent,
             charge_ah: (end.count.charge_ah - begin.count.charge_ah) as f32,
-            hours: (end.count.hours - begin.count.hours) as f32,
+            hours: ((end.count.hours - begin.count.hours) as f32 * 100.0).round() / 100.0,
         }
     }
 }
@@ -386,7 +398,7 @@ fn fit(parts: &[Part]) -> Option<Fit> {
 
 /// The solution, and the deviation of a part's charge from it.
 fn solve_robustly(parts: &[Part], surplus: f64) -> Option<(Solution, f64)> {
-    let mut values = [0.0; REMEMBERED];
+    let mut values = [0.0_f64; REMEMBERED];
     let values = values.get_mut(..parts.len())?;
     for (value, part) in values.iter_mut().zip(parts) {
         *value = f64::from(part.charge_ah / part.percent * 100.0);
@@ -399,7 +411,7 @@ fn solve_robustly(parts: &[Part], surplus: f64) -> Option<(Solution, f64)> {
         for (value, part) in values.iter_mut().zip(parts) {
             *value = part.misfit(&solution.0).abs();
         }
-        deviation = 1.483 * median(values);
+        deviation = 1.4826 * median(values);
         let scale = deviation.max(least);
         // Normal equations of weighted least squares, with the priors.
         let prior = [0.0, (surplus * usual).powi(-2), OFFSET_A.powi(-2)];
@@ -424,6 +436,21 @@ fn solve_robustly(parts: &[Part], surplus: f64) -> Option<(Solution, f64)> {
         solution = (value, covariance);
     }
     Some((solution, deviation))
+}
+
+impl Packed for Part {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        // Casts saturate; both are whole numbers.
+        (self.percent as i16).put(bytes);
+        ((self.hours * 100.0).round() as u16).put(bytes);
+        self.charge_ah.put(bytes);
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let (percent, hundredths) = (i16::take(bytes)?, u16::take(bytes)?);
+        let (percent, hours) = (percent.into(), f32::from(hundredths) / 100.0);
+        Some(Self { percent, charge_ah: Packed::take(bytes)?, hours })
+    }
 }
 
 impl Part {

@@ -13,20 +13,21 @@
 //!   square of the curve's slope as weight, so that a flat plateau counts next to nothing.
 //! - **Self-discharge.** The lead at the top from day to day, a line over time.
 
-use bluenova_record::{CELLS, PackRecord};
+use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
-use time::UtcDateTime;
 
 use crate::{
     CellFigures, Estimate,
-    curve::{Curve, SharedMedian},
-    ramp::Ramp,
+    curve::Curve,
+    packed,
+    per_cell::{CellVolts, MedianOfOthers, PerCell, median},
+    ramp::{Ramp, Top},
     response::Response,
+    unix_micros::UnixMicros,
 };
 
-/// Values of all cells; those of cells that the pack hasn't got are 0.
-pub(crate) type PerCell = [f32; CELLS];
-
+/// Least number of cells of which a median says something.
+const FEWEST_CELLS: usize = 3;
 /// Seconds over which samples are averaged before they are looked at.
 const BIN_SECONDS: f64 = 60.0;
 /// Longest pause after which the charge is still known.
@@ -71,11 +72,15 @@ pub(crate) struct Cells {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Bin {
-    /// Seconds since 1970 of its first and its last sample.
-    begin: f64,
+    /// Seconds since 1970 of its last sample. A restart costs the minute under way.
     last: f64,
+    #[serde(skip)]
+    begin: f64,
+    #[serde(skip)]
     samples: f32,
+    #[serde(skip)]
     amps: f32,
+    #[serde(skip)]
     volts: PerCell,
 }
 
@@ -97,6 +102,7 @@ struct Full {
 struct Mean {
     count: u8,
     /// Fiftieths of a millivolt: an `i16` holds 655 mV.
+    #[serde(with = "packed")]
     values: [i16; CELLS],
     /// Mean variance of a cell's value.
     variance: f32,
@@ -144,10 +150,14 @@ pub(crate) struct LeadTrend {
     weight: f32,
     days: f32,
     days_squared: f32,
+    #[serde(with = "packed")]
     leads: PerCell,
+    #[serde(with = "packed")]
     leads_days: PerCell,
+    #[serde(with = "packed")]
     leads_squared: PerCell,
     /// The mean leads of the first full packs, in hundredths of an ampere-hour.
+    #[serde(with = "packed")]
     early: [i16; CELLS],
 }
 
@@ -251,13 +261,21 @@ impl LeadTrend {
 
 impl Cells {
     /// Takes a sample. `charge_ah` is the charge that went in less the one that went out so far.
-    pub(crate) fn sample(&mut self, sample: &PackRecord, charge_ah: f64) {
-        let Some((count, volts)) = voltages(sample) else { return };
-        let Some(amps) = sample.i_pack.filter(|amps| amps.is_finite()) else { return };
-        let time = seconds(sample.insert_time_utc);
-        if count != self.count {
-            *self = Self { count, ..Self::default() };
+    pub(crate) fn sample(
+        &mut self,
+        time: UnixMicros,
+        amps: f32,
+        soc: Option<i16>,
+        cells: &CellVolts,
+        charge_ah: f64,
+    ) {
+        if cells.count < FEWEST_CELLS {
+            return;
         }
+        if cells.count != self.count() {
+            *self = Self { count: cells.count as u8, ..Self::default() };
+        }
+        let time = time.seconds();
         // Beyond either bound also where the clock was set.
         if !(-1.0..PAUSE_SECONDS).contains(&(time - self.bin.last)) {
             self.forget_position();
@@ -269,11 +287,11 @@ impl Cells {
         bin.last = time;
         bin.samples += 1.0;
         bin.amps += amps;
-        for (sum, volts) in bin.volts.iter_mut().zip(volts) {
+        for (sum, volts) in bin.volts.iter_mut().zip(cells.volts) {
             *sum += volts;
         }
         if time - bin.begin >= BIN_SECONDS - 1.5 || bin.samples > 600.0 {
-            self.end_bin(sample.soc, charge_ah);
+            self.end_bin(soc, charge_ah);
         }
     }
 
@@ -323,7 +341,7 @@ impl Cells {
     }
 
     /// Notes the leads when the pack was full.
-    fn add_full(&mut self, top: &crate::ramp::Top) {
+    fn add_full(&mut self, top: &Top) {
         if let Some(full) = self.full {
             let used = (top.charge_ah - full.lowest_ah) as f32;
             let part = 1.0 - full.lowest_soc / 100.0;
@@ -403,6 +421,14 @@ impl Cells {
         self.unit_ah
     }
 
+    /// Ampere-hours by which the last cell is behind the median when the pack is full; 0 as long as
+    /// none surely is.
+    pub(crate) fn lag_ah(&self) -> f64 {
+        let leads = self.figures().into_iter().filter_map(|cell| cell.charge_ah);
+        let lags = leads.filter(|lead| -lead.value > lead.plus_minus).map(|lead| -lead.value);
+        lags.fold(0.0, f64::max)
+    }
+
     /// Resistance of the cells over a minute, in ohms.
     pub(crate) fn ohms(&self) -> Option<PerCell> {
         self.response.ohms(self.count())
@@ -411,8 +437,8 @@ impl Cells {
     /// What is known of each cell but its resistance.
     pub(crate) fn figures(&self) -> Vec<CellFigures> {
         let lines: Vec<_> = (0..self.count()).map(|cell| self.lead.line(cell)).collect();
-        let leads = SharedMedian::of(lines.iter().map(|l| l.map_or(0.0, |l| l.lead)));
-        let drifts = SharedMedian::of(lines.iter().map(|l| l.map_or(0.0, |l| l.per_day)));
+        let leads = MedianOfOthers::of(lines.iter().map(|l| l.map_or(0.0, |l| l.lead)));
+        let drifts = MedianOfOthers::of(lines.iter().map(|l| l.map_or(0.0, |l| l.per_day)));
         let figures = lines.iter().enumerate().map(|(cell, line)| {
             let known = line.filter(|_| self.lead.count >= 3);
             let drift = known.filter(|_| self.lead.count >= 6 && self.lead.span_days() >= 6.0);
@@ -432,37 +458,5 @@ impl Cells {
             }
         });
         figures.collect()
-    }
-}
-
-/// The voltages of all cells of the pack; `None` unless all are plausible.
-fn voltages(sample: &PackRecord) -> Option<(u8, PerCell)> {
-    let count = match sample.cell_count {
-        Some(count) => usize::try_from(count).ok()?,
-        None => sample.cell_v.iter().take_while(|volts| volts.is_some()).count(),
-    };
-    if !(3..=CELLS).contains(&count) {
-        return None;
-    }
-    let mut volts = PerCell::default();
-    for (volts, cell) in volts.iter_mut().zip(&sample.cell_v[..count]) {
-        *volts = cell.filter(|volts| (1.0..5.0).contains(volts))?;
-    }
-    Some((count as u8, volts))
-}
-
-fn seconds(time: UtcDateTime) -> f64 {
-    time.unix_timestamp_nanos() as f64 / 1e9
-}
-
-/// The median; 0 of none.
-pub(crate) fn median(values: &[f32]) -> f32 {
-    let mut sorted = PerCell::default();
-    let sorted = &mut sorted[..values.len().min(CELLS)];
-    sorted.copy_from_slice(&values[..sorted.len()]);
-    sorted.sort_unstable_by(f32::total_cmp);
-    match sorted {
-        [] => 0.0,
-        _ => (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0,
     }
 }

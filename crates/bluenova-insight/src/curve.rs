@@ -1,11 +1,11 @@
 //! The pack's own curve of voltage over depth of discharge, and the capacity of cells from it.
 
-use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Estimate,
-    cells::{PerCell, median},
+    packed::{self, Packed},
+    per_cell::{MedianOfOthers, PerCell},
 };
 
 /// Depth between two points of the curve.
@@ -29,27 +29,40 @@ const DEVIATION: f32 = 0.001_5;
 const IN_A_ROW: f32 = 60.0;
 /// How much the ratio of capacities, and the offsets of sensors in volts, usually vary.
 const USUAL_RATIO: f32 = 0.10;
-const USUAL_OFFSET: f32 = 0.001;
+const USUAL_OFFSET: f32 = 0.001_5;
 /// Error of the ratio beyond which it isn't known.
 const MOST_ERROR: f32 = 0.05;
 
 /// The median voltage over the depth of discharge, and where each cell is on it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Curve {
     /// Fiftieths of a millivolt above [`LOWEST`].
-    volts: Vec<u16>,
-    counts: Vec<u8>,
-    sums: [Sums; CELLS],
+    #[serde(with = "packed")]
+    volts: [u16; POINTS],
+    #[serde(with = "packed")]
+    counts: [u8; POINTS],
+    #[serde(with = "packed")]
+    sums: Sums,
 }
 
-/// Sums for the ratio `r` of a cell: `y = r x`, where `y` is a difference in depth times the
-/// slope of the curve, and `x` the depth times that slope.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+impl Default for Curve {
+    fn default() -> Self {
+        Self { volts: [0; POINTS], counts: [0; POINTS], sums: Sums::default() }
+    }
+}
+
+/// Sums for the line of each cell: `y = r x + offset`, where `y` is a difference in depth times the
+/// slope of the curve, and `x` the depth times that slope. The offset is that of the cell's sensor:
+/// on the plateau two millivolts look like a tenth of the capacity, but they are as many at any
+/// depth.
+#[derive(Clone, Copy, Debug, Default)]
 struct Sums {
-    x: f32,
-    xx: f32,
-    xy: f32,
+    n: PerCell,
+    x: PerCell,
+    y: PerCell,
+    xx: PerCell,
+    xy: PerCell,
 }
 
 impl Curve {
@@ -60,8 +73,6 @@ impl Curve {
             return;
         }
         self.compare(at, middle, volts, leads);
-        self.volts.resize(POINTS, 0);
-        self.counts.resize(POINTS, 0);
         let nearest = at.round() as usize;
         let (count, known) = (&mut self.counts[nearest], &mut self.volts[nearest]);
         *count = count.saturating_add(1).min(MOST);
@@ -81,7 +92,7 @@ impl Curve {
             let steepness = slope.max(secant);
             if steepness > 0.0 {
                 let depth = FIRST + at * STEP - leads[cell];
-                self.sums[cell].add(steepness * depth, steepness * (deeper + leads[cell]));
+                self.sums.add(cell, steepness * depth, steepness * (deeper + leads[cell]));
             }
         }
         Some(())
@@ -121,8 +132,8 @@ impl Curve {
     /// The part of the median's capacity by which each cell is smaller than the others, with its
     /// error; `None` where too little was seen.
     pub(crate) fn deficits(&self, count: usize) -> Vec<Option<Estimate>> {
-        let lines: Vec<_> = self.sums[..count].iter().map(Sums::solve).collect();
-        let medians = SharedMedian::of(lines.iter().map(|line| line.map_or(0.0, |(r, _)| r)));
+        let lines: Vec<_> = (0..count).map(|cell| self.sums.solve(cell)).collect();
+        let medians = MedianOfOthers::of(lines.iter().map(|line| line.map_or(0.0, |(r, _)| r)));
         let deficits = lines.iter().enumerate().map(|(cell, line)| {
             let (ratio, error) = (*line)?;
             // The capacity of a cell is one over one plus its ratio.
@@ -142,63 +153,34 @@ fn stored(volts: f32) -> u16 {
 }
 
 impl Sums {
-    fn add(&mut self, x: f32, y: f32) {
-        for (sum, value) in [(&mut self.x, x), (&mut self.xx, x * x), (&mut self.xy, x * y)] {
-            *sum = *sum * FORGET + value;
+    fn add(&mut self, cell: usize, x: f32, y: f32) {
+        let sums = [&mut self.n, &mut self.x, &mut self.y, &mut self.xx, &mut self.xy];
+        for (sums, value) in sums.into_iter().zip([1.0, x, y, x * x, x * y]) {
+            sums[cell] = sums[cell] * FORGET + value;
         }
     }
 
-    /// The ratio and its standard error: least squares, held towards what is usual. The sensor of
-    /// a cell may have an offset, which all minutes share.
-    fn solve(&self) -> Option<(f32, f32)> {
+    /// The ratio and its standard error: least squares, both unknowns held towards what is usual.
+    fn solve(&self, cell: usize) -> Option<(f32, f32)> {
+        let [n, x, y, xx, xy] = [self.n, self.x, self.y, self.xx, self.xy].map(|sums| sums[cell]);
         let weight = 1.0 / (IN_A_ROW * DEVIATION * DEVIATION);
-        let information = self.xx * weight + 1.0 / (USUAL_RATIO * USUAL_RATIO);
-        let ratio = self.xy * weight / information;
-        let of_offset = USUAL_OFFSET * self.x * weight / information;
-        let error = information.sqrt().recip().hypot(of_offset).hypot(0.003);
+        let a = xx * weight + 1.0 / (USUAL_RATIO * USUAL_RATIO);
+        let b = x * weight;
+        let d = n * weight + 1.0 / (USUAL_OFFSET * USUAL_OFFSET);
+        let determinant = a * d - b * b;
+        let ratio = (d * xy - b * y) * weight / determinant;
+        let error = (d / determinant).sqrt().hypot(0.003);
         (ratio.is_finite() && ratio > -0.9 && error < MOST_ERROR).then_some((ratio, error))
     }
 }
 
-/// The median of the others, for each cell of a pack.
-pub(crate) struct SharedMedian {
-    values: PerCell,
-    count: usize,
-}
-
-impl SharedMedian {
-    pub(crate) fn of(values: impl Iterator<Item = f32>) -> Self {
-        let mut all = PerCell::default();
-        let mut count = 0;
-        for (place, value) in all.iter_mut().zip(values) {
-            *place = value;
-            count += 1;
-        }
-        Self { values: all, count }
+impl Packed for Sums {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        [self.n, self.x, self.y, self.xx, self.xy].put(bytes);
     }
 
-    /// The values of all cells but one.
-    fn others(&self, cell: usize) -> (PerCell, usize) {
-        let mut others = PerCell::default();
-        let mut count = 0;
-        for (_, &value) in self.values[..self.count].iter().enumerate().filter(|(i, _)| *i != cell)
-        {
-            others[count] = value;
-            count += 1;
-        }
-        (others, count)
-    }
-
-    /// The median of all cells but one.
-    pub(crate) fn without(&self, cell: usize) -> f32 {
-        let (others, count) = self.others(cell);
-        median(&others[..count])
-    }
-
-    /// The usual deviation of all cells but one: 1.4826 times their median deviation.
-    pub(crate) fn spread_without(&self, cell: usize) -> f32 {
-        let (others, count) = self.others(cell);
-        let middle = median(&others[..count]);
-        1.4826 * median(&others.map(|value| (value - middle).abs())[..count])
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let [n, x, y, xx, xy] = Packed::take(bytes)?;
+        Some(Self { n, x, y, xx, xy })
     }
 }

@@ -4,8 +4,10 @@ use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
 use time::Date;
 
+#[cfg(test)]
+use crate::LocalDay;
 use crate::{
-    Counters, Estimate, LocalDay,
+    Counters, Estimate,
     calendar::date_text,
     number::{self, Short},
 };
@@ -62,7 +64,7 @@ pub struct CellsOfDay {
         rename = "ah",
         default,
         skip_serializing_if = "is_empty",
-        serialize_with = "number::cells::<2, _>",
+        serialize_with = "number::cells::<1, _>",
         deserialize_with = "number::cells_back"
     )]
     pub charge_ah: [Option<f32>; CELLS],
@@ -72,7 +74,7 @@ pub struct CellsOfDay {
 ///
 /// `None` is a value that isn't known. Samples of the console make it; where there are none, the
 /// rows of the table do, which are coarser. A value that can't be true (a garbled line) is not in
-/// it. Years of days are kept: the JSON of a day is at most 600 bytes long, and 720 where trouble
+/// it. Years of days are kept: the JSON of a day is at most 690 bytes long, and 800 where trouble
 /// is to be told. Values are rounded there, and what is zero, `None` or usual (the length of 24 h)
 /// is left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,6 +163,7 @@ pub struct DayStatistics {
 
 impl DayStatistics {
     /// A day of which nothing is known yet.
+    #[cfg(test)]
     pub(crate) fn new(day: LocalDay) -> Self {
         let length = (day.end - day.begin).whole_seconds();
         Self {
@@ -215,13 +218,16 @@ impl DayStatistics {
         match (self.last_s < other.first_s, other.last_s < self.first_s) {
             (true, false) => self.followed_by(other),
             (false, true) => other.followed_by(self),
-            _ if other.seconds_of_samples() > self.seconds_of_samples() => other,
+            _ if other.rank() > self.rank() => other,
             _ => self,
         }
     }
 
-    fn seconds_of_samples(&self) -> f64 {
-        self.sampled_s + 0.9 * self.from_rows_s
+    /// How much is known of the day, in seconds of samples; one of rows is worth nine tenths. It is
+    /// the rule of [`merge`](Self::merge) in a number, for what can't read the statistics.
+    pub fn rank(&self) -> u32 {
+        // A cast of floats stays within what an integer can hold.
+        (self.sampled_s + 0.9 * self.from_rows_s).round() as u32
     }
 
     fn followed_by(self, later: Self) -> Self {
@@ -259,27 +265,46 @@ impl DayStatistics {
 }
 
 impl Extremes {
-    /// Widens `this` by a value.
-    pub(crate) fn widen(this: &mut Option<Self>, value: f32) {
-        let value = Self { low: value, high: value };
-        *this = Some(this.map_or(value, |this| this.and(value)));
+    pub(crate) fn of(value: f32) -> Self {
+        Self { low: value, high: value }
     }
 
-    fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+
+    /// What both are beyond; with values far apart `low` is above `high`.
+    pub(crate) fn confirmed_by(self, other: Self) -> Self {
+        Self { low: self.low.max(other.low), high: self.high.min(other.high) }
     }
 }
 
 impl CellExtremes {
-    /// Widens `this` by the value of a cell.
-    pub(crate) fn widen(this: &mut Option<Self>, cell: u8, value: f32) {
-        let value = Self { low: value, low_cell: cell, high: value, high_cell: cell };
-        *this = Some(this.map_or(value, |this| this.and(value)));
+    /// The lowest and the highest of the values of cells; `None` of none.
+    pub(crate) fn of(values: impl Iterator<Item = (u8, f32)>) -> Option<Self> {
+        let none = Self { low: f32::INFINITY, low_cell: 0, high: f32::NEG_INFINITY, high_cell: 0 };
+        let all = values.fold(none, |mut all, (cell, value)| {
+            if value < all.low {
+                (all.low, all.low_cell) = (value, cell);
+            }
+            if value > all.high {
+                (all.high, all.high_cell) = (value, cell);
+            }
+            all
+        });
+        (all.low_cell > 0).then_some(all)
     }
 
-    fn and(self, later: Self) -> Self {
+    pub(crate) fn and(self, later: Self) -> Self {
         let low = if later.low < self.low { later } else { self };
         let high = if later.high > self.high { later } else { self };
+        Self { low: low.low, low_cell: low.low_cell, high: high.high, high_cell: high.high_cell }
+    }
+
+    /// What both are beyond.
+    pub(crate) fn confirmed_by(self, other: Self) -> Self {
+        let low = if other.low > self.low { other } else { self };
+        let high = if other.high < self.high { other } else { self };
         Self { low: low.low, low_cell: low.low_cell, high: high.high, high_cell: high.high_cell }
     }
 }
@@ -298,7 +323,7 @@ impl CellsOfDay {
     }
 }
 
-fn both<T>(a: Option<T>, b: Option<T>, and: impl Fn(T, T) -> T) -> Option<T> {
+pub(crate) fn both<T>(a: Option<T>, b: Option<T>, and: impl Fn(T, T) -> T) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(and(a, b)),
         (a, b) => a.or(b),
@@ -346,5 +371,24 @@ impl From<(f32, u8, f32, u8)> for CellExtremes {
 impl From<CellExtremes> for (Short, u8, Short, u8) {
     fn from(extremes: CellExtremes) -> Self {
         (Short(extremes.low), extremes.low_cell, Short(extremes.high), extremes.high_cell)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::{Duration, UtcDateTime};
+
+    use super::*;
+    use crate::{Calendar, UtcDays};
+
+    #[test]
+    fn samples_are_worth_more_than_rows_and_more_of_either_is_worth_more() {
+        let day = UtcDays.day_of(UtcDateTime::UNIX_EPOCH + Duration::DAY);
+        let rank = |sampled_s, from_rows_s| {
+            DayStatistics { sampled_s, from_rows_s, ..DayStatistics::new(day) }.rank()
+        };
+        let ranks = [rank(0.0, 0.0), rank(0.0, 2.0), rank(0.0, 1000.0), rank(910.0, 0.0)];
+        assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
+        assert_eq!(rank(f64::NAN, 0.0), 0);
     }
 }

@@ -8,19 +8,24 @@
 //! left but that (coulomb counting between two anchors: Plett, "Battery Management Systems", vol.
 //! II, 2015, chapter 4).
 
-use bluenova_record::PackRecord;
 use serde::{Deserialize, Serialize};
 
-use crate::{Estimate, capacity::Count, plausible, resistance::Resistance, robust::median};
+use crate::{
+    Estimate,
+    capacity::Count,
+    packed,
+    per_cell::{self, CellVolts},
+    recent::Recent,
+    resistance::Resistance,
+    robust::median_and_deviation,
+};
 
-/// Volts that half of the cells have at the end of a charge, at least.
+/// Least median of the cells at the end of a charge, in volts.
 const TOP_VOLTS: f32 = 3.38;
 /// Amperes of a battery that isn't discharged.
 const IDLE_AMPS: f32 = -0.5;
 /// Volts of a cell without load at the lower knee, at most.
-const KNEE_VOLTS: f64 = 2.95;
-/// Volts that are no knee but a wrong reading.
-const LOWEST_VOLTS: f32 = 1.5;
+const KNEE_VOLTS: f32 = 2.95;
 /// Amperes at which a resistance that isn't known yet doesn't matter.
 const SMALL_AMPS: f32 = 5.0;
 /// Samples that must agree on an end.
@@ -55,36 +60,18 @@ pub(crate) struct Ends {
     left: f64,
     /// Charge that was counted too much, and the hours in which it was.
     drift: Count,
-    /// In ampere-hours, the latest last.
-    capacities: Vec<f32>,
+    /// In ampere-hours.
+    #[serde(with = "packed")]
+    capacities: Recent<f32, REMEMBERED>,
 }
 
 impl Ends {
-    pub(crate) const fn new() -> Self {
-        Self {
-            at_top: 0,
-            at_knee: 0,
-            is_full: false,
-            full: None,
-            empty: None,
-            left: 0.0,
-            drift: Count { charge_ah: 0.0, hours: 0.0 },
-            capacities: Vec::new(),
-        }
-    }
-
     /// Capacity in ampere-hours.
     pub(crate) fn estimate(&self) -> Option<Estimate> {
-        let mut values = [0.0; REMEMBERED];
-        let values = values.get_mut(..self.capacities.len())?;
-        for (value, capacity) in values.iter_mut().zip(&self.capacities) {
-            *value = f64::from(*capacity);
-        }
-        let value = median(values);
-        for other in values.iter_mut() {
-            *other = (*other - value).abs();
-        }
-        let spread = 2.0 * 1.483 * median(values) / (values.len() as f64).sqrt();
+        let mut values = self.capacities;
+        let (value, deviation) = median_and_deviation(&mut values[..]);
+        let (value, deviation) = (f64::from(value), f64::from(deviation));
+        let spread = 2.0 * deviation / (values.len() as f64).sqrt();
         let plus_minus = spread.hypot(SYSTEMATIC * value);
         (value > 0.0).then_some(Estimate { value, plus_minus })
     }
@@ -97,14 +84,14 @@ impl Ends {
     /// Takes a sample, with what was counted until then and the state of charge.
     pub(crate) fn sample(
         &mut self,
-        record: &PackRecord,
+        amps: f32,
+        cells: &CellVolts,
         soc: Option<i16>,
         now: Count,
         resistance: &Resistance,
     ) {
-        let Some(amps) = plausible::amps(record) else { return };
         if soc == Some(100) {
-            let is_at_top = amps >= IDLE_AMPS && is_at_top(record);
+            let is_at_top = amps >= IDLE_AMPS && per_cell::median(cells.known()) >= TOP_VOLTS;
             self.at_top = if is_at_top { self.at_top.saturating_add(1) } else { 0 };
             if self.at_top >= AGREEING && !self.is_full {
                 self.is_full = true;
@@ -116,7 +103,7 @@ impl Ends {
             return;
         }
         self.is_full &= soc.is_none();
-        let (Some(full), Some(left)) = (self.full, charge_left(record, amps, resistance)) else {
+        let (Some(full), Some(left)) = (self.full, charge_left(cells, amps, resistance)) else {
             self.at_knee = 0;
             return;
         };
@@ -141,38 +128,26 @@ impl Ends {
         self.drift.hours = MEMORY * self.drift.hours + hours;
         let Some(empty) = empty else { return };
         let offset = self.drift.charge_ah / self.drift.hours;
-        if self.capacities.len() >= REMEMBERED {
-            self.capacities.remove(0);
-        }
         let drawn = empty.charge_ah + offset * empty.hours;
         self.capacities.push((drawn / (1.0 - self.left)) as f32);
     }
 }
 
-fn is_at_top(record: &PackRecord) -> bool {
-    let cells = record.cell_v.iter().flatten();
-    let (all, high) = cells.fold((0, 0), |(all, high), volts| {
-        (all + 1, high + usize::from((TOP_VOLTS..4.5).contains(volts)))
-    });
-    all > 0 && 2 * high >= all
-}
-
 /// The part of its capacity that the first cell still holds, if it is at its knee.
-fn charge_left(record: &PackRecord, amps: f32, resistance: &Resistance) -> Option<f64> {
-    let mut lowest: Option<f64> = None;
-    for (i, volts) in record.cell_v.iter().enumerate() {
-        // Most cells at most times are above it even under load.
-        let Some(volts) = volts.filter(|v| (LOWEST_VOLTS..KNEE_VOLTS as f32).contains(v)) else {
-            continue;
-        };
+fn charge_left(cells: &CellVolts, amps: f32, resistance: &Resistance) -> Option<f64> {
+    // Most cells at most times are above it even under load.
+    if cells.lowest >= KNEE_VOLTS {
+        return None;
+    }
+    let at_rest = cells.known().iter().enumerate().filter_map(|(i, volts)| {
         let milliohms = match resistance.of_cell(i) {
             Some(estimate) => estimate.value,
             None if amps.abs() <= SMALL_AMPS => 0.0,
-            None => continue,
+            None => return None,
         };
-        let at_rest = f64::from(volts) - f64::from(amps) * milliohms / 1000.0;
-        lowest = Some(lowest.map_or(at_rest, |lowest| lowest.min(at_rest)));
-    }
-    let volts = lowest.filter(|volts| *volts <= KNEE_VOLTS)?;
-    Some((LEFT + LEFT_PER_VOLT * (volts - LEFT_VOLTS)).clamp(0.0, MOST_LEFT))
+        Some(f64::from(*volts) - f64::from(amps) * milliohms / 1000.0)
+    });
+    let lowest = at_rest.fold(f64::INFINITY, f64::min);
+    let left = LEFT + LEFT_PER_VOLT * (lowest - LEFT_VOLTS);
+    (lowest <= KNEE_VOLTS.into()).then_some(left.clamp(0.0, MOST_LEFT))
 }

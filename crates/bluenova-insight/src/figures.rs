@@ -88,11 +88,26 @@ pub enum Verdict {
     NotKnownYet,
     /// No cell is weak.
     NoWeakCell,
-    /// These cells are, the weakest first.
+    /// No cell is weak as far as is known, but these need balancing, that which lacks most first.
+    NeedsBalancing(Vec<WeakCell>),
+    /// These cells are weak, the weakest first; behind them those that need balancing.
     Weak(Vec<WeakCell>),
 }
 
-/// A weak cell.
+impl Verdict {
+    /// The weak cells, the weakest first: without those that only need balancing. `None` if nothing
+    /// is known yet.
+    pub fn weak_cells(&self) -> Option<impl Iterator<Item = &WeakCell>> {
+        let cells = match self {
+            Self::NotKnownYet => return None,
+            Self::NoWeakCell => &[],
+            Self::NeedsBalancing(cells) | Self::Weak(cells) => cells.as_slice(),
+        };
+        Some(cells.iter().filter(|cell| cell.is_weak()))
+    }
+}
+
+/// A cell that is weak, or needs balancing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WeakCell {
     /// Its number, from 1.
@@ -104,6 +119,13 @@ pub struct WeakCell {
     pub weakness: CellWeakness,
     /// Days over which it was seen.
     pub days: u16,
+}
+
+impl WeakCell {
+    /// Whether it is weak; otherwise it was only charged less than the others.
+    pub fn is_weak(&self) -> bool {
+        !matches!(self.weakness, CellWeakness::LowCharge { .. })
+    }
 }
 
 /// What is wrong with a cell, against the median of the others.

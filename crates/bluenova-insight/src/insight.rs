@@ -1,7 +1,7 @@
 //! The state that the samples of a battery leave.
 
 use bluenova_record::{PackRecord, Rfc3339};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use time::{Duration, UtcDateTime};
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     cells::Cells,
     counters::{Flow, LastFlows, Span, TimedFlow},
     load::{ChargeState, RecentLoad, time_to_go},
+    per_cell::CellCount,
     plausible,
     resistance::Resistance,
     today::Today,
@@ -50,19 +51,42 @@ pub struct Insight {
     flows: LastFlows,
     #[serde(default)]
     at_rest_since: Option<UnixMicros>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     charge: Option<ChargeState>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     load: RecentLoad,
     #[serde(default)]
     today: Option<Today>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    cell_count: CellCount,
+    #[serde(default, deserialize_with = "or_default")]
     capacity: Capacity,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     resistance: Resistance,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     cells: Cells,
 }
+
+/// What an estimator has learnt; nothing if that was stored by another version, in another form.
+fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored<T> {
+        Known(T),
+        Unknown(IgnoredAny),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Known(known) => known,
+        Stored::Unknown(IgnoredAny) => T::default(),
+    })
+}
+
+// All of it: nothing is kept on the heap.
+const _: () = assert!(size_of::<Insight>() <= 4096);
 
 impl Insight {
     /// Nothing is known of the battery yet.
@@ -78,8 +102,9 @@ impl Insight {
             charge: None,
             load: RecentLoad::default(),
             today: None,
-            capacity: Capacity::new(),
-            resistance: Resistance::new(),
+            cell_count: CellCount::default(),
+            capacity: Capacity::default(),
+            resistance: Resistance::default(),
             cells: Cells::default(),
         }
     }
@@ -157,11 +182,11 @@ impl Insight {
             return None;
         }
         let span = Flow::of(record).and_then(|flow| self.flows.next(TimedFlow { time, flow }, gap));
-        let ended = self.count(span, record, is_row, calendar);
+        let ended = self.count(time, span, record, is_row, calendar);
         let flow = self.flows.accepted_at(time);
         let is_at_rest = self.is_at_rest(time, flow, span.is_some());
         if let Some(today) = &mut self.today {
-            today.add(time, record, flow, is_at_rest);
+            today.add(time, record, flow, is_at_rest, is_row);
         }
         let follows =
             self.last.is_some_and(|last| (Duration::ZERO..=gap).contains(&time.since(last)));
@@ -176,6 +201,7 @@ impl Insight {
     /// if it has ended.
     fn count(
         &mut self,
+        time: UnixMicros,
         span: Option<Span>,
         record: &PackRecord,
         is_row: bool,
@@ -186,7 +212,7 @@ impl Insight {
         if let Some((before, _)) = at_midnight {
             self.add(before, record, is_row);
         }
-        let ended = self.begin_day(record.insert_time_utc, calendar);
+        let ended = self.begin_day(time, record.insert_time_utc, calendar);
         if let Some(span) = at_midnight.map(|(_, after)| after).or(span) {
             self.add(span, record, is_row);
         }
@@ -202,12 +228,16 @@ impl Insight {
     }
 
     /// Begins the day that `time` is in, and returns the one before.
-    fn begin_day(&mut self, time: UtcDateTime, calendar: &impl Calendar) -> Option<DayStatistics> {
-        let micros = UnixMicros::of(time);
-        if self.today.as_ref().is_some_and(|day| (day.begin..day.end).contains(&micros)) {
+    fn begin_day(
+        &mut self,
+        time: UnixMicros,
+        utc: UtcDateTime,
+        calendar: &impl Calendar,
+    ) -> Option<DayStatistics> {
+        if self.today.as_ref().is_some_and(|day| (day.begin..day.end).contains(&time)) {
             return None;
         }
-        let day = Today::new(calendar.day_of(time), self.counters);
+        let day = Today::new(calendar.day_of(utc), self.counters);
         let ended = self.today.replace(day).map(|ended| self.with_estimates(&ended));
         self.capacity.begin_day();
         self.resistance.begin_day();
@@ -217,7 +247,7 @@ impl Insight {
 
     /// The statistics of a day, with what its samples say of capacity and resistance.
     fn with_estimates(&self, day: &Today) -> DayStatistics {
-        let mut statistics = day.so_far(self.counters, self.capacity.estimate());
+        let mut statistics = day.so_far(self.counters, self.capacity.estimate(self.cells.lag_ah()));
         statistics.capacity_ah = self.capacity.of_today();
         for (cell, known) in
             statistics.cells.resistance_mohm.iter_mut().zip(self.resistance.of_today())
@@ -237,11 +267,13 @@ impl Insight {
             seconds if seconds < 0.0 => gap_s + 3600.0,
             seconds => seconds,
         });
-        self.capacity.sample(record, seconds, gap_s, is_row, &self.resistance);
+        let cells = self.cell_count.volts(record);
+        self.capacity.sample(record, cells.as_ref(), seconds, gap_s, is_row, &self.resistance);
+        let (Some(amps), Some(cells)) = (plausible::amps(record), cells) else { return };
         if !is_row {
-            self.resistance.sample(record);
+            self.resistance.sample(time, amps, &cells);
         }
-        self.cells.sample(record, self.counters.charge_in_ah - self.counters.charge_out_ah);
+        self.cells.sample(time, amps, record.soc, &cells, self.counters.net_ah());
     }
 
     fn is_at_rest(&mut self, time: UnixMicros, flow: Option<Flow>, is_counted: bool) -> bool {
@@ -276,7 +308,7 @@ impl Insight {
     pub fn figures_at(&self, now: UtcDateTime) -> Option<Figures> {
         let (last, today) = (self.last?, self.today.as_ref()?);
         let now = UnixMicros::of(now);
-        let capacity_ah = self.capacity.estimate();
+        let capacity_ah = self.capacity.estimate(self.cells.lag_ah());
         let load = self.load.mean(now).filter(|_| now.since(last) <= STALE);
         let time_to_go = load
             .zip(self.charge.as_ref())

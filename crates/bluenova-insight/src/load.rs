@@ -15,7 +15,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Counters, Estimate, Goal, TimeToGo, counters::Span, unix_micros::UnixMicros};
+use crate::{
+    Counters, Estimate, Goal, TimeToGo,
+    counters::Span,
+    packed::{self, Packed},
+    unix_micros::UnixMicros,
+};
 
 /// Minutes of the window: a quarter of an hour.
 const MINUTES: usize = 15;
@@ -35,26 +40,25 @@ const USUAL_CAPACITY: Estimate = Estimate { value: 280.0, plus_minus: 180.0 };
 pub(crate) struct RecentLoad {
     /// Number of the latest minute since 1970. Minute `n` is at index `n % 15`.
     latest: i64,
+    #[serde(with = "packed")]
     minutes: [Minute; MINUTES],
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "(f32, f32, f32)", into = "(f32, f32, f32)")]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Minute {
     seconds: f32,
     amp_seconds: f32,
     watt_seconds: f32,
 }
 
-impl From<(f32, f32, f32)> for Minute {
-    fn from((seconds, amp_seconds, watt_seconds): (f32, f32, f32)) -> Self {
-        Self { seconds, amp_seconds, watt_seconds }
+impl Packed for Minute {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        [self.seconds, self.amp_seconds, self.watt_seconds].put(bytes);
     }
-}
 
-impl From<Minute> for (f32, f32, f32) {
-    fn from(minute: Minute) -> Self {
-        (minute.seconds, minute.amp_seconds, minute.watt_seconds)
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let [seconds, amp_seconds, watt_seconds] = Packed::take(bytes)?;
+        Some(Self { seconds, amp_seconds, watt_seconds })
     }
 }
 

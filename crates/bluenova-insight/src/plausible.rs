@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 use bluenova_record::{CELLS, PackRecord};
 
 const AMPS: RangeInclusive<f32> = -1000.0..=1000.0;
-const CELL_VOLTS: RangeInclusive<f32> = 0.5..=5.0;
+pub(crate) const CELL_VOLTS: RangeInclusive<f32> = 0.5..=5.0;
 const CELSIUS: RangeInclusive<i16> = -50..=120;
 const PERCENT: RangeInclusive<i16> = 0..=100;
 

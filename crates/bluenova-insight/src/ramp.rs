@@ -3,7 +3,11 @@
 use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
 
-use crate::cells::{PerCell, median};
+use crate::{
+    packed::{self, Packed},
+    per_cell::{PerCell, median},
+    recent::Recent,
+};
 
 /// Steps that are kept.
 const STEPS: usize = 10;
@@ -34,11 +38,12 @@ pub(crate) struct Ramp {
     /// Position of the counter of charge from which the steps count.
     origin_ah: f64,
     time: f64,
-    steps: Vec<Step>,
+    #[serde(with = "packed")]
+    steps: Recent<Step, STEPS>,
 }
 
 /// Voltages at one position.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Step {
     charge_ah: f32,
     /// Voltages without what the current adds, in tenths of a millivolt.
@@ -90,13 +95,15 @@ impl Ramp {
     fn begin(&mut self, time: f64, charge_ah: f64, volts: &[f32]) {
         (self.time, self.origin_ah) = (time, charge_ah);
         self.steps.clear();
-        self.steps.reserve_exact(STEPS);
         self.steps.push(Step { charge_ah: 0.0, volts: tenths(volts) });
     }
 
     /// Appends a step; where there are too many, the one goes that is nearest to its neighbours.
     fn push(&mut self, step: Step, unit: f32) {
-        self.steps.retain(|old| step.charge_ah - old.charge_ah < WINDOW * unit);
+        while self.steps.first().is_some_and(|old| step.charge_ah - old.charge_ah >= WINDOW * unit)
+        {
+            self.steps.remove(0);
+        }
         if self.steps.len() >= STEPS {
             let gaps = self.steps.windows(3).map(|near| distance(&near[0], &near[2], unit));
             let nearest = gaps.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
@@ -166,6 +173,17 @@ impl Ramp {
         let part = (level - a) / (b - a).max(1e-6);
         let from = self.steps[before].charge_ah;
         from + part * (after.charge_ah - from)
+    }
+}
+
+impl Packed for Step {
+    fn put(&self, bytes: &mut Vec<u8>) {
+        self.charge_ah.put(bytes);
+        self.volts.put(bytes);
+    }
+
+    fn take(bytes: &mut &[u8]) -> Option<Self> {
+        Some(Self { charge_ah: Packed::take(bytes)?, volts: Packed::take(bytes)? })
     }
 }
 

@@ -20,11 +20,16 @@
 //! are left out. Windows of bad fit are left out. Windows are added up until they hold enough
 //! information, and the median of the last such sums is the figure.
 
-use bluenova_record::{CELLS, PackRecord};
+use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
-use time::UtcDateTime;
 
-use crate::{Estimate, robust::median};
+use crate::{
+    Estimate, packed,
+    per_cell::{CellVolts, PerCell},
+    recent::Recent,
+    robust::{median, median_and_deviation},
+    unix_micros::UnixMicros,
+};
 
 /// Samples of a window. Longer ones would contain relaxation that isn't a line any more.
 const WINDOW: usize = 12;
@@ -44,9 +49,9 @@ const CORRELATION: f64 = 0.7;
 /// Roughness of the current that a window's weight is halved for.
 const ROUGHNESS: f64 = 0.1;
 /// Largest deviation from the fit of the mean cell and of one cell, in millivolts.
-const MISFIT_MV: [f64; 2] = [2.0, 6.0];
+const MISFIT_MV: [f32; 2] = [2.0, 6.0];
 /// Largest deviation from the fit as a part of what the current explains.
-const MISFIT_PART: [f64; 2] = [0.1, 0.2];
+const MISFIT_PART: [f32; 2] = [0.1, 0.2];
 
 /// Information (square amperes) of which a sum is made, at most: at 0.6 mV of noise and
 /// quantisation it is good for 0.02 mΩ.
@@ -74,32 +79,28 @@ pub(crate) struct Resistance {
     #[serde(skip)]
     window: Window,
     cells: u8,
-    sums: [Sum; CELLS],
+    /// Moments of each cell's voltage (mV) and the instrument, and of current (A) and instrument.
+    #[serde(with = "packed")]
+    voltage: PerCell,
+    #[serde(with = "packed")]
+    current: PerCell,
     information: f32,
     windows: f32,
-    /// Resistances in µΩ, the latest last; 0 where there is none.
-    remembered: Vec<[u16; CELLS]>,
+    /// Resistances in µΩ; 0 where there is none.
+    #[serde(with = "packed")]
+    remembered: Recent<[u16; CELLS], REMEMBERED>,
     /// How many of them ended in the day under way.
     of_today: u8,
 }
 
-/// Moments of one cell.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Sum {
-    /// Of voltage (mV) and instrument.
-    voltage: f32,
-    /// Of current (A) and instrument.
-    current: f32,
-}
-
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Window {
-    last: Option<UtcDateTime>,
-    length: usize,
+    last: Option<UnixMicros>,
+    length: u8,
     samples: [Sample; WINDOW],
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Sample {
     /// Seconds since the sample before.
     seconds: f32,
@@ -108,53 +109,29 @@ struct Sample {
     cells: [u16; CELLS],
 }
 
-impl Sample {
-    const NONE: Self = Self { seconds: 0.0, amps: 0.0, cells: [0; CELLS] };
-}
-
-impl Window {
-    const EMPTY: Self = Self { last: None, length: 0, samples: [Sample::NONE; WINDOW] };
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self::EMPTY
-    }
-}
-
 impl Resistance {
-    /// Nothing is known yet.
-    pub(crate) const fn new() -> Self {
-        Self {
-            window: Window::EMPTY,
-            cells: 0,
-            sums: [Sum { voltage: 0.0, current: 0.0 }; CELLS],
-            information: 0.0,
-            windows: 0.0,
-            remembered: Vec::new(),
-            of_today: 0,
-        }
-    }
-
     /// Takes a sample of the console. Rows are too far apart for this.
-    pub(crate) fn sample(&mut self, record: &PackRecord) {
-        let (Some(cells), Some(amps)) = (self.cells_of(record), amps_of(record)) else {
-            return;
-        };
-        let time = record.insert_time_utc;
-        let seconds = self.window.last.map(|last| (time - last).as_seconds_f64());
+    pub(crate) fn sample(&mut self, time: UnixMicros, amps: f32, cells: &CellVolts) {
+        if usize::from(self.cells) != cells.count {
+            *self = Self { cells: cells.count as u8, ..Self::default() };
+        }
+        let window = &mut self.window;
+        let seconds = window.last.replace(time).map(|last| time.seconds_since(last));
         let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= GAP_S);
         if seconds.is_none() {
-            self.window.length = 0;
+            window.length = 0;
         }
-        self.window.last = Some(time);
-        let sample = Sample { seconds: seconds.unwrap_or_default() as f32, amps, cells };
-        self.window.samples[self.window.length] = sample;
-        self.window.length += 1;
-        if self.window.length == WINDOW {
+        window.samples[usize::from(window.length)] = Sample {
+            seconds: seconds.unwrap_or_default() as f32,
+            amps,
+            // Not `round`, which is a call of a function for each cell.
+            cells: cells.volts.map(|volts| (volts * 1e4 + 0.5) as i32 as u16),
+        };
+        window.length += 1;
+        if usize::from(window.length) == WINDOW {
+            window.length = (WINDOW - HOP) as u8;
             self.add_window();
             self.window.samples.copy_within(HOP.., 0);
-            self.window.length = WINDOW - HOP;
         }
     }
 
@@ -184,7 +161,7 @@ impl Resistance {
     }
 
     fn median_of(&self, index: usize, count: usize) -> Option<Estimate> {
-        let mut values = [0.0; REMEMBERED];
+        let mut values = [0.0_f64; REMEMBERED];
         let known = self.remembered.iter().rev().take(count).filter_map(|sum| {
             let micro_ohms = *sum.get(index)?;
             (micro_ohms > 0).then(|| f64::from(micro_ohms) / 1e3)
@@ -198,62 +175,31 @@ impl Resistance {
         if length < LEAST_SUMS {
             return None;
         }
-        let value = median(values);
-        for other in values.iter_mut() {
-            *other = (*other - value).abs();
-        }
+        let (value, deviation) = median_and_deviation(values);
         let length = length as f64;
-        // The deviation of a median of normal values, from their median deviation; few values
-        // have a small one by chance.
-        let deviation = 1.253 * 1.483 * median(values) / length.sqrt() * (1.0 + 2.0 / length);
+        // The deviation of a median of normal values; few values have a small one by chance.
+        let deviation = 1.253 * deviation / length.sqrt() * (1.0 + 2.0 / length);
         let plus_minus = (2.0 * deviation).hypot(SYSTEMATIC * value);
         (plus_minus <= LARGEST_UNCERTAINTY * value).then_some(Estimate { value, plus_minus })
     }
 
-    /// Voltages of all cells in tenths of a millivolt, if all are there and plausible.
-    fn cells_of(&mut self, record: &PackRecord) -> Option<[u16; CELLS]> {
-        let printed = record.cell_count.and_then(|count| u8::try_from(count).ok());
-        let seen = || record.cell_v.iter().take_while(|volts| volts.is_some()).count() as u8;
-        let count = printed
-            .filter(|count| (1..=CELLS as u8).contains(count))
-            .unwrap_or_else(|| self.cells.max(seen()));
-        if count == 0 {
-            return None;
-        }
-        let mut cells = [0; CELLS];
-        for (place, volts) in cells.iter_mut().zip(&record.cell_v[..count.into()]) {
-            let volts = (*volts)?;
-            if !(1.5..4.5).contains(&volts) {
-                return None;
-            }
-            *place = (volts * 1e4).round() as u16;
-        }
-        if count != self.cells {
-            *self = Self { cells: count, ..Self::new() };
-        }
-        Some(cells)
-    }
-
     fn add_window(&mut self) {
-        let samples = self.window.samples;
-        let Some(fit) = Fit::new(&samples) else { return };
-        let cells = self.cell_count();
-        let mean = |sample: &Sample| {
-            let sum: u32 = sample.cells.iter().map(|v| u32::from(*v)).sum();
-            f64::from(sum) / 10.0 / cells as f64
-        };
-        if fit.slope(&samples, mean, MISFIT_MV[0], MISFIT_PART[0]).is_none() {
+        let samples = &self.window.samples;
+        let Some(fit) = Fit::new(samples) else { return };
+        let moments = fit.moments(samples);
+        let (_, is_good) = fit.slopes(&moments.of_mean(self.cell_count()), 0);
+        if !is_good[0] {
             return;
         }
         // Voltage and current of a restless moment are not of the same moment.
         let share = (INFORMATION / LEAST_WINDOWS / fit.information).min(1.0)
             / (1.0 + (fit.roughness / ROUGHNESS).powi(2));
-        let current = fit.current * share;
-        for (i, sum) in self.sums.iter_mut().enumerate().take(cells) {
-            let volts = |sample: &Sample| f64::from(sample.cells[i]) / 10.0;
-            if let Some(slope) = fit.slope(&samples, volts, MISFIT_MV[1], MISFIT_PART[1]) {
-                sum.voltage += (slope * current) as f32;
-                sum.current += current as f32;
+        let current = (fit.current * share) as f32;
+        let (slopes, are_good) = fit.slopes(&moments, 1);
+        for i in 0..self.cell_count() {
+            if are_good[i] {
+                self.voltage[i] += slopes[i] * current;
+                self.current[i] += current;
             }
         }
         self.information += (fit.information * share) as f32;
@@ -263,32 +209,22 @@ impl Resistance {
 
     /// Ends the sum under way if it is good enough.
     fn end_sum(&mut self) {
-        let cells = self.cell_count();
-        let (voltage, current) = self.sums[..cells].iter().fold((0.0, 0.0), |(v, i), sum| {
-            (v + f64::from(sum.voltage), i + f64::from(sum.current))
-        });
-        let milliohms = (voltage / current).max(0.01);
+        let sum = |of: &PerCell| of.iter().map(|value| f64::from(*value)).sum::<f64>();
+        let milliohms = (sum(&self.voltage) / sum(&self.current)).max(0.01);
         let enough = INFORMATION.min(RELATIVE_INFORMATION / milliohms.powi(2));
         if f64::from(self.windows) < LEAST_WINDOWS || f64::from(self.information) < enough {
             return;
         }
         // A cell that was left out of most windows has none.
-        let least = self.sums.iter().map(|sum| sum.current).fold(0.0, f32::max) / 2.0;
-        let micro_ohms = self.sums.map(|sum| match sum.current > least {
-            true => (sum.voltage / sum.current * 1e3).round().clamp(0.0, 65535.0) as u16,
+        let least = self.current.iter().copied().fold(0.0, f32::max) / 2.0;
+        self.remembered.push(std::array::from_fn(|i| match self.current[i] > least {
+            true => (self.voltage[i] / self.current[i] * 1e3).round().clamp(0.0, 65535.0) as u16,
             false => 0,
-        });
-        if self.remembered.len() >= REMEMBERED {
-            self.remembered.remove(0);
-        }
-        self.remembered.push(micro_ohms);
+        }));
         self.of_today = self.of_today.saturating_add(1);
-        (self.sums, self.information, self.windows) = ([Sum::default(); CELLS], 0.0, 0.0);
+        (self.voltage, self.current) = Default::default();
+        (self.information, self.windows) = (0.0, 0.0);
     }
-}
-
-fn amps_of(record: &PackRecord) -> Option<f32> {
-    record.i_pack.filter(|amps| amps.abs() < 2000.0)
 }
 
 /// What a window's current says, whatever the voltage.
@@ -297,8 +233,9 @@ struct Fit {
     used: [bool; WINDOW],
     /// What is slow, orthogonal and of length 1 (or 0): a constant, time, charge.
     slow: [[f64; WINDOW]; 3],
-    /// Current without what is slow.
+    /// Current without what is slow, and the sum of its squares.
     amps: [f64; WINDOW],
+    amps_squared: f64,
     /// The neighbours' current without what is slow.
     instrument: [f64; WINDOW],
     /// Moment of the two.
@@ -349,6 +286,7 @@ impl Fit {
             used,
             slow,
             amps,
+            amps_squared: deviation.powi(2),
             instrument,
             current,
             information: (current / length).powi(2),
@@ -357,28 +295,78 @@ impl Fit {
         })
     }
 
-    /// Millivolts per ampere, unless the fit is bad.
-    fn slope(
-        &self,
-        samples: &[Sample; WINDOW],
-        millivolts: impl Fn(&Sample) -> f64,
-        misfit_mv: f64,
-        misfit_part: f64,
-    ) -> Option<f64> {
-        let mut voltage = [0.0; WINDOW];
-        for (place, sample) in voltage.iter_mut().zip(samples) {
+    /// Of all cells at once, so that it takes a few vector instructions.
+    fn moments(&self, samples: &[Sample; WINDOW]) -> Moments {
+        let mut moments = Moments::default();
+        let first = samples[0].cells;
+        for k in (0..WINDOW).filter(|&k| self.used[k]) {
             // Seen from the first sample, so that the sums stay small.
-            *place = millivolts(sample) - millivolts(&samples[0]);
+            let mv: PerCell = std::array::from_fn(|i| {
+                (f32::from(samples[k].cells[i]) - f32::from(first[i])) * 0.1
+            });
+            let instrument = self.instrument[k] as f32;
+            let amps = self.amps[k] as f32;
+            let slow = self.slow.map(|slow| slow[k] as f32);
+            let mut sum = 0.0;
+            for i in 0..CELLS {
+                moments.instrument[i] += mv[i] * instrument;
+                moments.amps[i] += mv[i] * amps;
+                for (moment, slow) in moments.slow.iter_mut().zip(slow) {
+                    moment[i] += mv[i] * slow;
+                }
+                moments.squares[i] += mv[i] * mv[i];
+                sum += mv[i];
+            }
+            moments.squares_of_sum += sum * sum;
         }
-        let voltage = without(masked(voltage, &self.used), &self.slow);
-        let slope = dot(&voltage, &self.instrument) / self.current;
-        let mut misfit = voltage;
-        for (place, amps) in misfit.iter_mut().zip(&self.amps) {
-            *place -= slope * amps;
+        moments
+    }
+
+    /// Millivolts per ampere, and whether the fit is good by that limit: `V = R·I + rest`, where
+    /// `V` and `I` are without what is slow, and the rest is small.
+    fn slopes(&self, moments: &Moments, limit: usize) -> (PerCell, [bool; CELLS]) {
+        let (current, freedom) = (self.current as f32, self.freedom as f32);
+        let amps_squared = self.amps_squared as f32;
+        let slopes = moments.instrument.map(|moment| moment / current);
+        let are_good = std::array::from_fn(|i| {
+            let slow: f32 = moments.slow.iter().map(|moment| moment[i] * moment[i]).sum();
+            let explained = slopes[i] * slopes[i] * amps_squared;
+            let rest = moments.squares[i] - slow - 2.0 * slopes[i] * moments.amps[i] + explained;
+            let most = MISFIT_MV[limit].powi(2) * freedom;
+            rest <= most.max(MISFIT_PART[limit].powi(2) * explained)
+        });
+        (slopes, are_good)
+    }
+}
+
+/// Moments of the cells' voltages with what the current says, and their squares.
+#[derive(Default)]
+struct Moments {
+    instrument: PerCell,
+    amps: PerCell,
+    slow: [PerCell; 3],
+    squares: PerCell,
+    squares_of_sum: f32,
+}
+
+impl Moments {
+    /// Those of the mean voltage, as if that were the first cell.
+    fn of_mean(&self, count: usize) -> Self {
+        let count = count.max(1) as f32;
+        let mean = |of: &PerCell| {
+            let mut first = PerCell::default();
+            first[0] = of.iter().sum::<f32>() / count;
+            first
+        };
+        let mut squares = PerCell::default();
+        squares[0] = self.squares_of_sum / (count * count);
+        Self {
+            instrument: mean(&self.instrument),
+            amps: mean(&self.amps),
+            slow: [mean(&self.slow[0]), mean(&self.slow[1]), mean(&self.slow[2])],
+            squares,
+            squares_of_sum: self.squares_of_sum,
         }
-        let freedom = self.freedom.sqrt();
-        let explained = (slope * norm(&self.amps) / freedom).abs();
-        (norm(&misfit) / freedom <= misfit_mv.max(misfit_part * explained)).then_some(slope)
     }
 }
 

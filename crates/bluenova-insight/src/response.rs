@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cells::PerCell;
+use crate::{packed, per_cell::PerCell};
 
 /// Least change of the current from minute to minute, in amperes, that says something.
 const LEAST_STEP: f32 = 2.0;
@@ -18,8 +18,11 @@ const FORGET: f32 = 0.998;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Response {
+    /// Of the minute before. A restart costs some minutes.
+    #[serde(skip)]
     last: Option<(f32, PerCell)>,
     squares: f32,
+    #[serde(with = "packed")]
     products: PerCell,
 }
 

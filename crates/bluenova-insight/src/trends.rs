@@ -8,7 +8,7 @@
 use bluenova_record::CELLS;
 use serde::Serialize;
 
-use crate::{DayStatistics, Estimate};
+use crate::{DayStatistics, Estimate, robust::median};
 
 /// Days between the first and the last value, and number of values, for a trend per year.
 const YEAR_SPAN: f64 = 90.0;
@@ -199,7 +199,8 @@ impl Line {
         let mut fit = Fit::of(&points, &huber, with_kelvin)?;
         for _ in 0..ROUNDS {
             let residuals = fit.residuals(&points);
-            let deviation = 1.4826 * middle(residuals.iter().map(|residual| residual.abs()));
+            let mut sizes: Vec<f64> = residuals.iter().map(|residual| residual.abs()).collect();
+            let deviation = 1.4826 * median(&mut sizes);
             for (huber, residual) in huber.iter_mut().zip(residuals) {
                 *huber = (HUBER * deviation / residual.abs().max(1e-12)).min(1.0);
             }
@@ -284,16 +285,6 @@ impl Fit {
         let variance = squares / (points.len() as f64 - 2.0);
         (variance * (1.0 + alike) / (1.0 - alike)).sqrt()
     }
-}
-
-/// The upper median; 0 of none.
-fn middle(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    let at = values.len() / 2;
-    if at >= values.len() {
-        return 0.0;
-    }
-    *values.select_nth_unstable_by(at, f64::total_cmp).1
 }
 
 #[cfg(test)]

@@ -12,9 +12,8 @@ pub(crate) struct UnixMicros(i64);
 
 impl UnixMicros {
     pub(crate) fn of(time: UtcDateTime) -> Self {
-        let micros = time.unix_timestamp_nanos().div_euclid(1000);
-        // All years up to 9999 fit.
-        Self(micros.try_into().unwrap_or(i64::MAX))
+        // Without a division of 128 bits. All years up to 9999 fit.
+        Self(time.unix_timestamp() * 1_000_000 + i64::from(time.microsecond()))
     }
 
     /// `None` for a year beyond 9999, which only a damaged state contains.
@@ -29,6 +28,11 @@ impl UnixMicros {
 
     pub(crate) fn seconds_since(self, earlier: Self) -> f64 {
         self.0.saturating_sub(earlier.0) as f64 / PER_SECOND
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn seconds(self) -> f64 {
+        self.0 as f64 / PER_SECOND
     }
 
     /// Number of the minute since 1970 that it is in.

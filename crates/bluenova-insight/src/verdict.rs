@@ -6,7 +6,7 @@
 //! excellent pack is none, nor one of a pack whose cells all differ.
 
 use crate::{
-    CellFigures, CellWeakness, Estimate, Verdict, WeakCell, cells::Cells, curve::SharedMedian,
+    CellFigures, CellWeakness, Estimate, Verdict, WeakCell, cells::Cells, per_cell::MedianOfOthers,
 };
 
 /// Least part of the capacity by which a weak cell is smaller.
@@ -25,8 +25,8 @@ const LEAST_RESISTANCE: f32 = 1.3;
 const USUAL_RESISTANCE: f32 = 0.06;
 /// Least part of a full pack by which a cell is behind for good, and has come to be so, that only
 /// balancing keeps from falling farther.
-const LEAST_LAG: f32 = 0.001_2;
-const LEAST_CHANGE: f32 = 0.000_8;
+const LEAST_LAG: f32 = 0.002_2;
+const LEAST_CHANGE: f32 = 0.001_2;
 /// Least spread of leads, as a part of a full pack.
 const USUAL_LEAD: f32 = 0.000_25;
 /// Days and full packs until it can be said that no cell is weak.
@@ -47,13 +47,28 @@ struct Finding {
 /// Judges the cells of a pack by what was seen of them; `figures` has their resistance too.
 pub(crate) fn verdict(cells: &Cells, figures: &[CellFigures]) -> Verdict {
     let judge = Judge::new(cells, figures);
-    let mut weak: Vec<(f32, WeakCell)> =
+    let mut found: Vec<(f32, WeakCell)> =
         (0..figures.len()).filter_map(|cell| judge.weak_cell(cell)).collect();
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut weak, to_balance): (Vec<_>, Vec<_>) =
+        found.into_iter().map(|(_, cell)| cell).partition(WeakCell::is_weak);
+    weak.truncate(most_weak_cells(figures.len()));
     if !weak.is_empty() {
-        weak.sort_by(|a, b| b.0.total_cmp(&a.0));
-        return Verdict::Weak(weak.into_iter().map(|(_, cell)| cell).collect());
+        weak.extend(to_balance);
+        Verdict::Weak(weak)
+    } else if !to_balance.is_empty() {
+        Verdict::NeedsBalancing(to_balance)
+    } else if judge.has_seen_enough() {
+        Verdict::NoWeakCell
+    } else {
+        Verdict::NotKnownYet
     }
-    if judge.has_seen_enough() { Verdict::NoWeakCell } else { Verdict::NotKnownYet }
+}
+
+/// How many cells of a pack can be called weak: those that they are compared with must be more than
+/// twice as many. Of four cells it is one.
+fn most_weak_cells(count: usize) -> usize {
+    count.saturating_sub(1) / 3
 }
 
 /// The figures of all cells side by side.
@@ -144,7 +159,7 @@ impl<'a> Judge<'a> {
         let change = self.losses.get(cell)?;
         let distance = -self.losses.distance(cell, USUAL_LOSS * self.unit_ah)?;
         let loss = -change.value;
-        let is_sure = loss > 1.5 * change.plus_minus && distance > 4.0;
+        let is_sure = loss > 2.0 * change.plus_minus && distance > 4.0;
         if !is_sure || self.is_early() || loss < f64::from(LEAST_LOSS * self.unit_ah) {
             return None;
         }
@@ -244,7 +259,7 @@ impl<'a> Judge<'a> {
 /// One figure of all cells.
 struct Column {
     values: Vec<Option<Estimate>>,
-    shared: Option<SharedMedian>,
+    shared: Option<MedianOfOthers>,
 }
 
 impl Column {
@@ -252,7 +267,7 @@ impl Column {
         // A median of some of the cells only would be one of other cells.
         let known: Option<Vec<f32>> =
             values.iter().map(|value| value.map(|value| value.value as f32)).collect();
-        Self { shared: known.map(|known| SharedMedian::of(known.into_iter())), values }
+        Self { shared: known.map(|known| MedianOfOthers::of(known.into_iter())), values }
     }
 
     fn get(&self, cell: usize) -> Option<Estimate> {
@@ -289,7 +304,7 @@ fn resistances(cells: &Cells, figures: &[CellFigures]) -> Vec<Option<Estimate>> 
         Some(ohms[..figures.len()].iter().map(estimate).collect())
     };
     let Some(known) = measured.or_else(minutes) else { return vec![None; figures.len()] };
-    let shared = SharedMedian::of(known.iter().map(|estimate| estimate.value as f32));
+    let shared = MedianOfOthers::of(known.iter().map(|estimate| estimate.value as f32));
     let times = known.iter().enumerate().map(|(cell, estimate)| {
         let usual = f64::from(shared.without(cell)).max(1e-6);
         Some(Estimate { value: estimate.value / usual, plus_minus: estimate.plus_minus / usual })

@@ -1,6 +1,6 @@
 //! The state of a battery and of a bank, as JSON.
 
-use bluenova_insight::{Figures, Goal, Verdict};
+use bluenova_insight::{Figures, Goal};
 use bluenova_record::{COLUMNS, PackRecord, Rfc3339, Value};
 use bluenova_status::bank::{self, Share};
 use bluenova_status::{Problem, Severity};
@@ -101,11 +101,9 @@ fn put_figures<M: SerializeMap>(
     map.serialize_entry(to_full, &hours(Goal::Full))?;
     let known = figures.and_then(|figures| figures.capacity_ah);
     map.serialize_entry(capacity, &known.map(|capacity| to_tenths(capacity.value)))?;
-    let cells: Option<Vec<String>> = match figures.map(|figures| &figures.verdict) {
-        None | Some(Verdict::NotKnownYet) => None,
-        Some(Verdict::NoWeakCell) => Some(vec![]),
-        Some(Verdict::Weak(cells)) => Some(cells.iter().map(|it| it.cell.to_string()).collect()),
-    };
+    let weak_cells_known = figures.and_then(|figures| figures.verdict.weak_cells());
+    let cells: Option<Vec<String>> =
+        weak_cells_known.map(|cells| cells.map(|it| it.cell.to_string()).collect());
     map.serialize_entry(weak, &cells.as_ref().map(|cells| !cells.is_empty()))?;
     let text = |cells: Vec<String>| if cells.is_empty() { "none".into() } else { cells.join(", ") };
     map.serialize_entry(weak_cells, &cells.map(text))
@@ -138,7 +136,7 @@ fn to_tenths(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use bluenova_insight::{CellWeakness, Estimate, Insight, TimeToGo, UtcDays, WeakCell};
+    use bluenova_insight::{CellWeakness, Estimate, Insight, TimeToGo, UtcDays, Verdict, WeakCell};
     use bluenova_record::{Text, Timestamp};
     use bluenova_test_support::sample_row;
     use proptest::prelude::*;
@@ -253,10 +251,17 @@ mod tests {
         ] {
             assert_eq!(state[name], expected, "{name}");
         }
-        figures.verdict = Verdict::NoWeakCell;
-        let state = json(&figures);
-        let is = (&state["weak_cell_present"], &state["weak_cells"]);
-        assert_eq!(is, (&json!(false), &json!("none")));
+        // What only needs balancing isn't weak.
+        let weakness = CellWeakness::LowCharge { ah_lacking: 9.0 };
+        let to_balance = WeakCell { weakness, ..weak(5) };
+        figures.verdict = Verdict::Weak(vec![weak(12), to_balance.clone()]);
+        assert_eq!(json(&figures)["weak_cells"], "12");
+        for verdict in [Verdict::NoWeakCell, Verdict::NeedsBalancing(vec![to_balance])] {
+            figures.verdict = verdict;
+            let state = json(&figures);
+            let is = (&state["weak_cell_present"], &state["weak_cells"]);
+            assert_eq!(is, (&json!(false), &json!("none")));
+        }
     }
 
     #[test]

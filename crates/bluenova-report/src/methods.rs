@@ -1,6 +1,6 @@
 //! How each figure of a passport was got, in a sentence; and what its verdict is.
 
-use bluenova_insight::{CellWeakness, Verdict, WeakCell};
+use bluenova_insight::{Verdict, WeakCell};
 use serde::Serialize;
 
 use crate::Passport;
@@ -113,10 +113,8 @@ pub(crate) fn verdict(verdict: &Verdict) -> Vec<String> {
             vec!["Not known yet: too little was seen to say which cells are weak.".to_owned()]
         }
         Verdict::NoWeakCell => vec!["No cell is weak.".to_owned()],
-        Verdict::Weak(cells) => {
-            let (to_balance, weak): (Vec<_>, Vec<_>) = cells
-                .iter()
-                .partition(|cell| matches!(cell.weakness, CellWeakness::LowCharge { .. }));
+        Verdict::NeedsBalancing(cells) | Verdict::Weak(cells) => {
+            let (weak, to_balance): (Vec<_>, Vec<_>) = cells.iter().partition(|it| it.is_weak());
             let which = [("Weak against the pack", weak), ("Needs balancing", to_balance)];
             let which = which.into_iter().filter(|(_, cells)| !cells.is_empty());
             let which = which.map(|(what, cells)| format!("{what}: {}.", numbers(&cells)));

@@ -68,6 +68,7 @@ function showWorth(battery, insight) {
   const { is, cells = [] } = insight?.verdict ?? {};
   const verdicts = {
     no_weak_cell: ["No cell of this battery is weak.", ""],
+    needs_balancing: [verdictOf(cells), ""],
     weak: [verdictOf(cells), "amber"],
   };
   const [text, severity] = verdicts[is] ?? ["Whether a cell is weak is not known yet.", ""];

@@ -75,16 +75,19 @@ fn add_figures(listener: &Listener) {
                 with_usual_capacity: false,
             }),
             cells: vec![cell; 2],
-            verdict: Verdict::Weak(vec![WeakCell {
-                cell: 2,
-                weakness: CellWeakness::HighResistance { times_median: 2.0 },
-                days: 10,
-                evidence: String::new(),
-            }]),
+            // The first cell only needs balancing.
+            verdict: Verdict::Weak(vec![
+                weak_cell(2, CellWeakness::HighResistance { times_median: 2.0 }),
+                weak_cell(1, CellWeakness::LowCharge { ah_lacking: 9.0 }),
+            ]),
             ..insight.figures().unwrap()
         };
         status.batteries[0].figures = Some(figures.into());
     });
+}
+
+fn weak_cell(cell: u8, weakness: CellWeakness) -> WeakCell {
+    WeakCell { cell, weakness, days: 10, evidence: String::new() }
 }
 
 #[test]

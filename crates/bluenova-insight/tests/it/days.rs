@@ -66,12 +66,14 @@ fn what_flows_across_midnight_is_divided() {
 #[test]
 fn has_the_lowest_and_highest_of_everything() {
     let mut insight = Insight::new(MCU_ID);
-    for (second, percent, celsius, amps, cell_v, cell_t) in [
-        (0, 60, 20, -10.0, [3.30, 3.31, 3.29, 3.30], [20, 21, 19, 20]),
-        (1, 61, 21, 40.0, [3.35, 3.34, 3.34, 3.36], [21, 22, 18, 20]),
-        (2, 101, -60, 2000.0, [33.0, 0.1, 3.34, 3.36], [121, 22, -51, 20]),
-    ] {
-        let mut sample = sample(second.into(), 13.25, amps);
+    let first = (60, 20, -10.0, [3.30, 3.31, 3.29, 3.30], [20, 21, 19, 20]);
+    let second = (61, 21, 40.0, [3.35, 3.34, 3.34, 3.36], [21, 22, 18, 20]);
+    let impossible = (101, -60, 2000.0, [33.0, 0.1, 3.34, 3.36], [121, 22, -51, 20]);
+    // What one sample alone has may be garbled.
+    let odd = (6, 2, 140.0, [3.35, 3.04, 3.94, 3.36], [2, 22, 18, 82]);
+    let samples = [first, first, odd, second, odd, second, second, impossible];
+    for (second, (percent, celsius, amps, cell_v, cell_t)) in (0..).zip(samples) {
+        let mut sample = sample(f64::from(second), 13.25, amps);
         (sample.cell_count, sample.soc, sample.temp) = (Some(4), Some(percent), Some(celsius));
         for cell in 0..4 {
             sample.cell_v[cell] = Some(cell_v[cell]);
@@ -81,7 +83,7 @@ fn has_the_lowest_and_highest_of_everything() {
     }
     let day = insight.figures().unwrap().today;
     let extremes = |low, high| Some(Extremes { low, high });
-    assert_eq!(day.samples, 3);
+    assert_eq!(day.samples, 8);
     assert_eq!(day.soc, extremes(60.0, 61.0));
     assert_eq!(day.temp, extremes(20.0, 21.0));
     assert_eq!(day.i_pack, extremes(-10.0, 40.0));

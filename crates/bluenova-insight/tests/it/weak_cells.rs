@@ -21,7 +21,9 @@ fn figures(mut pack: Pack, days: f64, seconds: f64) -> Figures {
 /// The cells that are called weak.
 fn weak(figures: &Figures) -> Vec<u8> {
     match &figures.verdict {
-        Verdict::Weak(cells) => cells.iter().map(|cell| cell.cell).collect(),
+        Verdict::Weak(cells) | Verdict::NeedsBalancing(cells) => {
+            cells.iter().map(|cell| cell.cell).collect()
+        }
         _ => vec![],
     }
 }
@@ -47,7 +49,14 @@ fn a_weak_cell_is_named_with_what_is_wrong_with_it() {
         (Flaw::Lack(0.08), "low_charge", "Cell 07 needs balancing and isn't bad"),
     ] {
         let figures = figures(pack(Some(flaw)), 16.0, 120.0);
-        let Verdict::Weak(cells) = &figures.verdict else { panic!("{flaw:?}: {figures:?}") };
+        let needs_balancing = matches!(flaw, Flaw::Lack(_));
+        let cells = match &figures.verdict {
+            Verdict::Weak(cells) if !needs_balancing => cells,
+            Verdict::NeedsBalancing(cells) if needs_balancing => cells,
+            _ => panic!("{flaw:?}: {figures:?}"),
+        };
+        let weak = figures.verdict.weak_cells().unwrap().count();
+        assert_eq!(weak, usize::from(!needs_balancing));
         assert_eq!(cells.len(), 1, "{flaw:?}: {cells:?}");
         assert!(cells[0].evidence.contains(phrase), "{}", cells[0].evidence);
         let json = serde_json::to_value(&figures.verdict).unwrap();

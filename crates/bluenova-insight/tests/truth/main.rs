@@ -1,8 +1,9 @@
 //! Figures against the truth of simulated batteries: how far off they are after a month, and how
 //! soon they are right.
 //!
-//! In the everyday form some packs, with `BLUENOVA_TRUTH=full` (`./test insight`) 50 packs without
-//! and 50 with a weak cell, and what that looks like in tables.
+//! In the everyday form some packs for some days, with `BLUENOVA_TRUTH=full` (`./test insight`) 50
+//! packs without and 50 with a weak cell for 30 days, and what that looks like in tables.
+//! `BLUENOVA_TRUTH_SEED=100` takes other packs: those from that seed on.
 
 #![allow(
     clippy::expect_used,
@@ -21,8 +22,12 @@ use std::thread;
 use bluenova_simulator::{PackTruth, SocHabit, Weakness};
 use observe::{Course, observe};
 
-/// Days that a pack is observed.
+/// Days that a pack is observed in the long form.
 const DAYS: usize = 30;
+/// Packs of the everyday form, by seed, and the days after which it is known what they are: one
+/// without a weak cell, then one of each weakness.
+const SOME_HEALTHY: [(u64, usize); 1] = [(2, 12)];
+const SOME_WEAK: [(u64, usize); 3] = [(50, 2), (51, 12), (54, 10)];
 /// Packs with a weak cell in the long form, and as many without.
 const PACKS: u64 = 50;
 /// How many of those may be left unnamed, and how many good cells beside a weak one be named.
@@ -33,6 +38,8 @@ const OTHERS: u64 = 10;
 const CAPACITY: f64 = 0.03;
 const RESISTANCE: f64 = 0.10;
 const ENERGY: f64 = 0.005;
+/// Most bytes of a stored state.
+const STATE_BYTES: usize = 6 * 1024;
 
 /// Every combination of a weakness with a habit of the firmware, a number of cells, ….
 fn weak(seed: u64) -> PackTruth {
@@ -53,31 +60,34 @@ fn mistaken(seed: u64) -> PackTruth {
 #[test]
 fn figures_are_near_the_truth_after_a_month() {
     let is_full = std::env::var_os("BLUENOVA_TRUTH").is_some_and(|form| form == "full");
-    let (healthy, weak): (Vec<u64>, Vec<u64>) = match is_full {
-        true => ((0..PACKS).collect(), (PACKS..2 * PACKS).collect()),
-        false => (vec![2, 5], vec![50, 51, 54]),
+    let first = std::env::var("BLUENOVA_TRUTH_SEED");
+    let first = first.map_or(0, |seed| seed.parse().expect("the seed is a number"));
+    let all = |seeds: std::ops::Range<u64>| seeds.map(|seed| (seed, DAYS)).collect();
+    let (healthy, weak, missed): (Vec<_>, Vec<_>, usize) = match is_full {
+        true => (all(first..first + PACKS), all(first + PACKS..first + 2 * PACKS), MISSED),
+        false => (SOME_HEALTHY.to_vec(), SOME_WEAK.to_vec(), 0),
     };
-    let missed = if is_full { MISSED } else { 0 };
-    let packs = healthy.iter().map(|seed| PackTruth::healthy(*seed));
-    let packs: Vec<PackTruth> = packs.chain(weak.iter().map(|seed| self::weak(*seed))).collect();
-    let courses = observe_all(&packs);
+    let healthy = healthy.into_iter().map(|(seed, days)| (PackTruth::healthy(seed), days));
+    let weak = weak.into_iter().map(|(seed, days)| (self::weak(seed), days));
+    let courses = observe_all(&healthy.chain(weak).collect::<Vec<_>>());
     println!("{}", tables::all(&courses));
-    check(&courses, missed);
     if is_full {
-        let packs: Vec<PackTruth> = (0..OTHERS).map(shallow).collect();
+        let others = first..first + OTHERS;
+        let packs: Vec<_> = others.clone().map(|seed| (shallow(seed), DAYS)).collect();
         println!("never below half full:\n\n{}", tables::all(&observe_all(&packs)));
-        let packs: Vec<PackTruth> = (0..OTHERS).map(mistaken).collect();
+        let packs: Vec<_> = others.map(|seed| (mistaken(seed), DAYS)).collect();
         println!("a wrong capacity in the firmware:\n\n{}", tables::all(&observe_all(&packs)));
     }
+    check(&courses, missed);
 }
 
 /// All of them, on all processors.
-fn observe_all(packs: &[PackTruth]) -> Vec<Course> {
+fn observe_all(packs: &[(PackTruth, usize)]) -> Vec<Course> {
     let next = AtomicUsize::new(0);
     let take = || {
         let mut courses = vec![];
-        while let Some(truth) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let course = observe(truth.clone(), DAYS);
+        while let Some((truth, days)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let course = observe(truth.clone(), *days);
             println!("{}", tables::line(&course));
             courses.push(course);
         }
@@ -106,6 +116,9 @@ fn check(courses: &[Course], missed: usize) {
             if error.is_none_or(|error| error.abs() > RESISTANCE) {
                 wrong.push(format!("{seed}: resistance of cell {}: {error:?}", cell + 1));
             }
+        }
+        if course.state_bytes > STATE_BYTES {
+            wrong.push(format!("{seed}: a state of {} bytes", course.state_bytes));
         }
         for error in course.energy_errors {
             if error.abs() > ENERGY {

@@ -101,7 +101,9 @@ impl DayEnd {
             resistance_errors: vec![],
             are_resistances_within: vec![],
             named: match &figures.verdict {
-                Verdict::Weak(cells) => cells.iter().map(|weak| weak.cell).collect(),
+                Verdict::Weak(cells) | Verdict::NeedsBalancing(cells) => {
+                    cells.iter().map(|weak| weak.cell).collect()
+                }
                 Verdict::NoWeakCell | Verdict::NotKnownYet => vec![],
             },
         };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bluenova_insight::{CellFigures, Estimate, Verdict};
+use bluenova_insight::{CellFigures, Estimate};
 use bluenova_plot::{Palette, Theme, ValueAxis, css};
 
 use super::Figure;
@@ -25,10 +25,8 @@ const FIGURES: [CellFigure; 3] = [
 
 /// A plot of each figure that at least one cell has.
 pub(super) fn draw(passport: &Passport) -> Vec<Figure> {
-    let weak: Vec<usize> = match &passport.verdict {
-        Verdict::Weak(cells) => cells.iter().map(|weak| weak.cell.into()).collect(),
-        _ => vec![],
-    };
+    let weak_cells = passport.verdict.weak_cells().into_iter().flatten();
+    let weak: Vec<usize> = weak_cells.map(|weak| weak.cell.into()).collect();
     let draw = |(title, unit, figure): CellFigure| {
         let bars: Vec<_> = passport.cells.iter().map(figure).map(finite).collect();
         let has_any = bars.iter().any(Option::is_some);

@@ -84,7 +84,7 @@ impl Passport {
     fn essentials_html(&self) -> String {
         let class = match self.verdict {
             Verdict::NotKnownYet => "unknown",
-            Verdict::NoWeakCell => "good",
+            Verdict::NoWeakCell | Verdict::NeedsBalancing(_) => "good",
             Verdict::Weak(_) => "weak",
         };
         let sentences = methods::verdict(&self.verdict);
