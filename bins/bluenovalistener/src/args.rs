@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use argh::{EarlyExit, FromArgs};
+use argh::{ArgsInfo, EarlyExit, FromArgs};
 use bluenova_status::limits::{LIMITS, Limit};
 
 use options_first::{as_argh_has_it, options_first};
@@ -12,7 +12,7 @@ mod options_first;
 mod suggestion;
 
 /// Listen to BlueNova batteries and record them, one row per interval, into PostgreSQL.
-#[derive(FromArgs, Debug)]
+#[derive(ArgsInfo, FromArgs, Debug)]
 pub(crate) struct Args {
     /// run in the background as a daemon (-daemon works too)
     #[argh(switch)]
@@ -130,13 +130,14 @@ pub(crate) struct Args {
 }
 
 /// Subcommand, for something other than listening.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand)]
 pub(crate) enum Mode {
     Check(Check),
     Demo(Demo),
     Export(Export),
     Gaps(Gaps),
+    Generate(Generate),
     Import(Import),
     Report(Report),
     Resend(Resend),
@@ -146,13 +147,13 @@ pub(crate) enum Mode {
 
 /// Try everything once (clock, batteries, journal, database, log file, page, MQTT broker) and
 /// report what is fine, and what to do about what is not. Takes the listener's options.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "check")]
 pub(crate) struct Check {}
 
 /// List the rows that PostgreSQL rejected because of their content, with its reasons. Takes the
 /// listener's options.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "set-aside")]
 pub(crate) struct SetAside {
     /// deliver them again, and take those off the list that PostgreSQL accepts now
@@ -162,7 +163,7 @@ pub(crate) struct SetAside {
 
 /// Deliver the rows of the journal to PostgreSQL once more, where it has lost some, and say how
 /// many were missing. Works while a listener is running. Takes the listener's options.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "resend")]
 pub(crate) struct Resend {
     /// only rows from that time on: UTC, as in 2026-11-22 or "2026-11-22 16:50:10"; or RFC 3339; or
@@ -173,7 +174,7 @@ pub(crate) struct Resend {
 
 /// Record two simulated batteries, without a battery or a server, and show them here and in a
 /// browser at 127.0.0.1:9080, or at the address of --http.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "demo")]
 pub(crate) struct Demo {
     /// number of seconds after which it ends (default: at Ctrl-C)
@@ -183,7 +184,7 @@ pub(crate) struct Demo {
 
 /// Write rows as CSV, in the order of time: from the journal, also while a listener is running, or
 /// from PostgreSQL's table. Takes the listener's options.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "export")]
 pub(crate) struct Export {
     /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
@@ -215,7 +216,7 @@ pub(crate) struct Export {
 
 /// List the intervals without a row in the table, and why each has none: the listener didn't run,
 /// no connection, rows that wait, … Takes the listener's options, and changes nothing.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "gaps")]
 pub(crate) struct Gaps {
     /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
@@ -232,10 +233,20 @@ pub(crate) struct Gaps {
     pub(crate) json: bool,
 }
 
+/// Print what packages have beside the program: the manual page, completions for shells, or the
+/// file of the service's options.
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
+#[argh(subcommand, name = "generate")]
+pub(crate) struct Generate {
+    /// what to print
+    #[argh(positional, arg_name = "man|bash|zsh|fish|defaults")]
+    pub(crate) what: String,
+}
+
 /// Fill holes in the table, or in the file of -d sqlite:PATH, from logs: those of the first
 /// listener (a C program), and console lines that either listener logged with -r. Takes the
 /// listener's options; -i is the interval of the logs.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "import")]
 pub(crate) struct Import {
     /// log files, rotated ones too, in any order, gzipped or not
@@ -255,7 +266,7 @@ pub(crate) struct Import {
 /// Write the passport of each battery, for its owner or a buyer: capacity, resistance and imbalance
 /// of the cells, weak ones, energy, cycles, events, and how each figure was got. From the journal,
 /// also while a listener is running. Takes the listener's options.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "report")]
 pub(crate) struct Report {
     /// log files, with --from-log
@@ -298,7 +309,7 @@ pub(crate) struct Report {
 }
 
 /// Print the SQL that creates the table and its index.
-#[derive(FromArgs, Debug, Clone)]
+#[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "schema")]
 pub(crate) struct Schema {}
 

@@ -18,6 +18,7 @@ mod file_limit;
 mod logging;
 mod page;
 mod pipeline;
+mod service_manager;
 mod settings;
 mod signals;
 mod threads;

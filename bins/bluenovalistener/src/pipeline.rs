@@ -22,6 +22,7 @@ use time::UtcDateTime;
 use crate::{
     console::rows,
     page::Page,
+    service_manager::{ServiceManager, Watchdog},
     settings::{Battery, Settings, Store},
     threads::{
         Assembled, CatchUp, Forwarder, InsightSource, Insights, MqttThread, NewEvent, Recorder,
@@ -94,12 +95,14 @@ struct TableCheck {
 }
 
 /// Starts to listen and record, and serves the status to those who connect to `page`, else at the
-/// address of the settings. `observer` sees every record that was stored.
+/// address of the settings. `observer` sees every record that was stored, and the watchdog of
+/// `manager` whether records can be stored.
 ///
 /// # Errors
 /// The journal is in use by another process, or a thread can't be started.
 pub(crate) fn start(
     settings: &Settings,
+    manager: ServiceManager,
     page: Option<TcpListener>,
     observer: Option<Sender<Assembled>>,
 ) -> Result<Pipeline, StartError> {
@@ -110,12 +113,14 @@ pub(crate) fn start(
     let to_recorder = RecorderInput::new(to_recorder, progress.clone());
     // Before the others, so that status and log have what happened to the spool from the start.
     let insights = Insights::new(status.interval);
-    let inputs = RecorderInputs { messages, server_events, observer, insights: insights.clone() };
+    let watchdog = Watchdog::new(manager.clone(), Instant::now());
+    let inputs =
+        RecorderInputs { messages, server_events, observer, insights: insights.clone(), watchdog };
     let recorder = Recorder::new(inputs, spool, settings.sync, progress.clone(), status.clone())?;
     let (names, batteries) = (&settings.http_hosts, status.batteries.clone());
     let stop = Arc::new(AtomicBool::new(false));
     let (catch_up, insights) = catch_up(&status, insights, &stop)?;
-    watch_disk(progress.clone(), &status, &stop);
+    watch_disk(progress.clone(), manager, &status, &stop);
     if page.is_some() || settings.http.is_some() {
         count_set_aside(&status, &stop);
     }

@@ -74,11 +74,12 @@ pub(super) fn has_value(name: &str) -> bool {
         || WITH_VALUE.iter().flatten().any(|known| *known == name)
 }
 
-pub(super) const WORDS: [&str; 11] = [
+pub(super) const WORDS: [&str; 12] = [
     "check",
     "demo",
     "export",
     "gaps",
+    "generate",
     "import",
     "report",
     "resend",

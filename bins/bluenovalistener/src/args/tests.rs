@@ -89,7 +89,9 @@ fn a_mistyped_word_is_answered_with_the_right_one() {
     }
     let error = refused("10.0.0.2");
     assert!(
-        error.contains("check, demo, export, gaps, import, report, resend, schema, set-aside"),
+        error.contains(
+            "check, demo, export, gaps, generate, import, report, resend, schema, set-aside"
+        ),
         "{error}"
     );
 }

@@ -18,6 +18,7 @@ use crate::{
     daemon::{self, Starting},
     logging,
     pipeline::{self, Pipeline},
+    service_manager::ServiceManager,
     settings::{BatteryArguments, LogSettings, Settings},
     signals,
 };
@@ -61,11 +62,14 @@ fn record(
     signals: &Receiver<i32>,
     log: &LoggerHandle,
 ) -> Result<(), Box<dyn Error>> {
-    let mut pipeline = pipeline::start(settings, None, None)?;
+    let manager = ServiceManager::from_env(|name| env::var(name).ok());
+    let mut pipeline = pipeline::start(settings, manager.clone(), None, None)?;
     if let Some(starting) = starting {
         starting.done()?;
     }
-    wait(signals, &settings.battery_arguments, &mut pipeline, log);
+    manager.ready();
+    wait(signals, &settings.battery_arguments, &mut pipeline, &manager, log);
+    manager.stopping();
     pipeline.stop()?;
     Ok(())
 }
@@ -75,15 +79,18 @@ fn wait(
     signals: &Receiver<i32>,
     batteries: &BatteryArguments,
     pipeline: &mut Pipeline,
+    manager: &ServiceManager,
     log: &LoggerHandle,
 ) {
     while !pipeline.is_broken() {
         match signals.recv_timeout(Duration::from_secs(1)) {
             // The log's thread reopens the file; if that fails, there is no log to say so.
             Ok(SIGHUP) => {
+                manager.reloading();
                 drop(log.reopen_output());
                 pipeline.check_table();
                 read_batteries(batteries, pipeline);
+                manager.ready();
             }
             Ok(_) => return,
             Err(RecvTimeoutError::Timeout) => {

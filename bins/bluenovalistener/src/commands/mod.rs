@@ -16,6 +16,7 @@ mod check;
 mod demo;
 mod export;
 mod gaps;
+mod generate;
 mod import;
 mod listen;
 mod output;
@@ -67,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Some(Mode::Check(_)) => check::run(args),
         Some(Mode::Export(options)) => export::run(args, options),
         Some(Mode::Gaps(options)) => gaps::run(args, options),
+        Some(Mode::Generate(options)) => generate::run(options),
         Some(Mode::Import(options)) => import::run(args, options),
         Some(Mode::Report(options)) => report::run(args, options),
         Some(Mode::Resend(options)) => resend::run(args, options),

@@ -15,7 +15,10 @@ use bluenova_status::{LiveStatus, Shared};
 use log::warn;
 
 use super::spawn;
-use crate::threads::{DiskWatch, RecorderProgress};
+use crate::{
+    service_manager::ServiceManager,
+    threads::{DiskWatch, RecorderProgress},
+};
 
 /// How often the disk is watched.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -27,10 +30,11 @@ const COUNT_SET_ASIDE_EVERY: Duration = Duration::from_secs(2);
 /// disk may hang that holds the log, too.
 pub(super) fn watch_disk(
     progress: Shared<RecorderProgress>,
+    manager: ServiceManager,
     status: &LiveStatus,
     stop: &Arc<AtomicBool>,
 ) {
-    let mut watch = DiskWatch::new(progress, status.storage.clone());
+    let mut watch = DiskWatch::new(progress, manager, status.storage.clone());
     let stop = Arc::clone(stop);
     let look = move || {
         while !stop.load(Ordering::Relaxed) {

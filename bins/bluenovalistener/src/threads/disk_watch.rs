@@ -9,11 +9,15 @@ use bluenova_status::{BatteryStatus, Shared, StorageStatus, duration};
 use log::{error, info};
 
 use super::{Assembled, NewEvent, battery::RecorderGone, outage::REMINDER};
-use crate::console::rows;
+use crate::{console::rows, service_manager::ServiceManager};
 
 /// How long a call of the spool may take: longer than SQLite waits for a lock, and than a file and
 /// its stand-in together.
 const HANGS_AFTER: Duration = Duration::from_secs(30);
+
+/// From when on the watchdog is fed in place of the recorder, which waits for the disk: well
+/// below half of any reasonable time of a watchdog.
+const FEED_AFTER: Duration = Duration::from_secs(1);
 
 /// How far the recorder has come.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,10 +82,12 @@ impl RecorderInput {
 }
 
 /// Watches the recorder from outside: a disk that hangs, rather than fail, holds up its thread, and
-/// nobody can store the rows that come meanwhile.
+/// nobody can store the rows that come meanwhile. They are in memory, and a watchdog that ended the
+/// program would lose them, without mending the disk; so it is fed from here.
 pub(crate) struct DiskWatch {
     journal: PathBuf,
     progress: Shared<RecorderProgress>,
+    manager: ServiceManager,
     status: Shared<StorageStatus>,
     limit: RateLimit<()>,
     /// What was in the status before the disk began to hang, and what is there now.
@@ -89,15 +95,22 @@ pub(crate) struct DiskWatch {
 }
 
 impl DiskWatch {
-    pub(crate) fn new(progress: Shared<RecorderProgress>, status: Shared<StorageStatus>) -> Self {
+    pub(crate) fn new(
+        progress: Shared<RecorderProgress>,
+        manager: ServiceManager,
+        status: Shared<StorageStatus>,
+    ) -> Self {
         let journal = status.get().journal;
-        Self { journal, progress, status, limit: RateLimit::new(REMINDER), hanging: None }
+        Self { journal, progress, manager, status, limit: RateLimit::new(REMINDER), hanging: None }
     }
 
     /// Puts a disk that hangs into status and log. To be called every second or so.
     pub(crate) fn look(&mut self, now: Instant) {
         let RecorderProgress { unstored, busy_since } = self.progress.get();
         let lasts = busy_since.map(|since| now.saturating_duration_since(since));
+        if lasts.is_some_and(|lasts| lasts >= FEED_AFTER) {
+            self.manager.feed_watchdog();
+        }
         match lasts.filter(|&lasts| lasts >= HANGS_AFTER) {
             Some(lasts) => self.hangs(unstored, lasts, now),
             None => self.answers(),
@@ -138,6 +151,23 @@ impl DiskWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service_manager::tests::socket;
+
+    #[test]
+    fn the_watchdog_is_fed_for_a_recorder_that_waits_for_the_disk_and_for_no_other() {
+        let now = Instant::now();
+        let progress = Shared::new(RecorderProgress { unstored: 3, busy_since: Some(now) });
+        let (socket, manager, _directory) = socket(Duration::from_secs(60));
+        let mut watch = DiskWatch::new(progress.clone(), manager, Shared::default());
+        socket.set_nonblocking(true).unwrap();
+        let mut fed = |seconds| {
+            watch.look(now + Duration::from_secs(seconds));
+            socket.recv(&mut [0; 100]).is_ok()
+        };
+        assert_eq!([0, 1, 2, 3600].map(&mut fed), [false, true, true, true]);
+        progress.update(|progress| progress.busy_since = None);
+        assert!(!fed(3601), "the recorder does that itself, if it can");
+    }
 
     #[test]
     fn a_call_that_does_not_end_shows_in_the_status_until_it_does() {
@@ -147,7 +177,8 @@ mod tests {
             ..StorageStatus::default()
         });
         let progress = Shared::new(RecorderProgress { unstored: 3, busy_since: Some(now) });
-        let mut watch = DiskWatch::new(progress.clone(), storage.clone());
+        let mut watch =
+            DiskWatch::new(progress.clone(), ServiceManager::default(), storage.clone());
         watch.look(now + HANGS_AFTER - Duration::from_secs(1));
         assert_eq!(storage.get().only_in_memory, 0);
         for seconds in [0, 1] {

@@ -18,7 +18,7 @@ use super::{
     insights::Insights,
     spool_log::SpoolLog,
 };
-use crate::console::rows;
+use crate::{console::rows, service_manager::Watchdog};
 
 mod batteries;
 mod report;
@@ -55,6 +55,8 @@ pub(crate) struct RecorderInputs {
     pub(crate) observer: Option<Sender<Assembled>>,
     /// What the battery threads have worked out, to be stored now and then.
     pub(crate) insights: Insights,
+    /// Fed as long as the recorder goes on.
+    pub(crate) watchdog: Watchdog,
 }
 
 /// Puts every record into the spool before anything else happens to it.
@@ -77,6 +79,7 @@ pub(crate) struct Recorder {
     batteries: ListenedBatteries,
     held: HeldRows,
     insights: Insights,
+    watchdog: Watchdog,
     /// How old a row may become until it is synced to the disk.
     sync_after: Duration,
     /// The latest row of each MCU ID, and which battery it came from.
@@ -97,7 +100,7 @@ impl Recorder {
         progress: Shared<RecorderProgress>,
         status: LiveStatus,
     ) -> Result<Self, Error> {
-        let RecorderInputs { messages, server_events, observer, insights } = inputs;
+        let RecorderInputs { messages, server_events, observer, insights, watchdog } = inputs;
         let spool_log = SpoolLog::new(status.storage.get().journal);
         let held = HeldRows::new(status.interval);
         let (latest, twins) = (HashMap::new(), HashSet::new());
@@ -120,6 +123,7 @@ impl Recorder {
             batteries: ListenedBatteries::default(),
             held,
             insights,
+            watchdog,
             sync_after,
             latest,
             twins,
@@ -144,13 +148,14 @@ impl Recorder {
         loop {
             let clock_due = self.event_times.wait_for_clock().then(|| Instant::now() + CLOCK_EVERY);
             let others = self.held.due().into_iter().chain(sync_due).chain(clock_due);
-            let others = others.chain([statistics_due]);
+            let others = others.chain([statistics_due]).chain(self.watchdog.due());
             let wake = others.fold(due, Instant::min);
             match self.messages.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(first) => self.take(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.watchdog.feed(Instant::now());
             let held = self.held.take_due(Instant::now());
             self.store(held)?;
             self.forget_removed();
@@ -159,7 +164,7 @@ impl Recorder {
                 self.store_statistics()?;
                 statistics_due = Instant::now() + statistics::LOOK_EVERY;
             }
-            if Instant::now() >= due || self.spool.is_damaged(UtcDateTime::now()) {
+            if Instant::now() >= due || self.is_journal_damaged() {
                 if Instant::now() >= due {
                     self.show_life()?;
                 }
@@ -182,6 +187,14 @@ impl Recorder {
         let deadline = Instant::now() + LAST_DELIVERY;
         self.wait_for_recovery(deadline)?;
         self.wait_for_delivery(deadline)
+    }
+
+    /// Whether the journal has to be maintained at once. Looking asks the disk, which may hang.
+    fn is_journal_damaged(&self) -> bool {
+        self.is_busy(true);
+        let is_damaged = self.spool.is_damaged(UtcDateTime::now());
+        self.is_busy(false);
+        is_damaged
     }
 
     /// Gives a recovery under way the time to end, as it does unless the file is large.
@@ -351,6 +364,7 @@ mod tests {
     use bluenova_status::StorageStatus;
 
     use super::*;
+    use crate::service_manager::{ServiceManager, tests::socket};
 
     /// A recorder into a database at `path`, to which nobody sends.
     pub(super) fn recorder(path: &Path) -> Recorder {
@@ -365,9 +379,41 @@ mod tests {
         let (_to_recorder, messages) = mpsc::channel();
         let (_to_events, server_events) = mpsc::channel();
         let insights = Insights::new(Duration::from_secs(10));
-        let inputs = RecorderInputs { messages, server_events, observer: None, insights };
+        let watchdog = Watchdog::new(ServiceManager::default(), Instant::now());
+        let inputs = RecorderInputs { messages, server_events, observer: None, insights, watchdog };
         let progress = Shared::default();
         Recorder::new(inputs, spool, MAINTAIN_EVERY, progress, status).unwrap()
+    }
+
+    #[test]
+    fn a_recorder_that_is_stuck_outside_its_disk_does_not_feed_the_watchdog() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut recorder = recorder(&directory.path().join("db"));
+        let within = Duration::from_millis(40);
+        let (socket, manager, _directory) = socket(within);
+        recorder.watchdog = Watchdog::new(manager, Instant::now());
+        let (to_recorder, messages) = mpsc::channel();
+        recorder.messages = messages;
+        let status = recorder.status.storage.clone();
+        let thread = thread::spawn(|| recorder.run());
+        let is_fed_within = |time| {
+            socket.set_read_timeout(Some(time)).unwrap();
+            socket.recv(&mut [0; 100]).is_ok()
+        };
+        for _ in 0..3 {
+            assert!(is_fed_within(Duration::from_secs(60)));
+        }
+        status.update(|_| {
+            to_recorder.send(RecorderMessage::Event(NewEvent::now(EventKind::InFile, ""))).unwrap();
+            // What it sent before it got stuck.
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while is_fed_within(within * 10) {
+                assert!(Instant::now() < deadline, "it goes on");
+            }
+        });
+        assert!(is_fed_within(Duration::from_secs(60)), "it goes on now");
+        drop(to_recorder);
+        thread.join().unwrap().unwrap();
     }
 
     #[test]

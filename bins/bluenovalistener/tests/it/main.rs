@@ -22,6 +22,7 @@ mod page;
 mod report;
 mod resend;
 mod rows;
+mod service_manager;
 mod statistics;
 mod strange_lines;
 mod support;

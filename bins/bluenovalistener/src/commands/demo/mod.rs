@@ -21,6 +21,7 @@ use crate::{
     console, logging,
     page::{self, BindError},
     pipeline::{self, StartError},
+    service_manager::ServiceManager,
     settings::{
         self, Battery, BatteryArguments, LogSettings, Settings, SettingsError, Store,
         state_directory, whole_number,
@@ -65,10 +66,14 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     let (observer, stored) = mpsc::channel();
     let signals = signals::channel()?;
     let pipeline =
-        pipeline::start(&settings, Some(page), Some(observer)).map_err(|error| match error {
-            StartError::InUse(error) => format!("{error}: another demo is running; end it first"),
-            error => ErrorChain(&error).to_string(),
-        })?;
+        pipeline::start(&settings, ServiceManager::default(), Some(page), Some(observer)).map_err(
+            |error| match error {
+                StartError::InUse(error) => {
+                    format!("{error}: another demo is running; end it first")
+                }
+                error => ErrorChain(&error).to_string(),
+            },
+        )?;
 
     console::print(&format!(
         "Two simulated batteries, recorded every second into {}\nLog in {}. Ctrl-C ends it.\n",
