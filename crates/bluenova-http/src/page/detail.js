@@ -59,8 +59,10 @@ function showDetail(battery) {
 function showWorth(battery, insight) {
   const known = (text) => text ?? "not known yet";
   const { counters, capacity_ah, mean_power_w } = insight ?? {};
+  const digits = capacity_ah?.plus_minus < 10 ? 1 : 0;
+  const change = trend(records?.trends?.capacity_ah_per_year);
   fill($("detail"), {
-    capacity: known(estimate(capacity_ah, capacity_ah?.plus_minus < 10 ? 1 : 0, "Ah")) + trend(records?.trends?.capacity_ah_per_year),
+    capacity: known(estimate(capacity_ah, digits, "Ah")) + change,
     charged: counters ? energy(counters.energy_in_wh) : known(null),
     discharged: counters ? energy(counters.energy_out_wh) : known(null),
     mean: typeof mean_power_w === "number" ? power(mean_power_w) : known(null),
