@@ -206,6 +206,8 @@ impl ValueFormatter<i64> for TimeAxis {
 #[derive(Clone, Debug)]
 pub struct ValueAxis {
     unit: &'static str,
+    /// How much one of the unit is.
+    scale: f64,
     labelled: Vec<f64>,
     decimals: usize,
     /// Lowest and highest value to be shown.
@@ -216,7 +218,8 @@ pub struct ValueAxis {
 impl ValueAxis {
     /// An axis of `parts` equal parts that includes `low` and `high`.
     ///
-    /// Two axes with the same number of parts have their lines at the same heights.
+    /// Two axes with the same number of parts have their lines at the same heights. Values in W that
+    /// reach a thousand are labelled in kW or MW.
     pub fn covering(low: f64, high: f64, parts: u8, unit: &'static str) -> Self {
         // Next to huge numbers a float has no room for small differences.
         let span = (high - low).max(low.abs().max(high.abs()) * 1e-6).max(1e-3);
@@ -229,17 +232,18 @@ impl ValueAxis {
             first = (low / step + TOLERANCE).floor();
         }
         let labelled: Vec<_> = (0..=parts as u8).map(|n| (first + f64::from(n)) * step).collect();
+        let (scale, unit) = scaled_unit(unit, low.abs().max(high.abs()));
         let is_whole = |digits: &i32| {
-            let scaled = step * 10_f64.powi(*digits);
+            let scaled = step / scale * 10_f64.powi(*digits);
             (scaled - scaled.round()).abs() < 1e-6 * scaled
         };
         let decimals = (0..6).find(is_whole).unwrap_or(6);
-        Self { unit, labelled, decimals: decimals as usize, low, high }
+        Self { unit, scale, labelled, decimals: decimals as usize, low, high }
     }
 
     /// An axis without labels.
     pub fn none() -> Self {
-        Self { unit: "", labelled: vec![], decimals: 0, low: 0.0, high: 1.0 }
+        Self { unit: "", scale: 1.0, labelled: vec![], decimals: 0, low: 0.0, high: 1.0 }
     }
 
     /// The part of the axis between the lowest and the highest value.
@@ -258,6 +262,15 @@ impl ValueAxis {
             self.labelled.first().copied().unwrap_or(0.0),
             self.labelled.last().copied().unwrap_or(1.0),
         )
+    }
+}
+
+/// The unit in which values up to `highest` are labelled, and how much one of it is.
+fn scaled_unit(unit: &'static str, highest: f64) -> (f64, &'static str) {
+    match unit {
+        "W" if highest >= 1e6 => (1e6, "MW"),
+        "W" if highest >= 1e3 => (1e3, "kW"),
+        _ => (1.0, unit),
     }
 }
 
@@ -290,6 +303,7 @@ impl Ranged for ValueAxis {
 
 impl ValueFormatter<f64> for ValueAxis {
     fn format_ext(&self, value: &f64) -> String {
+        let value = value / self.scale;
         let number = if value.abs() < 1e5 {
             format!("{value:.*}", self.decimals)
         } else {
@@ -449,6 +463,10 @@ mod tests {
             (52.8, 53.2, 4, "V", "52.8 V, 52.9 V, 53.0 V, 53.1 V, 53.2 V"),
             (-0.1, 0.1, 2, "A", "−0.1 A, 0.0 A, 0.1 A"),
             (0.0, 1e30, 2, "V", "0 V, 5e29 V, 1e30 V"),
+            (-300.0, 900.0, 3, "W", "−500 W, 0 W, 500 W, 1000 W"),
+            (-4200.0, 6500.0, 5, "W", "−5.0 kW, −2.5 kW, 0.0 kW, 2.5 kW, 5.0 kW, 7.5 kW"),
+            (0.0, 516_220.0, 3, "W", "0 kW, 200 kW, 400 kW, 600 kW"),
+            (0.0, 1.9e6, 2, "W", "0 MW, 1 MW, 2 MW"),
         ] {
             let axis = ValueAxis::covering(low, high, parts, unit);
             let labels: Vec<_> = axis.labelled.iter().map(|value| axis.format_ext(value)).collect();

@@ -54,7 +54,7 @@ impl Scene {
         browser.run_first(BETWEEN);
         browser.open(&url);
         wait_for_fresh(&mut browser, 2);
-        wait_for_plots(&mut browser, "1h");
+        wait_for_plots(&mut browser, "24h");
         Self { browser, url, _listener: listener, _batteries: batteries, _home: home }
     }
 

@@ -99,8 +99,8 @@ fn updates(browser: &mut Browser) {
 }
 
 fn changes_range(browser: &mut Browser) {
-    wait_for_plots(browser, "1h");
-    for range in ["6h", "24h", "7d", "1h"] {
+    wait_for_plots(browser, "24h");
+    for range in ["6h", "7d", "24h", "1h"] {
         browser.evaluate("before = document.querySelector('#plots figure svg').outerHTML; 0");
         browser.click(&format!("button[value='{range}']"));
         let changed = "document.querySelector('#plots figure svg').outerHTML !== before";
@@ -179,10 +179,14 @@ fn is_drawn_for_the_dark(browser: &mut Browser) {
 fn fits_phones(browser: &mut Browser) {
     for width in [360, 320] {
         browser.set_size(width, 740);
-        let narrow =
-            format!("document.querySelector('#plots figure svg').width.baseVal.value < {width}");
+        let narrow = format!(
+            "[...document.querySelectorAll('.plots svg')].every(
+                (svg) => svg.width.baseVal.value < {width})"
+        );
         browser.wait_for("the plots are redrawn", TIME_LIMIT, &narrow);
-        assert_eq!(overhang(browser), 0, "at {width} pixels");
+        // The plots of the bank may be drawn anew a little later.
+        let fits = "document.documentElement.scrollWidth === document.documentElement.clientWidth";
+        browser.wait_for("nothing stands out", TIME_LIMIT, fits);
         for plot in 1..=4 {
             browser.tap(&format!("#plots figure:nth-of-type({plot}) .plot"), 0.5);
             let shown = "[...document.querySelectorAll('#plots .reading')].map((r) => !r.hidden)";

@@ -132,7 +132,7 @@ fn markup_of_a_battery_is_text() {
     assert_eq!(browser.text("article h2"), "<b>attic");
     assert!(browser.evaluate("document.title").as_str().unwrap().contains("BlueNova"));
     assert_eq!(overhang(&mut browser), 0);
-    crate::wait_for_plots(&mut browser, "1h");
+    crate::wait_for_plots(&mut browser, "24h");
 
     let made = browser.evaluate(
         "[document.querySelectorAll('img, iframe, article svg, article script, h2 b').length,

@@ -47,6 +47,7 @@ fn a_gap_says_why_when_it_is_pointed_at() {
     let args = ["-b", &at, "-d", &database, "-i", "10", "--http", "127.0.0.1:0"];
     let mut listener = home.listen(&args);
     let (mut browser, _) = open(&mut listener, "page at ");
+    browser.evaluate("location.hash = '#1h'; 0");
     wait_for_plots(&mut browser, "1h");
     let says = |what: &str| {
         format!("document.querySelector('#plots figure .reading:not([hidden])')?.innerText{what}")

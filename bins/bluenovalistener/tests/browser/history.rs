@@ -26,6 +26,8 @@ fn wait_for_length(scene: &mut Scene, minutes: std::ops::Range<f64>) {
 #[test]
 fn any_time_and_several_batteries_are_chosen_in_many_ways() {
     let mut scene = Scene::new();
+    scene.browser.click("#ranges [value='1h']");
+    wait_for_length(&mut scene, 60.0..60.1);
     is_zoomed_by_mouse_and_keys(&mut scene);
     goes_back_and_forward(&mut scene);
     takes_times_that_are_typed(&mut scene);
@@ -106,6 +108,7 @@ fn takes_times_that_are_typed(scene: &mut Scene) {
 fn compares_batteries(scene: &mut Scene) {
     scene.browser.click("#ranges [value='1h']");
     scene.browser.click("#compare summary");
+    scene.wait("both can be chosen", "document.querySelectorAll('#compared input').length >= 2");
     for n in [1, 2] {
         scene.browser.click(&format!("#compared label:nth-child({n}) input"));
     }

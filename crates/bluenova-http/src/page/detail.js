@@ -59,8 +59,10 @@ function showDetail(battery) {
 function showWorth(battery, insight) {
   const known = (text) => text ?? "not known yet";
   const { counters, capacity_ah, mean_power_w } = insight ?? {};
+  const digits = capacity_ah?.plus_minus < 10 ? 1 : 0;
+  const change = trend(records?.trends?.capacity_ah_per_year);
   fill($("detail"), {
-    capacity: known(estimate(capacity_ah, 1, "Ah")) + trend(records?.trends?.capacity_ah_per_year),
+    capacity: known(estimate(capacity_ah, digits, "Ah")) + change,
     charged: counters ? energy(counters.energy_in_wh) : known(null),
     discharged: counters ? energy(counters.energy_out_wh) : known(null),
     mean: typeof mean_power_w === "number" ? power(mean_power_w) : known(null),
@@ -184,7 +186,9 @@ function showDays(answer, today) {
   while (body.children.length < days.length) body.append(copyOf("day"));
   days.forEach((day, i) => {
     const line = body.children[i];
-    const share = Math.min(knownSeconds(day) / (day.length_s ?? 86_400), 1);
+    // Of the day under way, what is still to come isn't missing.
+    const length = day === today ? secondsOfToday() : (day.length_s ?? 86_400);
+    const share = Math.min(knownSeconds(day) / length, 1);
     fill(line, {
       date: dateText(day.date),
       in: energy(day.energy_in_wh),
@@ -218,9 +222,10 @@ function showEvents(answer) {
   const list = $("events");
   while (list.children.length > events.length) list.lastChild.remove();
   while (list.children.length < events.length) list.append(copyOf("event"));
-  events.forEach(({ time, until, text }, i) => {
+  events.forEach(({ time, until, event, text }, i) => {
     const seconds = until ? (Date.parse(until) - Date.parse(time)) / 1000 : 0;
-    const lasted = seconds >= 1 ? `, for ${duration(seconds)}` : "";
+    // Of a gap the text says how long it was.
+    const lasted = seconds >= 1 && event !== "gap" ? `, for ${duration(seconds)}` : "";
     fill(list.children[i], { time: localTime(time) + lasted, text });
   });
   const more = $("more-events");

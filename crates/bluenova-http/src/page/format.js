@@ -21,7 +21,12 @@ function signed(value, digits, unit) {
 }
 
 function power(watts) {
-  return Math.abs(watts) < 1000 ? signed(watts, 0, "W") : signed(watts / 1000, 2, "kW");
+  const size = Math.abs(watts);
+  if (size < 999.5) return signed(watts, 0, "W");
+  const [value, unit] = size < 999_500 ? [watts / 1e3, "kW"] : [watts / 1e6, "MW"];
+  // Three figures, so that it takes as much room with many batteries as with one.
+  const whole = Math.abs(value);
+  return signed(value, whole < 9.995 ? 2 : whole < 99.95 ? 1 : 0, unit);
 }
 
 function powerWord(watts) {
@@ -88,6 +93,11 @@ function estimate(known, digits, unit) {
 /** Seconds of a day that samples or rows cover. What is zero is left out of a day. */
 function knownSeconds({ sampled_s = 0, from_rows_s = 0 }) {
   return sampled_s + from_rows_s;
+}
+
+/** Seconds of the browser's day until now. */
+function secondsOfToday() {
+  return Math.max((Date.now() - new Date().setHours(0, 0, 0, 0)) / 1000, 1);
 }
 
 /** A moment to come, as exactly as a forecast is: a time of day, else a length of time. */

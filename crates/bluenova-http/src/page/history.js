@@ -90,8 +90,8 @@ function plotsUrl(group) {
 }
 
 function timesOfQuery() {
-  const { range, fixed } = wanted;
-  if (!fixed) return { range };
+  const { fixed } = wanted;
+  if (!fixed) return { range: shownRange() };
   const [from, to] = [fixed.from, fixed.to].map((time) => new Date(time).toISOString());
   return { from, to };
 }
@@ -122,7 +122,11 @@ async function draw(group) {
   group.drawing = null;
   const url = plotsUrl(group);
   group.asked = url;
-  if (url === null) return;
+  if (url === null) {
+    group.box.ariaBusy = "false";
+    group.box.classList.remove("outdated");
+    return;
+  }
   const attempt = new AbortController();
   group.drawing = attempt;
   const at = clocks();

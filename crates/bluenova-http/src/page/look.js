@@ -67,9 +67,8 @@ function timeToGo({ goes, soc, watts, isOld }) {
 function noteOfDay(today) {
   if (!today) return "";
   const covered = knownSeconds(today);
-  const sinceMidnight = (Date.now() - new Date().setHours(0, 0, 0, 0)) / 1000;
   const notes = [];
-  const isPart = today.sampled_s !== null && covered < WHOLE_DAY * sinceMidnight - 60;
+  const isPart = today.sampled_s !== null && covered < WHOLE_DAY * secondsOfToday() - 60;
   if (isPart) notes.push(`${duration(covered)} of it recorded`);
   if (today.unknown) notes.push(`${count(today.unknown, "battery", "batteries")} not known yet`);
   return notes.join(", ");

@@ -172,7 +172,7 @@ function showLine(line, battery) {
     soc: number(look.soc, 0, "%"),
     power: power(look.watts),
     lasts: look.goes ? lasts : "",
-    until: look.goes ? until : UNKNOWN,
+    until: look.goes || until === "full" || until === "idle" ? until : UNKNOWN,
     spread: number(battery.cell_spread_mv, 0, "mV"),
     trouble: said + (others.length ? ` … and ${count(others.length, "more", "more")}` : ""),
   };

@@ -15,7 +15,8 @@ const MOST_COMPARED = 8;
 /** The shortest time that is shown, in milliseconds. */
 const SHORTEST_MS = 60_000;
 
-/** What to plot. `fixed` has from and to in milliseconds; null: the last so long, as `range` says. */
+/** What to plot. `fixed` has from and to in milliseconds; null: the last so long, as `range` says,
+ * which is null where nothing is chosen. */
 let wanted = fromAddress();
 /** From and to of what is shown, and the oldest that there is, in milliseconds; null before. */
 let shownTimes = null;
@@ -26,12 +27,18 @@ function fromAddress() {
   const [from, to] = ["from", "to"].map((name) => Date.parse(query.get(name) ?? ""));
   const value = query.get("value");
   return {
-    range: Object.hasOwn(RANGES, range) ? range : "1h",
+    range: Object.hasOwn(RANGES, range) ? range : null,
     battery: battery ?? null,
     fixed: from < to ? { from, to } : null,
     compared: (query.get("compare") ?? "").split(",").filter(Boolean).slice(0, MOST_COMPARED),
     value: Object.hasOwn(VALUES, value) ? value : "soc",
   };
+}
+
+/** The length of time that is plotted. What isn't chosen is a day, with its night; of a list of
+ * batteries, whose rows of a day would take long to read, an hour. */
+function shownRange() {
+  return wanted.range ?? (status && isList() ? "1h" : "24h");
 }
 
 /** Changes what is plotted, as a step that the browser's back button undoes. */
@@ -44,7 +51,7 @@ function choose(changes) {
   }
   if (compared.length) query.push(`compare=${compared.join()}`, `value=${value}`);
   const search = query.length ? `?${query.join("&")}` : "";
-  const hash = `#${range}${battery ? `/${battery}` : ""}`;
+  const hash = `#${range ?? shownRange()}${battery ? `/${battery}` : ""}`;
   history.pushState(null, "", `${location.pathname}${search}${hash}`);
   takeChoice();
 }
@@ -85,7 +92,8 @@ function startPeriod() {
 
 /** Shows which time is chosen. */
 function showPeriod() {
-  const { range, fixed } = wanted;
+  const { fixed } = wanted;
+  const range = shownRange();
   for (const button of $("ranges").children)
     button.setAttribute("aria-pressed", !fixed && button.value === range);
   const times = fixed ?? shownTimes;

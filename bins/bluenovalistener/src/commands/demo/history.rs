@@ -40,7 +40,7 @@ pub(super) fn is_missing(path: &Path, now: UtcDateTime) -> bool {
 }
 
 /// Stores a week of history in the database at `path`. Returns the two batteries as they are at its
-/// end, the last full minute before `now`.
+/// end, the last full second before `now`.
 pub(super) fn make(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dyn Error>> {
     if path.exists() {
         return fill(path, now);
@@ -68,8 +68,8 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn fill(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dyn Error>> {
-    let end = now.truncate_to_minute();
-    let pair = Battery::pair(end.saturating_sub(WEEK));
+    let end = now.truncate_to_second();
+    let pair = Battery::pair(begin(end));
     let [first, second] = thread::scope(|scope| {
         pair.map(|battery| scope.spawn(move || BatteryWeek::simulate(battery, end)))
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -89,6 +89,16 @@ fn fill(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dyn Error>> {
     batteries.try_into().map_err(|_| "a pair has two batteries".into())
 }
 
+/// When the history begins: where an interval of a minute does.
+fn begin(end: UtcDateTime) -> UtcDateTime {
+    end.saturating_sub(WEEK).truncate_to_minute()
+}
+
+/// From when on there is a row every second: the end of an interval of those before.
+fn middle(end: UtcDateTime) -> UtcDateTime {
+    end.saturating_sub(LAST_PART).truncate_to_minute()
+}
+
 /// The listeners that would have recorded that: one for each interval.
 fn listeners(end: UtcDateTime) -> [Event; 2] {
     let of = |since, until, seconds: u16| {
@@ -96,8 +106,8 @@ fn listeners(end: UtcDateTime) -> [Event; 2] {
         let started = Event::started(since, env!("CARGO_PKG_VERSION"), interval);
         Event { until: Some(until), ..started }
     };
-    let middle = end.saturating_sub(LAST_PART);
-    [of(end.saturating_sub(WEEK), middle, SECONDS), of(middle, end, 1)]
+    let middle = middle(end);
+    [of(begin(end), middle, SECONDS), of(middle, end, 1)]
 }
 
 /// What a battery did in a week, read from its console as from that of a real one.
@@ -112,7 +122,7 @@ impl BatteryWeek {
     fn simulate(battery: Battery, end: UtcDateTime) -> Self {
         let insight = Insight::new(battery.profile().mcu_id);
         let mut week = Self { battery, rows: vec![], days: vec![], insight };
-        week.live_until(end.saturating_sub(LAST_PART), SECONDS);
+        week.live_until(middle(end), SECONDS);
         week.live_until(end, 1);
         week
     }
@@ -123,6 +133,8 @@ impl BatteryWeek {
         let (mut assembler, zone) = (Assembler::new(interval), TimeZone::system());
         let length = Duration::seconds(seconds.into());
         let mut console = String::new();
+        // Without this, the interval that begins here would count as begun before, and have no row.
+        let _ = assembler.tick(self.battery.time());
         while self.battery.time() < end {
             console.clear();
             self.battery.print_cycle(&mut console);
@@ -162,9 +174,10 @@ mod tests {
         let ids: HashSet<u32> = batteries.iter().map(|it| it.profile().mcu_id).collect();
         let latest: HashSet<u32> = reader.latest().unwrap().iter().map(|row| row.mcu_id).collect();
         assert_eq!(latest, ids);
+        assert!(reader.latest().unwrap().iter().all(|row| row.insert_time_utc == now));
         for id in ids {
-            // One a minute; the last one has yet to end.
-            assert_eq!(reader.count(id).unwrap(), 7 * 24 * 60 - 1);
+            // One a minute, one a second in the last hour, and none is missing where both meet.
+            assert_eq!(reader.count(id).unwrap(), (7 * 24 - 1) * 60 + 3600 + 30);
             assert!(reader.days(id, "0000"..="9999").unwrap().len() >= 7);
         }
         let mut left = fs::read_dir(directory.path()).unwrap();
