@@ -19,7 +19,8 @@ use crate::{Line, draft::count};
 /// let mut assembler = Assembler::new(Interval::from_seconds(10).unwrap());
 /// let mut sampler = Sampler::new();
 /// let mut samples = vec![];
-/// for line in ["SOC: 63", "MCU ID: 9F3C07B2", "Vpack: 53017", "Current: 12.5", "MCU ID: 9F3C07B2"] {
+/// let mcu_id = "MCU ID: 9F3C07B2";
+/// for line in ["SOC: 63", mcu_id, "Vpack: 53017", "Current: 12.5", mcu_id] {
 ///     let line = assembler.feed(line).unwrap();
 ///     samples.extend(sampler.take(&line, assembler.owner(), now));
 /// }

@@ -1,10 +1,8 @@
 //! `/api/batteries/{battery}/days` and `…/trends`: the statistics of a battery's days, and how it
 //! changes over them.
 
-use std::ops::RangeInclusive;
-
 use bluenova_insight::{DayStatistics, Figures, Trends, trends as trends_of};
-use bluenova_journal::{Reader, StoredDay};
+use bluenova_journal::{ALL_DATES, Reader, StoredDay};
 use bluenova_record::McuId;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
@@ -16,9 +14,6 @@ use crate::HistoryError;
 use crate::query::{Query, not};
 
 const PARAMETERS: [&str; 2] = ["from", "to"];
-
-/// Dates that include all others, as texts in their order.
-pub(crate) const ALL: RangeInclusive<&str> = "0000-01-01"..="9999-12-31";
 
 /// What a stored day leaves out where it is zero.
 const ZERO_UNLESS_STORED: [&str; 6] =
@@ -69,8 +64,8 @@ pub(crate) fn days(
     query: &[(String, String)],
 ) -> Result<Days, HistoryError> {
     let stored = stored(journal, mcu_id, query)?;
-    // A text that is damaged costs its day only.
-    let days = stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()).map(whole);
+    let readable = stored.iter().filter(|day| statistics_of(day).is_some());
+    let days = readable.filter_map(|day| serde_json::from_str(&day.text).ok()).map(whole);
     Ok(Days { battery: McuId(mcu_id), days: days.collect() })
 }
 
@@ -84,9 +79,13 @@ pub(crate) fn trends(
     query: &[(String, String)],
 ) -> Result<BatteryTrends, HistoryError> {
     let stored = stored(journal, mcu_id, query)?;
-    let days: Vec<DayStatistics> =
-        stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()).collect();
+    let days: Vec<_> = stored.iter().filter_map(statistics_of).collect();
     Ok(BatteryTrends { battery: McuId(mcu_id), days: days.len(), trends: trends_of(&days) })
+}
+
+/// What a day was like. `None` if its text is damaged, which costs that day only.
+pub(crate) fn statistics_of(day: &StoredDay) -> Option<DayStatistics> {
+    serde_json::from_str(&day.text).ok()
 }
 
 fn stored(
@@ -95,8 +94,8 @@ fn stored(
     query: &[(String, String)],
 ) -> Result<Vec<StoredDay>, HistoryError> {
     let query = Query::new(query, &PARAMETERS)?;
-    let from = date(query, "from")?.unwrap_or_else(|| (*ALL.start()).to_owned());
-    let to = date(query, "to")?.unwrap_or_else(|| (*ALL.end()).to_owned());
+    let from = date(query, "from")?.unwrap_or_else(|| (*ALL_DATES.start()).to_owned());
+    let to = date(query, "to")?.unwrap_or_else(|| (*ALL_DATES.end()).to_owned());
     if from > to {
         let allowed = format!("a date no later than `to`, {to}, is allowed");
         return Err(HistoryError::query("from", not(&from, &allowed)));

@@ -62,8 +62,8 @@ struct Battery {
 
 /// The events that `query` asks for, of one battery and of the listener, or (`None`) of all.
 ///
-/// Parameters are `from` and `to`, RFC 3339 times, by default the last week; and `limit`, the number
-/// of events, of which the newest ones are in the answer.
+/// Parameters are `from` and `to`, RFC 3339 times, by default the last week; and `limit`, the
+/// number of events, of which the newest ones are in the answer.
 ///
 /// # Errors
 /// A parameter is invalid, or the journal can't be read.

@@ -1,8 +1,8 @@
 //! Compressed answers, for clients that take them.
 //!
 //! One answer is compressed at a time, so that it takes no more than one core and some 300 KB,
-//! however many clients there are; and so does each of the few downloads that come in pieces. Bodies
-//! that are part of the program, such as the page, are compressed once.
+//! however many clients there are; and so does each of the few downloads that come in pieces.
+//! Bodies that are part of the program, such as the page, are compressed once.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -206,7 +206,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20))]
         #[test]
         fn what_was_compressed_is_what_comes_out(
-            pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20_000), 0..4)
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20_000), 0..4)
         ) {
             let all = pieces.concat();
             prop_assert_eq!(&unzipped(&gzip(&all, LEVEL)), &all);

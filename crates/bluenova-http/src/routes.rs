@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io, sync::Arc};
 
 use bluenova_insight::DayStatistics;
-use bluenova_journal::Reader;
+use bluenova_journal::{ALL_DATES, Reader};
 use bluenova_record::{ErrorChain, Escaped, McuId, first_chars};
 use bluenova_status::{BatteryStatus, Status};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::answer_thread::AnswerThread;
 use crate::api::{BatteriesJson, BatteryDetailJson, HealthJson, rows_of_earlier_runs};
 use crate::csv::{self, Downloads};
-use crate::days::{self, days, trends};
+use crate::days::{days, trends};
 use crate::events::events;
 use crate::gzip::Gzip;
 use crate::plots::{MOST_BATTERIES, Plots, bank_plots, comparison, plots_with_today};
@@ -67,97 +67,15 @@ fn uncompressed(request: &Request, status: Status, threads: &AnswerThreads) -> R
             };
             threads.metrics.run(work).unwrap_or_else(|| too_many("the metrics"))
         }
-        ["api", "batteries"] => {
-            let is_overview = match fields(&request.query) {
-                Ok(is_overview) => is_overview,
-                Err(error) => return refused(&error),
-            };
-            let work = move || {
-                let earlier =
-                    reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
-                let earlier = earlier.unwrap_or_default();
-                match is_overview {
-                    true => json(200, &BatteriesJson::overview(&status, &earlier)),
-                    false => json(200, &BatteriesJson::whole(&status, &earlier)),
-                }
-            };
-            threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
-        }
-        ["api", "gaps"] => {
-            let (query, now, interval) = (request.query.clone(), status.now, status.interval);
-            let journal = status.storage.journal;
-            let work = move || {
-                let found = Reader::open(journal).map_err(HistoryError::from);
-                let found = found.and_then(|reader| gaps(&reader, &query, now, interval));
-                found.map_or_else(|error| refused(&error), |gaps| json(200, &gaps))
-            };
-            threads.history.run(work).unwrap_or_else(|| too_many("the history"))
-        }
+        ["api", "batteries"] => all_batteries(request, status, threads),
         ["api", "batteries", battery] if !battery.is_empty() => {
-            let Some(found) = find(battery, &status) else { return no_battery(battery) };
-            let given = battery.to_owned();
-            let work = move || {
-                let earlier =
-                    reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
-                match BatteryDetailJson::new(&status, &earlier.unwrap_or_default(), found) {
-                    Some(detail) => json(200, &detail),
-                    None => no_row_of(&given),
-                }
-            };
-            threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
+            one_battery(battery, status, threads)
         }
-        ["api", "batteries", mcu_id, "days"] => {
-            let query = request.query.clone();
-            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                Ok(json(200, &days(reader, id, &query)?))
-            })
+        ["api", "batteries", battery, part] => {
+            part_of_battery(request, battery, part, status, threads)
         }
-        ["api", "batteries", mcu_id, "trends"] => {
-            let query = request.query.clone();
-            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                Ok(json(200, &trends(reader, id, &query)?))
-            })
-        }
-        ["api", "events"] => {
-            let query = request.query.clone();
-            let work = move || {
-                let found = Reader::open(&status.storage.journal).map_err(HistoryError::from);
-                let found = found.and_then(|reader| events(&reader, None, &query, &status));
-                found.map_or_else(|error| refused(&error), |events| json(200, &events))
-            };
-            threads.history.run(work).unwrap_or_else(|| too_many("the history"))
-        }
-        ["api", "batteries", mcu_id, "events"] => {
-            let (query, of_then) = (request.query.clone(), status.clone());
-            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                Ok(json(200, &events(reader, Some(id), &query, &of_then)?))
-            })
-        }
-        ["api", "batteries", mcu_id, "history"] => {
-            let (query, now) = (request.query.clone(), status.now);
-            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                Ok(json(200, &history(reader, id, &query, now)?))
-            })
-        }
-        ["api", "batteries", mcu_id, "plots"] => {
-            let (query, of_then) = (request.query.clone(), status.clone());
-            from_journal(mcu_id, &status, &threads.history, move |reader, id| {
-                let today = today_of(id, &of_then);
-                let plots =
-                    plots_with_today(reader, id, &query, of_then.now, of_then.interval, today)?;
-                Ok(json(200, &plots))
-            })
-        }
-        ["api", "plots"] => {
-            let batteries = match batteries(&request.query, &status) {
-                Ok(batteries) => batteries,
-                Err(error) => return refused(&error),
-            };
-            let query = request.query.clone();
-            plots_of_several(status, threads, move |reader, status, all| {
-                comparison(reader, &batteries, &query, status.now, status.interval, all.len())
-            })
-        }
+        ["api", "rows.csv"] => rows_of_several(request, status, threads),
+        ["api", part] => part_of_all(request, part, status, threads),
         ["api", "bank", "plots"] => {
             let query = request.query.clone();
             plots_of_several(status, threads, move |reader, status, all| {
@@ -167,37 +85,117 @@ fn uncompressed(request: &Request, status: Status, threads: &AnswerThreads) -> R
                 bank_plots(reader, &live, &query, status.now, status.interval, all.len())
             })
         }
-        ["api", "rows.csv"] => {
-            let Some(download) = threads.downloads.begin() else {
-                return too_many("rows as CSV");
-            };
-            let batteries = match batteries(&request.query, &status) {
-                Ok(batteries) => batteries.into_iter().map(|(id, _)| id).collect(),
-                Err(error) => return refused(&error),
-            };
-            let mut query = request.query.clone();
-            query.retain(|(name, _)| name != "batteries");
-            let work = move || {
-                let found = Reader::open(&status.storage.journal).map_err(HistoryError::from);
-                let found = found.and_then(|reader| {
-                    csv::response(&reader, batteries, &query, &status, download)
-                });
-                found.unwrap_or_else(|error| refused(&error))
-            };
-            threads.downloads.thread.run(work).unwrap_or_else(|| too_many("the history"))
-        }
-        ["api", "batteries", mcu_id, "rows.csv"] => {
-            let Some(download) = threads.downloads.begin() else {
-                return too_many("rows as CSV");
-            };
-            let (query, of_then) = (request.query.clone(), status.clone());
-            from_journal(mcu_id, &status, &threads.downloads.thread, move |reader, id| {
-                csv::response(reader, vec![id], &query, &of_then, download)
-            })
-        }
         [name] => page::file(name).map_or_else(|| nothing_at(request), file_of_page),
         _ => nothing_at(request),
     }
+}
+
+/// `/api/batteries`.
+fn all_batteries(request: &Request, status: Status, threads: &AnswerThreads) -> Response {
+    let is_overview = match fields(&request.query) {
+        Ok(is_overview) => is_overview,
+        Err(error) => return refused(&error),
+    };
+    let work = move || {
+        let earlier = reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
+        let earlier = earlier.unwrap_or_default();
+        match is_overview {
+            true => json(200, &BatteriesJson::overview(&status, &earlier)),
+            false => json(200, &BatteriesJson::whole(&status, &earlier)),
+        }
+    };
+    threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
+}
+
+/// `/api/batteries/{battery}`.
+fn one_battery(battery: &str, status: Status, threads: &AnswerThreads) -> Response {
+    let Some(found) = find(battery, &status) else { return no_battery(battery) };
+    let given = battery.to_owned();
+    let work = move || {
+        let earlier = reader(&status).map(|journal| rows_of_earlier_runs(&journal, &status));
+        match BatteryDetailJson::new(&status, &earlier.unwrap_or_default(), found) {
+            Some(detail) => json(200, &detail),
+            None => no_row_of(&given),
+        }
+    };
+    threads.batteries.run(work).unwrap_or_else(|| too_many("the batteries"))
+}
+
+/// What the journal has of one battery: `/api/batteries/{battery}/{part}`.
+fn part_of_battery(
+    request: &Request,
+    battery: &str,
+    part: &str,
+    status: Status,
+    threads: &AnswerThreads,
+) -> Response {
+    let (query, then) = (request.query.clone(), status.clone());
+    match part {
+        "days" => from_journal(battery, &status, &threads.history, move |reader, id| {
+            Ok(json(200, &days(reader, id, &query)?))
+        }),
+        "trends" => from_journal(battery, &status, &threads.history, move |reader, id| {
+            Ok(json(200, &trends(reader, id, &query)?))
+        }),
+        "events" => from_journal(battery, &status, &threads.history, move |reader, id| {
+            Ok(json(200, &events(reader, Some(id), &query, &then)?))
+        }),
+        "history" => from_journal(battery, &status, &threads.history, move |reader, id| {
+            Ok(json(200, &history(reader, id, &query, then.now)?))
+        }),
+        "plots" => from_journal(battery, &status, &threads.history, move |reader, id| {
+            let today = today_of(id, &then);
+            Ok(json(200, &plots_with_today(reader, id, &query, then.now, then.interval, today)?))
+        }),
+        "rows.csv" => {
+            let Some(download) = threads.downloads.begin() else {
+                return too_many("rows as CSV");
+            };
+            from_journal(battery, &status, &threads.downloads.thread, move |reader, id| {
+                csv::response(reader, vec![id], &query, &then, download)
+            })
+        }
+        _ => nothing_at(request),
+    }
+}
+
+/// What the journal has of all batteries: `/api/{part}`.
+fn part_of_all(request: &Request, part: &str, status: Status, threads: &AnswerThreads) -> Response {
+    let query = request.query.clone();
+    match part {
+        "gaps" => from_whole_journal(status, &threads.history, move |reader, status| {
+            Ok(json(200, &gaps(reader, &query, status.now, status.interval)?))
+        }),
+        "events" => from_whole_journal(status, &threads.history, move |reader, status| {
+            Ok(json(200, &events(reader, None, &query, status)?))
+        }),
+        "plots" => {
+            let batteries = match batteries(&query, &status) {
+                Ok(batteries) => batteries,
+                Err(error) => return refused(&error),
+            };
+            plots_of_several(status, threads, move |reader, status, all| {
+                comparison(reader, &batteries, &query, status.now, status.interval, all.len())
+            })
+        }
+        _ => nothing_at(request),
+    }
+}
+
+/// `/api/rows.csv`.
+fn rows_of_several(request: &Request, status: Status, threads: &AnswerThreads) -> Response {
+    let Some(download) = threads.downloads.begin() else {
+        return too_many("rows as CSV");
+    };
+    let batteries = match batteries(&request.query, &status) {
+        Ok(batteries) => batteries.into_iter().map(|(id, _)| id).collect(),
+        Err(error) => return refused(&error),
+    };
+    let mut query = request.query.clone();
+    query.retain(|(name, _)| name != "batteries");
+    from_whole_journal(status, &threads.downloads.thread, move |reader, status| {
+        csv::response(reader, batteries, &query, status, download)
+    })
 }
 
 /// The response to a request for a name that isn't one of the listener's.
@@ -280,10 +278,11 @@ fn batteries(
     Ok(batteries)
 }
 
-/// The day under way of a battery.
+/// The day under way of a battery, by whichever of its addresses the samples came last.
 fn today_of(mcu_id: u32, status: &Status) -> Option<DayStatistics> {
-    let battery = status.batteries.iter().find(|battery| battery.mcu_id() == Some(mcu_id))?;
-    battery.figures.as_ref().map(|figures| figures.today.clone())
+    let addresses = status.batteries.iter().filter(|battery| battery.mcu_id() == Some(mcu_id));
+    let figures = addresses.filter_map(|battery| battery.figures.as_ref());
+    Some(figures.max_by_key(|figures| figures.time.0)?.today.clone())
 }
 
 /// Plots of several batteries. `draw` is given all batteries that have rows.
@@ -292,16 +291,24 @@ fn plots_of_several(
     threads: &AnswerThreads,
     draw: impl FnOnce(&Reader, &Status, &[u32]) -> Result<Plots, HistoryError> + Send + 'static,
 ) -> Response {
+    from_whole_journal(status, &threads.history, move |reader, status| {
+        let all = reader.mcu_ids()?;
+        Ok(json(200, &draw(reader, status, &all)?))
+    })
+}
+
+/// What `read` makes of the journal.
+fn from_whole_journal(
+    status: Status,
+    thread: &AnswerThread,
+    read: impl FnOnce(&Reader, &Status) -> Result<Response, HistoryError> + Send + 'static,
+) -> Response {
     let work = move || {
-        let found = Reader::open(&status.storage.journal).and_then(|reader| {
-            let all = reader.mcu_ids()?;
-            Ok((reader, all))
-        });
-        let found = found.map_err(HistoryError::from);
-        let found = found.and_then(|(reader, all)| draw(&reader, &status, &all));
-        found.map_or_else(|error| refused(&error), |plots| json(200, &plots))
+        let found = Reader::open(&status.storage.journal).map_err(HistoryError::from);
+        let answer = found.and_then(|reader| read(&reader, &status));
+        answer.unwrap_or_else(|error| refused(&error))
     };
-    threads.history.run(work).unwrap_or_else(|| too_many("the history"))
+    thread.run(work).unwrap_or_else(|| too_many("the history"))
 }
 
 fn no_battery(given: &str) -> Response {
@@ -335,7 +342,7 @@ fn from_journal(
     let work = move || {
         let found = Reader::open(journal).and_then(|reader| {
             let has_any =
-                is_live || reader.count(id)? > 0 || !reader.days(id, days::ALL)?.is_empty();
+                is_live || reader.count(id)? > 0 || !reader.days(id, ALL_DATES)?.is_empty();
             Ok(has_any.then_some(reader))
         });
         let answer = match found {

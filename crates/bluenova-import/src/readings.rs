@@ -43,7 +43,8 @@ pub struct LogReading<'a> {
 
 impl LogReadings {
     /// Reads the logs twice: first for the offsets of their local times, then for what they have.
-    /// Calls `each` with that, and `progress` with the bytes that are read and those that are to be.
+    /// Calls `each` with that, and `progress` with the bytes that are read and those that are to
+    /// be.
     ///
     /// In each log the readings of a battery are in the order of time, but that a record of the
     /// first listener may come a little late.

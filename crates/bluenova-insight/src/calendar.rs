@@ -1,4 +1,4 @@
-//! Local days, whose bounds the caller knows.
+//! Local days, whose bounds the caller passes in.
 
 use serde::{Deserialize, Serialize};
 use time::{Date, Duration, UtcDateTime};

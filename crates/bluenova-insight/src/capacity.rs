@@ -286,7 +286,7 @@ impl Capacity {
         }
         self.candidate = None;
         let Some(before) = self.soc.replace(soc) else { return };
-        if (soc - before).abs() > 1 {
+        if soc.abs_diff(before) > 1 {
             self.end_leg();
             return;
         }

@@ -9,8 +9,8 @@
 //! - **Capacity.** From the full pack down the median's own curve of voltage over depth of
 //!   discharge is learnt. The depth at which that curve has a cell's voltage, less the depth of
 //!   the median and corrected by the lead at the top, grows with the depth by as much as the cell
-//!   is smaller: `depth of cell - depth = r (depth - lead) - lead`. The ratio `r` is fitted with the
-//!   square of the curve's slope as weight, so that a flat plateau counts next to nothing.
+//!   is smaller: `depth of cell - depth = r (depth - lead) - lead`. The ratio `r` is fitted with
+//!   the square of the curve's slope as weight, so that a flat plateau counts next to nothing.
 //! - **Self-discharge.** The lead at the top from day to day, a line over time.
 
 use bluenova_record::CELLS;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CellFigures, Estimate,
     curve::Curve,
-    packed,
+    number, packed,
     per_cell::{CellVolts, MedianOfOthers, PerCell, median},
     ramp::{Ramp, Top},
     response::Response,
@@ -47,6 +47,7 @@ const NEARLY_EMPTY: f32 = 0.75;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Cells {
+    #[serde(deserialize_with = "number::cell_count")]
     count: u8,
     bin: Bin,
     response: Response,
@@ -191,7 +192,9 @@ impl LeadTrend {
             (self.first, self.last) = (time, time);
         }
         let lines: [Option<LeadLine>; CELLS] = std::array::from_fn(|cell| self.line(cell));
-        let forget = (-(time - self.last) / (86_400.0 * Self::MEMORY_DAYS)).exp() as f32;
+        // Where the clock was set back, nothing is forgotten, nor does anything grow.
+        let passed = (time - self.last).max(0.0);
+        let forget = (-passed / (86_400.0 * Self::MEMORY_DAYS)).exp() as f32;
         self.last = time;
         let day = self.span_days() as f32;
         if self.count < Self::EARLY {
@@ -211,7 +214,8 @@ impl LeadTrend {
             if let Some(line) = lines[cell].filter(|_| self.count >= 6) {
                 // One odd day must not turn the line.
                 let bound = 4.0 * line.deviation.max(0.3);
-                lead = lead.clamp(line.lead - bound, line.lead + bound);
+                // Unlike `clamp`, these take what isn't a number, too.
+                lead = lead.max(line.lead - bound).min(line.lead + bound);
             }
             self.leads[cell] = self.leads[cell] * forget + lead;
             self.leads_days[cell] = self.leads_days[cell] * forget + lead * day;
@@ -340,7 +344,7 @@ impl Cells {
         above
     }
 
-    /// Notes the leads when the pack was full.
+    /// Takes the leads when the pack was full.
     fn add_full(&mut self, top: &Top) {
         if let Some(full) = self.full {
             let used = (top.charge_ah - full.lowest_ah) as f32;
@@ -458,5 +462,23 @@ impl Cells {
             }
         });
         figures.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_by_decades_costs_a_trend_of_leads_nothing() {
+        const NOW: f64 = 1.8e9;
+        let mut trend = LeadTrend::default();
+        let full_at = |trend: &mut LeadTrend, time| trend.add(time, &[1.5; CELLS]);
+        (0..10).for_each(|day| full_at(&mut trend, NOW + 86_400.0 * f64::from(day)));
+        // As after a start without a network: to 1970, and back again.
+        (0..2).for_each(|day| full_at(&mut trend, 86_400.0 * f64::from(day)));
+        (10..12).for_each(|day| full_at(&mut trend, NOW + 86_400.0 * f64::from(day)));
+        let line = trend.line(0).unwrap();
+        assert!((line.lead - 1.5).abs() < 0.1, "{line:?}");
     }
 }

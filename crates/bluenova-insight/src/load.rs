@@ -166,7 +166,8 @@ impl ChargeState {
     /// State of charge in percent.
     pub(crate) fn percent(&self, counters: &Counters, capacity_ah: f64) -> f64 {
         let counted = (counters.net_ah() - self.known_at_ah) / capacity_ah * 100.0;
-        let reported = f64::from(self.percent);
+        // A damaged state may have another one.
+        let reported = f64::from(self.percent.clamp(0, 100));
         let (low, high) = ((reported - 0.5).max(0.0), (reported + 0.5).min(100.0));
         (self.known_percent + counted).clamp(low, high)
     }

@@ -1,7 +1,7 @@
 //! Numbers in as few bytes of JSON as they need.
 
 use bluenova_record::CELLS;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Counters, Estimate};
 
@@ -75,6 +75,15 @@ pub(crate) fn cells_back<'de, D: Deserializer<'de>>(
 ) -> Result<[Option<f32>; CELLS], D::Error> {
     let mut values = Vec::<Option<f32>>::deserialize(deserializer)?.into_iter();
     Ok(std::array::from_fn(|_| values.next().flatten()))
+}
+
+/// A number of cells; more than the table has columns for are an error.
+pub(crate) fn cell_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let count = u8::deserialize(deserializer)?;
+    match usize::from(count) <= CELLS {
+        true => Ok(count),
+        false => Err(de::Error::custom(format!("{count} is no number of cells"))),
+    }
 }
 
 /// `[value, plus_minus]` with one decimal.

@@ -3,7 +3,7 @@
 use bluenova_record::{CELLS, PackRecord};
 use serde::{Deserialize, Serialize};
 
-use crate::{plausible, robust};
+use crate::{number, plausible, robust};
 
 /// Values of all cells; those of cells that the pack hasn't got are 0. Loops over all of them
 /// become a few vector instructions.
@@ -17,6 +17,7 @@ const AGREEING: u8 = 10;
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct CellCount {
+    #[serde(deserialize_with = "number::cell_count")]
     count: u8,
     other: u8,
     agreeing: u8,
@@ -44,7 +45,7 @@ impl CellCount {
         if count != self.other {
             (self.other, self.agreeing) = (count, 0);
         }
-        self.agreeing += 1;
+        self.agreeing = self.agreeing.saturating_add(1);
         if self.agreeing >= AGREEING {
             *self = Self { count, ..Self::default() };
         }

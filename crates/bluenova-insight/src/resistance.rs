@@ -24,7 +24,7 @@ use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Estimate, packed,
+    Estimate, number, packed,
     per_cell::{CellVolts, PerCell},
     recent::Recent,
     robust::{median, median_and_deviation},
@@ -78,6 +78,7 @@ pub(crate) struct Resistance {
     /// The window under way: a restart costs some seconds.
     #[serde(skip)]
     window: Window,
+    #[serde(deserialize_with = "number::cell_count")]
     cells: u8,
     /// Moments of each cell's voltage (mV) and the instrument, and of current (A) and instrument.
     #[serde(with = "packed")]

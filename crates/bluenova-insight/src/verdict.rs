@@ -191,7 +191,8 @@ impl<'a> Judge<'a> {
         let days = self.cells.lead.span_days();
         let sentence = format!(
             "discharges itself: within {days:.0} days it fell {fallen:.1} Ah behind its \
-             neighbours, and it stays the last to be full, by {lag:.1} Ah, while they keep together",
+             neighbours, and it stays the last to be full, by {lag:.1} Ah, while they keep \
+             together",
         );
         let ah_per_week = f64::from(fallen) / (days / 7.0).max(1.0);
         let weakness = CellWeakness::SelfDischarge { ah_per_week };

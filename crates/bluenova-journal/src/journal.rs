@@ -159,9 +159,9 @@ impl Journal {
         self.merge_statistics(insights, days, statistics::higher_rank)
     }
 
-    /// Stores what is known of batteries, in the place of what was known before, and their days: all
-    /// of it or nothing. Of a day that is there already it stores what `merge` makes of the stored
-    /// version and the new one.
+    /// Stores what is known of batteries, in the place of what was known before, and their days:
+    /// all of it or nothing. Of a day that is there already it stores what `merge` makes of the
+    /// stored version and the new one.
     ///
     /// # Errors
     /// As for [`append`](Self::append).

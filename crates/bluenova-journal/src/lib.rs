@@ -36,8 +36,8 @@
 //!
 //! [`Announced`] is what was announced by MQTT, and must be taken back one day.
 //!
-//! [`StoredInsight`] and [`StoredDay`] are what was worked out of the samples of a battery, as text:
-//! its state, and its days, which are kept for ever.
+//! [`StoredInsight`] and [`StoredDay`] are what was worked out of the samples of a battery, as
+//! text: its state, and its days, which are kept for ever.
 //!
 //! [`leftovers`] finds the journals that nobody opens any more, with rows that nobody delivers.
 //!
@@ -127,7 +127,7 @@ pub use row_times::{RowTime, SetAsideTime};
 pub use rows::JournalRows;
 pub use set_aside::{SetAside, SetAsideRow};
 pub use spool::{Notice, OutboxWaker, Spool, SpoolOutbox, Waiting, Wake};
-pub use statistics::{DayWriter, StoredDay, StoredInsight};
+pub use statistics::{ALL_DATES, DayWriter, StoredDay, StoredInsight};
 
 /// Rows that are moved or handed on in one transaction: enough to make it worth its price, few
 /// enough to take well under a second.

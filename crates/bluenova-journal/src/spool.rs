@@ -191,9 +191,9 @@ impl Spool {
         self.write(|journal| journal.put_events(events))
     }
 
-    /// Stores what is known of batteries, and their days: see [`Journal::merge_statistics`]. From the
-    /// stand-in they move along with rows; in memory states are not stored, since they would end
-    /// with the process.
+    /// Stores what is known of batteries, and their days: see [`Journal::merge_statistics`]. From
+    /// the stand-in they move along with rows; in memory states are not stored, since they would
+    /// end with the process.
     ///
     /// # Errors
     /// Neither a file nor memory takes them.

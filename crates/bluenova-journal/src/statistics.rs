@@ -33,8 +33,8 @@ pub struct StoredDay {
     pub mcu_id: u32,
     /// The local date: `2026-11-27`.
     pub date: String,
-    /// How much is known of the day. Of two versions of a day that meet where one journal's contents
-    /// move to another the one of the higher rank is kept.
+    /// How much is known of the day. Of two versions of a day that meet where one journal's
+    /// contents move to another the one of the higher rank is kept.
     pub rank: u32,
     /// The day as text, for the program that stored it.
     pub text: String,
@@ -46,6 +46,9 @@ pub(crate) struct StoredStatistics {
     pub(crate) insights: Vec<StoredInsight>,
     pub(crate) days: Vec<StoredDay>,
 }
+
+/// Dates that include all others, for [`Reader::days`](crate::Reader::days).
+pub const ALL_DATES: RangeInclusive<&str> = "0000-01-01"..="9999-12-31";
 
 const INSIGHT_COLUMNS: &str = "mcu_id, until, text";
 const DAY_COLUMNS: &str = "mcu_id, date, rank, text";

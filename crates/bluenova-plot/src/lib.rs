@@ -5,7 +5,9 @@
 //! [`Palette`].
 //!
 //! ```
-//! use bluenova_plot::{Curve, Legend, Palette, Panel, Picture, Side, Theme, TimeAxis, Trace, micros};
+//! use bluenova_plot::{
+//!     Curve, Legend, Palette, Panel, Picture, Side, Theme, TimeAxis, Trace, micros,
+//! };
 //! use jiff::tz::TimeZone;
 //! use time::{Duration, UtcDateTime};
 //!
@@ -17,8 +19,9 @@
 //! }
 //! let curve = Curve::line("minutes", &trace, palette.voltage);
 //! let legend = vec![Legend::of(&curve)];
-//! let side = Side { unit: "min", colour: palette.voltage, least: 1.0, bounds: None, curves: vec![curve] };
-//! let panel = Panel { height: 100, left: side, right: Side::empty() };
+//! let (colour, curves) = (palette.voltage, vec![curve]);
+//! let left = Side { unit: "min", colour, least: 1.0, bounds: None, curves };
+//! let panel = Panel { height: 100, left, right: Side::empty() };
 //! let picture = Picture { id: "minutes", title: "Minutes", legend, panels: vec![panel] };
 //! let axis = TimeAxis::new(start, start + Duration::HOUR, TimeZone::UTC, 5);
 //! let (svg, _) = picture.draw(&axis, 600, &palette)?;

@@ -178,7 +178,9 @@ pub struct Share {
 impl Share {
     /// The share of the battery that has this row.
     pub fn of(record: &PackRecord) -> Self {
-        let cells = record.cell_count.filter(|count| *count > 0).map_or(CELLS as f64, f64::from);
+        let possible = 1..=CELLS as i16;
+        let cells = record.cell_count.filter(|count| possible.contains(count));
+        let cells = cells.map_or(CELLS as f64, f64::from);
         let health = record.health.filter(|health| *health > 0.0).map_or(100.0, f64::from);
         let (charge, weight) = match record.soc {
             Some(soc) => (f64::from(soc) * cells * health, cells * health),
@@ -465,8 +467,11 @@ mod tests {
         assert_eq!(sum(&[&full, &empty, &unknown]).state_of_charge(), Some(40.0));
         assert_eq!(sum(&[&unknown]).state_of_charge(), None);
         // Unknown and impossible values weigh as a healthy battery of the common model.
-        let odd = record(|r| (r.soc, r.health, r.cell_count) = (Some(30), Some(0.0), Some(-1)));
-        assert_eq!(sum(&[&odd, &empty]).state_of_charge(), Some(20.0));
+        for cells in [-1, 0, 200] {
+            let odd =
+                record(|r| (r.soc, r.health, r.cell_count) = (Some(30), Some(0.0), Some(cells)));
+            assert_eq!(sum(&[&odd, &empty]).state_of_charge(), Some(20.0), "{cells} cells");
+        }
     }
 
     #[test]

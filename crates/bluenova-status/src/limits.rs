@@ -7,9 +7,10 @@
 //! metallic lithium is deposited, which is permanent), and have charging derated from 45 °C on. Red
 //! comes before the firmware opens the breaker, amber early enough to do something.
 //!
-//! Healthy cells stay within some 30 mV of each other on the flat part of the curve, and resistances
-//! that differ by half a milliohm add 50 mV at 100 A. In the knees, above 3.40 V and below 3.00 V, a
-//! hundredth of the charge is a hundred millivolts: there a healthy pack has more for minutes.
+//! Healthy cells stay within some 30 mV of each other on the flat part of the curve, and
+//! resistances that differ by half a milliohm add 50 mV at 100 A. In the knees, above 3.40 V and
+//! below 3.00 V, a hundredth of the charge is a hundred millivolts: there a healthy pack has more
+//! for minutes.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -204,8 +204,8 @@ impl Browser {
         self.mouse("mouseReleased", end, y);
     }
 
-    /// Puts two fingers on an element, at these shares of its width, moves them to others, and lifts
-    /// them.
+    /// Puts two fingers on an element, at these shares of its width, moves them to others, and
+    /// lifts them.
     pub fn pinch(&mut self, selector: &str, from: [f64; 2], to: [f64; 2]) {
         for (kind, shares) in [("touchStart", from), ("touchMove", to)] {
             let points = shares.map(|share| self.point_in(selector, share));

@@ -58,7 +58,7 @@ struct BatteryInsight {
     insight: Insight,
     /// What is shown of energy and charge.
     settled: SettledCounters,
-    /// Whether it has all that the journal knows. Until then live samples don't count: they are in
+    /// Whether it has all that the journal has. Until then live samples don't count: they are in
     /// the rows.
     is_caught_up: bool,
     /// The number of the address that the last sample came from, and when.

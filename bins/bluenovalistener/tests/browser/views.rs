@@ -17,7 +17,7 @@ pub(crate) const FIGURES: &str = "
             resistance_mohm: { value: 0.4, plus_minus: 0.02 },
             at_rest_mv: { value: i - 8, plus_minus: 0.5 },
         })),
-        verdict: { is: 'weak', cells: [{ cell: 7, evidence: 'is empty <b>first</b>' }] },
+        verdict: { is: 'weak', cells: [{ cell: 7, evidence: 'Cell 07 is empty <b>first</b>' }] },
     };
     for (const battery of answer.batteries) battery.insight = structuredClone(insight);
     answer.bank.today = { energy_in_wh: 16_864, energy_out_wh: 170 };
@@ -226,7 +226,7 @@ fn a_battery_has_a_view_at_an_address_of_its_own() {
     ] {
         assert_eq!(scene.browser.text(&format!("#detail [data-is={name}]")), text);
     }
-    assert_eq!(scene.browser.text("#evidence"), "Cell 7: is empty <b>first</b>");
+    assert_eq!(scene.browser.text("#evidence"), "Cell 07 is empty <b>first</b>");
     let cells = "document.querySelectorAll('#cell-table tbody tr').length === 16
         && document.querySelector('#cell-table tbody td').textContent === '0.40 ± 0.02'
         && document.querySelectorAll('#cell-table thead th').length === 3";

@@ -122,6 +122,8 @@ fn s23_each_of_many_batteries_is_announced_and_has_a_state() {
     for (control, mcu_id) in controls.iter().zip(1_u32..) {
         control.wait_for_clients(1, RECOVERY).unwrap();
         let snapshot = control.step().unwrap();
+        // A cycle of the console is known to be whole when the next one begins.
+        control.step().unwrap();
         let values = (i64::from(snapshot.soc), i64::from(snapshot.temp));
         sent.insert(mcu_id, (Some(values.0), Some(values.1)));
     }

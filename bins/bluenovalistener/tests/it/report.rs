@@ -270,7 +270,7 @@ fn errors_name_what_is_wrong_and_what_there_is() {
     assert!(error.contains("nothing is known yet in "), "{error}");
     drop(write_journal(&home.path("db"), &hour(ATTIC)));
     for (more, says) in [
-        (&["--battery", "10ABCDEF"][..], "knows nothing of 10ABCDEF, but of 9F3C07B2"),
+        (&["--battery", "10ABCDEF"][..], "has nothing of 10ABCDEF, but of 9F3C07B2"),
         (&["--battery", "shed"], "--battery \"shed\": the name of a battery"),
         (&["--from", "yesterday"], "--from \"yesterday\": a time in UTC"),
         (&["--to", "2026-13-01"], "--to \"2026-13-01\": a time in UTC"),

@@ -79,7 +79,7 @@ function showWorth(battery, insight) {
   mark(verdict, severity);
   fillList(
     $("evidence"),
-    cells.map(({ cell, evidence }) => ({ text: `Cell ${cell}: ${evidence}` })),
+    cells.map(({ evidence }) => ({ text: evidence })),
   );
 }
 
@@ -99,7 +99,8 @@ function verdictOf(cells) {
 function trend(per_year) {
   if (!per_year) return "";
   const { value, plus_minus } = per_year;
-  if (Math.abs(value) <= plus_minus) return `, as it was (within ${number(plus_minus, 1, "Ah")} a year)`;
+  if (Math.abs(value) <= plus_minus)
+    return `, as it was (within ${number(plus_minus, 1, "Ah")} a year)`;
   const change = estimate({ value: Math.abs(value), plus_minus }, 1, "Ah");
   return `, ${value < 0 ? "falls" : "rises"} by ${change} a year`;
 }

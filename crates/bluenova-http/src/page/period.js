@@ -1,5 +1,5 @@
-// What the plots are of: a time, and batteries. It is in the address: the last so long and a battery
-// behind the #, as in #6h/9F3C07B2; a time that stays and batteries beside each other as in
+// What the plots are of: a time, and batteries. It is in the address: the last so long and a
+// battery behind the #, as in #6h/9F3C07B2; a time that stays and batteries beside each other as in
 // ?from=2026-11-27T08:00:00.000Z&to=…&compare=9F3C07B2,00000BAD&value=power.
 
 const RANGES = { "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d", "30d": "30 d", all: "all" };

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bluenova_insight::DayStatistics;
-use bluenova_journal::Reader;
+use bluenova_journal::{ALL_DATES, Reader};
 use bluenova_plot::{Picture, TimeAxis, day_plots, most_time_labels};
 use bluenova_record::McuId;
 use time::{Date, UtcDateTime};
@@ -20,6 +20,7 @@ use self::answer::Plot;
 use self::request::PlotRequest;
 use self::traces::Traces;
 use crate::HistoryError;
+use crate::days::statistics_of;
 use crate::query::Query;
 
 pub use self::answer::Plots;
@@ -106,9 +107,7 @@ impl AllDays {
     ) -> Result<Self, HistoryError> {
         let mut days: Vec<DayStatistics> = vec![];
         for mcu_id in batteries {
-            let stored = journal.days(*mcu_id, crate::days::ALL)?;
-            // A text that is damaged costs its day only.
-            days.extend(stored.iter().filter_map(|day| serde_json::from_str(&day.text).ok()));
+            days.extend(journal.days(*mcu_id, ALL_DATES)?.iter().filter_map(statistics_of));
         }
         let today = today.filter(|today| days.iter().all(|day| day.date != today.date));
         days.extend(today);

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     process::Command,
     sync::mpsc,
@@ -6,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bluenova_insight::{Insight, UtcDays};
+use bluenova_insight::{CellWeakness, Estimate, Insight, UtcDays, Verdict, WeakCell};
 use bluenova_journal::StoredDay;
 use bluenova_record::{PackRecord, Text};
 use bluenova_status::{ConnectionState, DeliveryStatus, Status};
@@ -516,10 +517,16 @@ fn days_are_those_of_the_journal() {
         mcu_id: NORTH,
         date: date.to_owned(),
         rank: 1,
-        text: json!({ "date": date, "energy_in_wh": energy }).to_string(),
+        text: json!({
+            "date": date, "energy_in_wh": energy, "energy_out_wh": 0, "charge_in_ah": 0,
+            "charge_out_ah": 0,
+        })
+        .to_string(),
     };
-    let damaged = StoredDay { text: "{".into(), ..day("2026-11-20", 0.0) };
-    let days = [day("2026-11-19", 1.0), damaged, day("2026-11-21", 2.5), day("2026-11-22", 3.0)];
+    let mut days = vec![day("2026-11-19", 1.0), day("2026-11-21", 2.5), day("2026-11-22", 3.0)];
+    for (text, date) in [("{", "2026-11-18"), ("null", "2026-11-20"), ("[7]", "2026-11-23")] {
+        days.push(StoredDay { text: text.into(), ..day(date, 0.0) });
+    }
     listener.journal.put_statistics(&[], &days).unwrap();
     for (query, expected) in [
         ("", &[1.0, 2.5, 3.0][..]),
@@ -539,7 +546,10 @@ fn days_are_those_of_the_journal() {
 #[test]
 fn days_have_what_was_left_out_when_they_were_stored() {
     let mut listener = Listener::start();
-    let text = json!({ "date": "2026-10-25", "length_s": 90_000, "sampled_s": 9, "soc": [5, 9] });
+    let text = json!({
+        "date": "2026-10-25", "length_s": 90_000, "sampled_s": 9, "soc": [5, 9], "energy_in_wh": 1,
+        "energy_out_wh": 2, "charge_in_ah": 3, "charge_out_ah": 4,
+    });
     let day =
         StoredDay { mcu_id: NORTH, date: "2026-10-25".to_owned(), rank: 1, text: text.to_string() };
     listener.journal.put_statistics(&[], &[day]).unwrap();
@@ -559,6 +569,69 @@ fn days_have_what_was_left_out_when_they_were_stored() {
     }
     assert_eq!(days["days"][0]["soc"], json!([5, 9]));
     assert_eq!(today["v_pack"], json!([53.34, 53.34]));
+}
+
+/// The names of all fields, but of those that hold columns.
+fn names_of_fields(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                names.insert(name.clone());
+                if !["latest", "values"].contains(&name.as_str()) {
+                    names_of_fields(field, names);
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| names_of_fields(item, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_and_metric_is_documented() {
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/http.md");
+    let docs = fs::read_to_string(docs).unwrap();
+    let quoted = docs.split('`').skip(1).step_by(2);
+    let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    let documented: BTreeSet<_> = quoted.flat_map(|text| text.split(is_end)).collect();
+
+    let listener = Listener::start();
+    let mut insight = Insight::new(NORTH);
+    let mut sample = PackRecord::new(NOW, NORTH);
+    (sample.v_pack, sample.i_pack, sample.soc) = (Some(53.34), Some(-40.0), Some(50));
+    sample.cell_v = [Some(3.3); 16];
+    for _ in 0..200 {
+        insight.sample(&sample, &UtcDays);
+        sample.insert_time_utc += time::Duration::SECOND;
+    }
+    let mut figures = insight.figures().unwrap();
+    figures.capacity_ah = Some(Estimate { value: 280.0, plus_minus: 5.0 });
+    let weaknesses = [
+        CellWeakness::LowCapacity { part_lacking: 0.1 },
+        CellWeakness::SelfDischarge { ah_per_week: 1.0 },
+        CellWeakness::HighResistance { times_median: 2.0 },
+        CellWeakness::LowCharge { ah_lacking: 3.0 },
+    ];
+    let weak = weaknesses.map(|weakness| WeakCell {
+        cell: 1,
+        evidence: String::new(),
+        weakness,
+        days: 10,
+    });
+    figures.verdict = Verdict::Weak(weak.into());
+    assert!(figures.time_to_go.is_some());
+    listener.change(|status| status.batteries[0].figures = Some(figures.into()));
+
+    let mut names = BTreeSet::new();
+    for target in ["/api/batteries", "/api/batteries?fields=overview", "/api/batteries/north"] {
+        names_of_fields(&listener.json(target).1, &mut names);
+    }
+    let metrics = listener.get("/metrics").body;
+    let metrics = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE bluenova_"));
+    names.extend(metrics.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())));
+    assert!(names.len() > 120, "{names:?}");
+    names.retain(|name| !documented.contains(name.as_str()));
+    assert_eq!(names, BTreeSet::new());
 }
 
 #[test]

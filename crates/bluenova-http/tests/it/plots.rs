@@ -460,6 +460,54 @@ fn weeks_have_plots_of_the_days_and_years_only_those() {
     );
 }
 
+/// A damaged day costs itself at most: the others have their answers.
+#[test]
+fn damaged_days_break_no_answer() {
+    let whole = |date: &str| serde_json::from_str::<Value>(&day(date, 2000).text).unwrap();
+    let wrong_numbers = [json!(1e308), json!(-1e308), json!(i64::MAX), json!(-1)];
+    let wrong = wrong_numbers.into_iter().chain([json!(null), json!("?"), json!([]), json!({})]);
+    let extremes = [json!([1e308, -1e308]), json!([-1e308, 1e308]), json!([9, 1]), json!([1])];
+    let cells = [json!({ "rest_mv": vec![1e308; 17] }), json!({ "mohm": [null, -1e308, 0] })];
+    let mut damaged = vec![json!(null), json!([]), json!("2026-11-19")];
+    let mut damage = |name: &str, value: Value| {
+        let mut text = whole("2026-11-19");
+        text[name] = value;
+        damaged.push(text);
+    };
+    for value in wrong {
+        for name in ["date", "length_s", "sampled_s", "energy_in_wh", "capacity_ah", "soc"] {
+            damage(name, value.clone());
+        }
+    }
+    for (value, name) in extremes.into_iter().zip(["soc", "spread_mv", "temp", "cell_v"]) {
+        damage(name, value);
+    }
+    cells.into_iter().for_each(|value| damage("cells", value));
+    for date in ["-9999-01-01", "9999-12-31", "0000-01-01", "2026-02-30"] {
+        damage("date", date.into());
+    }
+
+    let mut listener = Listener::start();
+    listener.journal.put_statistics(&[], &[day("2026-11-18", 2000)]).unwrap();
+    for (n, text) in (2..).zip(damaged) {
+        // A later version of the same day has a higher rank.
+        let text = text.to_string();
+        let stored = StoredDay { rank: n, text: text.clone(), ..day("2026-11-19", 0) };
+        listener.journal.put_statistics(&[], &[stored]).unwrap();
+        let parts = ["days", "trends", "plots?range=30d&zone=UTC", "plots?range=all&zone=UTC"];
+        for part in parts {
+            let (code, answer) = listener.json(&format!("/api/batteries/north/{part}"));
+            assert_eq!(code, 200, "{part} with {text}: {answer}");
+            for drawing in answer["plots"].as_array().into_iter().flatten() {
+                let svg = drawing["svg"].as_str().unwrap();
+                assert!(!svg.contains("NaN") && !svg.contains("inf"), "{part} with {text}: {svg}");
+            }
+        }
+        let days = listener.json("/api/batteries/north/days").1;
+        assert_eq!(days["days"][0]["date"], "2026-11-18", "{text}");
+    }
+}
+
 /// Rows of both batteries, the newest at 20:00.
 fn of_both(count: i64) -> Vec<PackRecord> {
     let row = |mcu_id, ago, soc| {

@@ -18,8 +18,8 @@ impl MoveError {
 }
 
 /// Moves what `from` has not delivered (or all that it has, out of a file that stands in for the
-/// journal), what was set aside there, its events, states and days, into `to`; returns the number of rows that
-/// were not there yet.
+/// journal), what was set aside there, its events, states and days, into `to`; returns the number
+/// of rows that were not there yet.
 pub(super) fn move_rows(
     from: &mut Outbox,
     to: &mut Writer,

@@ -106,7 +106,8 @@ impl Passport {
                 let (title, note) = (figure.title, &figure.note);
                 let label = "<svg role=\"img\" aria-label=";
                 let svg = figure.svg.replacen("<svg", &format!("{label}\"{title}\""), 1);
-                format!("<figure>\n<figcaption>{title}<span>{note}</span></figcaption>\n{svg}\n</figure>\n")
+                let caption = format!("<figcaption>{title}<span>{note}</span></figcaption>");
+                format!("<figure>\n{caption}\n{svg}\n</figure>\n")
             })
             .collect())
     }
@@ -159,7 +160,8 @@ mod tests {
         let hostile = "</title><script>alert('x')</script>&\"\u{202e}\0";
         assert_eq!(
             Html(hostile).to_string(),
-            "&lt;/title&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;\\u{202e}\\u{0}"
+            "&lt;/title&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;\
+             &amp;&quot;\\u{202e}\\u{0}"
         );
     }
 }

@@ -118,7 +118,8 @@ fn passport(sources: Sources) -> Passport {
 
 /// Sources whose every text tries to break out.
 fn hostile() -> Sources {
-    let bad = "</title></style><script>alert(1)</script><img src=x onerror='alert(2)'>\u{202e}\u{1b}[2J\"&";
+    let bad = "</title></style><script>alert(1)</script><img src=x onerror='alert(2)'>\
+               \u{202e}\u{1b}[2J\"&";
     let mut events = EventLog::default();
     events.add(bad, MADE_AT, None);
     let mut sources = sources(40, CELLS);

@@ -124,8 +124,8 @@ fn the_text_says_how_each_figure_was_got() {
 fn names_in_json_stay() {
     let json = serde_json::to_value(passport(sources(361, CELLS))).unwrap();
     let names: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-    let expected = "capacity_ah cells days events figures_as_of full_cycles identity limits made_at \
-                    made_by methods months origin period total trends verdict";
+    let expected = "capacity_ah cells days events figures_as_of full_cycles identity limits \
+                    made_at made_by methods months origin period total trends verdict";
     assert_eq!(names.join(" "), expected);
     assert_eq!(json["identity"]["mcu_id"], "9F3C07B2");
     assert_eq!(json["verdict"]["cells"][0]["cell"], 4);
@@ -156,7 +156,8 @@ fn a_cell_that_needs_balancing_is_not_called_weak() {
         figures.verdict = Verdict::Weak(vec![weak_cell(), to_balance]);
     }
     let text = passport(sources).text();
-    let begin = "verdict          Weak against the pack: cell 04.\n                 Needs balancing: cell 07.\n";
+    let begin = "verdict          Weak against the pack: cell 04.\n\
+                 \x20                Needs balancing: cell 07.\n";
     assert!(text.contains(begin) && text.contains(" Cell 07 holds 3.0 Ah less.\n"), "{text}");
 }
 

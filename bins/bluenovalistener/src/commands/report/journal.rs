@@ -9,7 +9,7 @@ use std::{
 };
 
 use bluenova_insight::{Calendar, DayStatistics, Figures, Insight};
-use bluenova_journal::{Event, Reader, RowSelection};
+use bluenova_journal::{ALL_DATES, Event, Reader, RowSelection};
 use bluenova_record::{COLUMNS, Column, McuId, PackRecord};
 use bluenova_report::{EventLog, Identity, Sources};
 use time::{Date, UtcDateTime};
@@ -68,7 +68,7 @@ fn chosen(
         let ids = export::mcu_ids(given, &settings.batteries, Some(reader))?;
         if !ids.iter().any(|id| known.contains(id)) {
             return Err(format!(
-                "--battery {given}: {} knows nothing of {}, but of {}",
+                "--battery {given}: {} has nothing of {}, but of {}",
                 path.display(),
                 export::listed(&ids),
                 export::listed(&known)
@@ -239,8 +239,6 @@ impl StoredBattery<'_> {
         }
     }
 }
-
-const ALL_DATES: std::ops::RangeInclusive<&str> = "0000-01-01"..="9999-12-31";
 
 /// Adds a day, of which an import may have stored another part.
 fn add(days: &mut BTreeMap<Date, DayStatistics>, day: DayStatistics) {

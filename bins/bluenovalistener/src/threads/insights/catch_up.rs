@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    ops::{ControlFlow, RangeInclusive},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use bluenova_insight::Insight;
-use bluenova_journal::{Error, Reader, RowSelection, StoredInsight, other_journals};
+use bluenova_journal::{ALL_DATES, Error, Reader, RowSelection, StoredInsight, other_journals};
 use bluenova_record::{COLUMNS, Column, ErrorChain, PackRecord};
 use log::{info, warn};
 use time::UtcDateTime;
@@ -31,7 +31,7 @@ const MOST_IN_A_QUERY: usize = 100;
 /// Longest time for reading a slice: most rows may be of other batteries.
 const SLICE_TIME: Duration = Duration::from_secs(60);
 
-/// Loads what the journal knows of batteries, and has them catch up with the rows that came later:
+/// Loads what the journal has of batteries, and has them catch up with the rows that came later:
 /// after a killed process, those of some minutes; in a journal of an older version, all. On a
 /// thread of its own, since there may be years of rows.
 pub(crate) struct CatchUp {
@@ -42,9 +42,6 @@ pub(crate) struct CatchUp {
     /// Whether the journal can't be read, and that is in the log.
     is_logged: bool,
 }
-
-/// All dates.
-const EVER: RangeInclusive<&str> = "0000-01-01"..="9999-12-31";
 
 /// The batteries that catch up together.
 type Batteries = HashMap<u32, Arc<Mutex<BatteryInsight>>>;
@@ -132,7 +129,7 @@ impl CatchUp {
             Some((stored, reader))
         });
         let Some((stored, reader)) = left.max_by_key(|(stored, _)| stored.until) else { return };
-        let Ok(days) = reader.days(mcu_id, EVER) else { return };
+        let Ok(days) = reader.days(mcu_id, ALL_DATES) else { return };
         load(battery, &stored);
         // What can't be read there isn't counted; and none of it is in this journal yet.
         let _ = self.read_rows(&reader, &Batteries::from([(mcu_id, Arc::clone(battery))]));
@@ -312,7 +309,7 @@ mod tests {
         assert_eq!((counted(&battery), lock(&battery).is_caught_up), (30, true));
         let due = second.insights.take_due(Instant::now(), true).unwrap();
         newer.merge_statistics(&due.insights, &due.days, merge_days).unwrap();
-        assert_eq!(newer.reader().unwrap().days(7, EVER).unwrap().len(), 1);
+        assert_eq!(newer.reader().unwrap().days(7, ALL_DATES).unwrap().len(), 1);
         let third = catch_up(&path(2));
         let battery = add(&third, 7);
         third.catch_up(&[7]).unwrap();

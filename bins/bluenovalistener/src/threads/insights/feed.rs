@@ -59,7 +59,7 @@ impl SampleFeed {
         }
     }
 
-    /// Takes a line of the battery that the assembler knows as `owner`.
+    /// Takes a line of the battery whose MCU ID is `owner`, as far as the assembler has it.
     pub(in crate::threads) fn line(&mut self, line: &Line<'_>, owner: Option<u32>) {
         let sample = self.sampler.take(line, owner, self.read_at.0);
         self.take(sample);
