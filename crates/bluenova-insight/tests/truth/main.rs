@@ -4,6 +4,7 @@
 //! In the everyday form some packs for some days, with `BLUENOVA_TRUTH=full` (`./test insight`) 50
 //! packs without and 50 with a weak cell for 30 days, and what that looks like in tables.
 //! `BLUENOVA_TRUTH_SEED=100` takes other packs: those from that seed on.
+//! `BLUENOVA_TRUTH_CURVES` is the file for a picture of the errors.
 
 #![allow(
     clippy::expect_used,
@@ -12,6 +13,7 @@
     reason = "that is how a test fails"
 )]
 
+mod curves;
 mod observe;
 mod tables;
 
@@ -71,6 +73,9 @@ fn figures_are_near_the_truth_after_a_month() {
     let weak = weak.into_iter().map(|(seed, days)| (self::weak(seed), days));
     let courses = observe_all(&healthy.chain(weak).collect::<Vec<_>>());
     println!("{}", tables::all(&courses));
+    if let Some(path) = std::env::var_os("BLUENOVA_TRUTH_CURVES") {
+        curves::draw(&courses, path.as_ref()).expect("the curves can be drawn");
+    }
     if is_full {
         let others = first..first + OTHERS;
         let packs: Vec<_> = others.clone().map(|seed| (shallow(seed), DAYS)).collect();

@@ -195,13 +195,13 @@ fn costs(text: &mut String, courses: &[Course]) {
 }
 
 /// Sizes of relative errors, in order.
-struct Errors {
+pub(crate) struct Errors {
     sizes: Vec<f64>,
     of: usize,
 }
 
 impl Errors {
-    fn of(errors: impl Iterator<Item = Option<f64>>) -> Self {
+    pub(crate) fn of(errors: impl Iterator<Item = Option<f64>>) -> Self {
         let errors: Vec<Option<f64>> = errors.collect();
         let mut sizes: Vec<f64> = errors.iter().flatten().map(|error| error.abs()).collect();
         sizes.sort_by(f64::total_cmp);
@@ -216,9 +216,14 @@ impl Errors {
     }
 
     /// The error that this part of them doesn't exceed.
-    fn at(&self, part: f64) -> String {
+    pub(crate) fn size_at(&self, part: f64) -> Option<f64> {
         let index = (part * self.sizes.len() as f64).ceil() as usize;
-        match self.sizes.get(index.saturating_sub(1)) {
+        self.sizes.get(index.saturating_sub(1)).copied()
+    }
+
+    /// The same in percent.
+    fn at(&self, part: f64) -> String {
+        match self.size_at(part) {
             Some(size) => format!("{:.2} %", size * 100.0),
             None => "-".to_owned(),
         }
