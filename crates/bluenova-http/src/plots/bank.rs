@@ -11,10 +11,10 @@ use bluenova_status::bank::Share;
 use bluenova_status::stale_after;
 use time::UtcDateTime;
 
+use super::ZERO;
 use super::answer::Plots;
 use super::comparison::each_row;
 use super::request::PlotRequest;
-use super::{AllDays, ZERO, kept_from};
 use crate::HistoryError;
 use crate::query::Query;
 
@@ -36,8 +36,7 @@ pub(crate) fn bank_plots(
     of_all: usize,
 ) -> Result<Plots, HistoryError> {
     let query = Query::new(query, &PlotRequest::PARAMETERS)?;
-    let days = AllDays::read(journal, &[], None)?;
-    let request = PlotRequest::new(query, journal, kept_from(journal, &days)?, now, interval)?;
+    let request = PlotRequest::new(query, journal, journal.oldest()?, now, interval)?;
     request.check_rows(interval, of_all)?;
 
     // A battery reports unless its values are stale.

@@ -9,10 +9,10 @@ use bluenova_record::{COLUMNS, Column, McuId, PackRecord, first_chars};
 use bluenova_status::bank::power;
 use time::UtcDateTime;
 
+use super::ZERO;
 use super::answer::Plots;
 use super::request::PlotRequest;
 use super::traces::spread_mv;
-use super::{AllDays, ZERO, kept_from};
 use crate::HistoryError;
 use crate::query::Query;
 
@@ -113,8 +113,7 @@ pub(crate) fn comparison(
     let query = Query::new(query, &parameters)?;
     let compared = query.choice("value", &VALUES, SOC)?;
     let ids: Vec<_> = batteries.iter().map(|(id, _)| *id).collect();
-    let days = AllDays::read(journal, &[], None)?;
-    let request = PlotRequest::new(query, journal, kept_from(journal, &days)?, now, interval)?;
+    let request = PlotRequest::new(query, journal, journal.oldest()?, now, interval)?;
     request.check_rows(interval, of_all)?;
 
     let buckets = request.buckets(request.interval);

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bluenova_insight::DayStatistics;
-use bluenova_journal::{ALL_DATES, Reader};
+use bluenova_journal::{ALL_DATES, Reader, StoredDay};
 use bluenova_plot::{Picture, TimeAxis, day_plots, most_time_labels};
 use bluenova_record::McuId;
 use time::{Date, UtcDateTime};
@@ -68,8 +68,11 @@ pub(crate) fn plots_with_today(
     today: Option<DayStatistics>,
 ) -> Result<Plots, HistoryError> {
     let query = Query::new(query, &PlotRequest::PARAMETERS)?;
-    let days = AllDays::read(journal, &[mcu_id], today)?;
-    let request = PlotRequest::new(query, journal, kept_from(journal, &days)?, now, interval)?;
+    let days = BatteryDays::read(journal, mcu_id, today)?;
+    // There is something from the first row or the first day on.
+    let first_day = days.first().map(|date| date.midnight().as_utc());
+    let kept_from = journal.oldest()?.into_iter().chain(first_day).min();
+    let request = PlotRequest::new(query, journal, kept_from, now, interval)?;
     let is_by_rows = request.rows_of_each(interval) <= request::MOST_ROWS;
 
     let mut plots = Plots::new(&request);
@@ -90,33 +93,33 @@ pub(crate) fn plots_with_today(
     Ok(plots)
 }
 
-/// The time from which on there is something: the first row or the first day.
-fn kept_from(journal: &Reader, days: &AllDays) -> Result<Option<UtcDateTime>, HistoryError> {
-    let first_day = days.0.first().map(|day| day.date.midnight().as_utc());
-    Ok(journal.oldest()?.into_iter().chain(first_day).min())
+/// The days of a battery, in the order of their dates. A stored one is only read once it is needed:
+/// there may be those of years, and a request for an hour needs none of them.
+struct BatteryDays {
+    stored: Vec<StoredDay>,
+    today: Option<DayStatistics>,
 }
 
-/// All days of some batteries, in the order of their dates.
-struct AllDays(Vec<DayStatistics>);
-
-impl AllDays {
+impl BatteryDays {
     fn read(
         journal: &Reader,
-        batteries: &[u32],
+        mcu_id: u32,
         today: Option<DayStatistics>,
     ) -> Result<Self, HistoryError> {
-        let mut days: Vec<DayStatistics> = vec![];
-        for mcu_id in batteries {
-            days.extend(journal.days(*mcu_id, ALL_DATES)?.iter().filter_map(statistics_of));
-        }
-        let today = today.filter(|today| days.iter().all(|day| day.date != today.date));
-        days.extend(today);
-        days.sort_by_key(|day| day.date);
-        Ok(Self(days))
+        Ok(Self { stored: journal.days(mcu_id, ALL_DATES)?, today })
     }
 
-    fn within(&self, dates: RangeInclusive<Date>) -> Vec<DayStatistics> {
-        self.0.iter().filter(|day| dates.contains(&day.date)).cloned().collect()
+    fn first(&self) -> Option<Date> {
+        let stored = self.stored.iter().find_map(statistics_of);
+        stored.iter().chain(&self.today).map(|day| day.date).min()
+    }
+
+    fn within(self, dates: RangeInclusive<Date>) -> Vec<DayStatistics> {
+        let mut days: Vec<_> = self.stored.iter().filter_map(statistics_of).collect();
+        days.extend(self.today.filter(|today| days.iter().all(|day| day.date != today.date)));
+        days.retain(|day| dates.contains(&day.date));
+        days.sort_by_key(|day| day.date);
+        days
     }
 }
 
