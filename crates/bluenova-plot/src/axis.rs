@@ -218,8 +218,8 @@ pub struct ValueAxis {
 impl ValueAxis {
     /// An axis of `parts` equal parts that includes `low` and `high`.
     ///
-    /// Two axes with the same number of parts have their lines at the same heights. Values in W that
-    /// reach a thousand are labelled in kW or MW.
+    /// Two axes with the same number of parts have their lines at the same heights. Values in W
+    /// that reach a thousand are labelled in kW or MW.
     pub fn covering(low: f64, high: f64, parts: u8, unit: &'static str) -> Self {
         // Next to huge numbers a float has no room for small differences.
         let span = (high - low).max(low.abs().max(high.abs()) * 1e-6).max(1e-3);

@@ -23,8 +23,8 @@ const WEEK: Duration = Duration::DAY.saturating_mul(7);
 /// Seconds between two rows of history: with those of a second it would take a minute.
 const SECONDS: u16 = 60;
 
-/// The last part of the history, with a row every second as there will be more of: the page begins
-/// with plots of an hour, in which a minute without a row is a gap.
+/// The last part of the history, with a row every second as there will be more of: the shortest
+/// plots that the page offers are of that length.
 const LAST_PART: Duration = Duration::HOUR;
 
 /// Rows that are stored at once.
