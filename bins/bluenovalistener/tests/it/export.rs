@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use time::{Duration, UtcDateTime};
 
 use crate::support::{
-    Home, Killed, Listener, TIME_LIMIT, named, shared_cluster, talking_battery, text,
+    Home, Killed, Listener, TIME_LIMIT, failed, named, shared_cluster, succeeded, talking_battery,
 };
 use bluenova_test_support::wait_until;
 
@@ -95,20 +95,6 @@ fn deliver(url: &str, rows: &[PackRecord]) {
     while dealt_with < rows.len() {
         dealt_with += sink.deliver(&rows, dealt_with).unwrap().rows;
     }
-}
-
-#[track_caller]
-fn succeeded(output: &Output) -> String {
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// The error message of a command that failed.
-#[track_caller]
-fn failed(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
-    assert_eq!(text(&output.stdout), "");
-    text(&output.stderr)
 }
 
 /// The lines of a CSV, cut into values; quotes are left on those that have them.

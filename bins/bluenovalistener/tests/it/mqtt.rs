@@ -36,11 +36,22 @@ struct Scene {
     broker: Mosquitto,
     attic: Server,
     home: Home,
+    /// Seconds of an interval.
+    interval: &'static str,
 }
 
 impl Scene {
     fn new() -> Self {
-        Self { broker: Mosquitto::start(), attic: talking_battery(1), home: Home::new() }
+        Self::of(Mosquitto::start(), talking_battery(1), "1")
+    }
+
+    /// A battery that sends a cycle when it is told to, in an interval that doesn't end.
+    fn in_one_interval() -> Self {
+        Self::of(Mosquitto::start(), obedient_battery(1), "86400")
+    }
+
+    fn of(broker: Mosquitto, attic: Server, interval: &'static str) -> Self {
+        Self { broker, attic, home: Home::new(), interval }
     }
 
     fn args(&self) -> Vec<String> {
@@ -49,7 +60,8 @@ impl Scene {
 
     fn args_with(&self, url: &str) -> Vec<String> {
         let (battery, database) = (named("attic", self.attic.local_addr()), self.home.sqlite("db"));
-        ["-i", "1", "-b", &battery, "-d", &database, "--mqtt", url].map(str::to_owned).to_vec()
+        let interval = self.interval;
+        ["-i", interval, "-b", &battery, "-d", &database, "--mqtt", url].map(str::to_owned).to_vec()
     }
 
     fn listen(&self) -> Listener {
@@ -255,18 +267,14 @@ fn the_document_is_right(
 
 #[test]
 fn the_values_of_a_long_interval_come_before_its_end() {
-    let broker = Mosquitto::start();
-    let mut subscriber = broker.subscribe("bluenova/+/state");
-    let battery = obedient_battery(1);
-    let home = Home::new();
-    let (in_attic, database) = (named("attic", battery.local_addr()), home.sqlite("db"));
-    let args = ["-i", "86400", "-b", &in_attic, "-d", &database, "--mqtt", &broker.url()];
-    let mut listener = home.listen(&args);
+    let scene = Scene::in_one_interval();
+    let mut subscriber = scene.broker.subscribe("bluenova/+/state");
+    let mut listener = scene.listen();
     listener.wait_for("MQTT: connected");
-    battery.control().wait_for_clients(1, TIME_LIMIT).unwrap();
+    scene.attic.control().wait_for_clients(1, TIME_LIMIT).unwrap();
     // The first state has the first cycle, which is known to be whole when the next one begins.
-    let snapshot = battery.control().step().unwrap();
-    battery.control().step().unwrap();
+    let snapshot = scene.attic.control().step().unwrap();
+    scene.attic.control().step().unwrap();
     let state = json(&subscriber.next_message());
     let mut row = said(&[snapshot]);
     // Those come once a minute, so that they are those of the last row, and there is none yet.
@@ -421,7 +429,7 @@ fn a_broker_that_hangs_up_again_and_again_is_not_logged_again_and_again() {
 fn passwords_come_from_a_file_or_the_environment_and_are_never_shown() {
     let settings = "allow_anonymous false\npassword_file {directory}/passwords";
     let broker = Mosquitto::start_with(settings, &[("passwords", PASSWORDS)]);
-    let scene = Scene { broker, attic: talking_battery(1), home: Home::new() };
+    let scene = Scene::of(broker, talking_battery(1), "1");
     let url = format!("mqtt://solar@127.0.0.1:{}", scene.broker.port());
     let args = scene.args_with(&url);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -522,7 +530,7 @@ fn encrypted_to_a_broker_with_a_certificate_of_an_authority_of_ones_own() {
                     keyfile {directory}/broker.key";
     let files = [("broker.crt", certificate.as_str()), ("broker.key", &key.serialize_pem())];
     let broker = Mosquitto::start_with(settings, &files);
-    let scene = Scene { broker, attic: talking_battery(1), home: Home::new() };
+    let scene = Scene::of(broker, talking_battery(1), "1");
     fs::write(scene.home.path("ca.pem"), authority).unwrap();
     let args = scene.args_with(&format!("mqtts://localhost:{}", scene.broker.port()));
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -625,24 +633,20 @@ fn a_battery_that_is_taken_off_is_removed_though_the_journal_is_another_one() {
 
 #[test]
 fn a_journal_that_remembers_no_announcement_is_logged_and_holds_nothing_up() {
-    let broker = Mosquitto::start();
-    let mut subscriber = broker.subscribe("bluenova/+/state");
-    let battery = obedient_battery(1);
-    let home = Home::new();
-    let (in_attic, database) = (named("attic", battery.local_addr()), home.sqlite("db"));
-    let args = ["-i", "86400", "-b", &in_attic, "-d", &database, "--mqtt", &broker.url()];
-    let mut listener = home.listen(&args);
+    let scene = Scene::in_one_interval();
+    let mut subscriber = scene.broker.subscribe("bluenova/+/state");
+    let mut listener = scene.listen();
     listener.wait_for("MQTT: connected");
-    let journal = rusqlite::Connection::open(home.path("db")).unwrap();
+    let journal = rusqlite::Connection::open(scene.home.path("db")).unwrap();
     journal.execute_batch("DROP TABLE announced").unwrap();
-    battery.control().wait_for_clients(1, TIME_LIMIT).unwrap();
+    scene.attic.control().wait_for_clients(1, TIME_LIMIT).unwrap();
     for _ in 0..2 {
-        battery.control().step().unwrap();
+        scene.attic.control().step().unwrap();
     }
     assert_eq!(subscriber.next_message().topic, state(ATTIC));
     listener.wait_for("db is damaged. A battery that goes may stay in Home Assistant");
     // Home Assistant starts: the try of before was logged, and the next one isn't due yet.
-    broker.publish("homeassistant/status", "online", false);
+    scene.broker.publish("homeassistant/status", "online", false);
     subscriber.next_message();
     assert_eq!(count(&listener.stop().log, "may stay in Home Assistant"), 1);
 }

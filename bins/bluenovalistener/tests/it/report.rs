@@ -14,7 +14,7 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use time::{Duration, UtcDateTime};
 
-use crate::support::{Home, named, output, talking_battery, text};
+use crate::support::{Home, failed, named, output, succeeded, talking_battery, text};
 
 const ATTIC: u32 = 0x9F3C_07B2;
 const CELLAR: u32 = 0x10AB_CDEF;
@@ -41,19 +41,6 @@ fn run(home: &Home, args: &[&str]) -> Output {
     let mut command = home.command(args);
     command.env("TZ", "Europe/Berlin");
     output(command)
-}
-
-#[track_caller]
-fn succeeded(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-#[track_caller]
-fn failed(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
-    assert_eq!(text(&output.stdout), "");
-    text(&output.stderr)
 }
 
 #[track_caller]

@@ -327,6 +327,21 @@ pub(crate) fn young_second(after: UtcDateTime) -> UtcDateTime {
     }
 }
 
+/// What a command that succeeded has printed.
+#[track_caller]
+pub(crate) fn succeeded(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The error message of a command that failed, and printed nothing.
+#[track_caller]
+pub(crate) fn failed(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert_eq!(text(&output.stdout), "");
+    text(&output.stderr)
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
