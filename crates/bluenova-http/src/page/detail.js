@@ -188,7 +188,7 @@ function showDays(answer, today) {
   days.forEach((day, i) => {
     const line = body.children[i];
     // Of the day under way, what is still to come isn't missing.
-    const length = day === today ? secondsOfToday() : (day.length_s ?? 86_400);
+    const length = day === today ? secondsOfToday() : day.length_s;
     const share = Math.min(knownSeconds(day) / length, 1);
     fill(line, {
       date: dateText(day.date),

@@ -90,8 +90,8 @@ function estimate(known, digits, unit) {
   return `${value} ± ${number(known.plus_minus, digits, unit)}`;
 }
 
-/** Seconds of a day that samples or rows cover. What is zero is left out of a day. */
-function knownSeconds({ sampled_s = 0, from_rows_s = 0 }) {
+/** Seconds of a day that samples or rows cover. */
+function knownSeconds({ sampled_s, from_rows_s }) {
   return sampled_s + from_rows_s;
 }
 
