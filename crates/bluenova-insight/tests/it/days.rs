@@ -110,7 +110,7 @@ fn counts_frost_open_breakers_errors_and_the_spread_at_rest() {
         insight.sample(&sample, &UtcDays);
     }
     let day = insight.figures().unwrap().today;
-    assert_eq!((day.frost_charge_s, day.breaker_open_s, day.errors), (10.0, 20.0, 2));
+    assert_eq!((day.frost_charge_s, day.breaker_open_s, day.errors), (10.0, 19.0, 2));
     assert_eq!(day.spread_mv, Some(Extremes { low: 4.0, high: 40.0 }));
     assert_eq!(day.rest_spread_mv, Some(Extremes { low: 4.0, high: 4.0 }));
     // A day that goes on after a restart is told the same errors again.
@@ -120,6 +120,35 @@ fn counts_frost_open_breakers_errors_and_the_spread_at_rest() {
     sample.errors = Some(Text::new("B"));
     again.sample(&sample, &UtcDays);
     assert_eq!(again.figures().unwrap().today.errors, 2);
+}
+
+/// Garbled lines say things that no other sample says; a row may be the only one of ten seconds.
+#[test]
+fn what_one_sample_alone_says_does_not_count() {
+    let odd = |second: i32| {
+        let mut sample = sample(second.into(), 52.0, 20.0);
+        sample.cell_t[3] = Some(20);
+        if second % 100 == 50 {
+            sample.cell_t[3] = Some(-2);
+            sample.breaker = Some(Text::new("CLOS"));
+            sample.errors = Some(Text::new("NOME"));
+        }
+        sample
+    };
+    let mut insight = Insight::new(MCU_ID);
+    for second in 0..=400 {
+        insight.sample(&odd(second), &UtcDays);
+    }
+    let found = |insight: &Insight| {
+        let day = insight.figures().unwrap().today;
+        (day.frost_charge_s, day.breaker_open_s, day.errors)
+    };
+    assert_eq!(found(&insight), (0.0, 0.0, 0));
+    let mut of_rows = Insight::new(MCU_ID);
+    for second in (0..=400).step_by(10) {
+        of_rows.row(&odd(second), Duration::seconds(10), &UtcDays);
+    }
+    assert_eq!(found(&of_rows), (40.0, 40.0, 1));
 }
 
 #[test]
