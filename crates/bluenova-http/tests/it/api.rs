@@ -535,15 +535,15 @@ fn days_are_those_of_the_journal() {
         })
         .to_string(),
     };
-    let mut days = vec![day("2026-11-19", 1.0), day("2026-11-21", 2.5), day("2026-11-22", 3.0)];
+    let mut days = vec![day("2026-11-19", 1.0), day("2026-11-21", 2.0), day("2026-11-22", 3.0)];
     for (text, date) in [("{", "2026-11-18"), ("null", "2026-11-20"), ("[7]", "2026-11-23")] {
         days.push(StoredDay { text: text.into(), ..day(date, 0.0) });
     }
     listener.journal.put_statistics(&[], &days).unwrap();
     for (query, expected) in [
-        ("", &[1.0, 2.5, 3.0][..]),
-        ("?from=2026-11-21", &[2.5, 3.0]),
-        ("?to=2026-11-21&from=2026-11-20", &[2.5]),
+        ("", &[1.0, 2.0, 3.0][..]),
+        ("?from=2026-11-21", &[2.0, 3.0]),
+        ("?to=2026-11-21&from=2026-11-20", &[2.0]),
         ("?to=2026-11-18", &[]),
     ] {
         let (code, answer) = listener.json(&format!("/api/batteries/north/days{query}"));

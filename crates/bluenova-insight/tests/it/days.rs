@@ -219,3 +219,39 @@ fn a_clock_that_is_set_back_across_midnight_makes_a_second_part_of_the_day() {
     assert_eq!(ended.date, (START + Duration::DAY).date());
     assert_eq!(insight.figures().unwrap().today.date, START.date());
 }
+
+/// Whoever adds a field to a day adds it to both forms.
+#[test]
+fn a_whole_day_has_what_a_stored_one_leaves_out_and_the_same_values() {
+    let json = |text: String| -> serde_json::Value { serde_json::from_str(&text).unwrap() };
+    let of = |day: &DayStatistics| {
+        let (stored, whole) = (serde_json::to_string(day), serde_json::to_string(&day.whole()));
+        (json(stored.unwrap()), json(whole.unwrap()))
+    };
+    let empty = r#"{"date":"2026-11-27","energy_in_wh":0,"energy_out_wh":0,"charge_in_ah":0,
+                    "charge_out_ah":0}"#;
+    let (short, whole) = of(&serde_json::from_str(empty).unwrap());
+    let fields = |json: &serde_json::Value| json.as_object().unwrap().clone();
+    assert!(fields(&short).len() < 10, "{short}");
+    assert_eq!(
+        (&whole["length_s"], &whole["errors"], &whole["cells"]),
+        (&86_400.into(), &0.into(), &serde_json::json!({}))
+    );
+    assert!(fields(&whole).contains_key("soc") && whole["soc"].is_null(), "{whole}");
+
+    // A day of which nothing is left out.
+    let full = r#"{"date":"2026-11-27","length_s":90000,"sampled_s":3.4,"from_rows_s":2,
+        "first_s":1,"last_s":9,"samples":5,"energy_in_wh":1.6,"energy_out_wh":2,"charge_in_ah":0.16,
+        "charge_out_ah":0.2,"capacity_ah":[280.04,2.5],"full_cycles":0.125,"soc":[5,9],
+        "v_pack":[50.1,53],"i_pack":[-3,4.25],"power_w":[-160,200],"temp":[20,21],
+        "cell_v":[3.34,2,3.4,7],"cell_t":[19,1,22,4],"spread_mv":[3,40],"rest_spread_mv":[2,3.5],
+        "errors":1,"frost_charge_s":7,"breaker_open_s":8,
+        "cells":{"mohm":[0.3,null,0.42],"rest_mv":[1,-2.5],"ah":[0.1]}}"#;
+    let (short, whole_of_full) = of(&serde_json::from_str(full).unwrap());
+    assert_eq!(short, whole_of_full);
+    assert_eq!(
+        Vec::from_iter(fields(&short).keys()),
+        Vec::from_iter(fields(&json(full.into())).keys())
+    );
+    assert_eq!(Vec::from_iter(fields(&whole).keys()), Vec::from_iter(fields(&short).keys()));
+}
