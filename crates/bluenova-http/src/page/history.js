@@ -194,13 +194,13 @@ function showDownloads({ battery, batteries, from, to, plots }) {
   const days = plots.find((plot) => plot.days)?.days;
   $("days-csv").hidden = !battery || !days;
   if (!$("days-csv").hidden) {
-    const dates = new URLSearchParams({ from: localDate(days.from), to: localDate(days.to - 1) });
+    const dates = new URLSearchParams({ from: isoDate(days.from), to: isoDate(days.to - 1) });
     $("days-csv").href = absolute(`${of}days.csv?${dates}`);
   }
 }
 
 /** The date of a time in this browser's zone, as in 2026-11-27. */
-function localDate(time) {
+function isoDate(time) {
   const date = new Date(time);
   const digits = (number) => String(number).padStart(2, "0");
   return `${date.getFullYear()}-${digits(date.getMonth() + 1)}-${digits(date.getDate())}`;
