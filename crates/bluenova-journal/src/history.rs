@@ -9,8 +9,19 @@ use time::{Duration, UtcDateTime};
 
 use crate::value::{self, parse_time};
 
-/// So many batteries for one look into the index are passed over as quickly as that is done.
+/// So many rows of other batteries are passed over in the time of one look into the index.
 const PASSED_PER_LOOK: usize = 20;
+
+/// What it costs to find the rows of `few` of `all` batteries at one time, in rows that are passed
+/// over: those of all, or as many as would take the time in which they are looked up in the index.
+pub fn rows_passed(few: usize, all: usize) -> usize {
+    all.min(looking_up(few))
+}
+
+/// The same for looking up the rows: one look for each battery, and one for the next time.
+fn looking_up(few: usize) -> usize {
+    few.saturating_add(1).saturating_mul(PASSED_PER_LOOK)
+}
 
 /// Which rows are read, and in which order: that of time, and at one time that of the MCU IDs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +51,7 @@ impl RowSelection {
         }
         let mut count = connection.prepare_cached("SELECT count(*) FROM battery")?;
         let all: i64 = count.query_row((), |row| row.get(0))?;
-        let looks = self.batteries.len() + 1;
-        Ok(usize::try_from(all).unwrap_or(0) > looks.saturating_mul(PASSED_PER_LOOK))
+        Ok(usize::try_from(all).unwrap_or(0) > looking_up(self.batteries.len()))
     }
 }
 
