@@ -163,8 +163,8 @@ impl NumberState {
 
     /// The most serious limit that the values are beyond.
     fn raised(&self) -> Option<(Severity, &SeverityState)> {
-        let states = Severity::ALL.into_iter().zip(&self.severities);
-        states.filter(|(_, state)| state.is_beyond.is).last()
+        let mut states = Severity::ALL.into_iter().zip(&self.severities);
+        states.rfind(|(_, state)| state.is_beyond.is)
     }
 }
 
