@@ -3,7 +3,6 @@
 from panels import (
     AMBER,
     BLUE,
-    COLORED_TEXT,
     GREEN,
     POSTGRESQL,
     RED,
@@ -347,14 +346,10 @@ def one_battery(made):
     made.add(
         table(
             "Newest row",
-            """What the battery reported last. The energies are in the firmware's unit. The MCU ID
-            is what the table and the listener call the battery.""",
-            sql_targets(newest(NEWEST), "table"),
-            {
-                "time": {"unit": "dateTimeAsIso"},
-                "health": {"unit": "percent", "custom.cellOptions": COLORED_TEXT},
-            },
-            [{"id": "transpose", "options": {"firstFieldName": "column", "restFieldsName": ""}}],
+            """What the battery reported last, at that time. The energies are in the firmware's unit.
+            The MCU ID is what the table and the listener call the battery.""",
+            sql_targets(NEWEST, "table"),
+            {},
         ),
         8,
         8,
@@ -415,8 +410,28 @@ BUS_ERRORS = sql(
     chosen=CHOSEN,
 )
 
-NEWEST = f"""newest.insert_time_utc AS "time",
-          {HEX.replace("mcu_id", "chosen.mcu_id")} AS "MCU ID",
-          newest.n_units AS units, newest.unit_rank AS rank, newest.cell_count AS cells,
-          newest.health, newest.errors, newest.system_state, newest.breaker, newest.charge_state,
-          newest.energy_in, newest.energy_out"""
+# A line for each value. Grafana's own transformation for that is newer than Grafana 11.0.
+NEWEST = sql(
+    """
+    WITH newest AS (
+      «newest»
+    )
+    SELECT line.* FROM newest CROSS JOIN LATERAL (VALUES
+      ('time', to_char(
+        insert_time_utc AT TIME ZONE 'UTC' AT TIME ZONE '$__timezone', 'YYYY-MM-DD HH24:MI:SS'
+      )),
+      ('MCU ID', «hex»),
+      ('unit', unit_rank::TEXT || ' of ' || n_units::TEXT),
+      ('cells', cell_count::TEXT),
+      ('state of health', health::TEXT || ' %'),
+      ('errors', errors::TEXT),
+      ('system state', system_state::TEXT),
+      ('breaker', breaker::TEXT),
+      ('charge state', charge_state::TEXT),
+      ('energy in', energy_in::TEXT),
+      ('energy out', energy_out::TEXT)
+    ) AS line ("what", "value")
+    """,
+    newest=newest("newest.*").replace("\n", "\n  "),
+    hex=HEX,
+)
