@@ -42,12 +42,14 @@ fn every_query_has_an_answer() {
     let week = View { from: days(20), to: days(27), timezone: "Europe/Berlin", ..MONTH };
     let week = View { batteries: &[NORTH], ..week };
     let hour = View { from: days(28), to: days(28) + Duration::HOUR, ..MONTH };
+    let minutes = View { to: days(28) + Duration::minutes(5), ..hour };
+    let years = View { from: TO - Duration::days(730), ..MONTH };
     for name in ["household", "fleet"] {
         let queries = dashboard::queries(&dashboard::read(name));
         assert!(queries.len() > 3, "{name}");
         for query in &queries {
             assert!(sql(query).contains("$__timeFilter(insert_time_utc)"), "{}", query.title);
-            for view in [&MONTH, &week, &hour] {
+            for view in [&MONTH, &week, &hour, &minutes, &years] {
                 check(&mut client, name, query, view);
             }
             // Nothing to show, and no error.
