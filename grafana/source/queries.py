@@ -40,7 +40,9 @@ def battery_variable():
         "query": sql(
             """
             WITH battery AS (
-              SELECT DISTINCT mcu_id FROM battery_pack WHERE $__timeFilter(insert_time_utc)
+              SELECT DISTINCT mcu_id
+              FROM battery_pack
+              WHERE $__timeFilter(insert_time_utc) AND mcu_id IS NOT NULL
             )
             SELECT mcu_id AS __value, «name» AS __text FROM battery ORDER BY __text
             """,

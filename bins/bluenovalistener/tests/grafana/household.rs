@@ -65,13 +65,14 @@ const ROWS_OF_HOURLY: &str = "
     SELECT t, 8, 50, 10, 80
     FROM generate_series('2026-10-26 12:00:10'::TIMESTAMP, '2026-10-27', '10 seconds') AS t";
 
-/// A table of the first listener, with its index, rows that are there twice, and columns of other
-/// types: North's first week.
+/// A table of the first listener, with its index, rows that are there twice, one of no battery, and
+/// columns of other types: North's first week.
 const OLD_TABLE: &str = "
     CREATE SCHEMA old;
     CREATE TABLE old.battery_pack AS
       SELECT * FROM battery_pack WHERE mcu_id = 2671511474 AND insert_time_utc < '2026-09-08';
     INSERT INTO old.battery_pack SELECT * FROM old.battery_pack;
+    INSERT INTO old.battery_pack (insert_time_utc) VALUES ('2026-09-03 12:00');
     ALTER TABLE old.battery_pack
       ALTER v_pack TYPE NUMERIC(6, 3), ALTER i_pack TYPE DOUBLE PRECISION, ALTER soc TYPE NUMERIC,
       ALTER cell_01_v TYPE DOUBLE PRECISION, ALTER errors TYPE TEXT;

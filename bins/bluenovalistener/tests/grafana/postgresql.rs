@@ -283,6 +283,10 @@ fn an_old_table_shows_the_same() {
     assert_eq!(newest.numbers("soc"), [73.0]);
     let worst = answer(&mut client, "fleet", "Batteries, the worst first", &view);
     assert_eq!(worst.texts("Battery"), [Some("attic")]);
+    let dashboard = dashboard::read("household");
+    let battery = dashboard::variable(&dashboard, "battery").unwrap();
+    let batteries = Table::of(&mut client, &view.expand(battery["query"].as_str().unwrap()));
+    assert_eq!(batteries.texts("__text"), [Some("attic")]);
 }
 
 /// Hourly rows, a day of 25 hours, and a day on which the interval changes.
