@@ -123,9 +123,9 @@ def cell_curves(column, value):
 def steps(moment):
     """Steps from row to row, on the day of a moment of the row.
 
-    The interval is that of the listener when it recorded the row: the shortest step of the row and
-    its two neighbours on one side, so that it is neither a gap nor the interval before a change. A
-    row that is there twice makes a step of nothing."""
+    The usual step is the listener's interval when it recorded the row: the shortest step of the row
+    and its two neighbours on one side, so that it is neither a gap nor the interval before a
+    change. A row that is there twice makes a step of nothing."""
     return sql(
         """
         step AS (
@@ -153,7 +153,7 @@ def steps(moment):
                   OVER (battery ROWS BETWEEN CURRENT ROW AND 2 FOLLOWING) END
               ),
               min(nullif(seconds, 0)) OVER (battery ROWS BETWEEN 2 PRECEDING AND 2 FOLLOWING)
-            ) AS interval
+            ) AS usual
           FROM step
           WINDOW battery AS (PARTITION BY mcu_id ORDER BY insert_time_utc)
         )
@@ -173,7 +173,7 @@ ENERGY_PER_DAY = sql(
       sum(greatest(twice_the_watts, 0) * seconds) / 7200 AS charged,
       -sum(least(twice_the_watts, 0) * seconds) / 7200 AS discharged
     FROM measured
-    WHERE seconds > 0 AND seconds <= 3 * interval
+    WHERE seconds > 0 AND seconds <= 3 * usual
     GROUP BY 1
     ORDER BY 1
     """,
@@ -190,7 +190,7 @@ COMPLETENESS_PER_DAY = sql(
       SELECT
         mcu_id,
         day,
-        sum(coalesce(CASE WHEN seconds <= 1.5 * interval THEN seconds END, interval)) AS seconds
+        sum(coalesce(CASE WHEN seconds <= 1.5 * usual THEN seconds END, usual)) AS seconds
       FROM measured
       GROUP BY mcu_id, day
     ),
