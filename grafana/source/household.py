@@ -346,8 +346,8 @@ def one_battery(made):
     made.add(
         table(
             "Newest row",
-            """What the battery reported last, and when. The energies are in the firmware's unit. The
-            MCU ID is what the table and the listener call the battery.""",
+            """What the battery reported last, and when. The energies are in the firmware's unit.
+            The MCU ID is what the table and the listener call the battery.""",
             sql_targets(NEWEST, "table"),
             {},
         ),
