@@ -195,7 +195,11 @@ fn the_values_are_those_of_the_rows_and_the_document_is_right() {
         same_values(state, &rows[&key]);
     }
     assert!(banks.iter().all(|bank| bank["batteries"] == 2), "{banks:?}");
-    the_document_is_right(&topics, &kept, &states[ATTIC][0], &banks[0]);
+    // A second may lack a value that comes before it or behind it.
+    let unknown =
+        |state: &&Value| state.as_object().unwrap().values().filter(|it| it.is_null()).count();
+    let state = states[ATTIC].iter().min_by_key(unknown).unwrap();
+    the_document_is_right(&topics, &kept, state, &banks[0]);
 }
 
 /// docs/home-assistant.md names the topics, values, entities and defaults that there are.
