@@ -235,7 +235,10 @@ impl Capacity {
             plus_minus: plus_minus.hypot(FIRMWARE * value).hypot(lag_ah / 2.0),
         };
         let is_known = |estimate: &Estimate| lag_ah < LARGEST_LAG * estimate.value;
-        self.ends.estimate().or(self.fit.map(by_scale).filter(is_known))
+        let scale = self.fit.map(by_scale).filter(is_known);
+        let Some(ends) = self.ends.estimate() else { return scale };
+        let confirmed = scale.map(|scale| scale.value).filter(|scale| confirms(ends, *scale));
+        Some(Estimate { value: confirmed.unwrap_or(ends.value), ..ends })
     }
 
     /// Capacity in ampere-hours as the parts that ended today have it. Its uncertainty is that of
@@ -254,7 +257,9 @@ impl Capacity {
         (squares > 0.0).then(|| {
             let deviation = LEAST_DEVIATION * fit.capacity.value / squares.sqrt();
             // On the firmware's scale, which both ends of the battery may have shown to be wrong.
-            let scale = self.ends.estimate().map_or(1.0, |ends| ends.value / fit.capacity.value);
+            let by_scale = fit.capacity.value;
+            let ends = self.ends.estimate().filter(|ends| !confirms(*ends, by_scale));
+            let scale = ends.map_or(1.0, |ends| ends.value / by_scale);
             let round = |value: f64| (value * scale * 100.0).round() / 100.0;
             Estimate { value: round(products / squares), plus_minus: round(2.0 * deviation) }
         })
@@ -370,6 +375,11 @@ impl Leg {
             hours: ((end.count.hours - begin.count.hours) as f32 * 100.0).round() / 100.0,
         }
     }
+}
+
+/// Whether both ends of a battery confirm the firmware's scale, which is finer then than they are.
+fn confirms(ends: Estimate, by_scale: f64) -> bool {
+    (by_scale - ends.value).abs() <= ends.plus_minus
 }
 
 /// Capacity, surplus while charging, offset; and their covariance.

@@ -3,7 +3,8 @@
 //! This is the one measurement that needs no state of charge in between: it shows a firmware that
 //! counts with a wrong capacity. Full is the firmware's 100 %, after the cells were at the voltage
 //! at which a charge ends. Empty is the lower knee of the first cell, freed of the drop over its
-//! resistance; there a LiFePO4 cell holds a percent or two, whatever the shape of its curve.
+//! resistance. There a LiFePO4 cell holds a percent or two, but not each curve is as steep: how fast
+//! its voltage fell with the charge says how much it can still hold, and that is uncertain.
 //! What the sensor adds each hour is known from one full to the next: in between nothing may be
 //! left but that (coulomb counting between two anchors: Plett, "Battery Management Systems", vol.
 //! II, 2015, chapter 4).
@@ -28,6 +29,12 @@ const IDLE_AMPS: f32 = -0.5;
 const KNEE_VOLTS: f32 = 2.95;
 /// Amperes at which a resistance that isn't known yet doesn't matter.
 const SMALL_AMPS: f32 = 5.0;
+/// Volts that it must fall below those at which the knee was seen.
+const LEAST_FALL: f32 = 0.03;
+/// Volts at which no cell holds anything, and how much of what a straight line to there leaves open
+/// is uncertain: a knee grows steeper.
+const EMPTY_VOLTS: f32 = 2.5;
+const DOUBT: f32 = 0.75;
 /// Samples that must agree on an end.
 const AGREEING: u8 = 3;
 /// Hours between two fulls that say something of the offset.
@@ -56,8 +63,12 @@ pub(crate) struct Ends {
     full: Option<Count>,
     /// What was drawn since then when it was emptiest, and the hours until then.
     empty: Option<Count>,
-    /// The part that was left in the first cell at that moment.
-    left: f64,
+    /// Volts of the first cell at rest at that moment.
+    lowest: f32,
+    /// What was drawn, and the volts, when the knee was seen first since the last full.
+    knee: Option<(f32, f32)>,
+    /// What may have been left in the last cycle that counts, as a part of the capacity.
+    doubt: f32,
     /// Charge that was counted too much, and the hours in which it was.
     drift: Count,
     /// In ampere-hours.
@@ -72,13 +83,13 @@ impl Ends {
         let (value, deviation) = median_and_deviation(&mut values[..]);
         let (value, deviation) = (f64::from(value), f64::from(deviation));
         let spread = 2.0 * deviation / (values.len() as f64).sqrt();
-        let plus_minus = spread.hypot(SYSTEMATIC * value);
+        let plus_minus = spread.hypot(SYSTEMATIC * value).hypot(f64::from(self.doubt) * value);
         (value > 0.0).then_some(Estimate { value, plus_minus })
     }
 
     /// Counting began anew.
     pub(crate) fn interrupt(&mut self) {
-        (self.full, self.empty, self.is_full) = (None, None, false);
+        (self.full, self.empty, self.knee, self.is_full) = (None, None, None, false);
     }
 
     /// Takes a sample, with what was counted until then and the state of charge.
@@ -103,38 +114,48 @@ impl Ends {
             return;
         }
         self.is_full &= soc.is_none();
-        let (Some(full), Some(left)) = (self.full, charge_left(cells, amps, resistance)) else {
+        let (Some(full), Some(volts)) = (self.full, volts_at_knee(cells, amps, resistance)) else {
             self.at_knee = 0;
             return;
         };
         self.at_knee = self.at_knee.saturating_add(1);
         let drawn = full.charge_ah - now.charge_ah;
         let drawn = Count { charge_ah: drawn, hours: now.hours - full.hours };
-        let is_emptier = self.empty.is_none_or(|empty| empty.charge_ah < drawn.charge_ah);
-        if self.at_knee >= AGREEING && is_emptier {
-            (self.empty, self.left) = (Some(drawn), left);
+        if self.at_knee < AGREEING {
+            return;
+        }
+        self.knee.get_or_insert((drawn.charge_ah as f32, volts));
+        if self.empty.is_none_or(|empty| empty.charge_ah < drawn.charge_ah) {
+            (self.empty, self.lowest) = (Some(drawn), volts);
         }
     }
 
     /// Ends the cycle that began at the last full.
     fn end_cycle(&mut self, now: Count) {
         let Some(full) = self.full else { return };
-        let empty = self.empty.take();
+        let (empty, knee) = (self.empty.take(), self.knee.take());
         let hours = now.hours - full.hours;
         if hours < LEAST_HOURS {
             return;
         }
         self.drift.charge_ah = MEMORY * self.drift.charge_ah + now.charge_ah - full.charge_ah;
         self.drift.hours = MEMORY * self.drift.hours + hours;
-        let Some(empty) = empty else { return };
+        let (Some(empty), Some((knee_ah, knee_volts))) = (empty, knee) else { return };
+        let fall = knee_volts - self.lowest;
+        if fall < LEAST_FALL {
+            return;
+        }
         let offset = self.drift.charge_ah / self.drift.hours;
         let drawn = empty.charge_ah + offset * empty.hours;
-        self.capacities.push((drawn / (1.0 - self.left)) as f32);
+        let per_volt = (empty.charge_ah as f32 - knee_ah) / fall / drawn as f32;
+        self.doubt = DOUBT * per_volt * (self.lowest - EMPTY_VOLTS).max(0.0);
+        let left = LEFT + LEFT_PER_VOLT * (f64::from(self.lowest) - LEFT_VOLTS);
+        self.capacities.push((drawn / (1.0 - left.clamp(0.0, MOST_LEFT))) as f32);
     }
 }
 
-/// The part of its capacity that the first cell still holds, if it is at its knee.
-fn charge_left(cells: &CellVolts, amps: f32, resistance: &Resistance) -> Option<f64> {
+/// Volts of the first cell without load, if it is at its knee.
+fn volts_at_knee(cells: &CellVolts, amps: f32, resistance: &Resistance) -> Option<f32> {
     // Most cells at most times are above it even under load.
     if cells.lowest >= KNEE_VOLTS {
         return None;
@@ -148,6 +169,74 @@ fn charge_left(cells: &CellVolts, amps: f32, resistance: &Resistance) -> Option<
         Some(f64::from(*volts) - f64::from(amps) * milliohms / 1000.0)
     });
     let lowest = at_rest.fold(f64::INFINITY, f64::min);
-    let left = LEFT + LEFT_PER_VOLT * (lowest - LEFT_VOLTS);
-    (lowest <= KNEE_VOLTS.into()).then_some(left.clamp(0.0, MOST_LEFT))
+    (lowest <= KNEE_VOLTS.into()).then_some(lowest as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use bluenova_record::CELLS;
+
+    use super::*;
+
+    const CAPACITY_AH: f64 = 100.0;
+    const AMPS: f32 = 5.0;
+
+    /// Fill and volts at the lower knee, as they stand in tables, and as a formula has them.
+    const STEEPER: &[(f64, f64)] = &[(0.0, 2.5), (0.01, 2.75), (0.02, 2.9), (0.05, 3.05)];
+    const STEADY: &[(f64, f64)] = &[(0.0, 2.5), (0.05, 3.0), (0.1, 3.12)];
+    const SLOW: &[(f64, f64)] = &[(0.0, 2.5), (0.09, 3.0), (0.14, 3.125)];
+
+    fn volts(knee: &[(f64, f64)], fill: f64) -> f64 {
+        let part = knee.windows(2).find(|pair| fill <= pair[1].0);
+        match part {
+            Some(&[(from, low), (to, high)]) => low + (high - low) * (fill - from) / (to - from),
+            _ if fill > 0.99 => 3.45,
+            _ => 3.3,
+        }
+    }
+
+    /// What is known after three cycles from full until the cells have `lowest` volts.
+    fn after_cycles(knee: &[(f64, f64)], lowest: f64) -> Option<Estimate> {
+        let mut ends = Ends::default();
+        let (mut charge_ah, mut hours, step) = (CAPACITY_AH, 0.0, 0.01);
+        let mut sample = |charge_ah: f64, hours: f64, amps: f32| {
+            let fill = charge_ah / CAPACITY_AH;
+            let volts = volts(knee, fill) as f32;
+            let cells = CellVolts { count: 4, volts: [volts; CELLS], lowest: volts };
+            let soc = Some((fill * 100.0).round() as i16);
+            ends.sample(amps, &cells, soc, Count { charge_ah, hours }, &Resistance::default());
+        };
+        for _ in 0..3 {
+            while volts(knee, charge_ah / CAPACITY_AH) > lowest {
+                charge_ah -= step;
+                hours += step / f64::from(AMPS);
+                sample(charge_ah, hours, -AMPS);
+            }
+            while charge_ah < CAPACITY_AH {
+                charge_ah += step;
+                hours += step / f64::from(AMPS);
+                sample(charge_ah, hours, AMPS);
+            }
+        }
+        ends.estimate()
+    }
+
+    #[test]
+    fn the_truth_is_within_the_uncertainty_whatever_the_knee_is_like() {
+        for knee in [STEEPER, STEADY, SLOW] {
+            for lowest in [2.6, 2.65] {
+                let known = after_cycles(knee, lowest).unwrap();
+                let error = (known.value - CAPACITY_AH).abs();
+                assert!(error < known.plus_minus, "{knee:?} {lowest}: {known:?}");
+                assert!(known.plus_minus < 0.05 * CAPACITY_AH, "{knee:?} {lowest}: {known:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_knee_of_which_too_little_was_seen_is_no_end() {
+        for knee in [STEEPER, STEADY, SLOW] {
+            assert_eq!(after_cycles(knee, 2.93), None, "{knee:?}");
+        }
+    }
 }

@@ -18,7 +18,8 @@
 //!
 //! Current and voltage are not measured at the same moment of a cycle: the two samples at a step
 //! are left out. Windows of bad fit are left out. Windows are added up until they hold enough
-//! information, and the median of the last such sums is the figure.
+//! information and two hours have passed, and the median of the last such sums is the figure: so it
+//! is one of about a day, whose warm and cold hours both count.
 
 use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
@@ -61,10 +62,14 @@ const RELATIVE_INFORMATION: f64 = 400.0;
 /// Least windows in a sum, and so the largest part of one of them.
 const LEAST_WINDOWS: f64 = 4.0;
 
+/// Minutes that a sum lasts at least, once there are enough for a first figure.
+const SUM_MINUTES: i64 = 120;
 /// Sums that are remembered.
 const REMEMBERED: usize = 11;
 /// Least sums of which a median is made.
 const LEAST_SUMS: usize = 3;
+/// The same of a day, whose current may change for some hours only.
+const LEAST_SUMS_OF_DAY: usize = 2;
 /// What a figure is uncertain by however often it is measured: the current sensor's scale, and the
 /// relaxation that was taken for resistance.
 const SYSTEMATIC: f64 = 0.05;
@@ -87,6 +92,8 @@ pub(crate) struct Resistance {
     current: PerCell,
     information: f32,
     windows: f32,
+    /// Minute since 1970 in which the sum before ended.
+    ended: u32,
     /// Resistances in µΩ; 0 where there is none.
     #[serde(with = "packed")]
     remembered: Recent<[u16; CELLS], REMEMBERED>,
@@ -131,7 +138,7 @@ impl Resistance {
         window.length += 1;
         if usize::from(window.length) == WINDOW {
             window.length = (WINDOW - HOP) as u8;
-            self.add_window();
+            self.add_window(time);
             self.window.samples.copy_within(HOP.., 0);
         }
     }
@@ -148,20 +155,22 @@ impl Resistance {
 
     /// Resistance of the cell at `index` in milliohms.
     pub(crate) fn of_cell(&self, index: usize) -> Option<Estimate> {
-        self.median_of(index, self.remembered.len())
+        self.median_of(index, self.remembered.len(), LEAST_SUMS)
     }
 
     /// Resistances in milliohms as they were measured today; empty if they were not.
     pub(crate) fn of_today(&self) -> Vec<Option<f32>> {
         let count = usize::from(self.of_today);
-        if count < LEAST_SUMS {
+        if count < LEAST_SUMS_OF_DAY {
             return Vec::new();
         }
         let round = |estimate: Estimate| ((estimate.value * 1e3).round() / 1e3) as f32;
-        (0..self.cell_count()).map(|i| self.median_of(i, count).map(round)).collect()
+        (0..self.cell_count())
+            .map(|i| self.median_of(i, count, LEAST_SUMS_OF_DAY).map(round))
+            .collect()
     }
 
-    fn median_of(&self, index: usize, count: usize) -> Option<Estimate> {
+    fn median_of(&self, index: usize, count: usize, least: usize) -> Option<Estimate> {
         let mut values = [0.0_f64; REMEMBERED];
         let known = self.remembered.iter().rev().take(count).filter_map(|sum| {
             let micro_ohms = *sum.get(index)?;
@@ -173,7 +182,7 @@ impl Resistance {
             length += 1;
         }
         let values = &mut values[..length];
-        if length < LEAST_SUMS {
+        if length < least {
             return None;
         }
         let (value, deviation) = median_and_deviation(values);
@@ -184,7 +193,7 @@ impl Resistance {
         (plus_minus <= LARGEST_UNCERTAINTY * value).then_some(Estimate { value, plus_minus })
     }
 
-    fn add_window(&mut self) {
+    fn add_window(&mut self, now: UnixMicros) {
         let samples = &self.window.samples;
         let Some(fit) = Fit::new(samples) else { return };
         let moments = fit.moments(samples);
@@ -205,17 +214,23 @@ impl Resistance {
         }
         self.information += (fit.information * share) as f32;
         self.windows += 1.0;
-        self.end_sum();
+        self.end_sum(now);
     }
 
     /// Ends the sum under way if it is good enough.
-    fn end_sum(&mut self) {
+    fn end_sum(&mut self, now: UnixMicros) {
         let sum = |of: &PerCell| of.iter().map(|value| f64::from(*value)).sum::<f64>();
         let milliohms = (sum(&self.voltage) / sum(&self.current)).max(0.01);
         let enough = INFORMATION.min(RELATIVE_INFORMATION / milliohms.powi(2));
         if f64::from(self.windows) < LEAST_WINDOWS || f64::from(self.information) < enough {
             return;
         }
+        // Where the clock was set back, the time that has passed isn't known.
+        let passed = now.minute() - i64::from(self.ended);
+        if (0..SUM_MINUTES).contains(&passed) && self.remembered.len() >= LEAST_SUMS {
+            return;
+        }
+        self.ended = now.minute() as u32;
         // A cell that was left out of most windows has none.
         let least = self.current.iter().copied().fold(0.0, f32::max) / 2.0;
         self.remembered.push(std::array::from_fn(|i| match self.current[i] > least {
@@ -424,4 +439,31 @@ fn without(mut values: [f64; WINDOW], directions: &[[f64; WINDOW]]) -> [f64; WIN
         }
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use time::{Duration, UtcDateTime};
+
+    use super::*;
+
+    #[test]
+    fn a_cold_evening_is_not_the_whole_day() {
+        let mut resistance = Resistance::default();
+        for second in 0..86_400 {
+            let time = UnixMicros::of(UtcDateTime::UNIX_EPOCH + Duration::seconds(second));
+            let amps = if second / 20 % 2 == 0 { -10.0 } else { -50.0 };
+            let ohms = if second < 21 * 3600 { 0.001 } else { 0.001_4 };
+            let volts = 3.3 + amps * ohms;
+            let cells = CellVolts { count: 4, volts: [volts; CELLS], lowest: volts };
+            resistance.sample(time, amps, &cells);
+            if second == 3600 {
+                assert!(resistance.of_cell(0).is_some(), "it is known soon");
+            }
+        }
+        let known = resistance.of_cell(0).unwrap();
+        assert!((known.value - 1.0).abs() < 0.05, "{known:?}");
+        let of_today = resistance.of_today()[3].unwrap();
+        assert!((of_today - 1.0).abs() < 0.05, "{of_today}");
+    }
 }

@@ -17,6 +17,9 @@ const USUAL_DEFICIT: f32 = 0.008;
 const LEAST_IMBALANCE: f32 = 0.045;
 /// Least loss of charge against the neighbours, as a part of a full pack a week.
 const LEAST_LOSS: f32 = 0.001;
+/// And in ampere-hours a week: what feeds the BMS needn't come from all cells alike, and a small
+/// pack shows 2 mA of it.
+const LEAST_LOSS_AH: f64 = 0.35;
 /// Least spread of such losses, as a part of a full pack a week.
 const USUAL_LOSS: f32 = 0.000_2;
 /// Least resistance of a weak cell, in times the median.
@@ -163,7 +166,7 @@ impl<'a> Judge<'a> {
         if !is_sure || self.is_early() || loss < f64::from(LEAST_LOSS * self.unit_ah) {
             return None;
         }
-        if self.may_be_balanced(cell) {
+        if loss - change.plus_minus / 2.0 < LEAST_LOSS_AH || self.may_be_balanced(cell) {
             return None;
         }
         let sentence = format!(
