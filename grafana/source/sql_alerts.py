@@ -20,6 +20,11 @@ BATTERIES = sql("WITH «fleet»", fleet=FLEET)
 LABEL = f"{HEX} AS battery"
 
 
+# The rules are evaluated each minute, so that a line that was garbled on its way, alone in its row,
+# is no alarm.
+ANOTHER_ROW = "1m"
+
+
 def of_fresh(columns, condition):
     """Of the batteries that are not silent."""
     return (
@@ -51,7 +56,7 @@ ALERTS = [
     Alert(
         "BlueNovaSqlErrors",
         of_fresh("error AS errors, 1", "error IS NOT NULL"),
-        "0s",
+        ANOTHER_ROW,
         "critical",
         f"{BATTERY} reports {{{{ .Labels.errors }}}}",
         """Its own protection has found an error. Look it up in the battery's manual, and see the
@@ -60,7 +65,7 @@ ALERTS = [
     Alert(
         "BlueNovaSqlBreaker",
         of_fresh("not_closed AS breaker, 1", "not_closed IS NOT NULL"),
-        "0s",
+        ANOTHER_ROW,
         "critical",
         f"The breaker of {BATTERY} is {{{{ .Labels.breaker }}}}",
         """The battery gives and takes nothing. Find the reason (errors, a cell too high or too
@@ -69,7 +74,7 @@ ALERTS = [
     Alert(
         "BlueNovaSqlLowCharge",
         of_fresh("100 - soc", "soc < 15"),
-        "0s",
+        ANOTHER_ROW,
         "warning",
         f"{BATTERY} is nearly empty",
         """Charge it or take loads off. An empty battery opens its breaker, and one that stays
@@ -94,7 +99,7 @@ ALERTS = [
             cell(CELLS_T, "celsius", "celsius, number") + ", 100 - coldest",
             "i_pack > 1 AND coldest < 3",
         ),
-        "0s",
+        ANOTHER_ROW,
         "critical",
         f"{BATTERY} is charged in the cold, {CELL} the coldest",
         """Stop the charging, and warm the room first: lithium that is plated below 0 °C damages a
