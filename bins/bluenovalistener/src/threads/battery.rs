@@ -159,6 +159,7 @@ impl BatteryThread {
     fn read_lines(&mut self, mut connection: Connection) -> Result<bool, RecorderGone> {
         self.connection_log.connected();
         self.owner_log = OwnerLog::begin();
+        self.samples.connected(UtcDateTime::now());
         let connected = Instant::now();
         let mut got_lines = false;
         let mut clock_is_set = self.tick()?;
@@ -197,7 +198,6 @@ impl BatteryThread {
             let is_silence = matches!(lost, Lost::Silence);
             self.connection_log.lost(&lost, is_silence.then_some(last_text));
             self.assembler.disconnected();
-            self.samples.disconnected();
             self.owner_log.disconnected();
         }
         // A battery that hangs up again and again is dialled less and less often.

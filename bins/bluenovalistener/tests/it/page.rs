@@ -1,7 +1,7 @@
 //! `--http`: what the program says of itself to browsers, while it listens to batteries.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
 };
 
@@ -9,6 +9,7 @@ use bluenova_simulator::{Control, Fault, Message, Pace};
 use bluenova_test_support::{Answer, Cluster, Mode, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tungstenite::handshake::derive_accept_key;
 
 use crate::{
     outages::Stopped,
@@ -82,6 +83,41 @@ fn health_tells_of_a_battery_that_is_silent_or_gone() {
     let battery = get(page, "/api/batteries").json()["batteries"][0].clone();
     assert_eq!((&battery["connected"], &battery["stale"]), (&false.into(), &true.into()));
     assert!(battery["redials"].as_u64() > Some(0), "{battery}");
+    listener.stop();
+}
+
+#[test]
+fn values_that_come_with_the_handshake_are_fresh() {
+    let server = TcpListener::bind(loopback()).unwrap();
+    let at = named("attic", server.local_addr().unwrap());
+    let home = Home::new();
+    // There is no row yet, so that the values are those of a sample.
+    let args = ["-b", &at, "-i", "86400", "-d", &home.sqlite("db"), "--http", "127.0.0.1:0"];
+    let mut listener = home.listen(&args);
+    let page = page(&mut listener);
+    let (mut battery, _) = server.accept().unwrap();
+    let mut request = vec![];
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        battery.read_exact(&mut byte).unwrap();
+        request.extend(byte);
+    }
+    let request = text(&request);
+    let key = request.split("Sec-WebSocket-Key: ").nth(1).unwrap().lines().next().unwrap();
+    // Answer and text arrive at once, and nothing after them.
+    let lines = "MCU ID: 10ABCDEF\r\nSOC: 63\r\nMCU ID: 10ABCDEF\r\nMCU ID: 10ABCDEF\r\n";
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n\r\n",
+        derive_accept_key(key.as_bytes())
+    );
+    let text_frame = [0x81, u8::try_from(lines.len()).unwrap()];
+    battery.write_all(&[answer.as_bytes(), &text_frame, lines.as_bytes()].concat()).unwrap();
+    wait_until("the state of charge is shown", TIME_LIMIT, || {
+        let battery = get(page, "/api/batteries").json()["batteries"][0].clone();
+        let values = &battery["under_way"];
+        values["values"]["soc"] == 63 && values["age_s"].as_u64() < Some(60)
+    });
     listener.stop();
 }
 

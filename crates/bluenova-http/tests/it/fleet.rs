@@ -110,7 +110,7 @@ fn a_thousand_batteries_have_an_overview() {
     {
         let started = Instant::now();
         let (_, body, length) = compressed(&listener, target);
-        // For docs/performance.md, with --release -- --nocapture.
+        // For docs/performance.md, with --profile dist -- --nocapture.
         println!("{target}: {} bytes, {length} compressed, {:?}", body.len(), started.elapsed());
         let answer: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(answer["batteries"].as_array().unwrap().len(), 1000);

@@ -1,6 +1,6 @@
 //! Many batteries for 30 days each: some minutes in a release build, so only when asked for.
 //!
-//! `cargo test --release -p bluenova-insight -- --ignored --nocapture`
+//! `cargo test --profile dist -p bluenova-insight -- --ignored --nocapture`
 
 use fastrand::Rng;
 

@@ -50,6 +50,14 @@ impl SampleFeed {
         }
     }
 
+    /// There is a connection. Its first lines may have come with the handshake, before
+    /// [`tick`](Self::tick) is called.
+    pub(in crate::threads) fn connected(&mut self, now: UtcDateTime) {
+        self.read_at = (now, Instant::now());
+        // The cycle under way was lost with the connection before.
+        self.sampler = Sampler::new();
+    }
+
     /// From now on lines are read at that time. `is_quiet`: none came since the last call.
     pub(in crate::threads) fn tick(&mut self, now: UtcDateTime, is_quiet: bool) {
         self.read_at = (now, Instant::now());
@@ -75,11 +83,6 @@ impl SampleFeed {
             lock(battery).live_row(row, &self.source.insights);
             self.show();
         }
-    }
-
-    /// The connection is lost, and with it the cycle under way.
-    pub(in crate::threads) fn disconnected(&mut self) {
-        self.sampler = Sampler::new();
     }
 
     fn identified(&mut self, owner: u32) {
