@@ -24,6 +24,9 @@ const BATCH: usize = 100;
 /// Rows of one battery in seven days, at an interval of ten seconds.
 const WEEK: usize = 60_480;
 
+/// Rows of one battery in a day.
+const DAY: usize = 8640;
+
 fn append(c: &mut Criterion) {
     let directory = tempfile::tempdir().expect("there is a temporary directory");
     let mut group = c.benchmark_group("journal");
@@ -77,17 +80,7 @@ fn history(c: &mut Criterion) {
         let path = directory.path().join(format!("history-{batteries}"));
         // It stays open, as it does in life.
         let (_journal, times) = fill(&path, batteries);
-        let read = || {
-            let reader = Reader::open(&path).expect("it's there");
-            let mut rows = 0;
-            let each = |time, values: &[Option<Value<'_>>]| {
-                black_box((time, values));
-                rows += 1;
-                ControlFlow::Continue(())
-            };
-            reader.history(0, times.clone(), &columns, each).expect("readable");
-            assert_eq!(rows, WEEK);
-        };
+        let read = || assert_eq!(read_rows(&path, &times, &columns), WEEK);
         group.throughput(Throughput::Elements(WEEK as u64)).sample_size(20);
         group.bench_function(format!("history, 20 columns, {batteries} batteries"), |b| {
             b.iter(read);
@@ -109,6 +102,34 @@ fn history(c: &mut Criterion) {
     group.finish();
 }
 
+/// A day of one battery, alone in the file or one of so many as a fleet has.
+fn history_of_a_fleet(c: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let columns: Vec<_> = COLUMNS.iter().filter(|column| is_plotted(column)).collect();
+    let mut group = c.benchmark_group("journal");
+    for batteries in [1, 50, 200] {
+        let path = directory.path().join(format!("fleet-{batteries}"));
+        let (_journal, times) = fill_rows(&path, batteries, DAY);
+        let read = || assert_eq!(read_rows(&path, &times, &columns), DAY);
+        group.throughput(Throughput::Elements(DAY as u64)).sample_size(20);
+        group.bench_function(format!("a day of 1 of {batteries} batteries"), |b| b.iter(read));
+    }
+    group.finish();
+}
+
+/// Reads the rows of a battery, and counts them.
+fn read_rows(path: &Path, times: &Range<UtcDateTime>, columns: &[&Column]) -> usize {
+    let reader = Reader::open(path).expect("it's there");
+    let mut rows = 0;
+    let each = |time, values: &[Option<Value<'_>>]| {
+        black_box((time, values));
+        rows += 1;
+        ControlFlow::Continue(())
+    };
+    reader.history(0, times.clone(), columns, each).expect("readable");
+    rows
+}
+
 fn is_plotted(column: &Column) -> bool {
     let is_voltage_of_cell = column.name.starts_with("cell_") && column.name.ends_with("_v");
     is_voltage_of_cell || ["v_pack", "i_pack", "soc"].contains(&column.name)
@@ -116,10 +137,14 @@ fn is_plotted(column: &Column) -> bool {
 
 /// A week of so many batteries, whose rows lie between each other, and the times of it.
 fn fill(path: &Path, batteries: u32) -> (Journal, Range<UtcDateTime>) {
+    fill_rows(path, batteries, WEEK)
+}
+
+fn fill_rows(path: &Path, batteries: u32, rows: usize) -> (Journal, Range<UtcDateTime>) {
     let mut journal = open(path);
     let mut time = START;
     let patterns = records(1000);
-    for n in 0..WEEK / 60 {
+    for n in 0..rows / 60 {
         let mut batch = vec![];
         for i in 0..60 {
             let pattern = &patterns[(60 * n + i) % patterns.len()];
@@ -193,5 +218,5 @@ fn move_on(records: &mut [PackRecord]) {
     }
 }
 
-criterion_group!(benches, append, forward, history);
+criterion_group!(benches, append, forward, history, history_of_a_fleet);
 criterion_main!(benches);

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Checks the dashboards against the types that Grafana publishes, and that the alerts are YAML. $1
-# is a directory for packages and for what is written on the way.
+# Checks the dashboards against the types and the names that Grafana publishes, and the alert rules
+# against what Grafana's reader of them asks for. $1 is a directory for packages and for what is
+# written on the way.
 set -euo pipefail
 source=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 cd "$1"
 npm install --no-save --no-audit --no-fund --ignore-scripts \
-    @grafana/schema@13.2.3 typescript@5.9 yaml@2 >&2
-cp "$source/types.ts" .
+    @grafana/schema@13.2.3 @grafana/data@13.2.3 typescript@5.9 yaml@2 >&2
+cp "$source"/{types.ts,names.cjs,alerts.cjs} .
 for name in household fleet prometheus; do
     {
         echo 'import { Checked } from "./types";'
@@ -18,6 +19,8 @@ done
 npx --no-install tsc --noEmit --strict --skipLibCheck --exactOptionalPropertyTypes \
     --target es2022 --module nodenext --moduleResolution nodenext \
     types.ts household.ts fleet.ts prometheus.ts
-for name in alerts alerts-postgresql; do
-    npx --no-install yaml valid --strict < "$source/../$name.yaml"
+node names.cjs "$source"/../{household,fleet,prometheus}.json
+node alerts.cjs "$source"/../{alerts,alerts-postgresql}.yaml
+for file in "$source"/../../packaging/container/grafana/*.yaml; do
+    npx --no-install yaml valid --strict < "$file"
 done

@@ -2,6 +2,7 @@
 // the type of a panel leaves open.
 
 import type { Dashboard, Panel, RowPanel } from "@grafana/schema";
+import type * as bars from "@grafana/schema/dist/esm/raw/composable/barchart/panelcfg/x/BarChartPanelCfg_types.gen";
 import type * as stat from "@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen";
 import type * as table from "@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen";
 import type * as series from "@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen";
@@ -27,6 +28,7 @@ type Of<Type extends string, Options, Custom> = Json<
 >;
 
 type CheckedPanel =
+  | Of<"barchart", bars.Options, { custom: bars.FieldConfig }>
   | Of<"stat", stat.Options, {}>
   | Of<"table", table.Options, { custom: table.FieldConfig }>
   | Of<"timeseries", series.Options, { custom: series.FieldConfig }>

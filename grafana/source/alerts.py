@@ -49,12 +49,15 @@ OF_LIMIT = '{{ if eq .Labels.severity "red" }}critical{{ else }}warning{{ end }}
 ALERTS = [
     Alert(
         "BlueNovaListenerDown",
-        '1 - up{job="bluenova"} == 1',
+        '1 - up{job="bluenova"} == 1 or absent(up{job="bluenova"})',
         "2m",
         "critical",
-        "The listener at {{ .Labels.instance }} doesn't answer",
-        """No battery is recorded. See whether it runs (systemctl status bluenovalistener), and
-        what its log says.""",
+        "{{ if .Labels.instance }}The listener at {{ .Labels.instance }} doesn't answer"
+        "{{ else }}Prometheus asks no listener{{ end }}",
+        """{{ if .Labels.instance }}No battery is recorded, or the listener's page can't be reached.
+        See whether it runs (systemctl status bluenovalistener), and what its log says.{{ else }}The
+        other rules can't fire. See whether the scrape configuration of Prometheus has a job
+        bluenova, with the listener's page (--http) as target.{{ end }}""",
     ),
     Alert(
         "BlueNovaBatterySilent",

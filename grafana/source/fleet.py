@@ -7,6 +7,7 @@ from panels import (
     POSTGRESQL,
     RED,
     Dashboard,
+    by_name,
     sql,
     sql_targets,
     stat,
@@ -14,40 +15,9 @@ from panels import (
     thresholds,
     time_series,
 )
-from queries import HEX, NAME, SPREAD_MV, names_variable, step_variable
+from queries import FLEET, HEX, NAME, SPREAD_MV, names_variable, step_variable
 
 FILTER = "$__timeFilter(insert_time_utc)"
-
-# Two things are asked of the time range: how many rows each battery has, which the index answers
-# alone, and its newest row.
-FLEET = sql(
-    """
-    known AS (
-      SELECT mcu_id, count(*) AS rows FROM battery_pack WHERE «filter» GROUP BY mcu_id
-    ),
-    battery AS (
-      SELECT
-        known.*,
-        newest.*,
-        extract(EPOCH FROM now() - newest.insert_time_utc AT TIME ZONE 'UTC') AS silent_for
-      FROM known CROSS JOIN LATERAL (
-        SELECT
-          insert_time_utc, soc, v_pack * i_pack AS watts, «spread» AS spread,
-          least(«cells») AS lowest, greatest(temp, «temperatures») AS hottest,
-          nullif(nullif(errors, 'NONE'), '') AS errors,
-          nullif(nullif(breaker, 'CLOSED'), '') AS breaker
-        FROM battery_pack
-        WHERE «filter» AND battery_pack.mcu_id = known.mcu_id
-        ORDER BY insert_time_utc DESC
-        LIMIT 1
-      ) AS newest
-    )
-    """,
-    filter=FILTER,
-    spread=SPREAD_MV,
-    cells=", ".join(f"cell_{number:02}_v" for number in range(1, 17)),
-    temperatures=", ".join(f"cell_{number:02}_t" for number in range(1, 17)),
-)
 
 WORST_FIRST = sql(
     """
@@ -55,19 +25,19 @@ WORST_FIRST = sql(
     SELECT
       «name» AS "Battery",
       «hex» AS "MCU ID",
-      silent_for AS "Silent for",
-      errors AS "Errors",
-      breaker AS "Breaker",
+      CASE WHEN silent THEN age END AS "Silent for",
+      error AS "Errors",
+      not_closed AS "Breaker",
       soc AS "Charge",
       spread AS "Spread",
       lowest AS "Lowest cell",
       hottest AS "Hottest",
-      watts AS "Power",
+      CASE WHEN NOT silent THEN v_pack * i_pack END AS "Power",
       rows / nullif(max(rows) OVER (), 0)::DOUBLE PRECISION AS "Rows"
     FROM battery
     ORDER BY
-      (errors IS NOT NULL OR breaker IS NOT NULL) DESC,
-      silent_for > 600 DESC,
+      (error IS NOT NULL OR not_closed IS NOT NULL) DESC,
+      silent DESC,
       coalesce(soc < 15, FALSE) DESC,
       spread DESC NULLS LAST
     """,
@@ -77,12 +47,18 @@ WORST_FIRST = sql(
 )
 
 
-def number(condition):
-    return sql(
-        "WITH «fleet»\nSELECT count(*) AS batteries FROM battery WHERE «condition»",
-        fleet=FLEET,
-        condition=condition,
-    )
+NUMBERS = sql(
+    """
+    WITH «fleet»
+    SELECT
+      count(*) AS "Batteries",
+      count(*) FILTER (WHERE silent) AS "Silent",
+      count(*) FILTER (WHERE error IS NOT NULL OR not_closed IS NOT NULL) AS "In trouble",
+      count(*) FILTER (WHERE soc < 15) AS "Nearly empty"
+    FROM battery
+    """,
+    fleet=FLEET,
+)
 
 
 def dashboard():
@@ -94,16 +70,28 @@ def dashboard():
         [names_variable(), step_variable()],
         "now-24h",
     )
-    for title, description, condition, colors in NUMBERS:
-        targets = sql_targets(number(condition), "table")
-        made.add(stat(title, description, targets, "short", thresholds=colors), 6, 4)
+    made.add(
+        stat(
+            "Batteries",
+            """Those with a row in the time range. Silent: none for ten minutes, or three intervals
+            if that is longer. In trouble: errors other than NONE, or a breaker that isn't CLOSED.
+            Nearly empty: state of charge below 15 %.""",
+            sql_targets(NUMBERS, "table"),
+            "none",
+            overrides=by_name(NUMBER_COLORS),
+            thresholds=thresholds(GREEN),
+        ),
+        24,
+        4,
+    )
     made.add(
         table(
             "Batteries, the worst first",
             """Those with errors or an open breaker, then the silent ones, those of low charge, and
             then by the spread of the cell voltages, all of the newest row in the time range. Rows:
             how many of the rows of the most complete battery in the time range it has; with
-            listeners of different intervals (-i) that says little.""",
+            listeners of different intervals (-i) that says little. A battery without any row in the
+            time range isn't here: choose a longer one to find it.""",
             sql_targets(WORST_FIRST, "table"),
             COLUMNS,
         ),
@@ -113,7 +101,7 @@ def dashboard():
     made.add(
         time_series(
             "Widest spreads",
-            "Highest less lowest cell voltage of the ten batteries whose spread is widest.",
+            "Highest less lowest cell voltage of the ten batteries whose newest spread is widest.",
             sql_targets(TEN_WIDEST, "time_series"),
             "mvolt",
             "$step",
@@ -140,19 +128,11 @@ def dashboard():
     return made.json
 
 
-ZERO_IS_GREEN = thresholds(GREEN, (1, RED))
-
-NUMBERS = [
-    ("Batteries", "Batteries with a row in the time range.", "TRUE", thresholds(GREEN)),
-    ("Silent", "No row for ten minutes.", "silent_for > 600", ZERO_IS_GREEN),
-    (
-        "In trouble",
-        "Errors other than NONE, or a breaker that isn't CLOSED.",
-        "errors IS NOT NULL OR breaker IS NOT NULL",
-        ZERO_IS_GREEN,
-    ),
-    ("Nearly empty", "State of charge below 15 %.", "soc < 15", thresholds(GREEN, (1, AMBER))),
-]
+NUMBER_COLORS = {
+    "Silent": {"thresholds": thresholds(GREEN, (1, RED))},
+    "In trouble": {"thresholds": thresholds(GREEN, (1, RED))},
+    "Nearly empty": {"thresholds": thresholds(GREEN, (1, AMBER))},
+}
 
 
 def colored(unit, *steps, **more):
@@ -166,30 +146,33 @@ def colored(unit, *steps, **more):
 
 
 COLUMNS = {
-    "Silent for": colored("s", GREEN, (120, AMBER), (600, RED), decimals=0),
+    "Silent for": colored("s", RED),
     "Charge": colored("percent", RED, (5, AMBER), (15, GREEN)),
-    "Spread": colored("mvolt", GREEN, (100, AMBER), (300, RED), decimals=0),
+    "Spread": colored("mvolt", GREEN, (100, AMBER), (300, RED)),
     "Lowest cell": colored("volt", RED, (2.7, AMBER), (2.9, GREEN), decimals=3),
     "Hottest": colored("celsius", GREEN, (45, AMBER), (55, RED)),
-    "Power": {"unit": "watt", "decimals": 0},
+    "Power": {"unit": "watt"},
     "Rows": colored("percentunit", RED, (0.9, AMBER), (0.99, GREEN), decimals=1),
 }
 
+# The ten are those of the newest rows: to find the widest spread in the time range, all of its rows
+# would be read.
 TEN_WIDEST = sql(
     """
-    WITH bucket AS (
-      SELECT $__timeGroupAlias(insert_time_utc, $__interval), mcu_id, max(«spread») AS spread
-      FROM battery_pack
-      WHERE «filter»
-      GROUP BY 1, mcu_id
-    ),
+    WITH «fleet»,
     widest AS (
-      SELECT mcu_id FROM bucket GROUP BY mcu_id ORDER BY max(spread) DESC NULLS LAST LIMIT 10
+      SELECT mcu_id FROM battery WHERE spread IS NOT NULL ORDER BY spread DESC LIMIT 10
     )
-    SELECT time, «name» AS metric, spread AS value
-    FROM bucket JOIN widest USING (mcu_id)
+    SELECT
+      $__timeGroupAlias(insert_time_utc, $__interval, NULL),
+      «name» AS metric,
+      max(«spread») AS value
+    FROM battery_pack
+    WHERE «filter» AND mcu_id = ANY (ARRAY(SELECT mcu_id FROM widest))
+    GROUP BY 1, mcu_id
     ORDER BY 1, 2
     """,
+    fleet=FLEET,
     spread=SPREAD_MV,
     filter=FILTER,
     name=NAME,
@@ -198,7 +181,7 @@ TEN_WIDEST = sql(
 CHARGE = sql(
     """
     SELECT
-      $__timeGroupAlias(insert_time_utc, $__interval),
+      $__timeGroupAlias(insert_time_utc, $__interval, NULL),
       min(soc) AS lowest, avg(soc) AS mean, max(soc) AS highest
     FROM battery_pack
     WHERE «filter»

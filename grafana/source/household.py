@@ -3,15 +3,16 @@
 from panels import (
     AMBER,
     BLUE,
-    COLORED_TEXT,
     GREEN,
     POSTGRESQL,
     RED,
     Dashboard,
+    bars_per_day,
     sql,
     sql_targets,
     stat,
     table,
+    text_for,
     thresholds,
     time_series,
 )
@@ -55,9 +56,10 @@ def bank(made):
     made.add(
         stat(
             "State of charge",
-            "Of each battery's newest row in the time range.",
-            sql_targets(newest(f"{NAME_OF_CHOSEN} AS battery, newest.soc"), "table"),
+            "Of each battery, at the end of the time range.",
+            sql_targets(newest_value("newest.soc", "soc"), "table"),
             "percent",
+            noValue="silent",
             thresholds=thresholds(RED, (5, AMBER), (15, GREEN)),
         ),
         8,
@@ -66,14 +68,11 @@ def bank(made):
     made.add(
         stat(
             "Power",
-            "Of each battery's newest row in the time range. Above zero the battery is charged,"
+            "Of each battery, at the end of the time range. Above zero the battery is charged,"
             " below it is discharged.",
-            sql_targets(
-                newest(f"{NAME_OF_CHOSEN} AS battery, newest.v_pack * newest.i_pack AS watts"),
-                "table",
-            ),
+            sql_targets(newest_value("newest.v_pack * newest.i_pack", "watts"), "table"),
             "watt",
-            decimals=0,
+            noValue="silent",
             thresholds=thresholds(BLUE),
         ),
         8,
@@ -82,19 +81,20 @@ def bank(made):
     made.add(
         stat(
             "Silent for",
-            "Age of each battery's newest row in the time range. A few seconds more than the"
-            " listener's interval (-i) are usual. If it grows: is the battery on, and its network"
-            " cable or WiFi working? `bluenovalistener … check` tries that.",
+            "Time since each battery's newest row, if that is more than ten minutes and three"
+            " intervals. Is the battery on, and its network cable or WiFi working?"
+            " `bluenovalistener … check` tries that. A battery without any row in the time range"
+            " isn't here.",
             sql_targets(
                 newest(
-                    f"{NAME_OF_CHOSEN} AS battery, extract(EPOCH FROM"
-                    " now() - newest.insert_time_utc AT TIME ZONE 'UTC') AS seconds"
+                    f"{NAME_OF_CHOSEN} AS battery,"
+                    " CASE WHEN silent THEN newest.age ELSE 0 END AS seconds"
                 ),
                 "table",
             ),
             "s",
-            decimals=0,
-            thresholds=thresholds(GREEN, (120, AMBER), (600, RED)),
+            mappings=[text_for({"0": ("not silent", GREEN)})],
+            thresholds=thresholds(GREEN, (1, RED)),
         ),
         8,
         5,
@@ -118,9 +118,9 @@ def bank(made):
     made.add(
         time_series(
             "Power",
-            "Voltage times current of each battery. Above zero it is charged, below it is"
-            " discharged.",
-            sql_targets(curve("avg(v_pack * i_pack)"), "time_series"),
+            "Voltage times current of each battery, and of all together if there are several. Above"
+            " zero they are charged, below they are discharged.",
+            sql_targets(POWER, "time_series"),
             "watt",
             "$step",
             ("lastNotNull", "min", "max"),
@@ -130,10 +130,15 @@ def bank(made):
     )
 
 
+def newest_value(value, alias):
+    """A value of each battery, which a silent one doesn't have."""
+    return newest(f"{NAME_OF_CHOSEN} AS battery, CASE WHEN NOT silent THEN {value} END AS {alias}")
+
+
 def days(made):
     made.row("Days")
     made.add(
-        time_series(
+        bars_per_day(
             "Energy per day",
             """Energy into and out of the chosen batteries, per day of your time zone: the area
             under voltage times current, from row to row. Where rows are missing nothing is
@@ -141,25 +146,21 @@ def days(made):
             (energy_in, energy_out) are not used, since their unit isn't documented.""",
             sql_targets(ENERGY_PER_DAY, "time_series"),
             "watth",
-            None,
             ("sum", "mean"),
-            bars=True,
             min=0,
         ),
         14,
         9,
     )
     made.add(
-        time_series(
+        bars_per_day(
             "Completeness of rows",
-            """How many of a day's rows are there: their number times the usual time between two
-            of them, by the length of the day. A day on which the listener's interval (-i) changed
-            shows less. `bluenovalistener gaps` says why rows are missing.""",
+            """How much of a day has rows: the steps from row to row, and one interval of a step
+            that is longer, by the length of the day. `bluenovalistener gaps` says why rows are
+            missing.""",
             sql_targets(COMPLETENESS_PER_DAY, "time_series"),
             "percentunit",
-            None,
             ("min", "mean"),
-            bars=True,
             min=0,
             max=1,
         ),
@@ -200,6 +201,29 @@ def trouble(made):
     )
 
 
+# Means are added up, since the batteries' rows have different times.
+POWER = sql(
+    """
+    WITH bucket AS (
+      SELECT
+        $__timeGroupAlias(insert_time_utc, $__interval, NULL),
+        mcu_id,
+        avg(v_pack * i_pack) AS watts
+      FROM battery_pack
+      WHERE $__timeFilter(insert_time_utc) AND «chosen»
+      GROUP BY 1, mcu_id
+    )
+    SELECT time, «name» AS metric, watts AS value FROM bucket
+    UNION ALL
+    SELECT time, 'all together', sum(watts) FROM bucket
+    GROUP BY time
+    HAVING count(watts) > 1
+    ORDER BY 1, 2
+    """,
+    name=NAME,
+    chosen=CHOSEN,
+)
+
 CHANGES = sql(
     """
     WITH state AS (
@@ -214,8 +238,8 @@ CHANGES = sql(
     SELECT
       insert_time_utc AS "time", «name» AS battery, errors, breaker, system_state, charge_state
     FROM state
-    WHERE coalesce(errors, 'NONE') <> coalesce(errors_before, 'NONE')
-      OR coalesce(breaker, 'CLOSED') <> coalesce(breaker_before, 'CLOSED')
+    WHERE coalesce(nullif(errors, ''), 'NONE') <> coalesce(nullif(errors_before, ''), 'NONE')
+      OR coalesce(nullif(breaker, ''), 'CLOSED') <> coalesce(nullif(breaker_before, ''), 'CLOSED')
     ORDER BY 1 DESC
     LIMIT 100
     """,
@@ -322,14 +346,10 @@ def one_battery(made):
     made.add(
         table(
             "Newest row",
-            """What the battery reported last. The energies are in the firmware's unit. The MCU ID
-            is what the table and the listener call the battery.""",
-            sql_targets(newest(NEWEST), "table"),
-            {
-                "time": {"unit": "dateTimeAsIso"},
-                "health": {"unit": "percent", "custom.cellOptions": COLORED_TEXT},
-            },
-            [{"id": "transpose", "options": {"firstFieldName": "column", "restFieldsName": ""}}],
+            """What the battery reported last, and when. The energies are in the firmware's unit.
+            The MCU ID is what the table and the listener call the battery.""",
+            sql_targets(NEWEST, "table"),
+            {},
         ),
         8,
         8,
@@ -390,8 +410,28 @@ BUS_ERRORS = sql(
     chosen=CHOSEN,
 )
 
-NEWEST = f"""newest.insert_time_utc AS "time",
-          {HEX.replace("mcu_id", "chosen.mcu_id")} AS "MCU ID",
-          newest.n_units AS units, newest.unit_rank AS rank, newest.cell_count AS cells,
-          newest.health, newest.errors, newest.system_state, newest.breaker, newest.charge_state,
-          newest.energy_in, newest.energy_out"""
+# A line for each value. Grafana's own transformation for that is newer than Grafana 11.0.
+NEWEST = sql(
+    """
+    WITH newest AS (
+      «newest»
+    )
+    SELECT line.* FROM newest CROSS JOIN LATERAL (VALUES
+      ('time', to_char(
+        insert_time_utc AT TIME ZONE 'UTC' AT TIME ZONE '$__timezone', 'YYYY-MM-DD HH24:MI:SS'
+      )),
+      ('MCU ID', «hex»),
+      ('unit', unit_rank::TEXT || ' of ' || n_units::TEXT),
+      ('cells', cell_count::TEXT),
+      ('state of health', health::TEXT || ' %'),
+      ('errors', errors::TEXT),
+      ('system state', system_state::TEXT),
+      ('breaker', breaker::TEXT),
+      ('charge state', charge_state::TEXT),
+      ('energy in', energy_in::TEXT),
+      ('energy out', energy_out::TEXT)
+    ) AS line ("what", "value")
+    """,
+    newest=newest("newest.*").replace("\n", "\n  "),
+    hex=HEX,
+)

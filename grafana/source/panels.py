@@ -115,12 +115,12 @@ def sql_targets(query, form):
     return [{"editorMode": "code", "format": form, "rawQuery": True, "rawSql": query, "refId": "A"}]
 
 
-def prometheus_targets(legend_and_queries, instant=False):
+def prometheus_targets(legend_and_queries, instant=False, form="time_series"):
     return [
         {
             "editorMode": "code",
             "expr": query,
-            "format": "table" if instant else "time_series",
+            "format": form,
             "instant": instant,
             "legendFormat": legend,
             "range": not instant,
@@ -172,33 +172,62 @@ def time_series(title, description, targets, unit, step=None, calcs=(), bars=Fal
     return made
 
 
-def stat(title, description, targets, unit, graph=False, **defaults):
+def bars_per_day(title, description, targets, unit, calcs=(), **defaults):
+    """A bar for each day, the first one too, which begins before the time range: a time series
+    would leave it out."""
+    options = {
+        "barWidth": 0.9,
+        "fullHighlight": False,
+        "groupWidth": 0.7,
+        "legend": legend(*calcs),
+        "orientation": "auto",
+        "showValue": "never",
+        "stacking": "none",
+        "tooltip": {"mode": "multi", "sort": "none"},
+        "xTickLabelMaxLength": 20,
+        "xTickLabelRotation": 0,
+        "xTickLabelSpacing": 100,
+    }
+    day = {
+        "matcher": {"id": "byType", "options": "time"},
+        "properties": [{"id": "unit", "value": "time:YYYY-MM-DD"}],
+    }
+    custom = {"fillOpacity": 70, "lineWidth": 1}
+    defaults = {"unit": unit, **defaults}
+    return panel("barchart", title, description, targets, defaults, custom, options, [day])
+
+
+def stat(title, description, targets, unit, overrides=(), values=True, **defaults):
     options = {
         "colorMode": "value",
-        "graphMode": "area" if graph else "none",
+        "graphMode": "none",
         "justifyMode": "auto",
         "orientation": "auto",
         "percentChangeColorMode": "standard",
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": not graph},
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": values},
         "showPercentChange": False,
         "textMode": "auto",
         "wideLayout": True,
     }
-    return panel("stat", title, description, targets, {"unit": unit, **defaults}, None, options)
+    defaults = {"unit": unit, **defaults}
+    return panel("stat", title, description, targets, defaults, None, options, overrides)
 
 
-def table(title, description, targets, columns, transformations=()):
-    """`columns`: properties by the name of a column, such as its unit or its thresholds."""
-    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
-    overrides = [
+def by_name(columns):
+    """Overrides: properties by the name of a field, such as its unit or its thresholds."""
+    return [
         {
             "matcher": {"id": "byName", "options": column},
             "properties": [{"id": id, "value": value} for id, value in properties.items()],
         }
         for column, properties in columns.items()
     ]
+
+
+def table(title, description, targets, columns, transformations=()):
+    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
     options = {"cellHeight": "sm", "frameIndex": 0, "showHeader": True}
-    made = panel("table", title, description, targets, {}, custom, options, overrides)
+    made = panel("table", title, description, targets, {}, custom, options, by_name(columns))
     if transformations:
         made["transformations"] = list(transformations)
     return made

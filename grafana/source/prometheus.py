@@ -61,22 +61,30 @@ def curve(
     return time_series(title, description, targets, unit, None, calcs, **more), width, height
 
 
+def stat_of_now(title, description, queries, unit, **more):
+    """Values at the end of the time range. The last value in the time range, which a range query
+    has, may be old."""
+    targets = prometheus_targets(queries, instant=True)
+    return stat(title, description, targets, unit, values=False, **more)
+
+
 def now(made):
     made.row("Now")
     for title, description, query, unit, more in [
         (
             "State of charge",
-            "Of each battery. A silent one is missing.",
+            "Of each battery at the end of the time range. A silent one is missing.",
             f"bluenova_state_of_charge_ratio{OF}",
             "percentunit",
             {"thresholds": thresholds(RED, (0.05, AMBER), (0.15, GREEN))},
         ),
         (
             "Power",
-            "Above zero the battery is charged, below it is discharged.",
+            "Of each battery at the end of the time range. Above zero the battery is charged, below"
+            " it is discharged. A silent one is missing.",
             f"bluenova_pack_power_watts{OF}",
             "watt",
-            {"decimals": 0},
+            {},
         ),
         (
             "Silent",
@@ -90,14 +98,15 @@ def now(made):
             },
         ),
     ]:
-        targets = prometheus_targets({"{{name}}": query})
-        made.add(stat(title, description, targets, unit, graph=title != "Silent", **more), 8, 5)
+        made.add(stat_of_now(title, description, {"{{name}}": query}, unit, **more), 8, 5)
     made.add(
         table(
             "Problems",
             "Values beyond their limits, errors and open breakers, while they last. The page of the"
             " listener says each in a sentence.",
-            prometheus_targets({"": f"bluenova_battery_problem{OF}"}, instant=True),
+            prometheus_targets(
+                {"": f"bluenova_battery_problem{OF}"}, instant=True, form="table"
+            ),
             {"severity": {"custom.cellOptions": COLORED_TEXT, "mappings": [SEVERITY]}},
             [
                 {
@@ -256,13 +265,15 @@ def one_battery(made):
     ]:
         made.add(*curve(title, description, unit, 12, {"{{cell}}": query}, calcs=()))
     made.add(
-        stat(
+        stat_of_now(
             "Weak cells",
-            "Cells that are judged weak. Nothing is shown until enough has been seen.",
-            prometheus_targets({"cell {{cell}}": f"bluenova_cell_weak{OF} == 1"}),
+            "How many cells are judged weak, and which. Nothing is shown until enough has been"
+            " seen.",
+            {
+                "weak cells": f"sum(bluenova_cell_weak{OF})",
+                "cell {{cell}}": f"bluenova_cell_weak{OF} == 1",
+            },
             "none",
-            noValue="none",
-            mappings=[text_for({"1": ("weak", RED)})],
             thresholds=thresholds(GREEN, (1, RED)),
         ),
         12,

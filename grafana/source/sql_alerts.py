@@ -6,51 +6,25 @@ those that the listener has by default.
 
 from alerts import Alert, file_for_grafana, grafana_rule
 from panels import sql, sql_targets
-from queries import CELL_NUMBERS, CELLS_V, HEX, SPREAD_MV
+from queries import CELLS_T, CELLS_V, FLEET, HEX
 
 BATTERY = "{{ .Labels.battery }}"
 CELL = "{{ if .Labels.cell }}cell {{ .Labels.cell }}{{ else }}a cell{{ end }}"
-CELLS_T = ", ".join(f"cell_{number}_t" for number in CELL_NUMBERS)
 MEDIAN_V = (
     "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY other)"
     f" FROM unnest(ARRAY[{CELLS_V}]) AS other"
 )
 
 # The newest row of the last day, which is the time range of the rules, of each battery.
-NEWEST = sql(
-    """
-    WITH known AS (
-      SELECT DISTINCT mcu_id FROM battery_pack WHERE $__timeFilter(insert_time_utc)
-    ),
-    battery AS (
-      SELECT
-        newest.*,
-        «hex» AS battery,
-        extract(EPOCH FROM $__timeTo()::TIMESTAMP - insert_time_utc) AS silent_for
-      FROM known CROSS JOIN LATERAL (
-        SELECT
-          *,
-          «spread» AS spread, least(«cells») AS lowest, greatest(«cells») AS highest,
-          least(temp, «temperatures») AS coldest
-        FROM battery_pack
-        WHERE $__timeFilter(insert_time_utc) AND battery_pack.mcu_id = known.mcu_id
-        ORDER BY insert_time_utc DESC
-        LIMIT 1
-      ) AS newest
-    )
-    """,
-    hex=HEX.replace("mcu_id", "known.mcu_id"),
-    spread=SPREAD_MV,
-    cells=CELLS_V,
-    temperatures=CELLS_T,
-)
+BATTERIES = sql("WITH «fleet»", fleet=FLEET)
+LABEL = f"{HEX} AS battery"
 
 
 def of_fresh(columns, condition):
-    """Of the batteries that have a row in the last ten minutes."""
+    """Of the batteries that are not silent."""
     return (
-        f"{NEWEST}\nSELECT battery, {columns} AS value\nFROM battery\n"
-        f"WHERE silent_for <= 600 AND {condition}"
+        f"{BATTERIES}\nSELECT {LABEL}, {columns} AS value\nFROM battery\n"
+        f"WHERE NOT silent AND {condition}"
     )
 
 
@@ -65,17 +39,18 @@ def cell(values, value, order):
 ALERTS = [
     Alert(
         "BlueNovaSqlSilent",
-        f"{NEWEST}\nSELECT battery, silent_for AS value FROM battery WHERE silent_for > 600",
+        f"{BATTERIES}\nSELECT {LABEL}, age AS value\nFROM battery\nWHERE silent",
         "0s",
         "critical",
-        f"No row of {BATTERY} has come for ten minutes",
-        """See whether the battery is on, its network works, the listener runs, and PostgreSQL
+        f"{BATTERY} is silent",
+        """It has had no row for ten minutes, or three intervals if that is longer. See whether the
+        battery is on, its network works, the listener runs, and PostgreSQL
         takes rows: `bluenovalistener … check` tries all of it. Of a battery that was removed, the
         alert ends after a day.""",
     ),
     Alert(
         "BlueNovaSqlErrors",
-        of_fresh("errors, 1", "coalesce(errors, '') NOT IN ('', 'NONE')"),
+        of_fresh("error AS errors, 1", "error IS NOT NULL"),
         "0s",
         "critical",
         f"{BATTERY} reports {{{{ .Labels.errors }}}}",
@@ -84,7 +59,7 @@ ALERTS = [
     ),
     Alert(
         "BlueNovaSqlBreaker",
-        of_fresh("breaker, 1", "coalesce(breaker, '') NOT IN ('', 'CLOSED')"),
+        of_fresh("not_closed AS breaker, 1", "not_closed IS NOT NULL"),
         "0s",
         "critical",
         f"The breaker of {BATTERY} is {{{{ .Labels.breaker }}}}",

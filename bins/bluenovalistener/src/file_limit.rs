@@ -1,9 +1,10 @@
 //! The number of files and sockets that the system lets this process have open.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 /// Files beside the connections of batteries: journals, the log, the page's clients, PostgreSQL.
-const OTHERS: u64 = 256;
+/// The type is the system's: of 32 bits on 32-bit ARM, with a sign on FreeBSD.
+const OTHERS: rlim_t = 256;
 
 /// The limit is lower than what all batteries together need, and can't be raised that far.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +13,9 @@ const OTHERS: u64 = 256;
      batteries: raise the limit to {needed} (`ulimit -Hn`, LimitNOFILE= of systemd)"
 )]
 pub(crate) struct FileLimitTooLow {
-    limit: u64,
+    limit: rlim_t,
     batteries: usize,
-    needed: u64,
+    needed: rlim_t,
 }
 
 /// Raises the limit as far as the connections of so many batteries need: by default it is 1024 at
@@ -23,7 +24,7 @@ pub(crate) struct FileLimitTooLow {
 /// # Errors
 /// It can't be raised that far; it is as high as the process may have it then.
 pub(crate) fn raise_for(batteries: usize) -> Result<(), FileLimitTooLow> {
-    let needed = batteries as u64 + OTHERS;
+    let needed = rlim_t::try_from(batteries).unwrap_or(rlim_t::MAX).saturating_add(OTHERS);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
     if soft >= needed {
         return Ok(());

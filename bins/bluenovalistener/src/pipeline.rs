@@ -211,11 +211,12 @@ fn catch_up(
 /// The status at the start.
 fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> LiveStatus {
     let (Store::Postgres { journal, .. } | Store::Sqlite { path: journal }) = &settings.store;
+    let Settings { batteries, limits, interval, .. } = settings;
     LiveStatus {
         started: Instant::now(),
-        interval: Duration::from_secs(settings.interval.seconds().into()),
+        interval: Duration::from_secs(interval.seconds().into()),
         batteries: Shared::new(
-            settings.batteries.iter().map(|it| not_dialled_yet(it, &settings.limits)).collect(),
+            batteries.iter().map(|it| not_dialled_yet(it, limits, *interval)).collect(),
         ),
         storage: Shared::new(StorageStatus {
             journal: journal.clone(),

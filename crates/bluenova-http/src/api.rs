@@ -12,7 +12,6 @@ use bluenova_status::{
 use serde::{Deserialize, Serialize};
 use time::UtcDateTime;
 
-use crate::days;
 use crate::routes::Named;
 
 /// What `/api/batteries` answers. Field names are those of the JSON, here and below.
@@ -113,7 +112,6 @@ pub(crate) struct BatteryJson<'a> {
     cell_highest: Option<usize>,
     latest: Option<&'a PackRecord>,
     under_way: Option<UnderWayJson<'a>>,
-    #[serde(serialize_with = "days::figures")]
     insight: Option<&'a Figures>,
 }
 

@@ -22,7 +22,7 @@ use crate::history::times;
 use crate::query::Query;
 use crate::serve::{Piece, Response};
 
-const CSV: &str = "text/csv; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/csv; charset=utf-8";
 
 const PARAMETERS: [&str; 3] = ["from", "to", "columns"];
 
@@ -94,7 +94,7 @@ pub(crate) fn response(
         is_at_end: false,
     };
     let first = rows.next(journal)?.unwrap_or_default();
-    let response = Response::new(200, CSV, first).with("Content-Disposition", disposition);
+    let response = Response::new(200, CONTENT_TYPE, first).with("Content-Disposition", disposition);
     let path = status.storage.journal.clone();
     let mut rows = Some(rows);
     Ok(response.followed_by(move || {
@@ -111,13 +111,11 @@ pub(crate) fn response(
 
 /// Name for the file: that of the battery and its MCU ID, or how many they are; and the times.
 fn file_name(status: &Status, batteries: &[u32], times: &Range<UtcDateTime>) -> String {
-    // No file system and no header has difficulties with those.
-    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let of_what = match batteries {
         [mcu_id] => {
             let battery = status.batteries.iter().find(|it| it.mcu_id() == Some(*mcu_id));
             let name = battery.map_or("bluenova", |battery| &battery.name);
-            format!("{}-{}", name.chars().filter(is_plain).collect::<String>(), McuId(*mcu_id))
+            format!("{}-{}", plain(name), McuId(*mcu_id))
         }
         several => format!("{}-batteries", several.len()),
     };
@@ -126,6 +124,11 @@ fn file_name(status: &Status, batteries: &[u32], times: &Range<UtcDateTime>) -> 
         text.replace(['-', ':'], "")
     };
     format!("{of_what}-{}-{}.csv", time(times.start), time(times.end))
+}
+
+/// The characters with which no file system and no header has difficulties.
+pub(crate) fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 /// The rows of a download that the client has not got yet.

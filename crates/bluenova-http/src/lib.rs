@@ -40,6 +40,7 @@ mod answer_thread;
 mod api;
 mod csv;
 mod days;
+mod days_csv;
 mod error;
 mod events;
 mod gap_json;

@@ -17,7 +17,7 @@ use crate::gzip::Gzip;
 use crate::plots::{MOST_BATTERIES, Plots, bank_plots, comparison, plots_with_today};
 use crate::query::Query;
 use crate::serve::{Request, Response};
-use crate::{HistoryError, gaps, history, metrics, page};
+use crate::{HistoryError, days_csv, gaps, history, metrics, page};
 
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
@@ -134,6 +134,12 @@ fn part_of_battery(
         "days" => from_journal(battery, &status, &threads.history, move |reader, id| {
             Ok(json(200, &days(reader, id, &query)?))
         }),
+        "days.csv" => {
+            let name = battery.to_owned();
+            from_journal(battery, &status, &threads.history, move |reader, id| {
+                days_csv::response(reader, id, &name, &query)
+            })
+        }
         "trends" => from_journal(battery, &status, &threads.history, move |reader, id| {
             Ok(json(200, &trends(reader, id, &query)?))
         }),

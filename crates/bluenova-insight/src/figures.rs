@@ -3,7 +3,7 @@
 use bluenova_record::{CELLS, Rfc3339};
 use serde::{Deserialize, Serialize};
 
-use crate::{Counters, DayStatistics};
+use crate::{Counters, DayStatistics, whole_day};
 
 /// A figure that was estimated, and how well it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,8 @@ pub struct Figures {
     pub time: Rfc3339,
     /// Energy and charge since the first sample of the battery.
     pub counters: Counters,
-    /// The day under way.
+    /// The day under way; in JSON it is [`whole`](DayStatistics::whole).
+    #[serde(serialize_with = "whole_day::serialize")]
     pub today: DayStatistics,
     /// Mean power in watts of the last quarter of an hour; positive charges. `None` unless two
     /// minutes of it are covered.

@@ -49,6 +49,7 @@ mod today;
 mod trends;
 mod unix_micros;
 mod verdict;
+mod whole_day;
 
 pub use calendar::{Calendar, LocalDay, UtcDays};
 pub use counters::Counters;

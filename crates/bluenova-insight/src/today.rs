@@ -41,9 +41,18 @@ pub(crate) struct Today {
     error_texts: [u32; ERROR_TEXTS],
     #[serde(default)]
     ranges: Ranges,
-    /// Those of the last sample, which the next one confirms.
+    /// What the last sample said, which the next one confirms.
     #[serde(skip)]
-    last: Ranges,
+    last: LastSample,
+}
+
+/// What a sample says of which another one must say the same: one alone may be garbled. Rows are
+/// too far apart for that.
+#[derive(Clone, Copy, Debug, Default)]
+struct LastSample {
+    ranges: Ranges,
+    is_open: bool,
+    has_errors: bool,
 }
 
 impl Today {
@@ -62,7 +71,7 @@ impl Today {
             samples: 0,
             error_texts: [0; ERROR_TEXTS],
             ranges: Ranges::default(),
-            last: Ranges::default(),
+            last: LastSample::default(),
         }
     }
 
@@ -106,18 +115,20 @@ impl Today {
     pub(crate) fn cover(&mut self, span: Span, record: &PackRecord, is_row: bool) {
         let seconds = span.seconds();
         *(if is_row { &mut self.from_rows_s } else { &mut self.sampled_s }) += seconds;
-        if span.to.flow.amps > CHARGE_AMPS && is_frozen(record) {
+        let LastSample { ranges, is_open, .. } = self.last;
+        let is_charged = span.to.flow.amps > CHARGE_AMPS;
+        if is_charged && is_frozen(record) && (is_row || ranges.are_frozen()) {
             self.frost_charge_s += seconds;
         }
-        if record.breaker.as_deref().is_some_and(|breaker| !matches!(breaker, "" | "CLOSED")) {
+        if is_breaker_open(record) && (is_row || is_open) {
             self.breaker_open_s += seconds;
         }
     }
 
     /// Adds the values of a sample or row; its flow is `None` if it was not accepted.
     ///
-    /// Of samples, only what two in a row have counts as lowest or highest: one alone may be
-    /// garbled. Rows are too far apart for that.
+    /// Of samples, only what two in a row have counts as lowest or highest, and an error only where
+    /// the one before has one, too.
     pub(crate) fn add(
         &mut self,
         time: UnixMicros,
@@ -126,21 +137,24 @@ impl Today {
         is_at_rest: bool,
         is_row: bool,
     ) {
-        self.count_error(record);
+        let errors = record.errors.as_deref().filter(|text| !matches!(*text, "" | "NONE"));
+        if let Some(errors) = errors.filter(|_| is_row || self.last.has_errors) {
+            self.count_error(errors);
+        }
         let second = time.seconds_since(self.begin) as u32;
         self.first_s = if self.samples == 0 { second } else { self.first_s.min(second) };
         self.last_s = self.last_s.max(second);
         self.samples = self.samples.saturating_add(1);
         let now = Ranges::of(record, flow, is_at_rest);
-        self.ranges.widen(&if is_row { now } else { now.confirmed_by(&self.last) });
-        self.last = now;
+        self.ranges.widen(&if is_row { now } else { now.confirmed_by(&self.last.ranges) });
+        self.last = LastSample {
+            ranges: now,
+            is_open: is_breaker_open(record),
+            has_errors: errors.is_some(),
+        };
     }
 
-    fn count_error(&mut self, record: &PackRecord) {
-        let Some(text) = record.errors.as_deref().filter(|text| !matches!(*text, "" | "NONE"))
-        else {
-            return;
-        };
+    fn count_error(&mut self, text: &str) {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let hash = (hasher.finish() as u32).max(1);
@@ -211,6 +225,12 @@ impl Ranges {
         }
     }
 
+    /// Whether a cell has less than 0 °C, or where none is known the pack.
+    fn are_frozen(&self) -> bool {
+        let coldest = self.cell_t.map(|cells| cells.low).or(self.temp.map(|temp| temp.low));
+        coldest.is_some_and(|celsius| celsius < 0.0)
+    }
+
     fn widen(&mut self, by: &Self) {
         for (range, by) in [
             (&mut self.soc, by.soc),
@@ -231,4 +251,8 @@ impl Ranges {
 fn is_frozen(record: &PackRecord) -> bool {
     let coldest = plausible::cell_celsius(record).map(|(_, celsius)| celsius).min();
     coldest.or(plausible::celsius(record)).is_some_and(|celsius| celsius < 0)
+}
+
+fn is_breaker_open(record: &PackRecord) -> bool {
+    record.breaker.as_deref().is_some_and(|breaker| !matches!(breaker, "" | "CLOSED"))
 }

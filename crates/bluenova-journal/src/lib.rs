@@ -117,7 +117,7 @@ pub use gaps::{
     Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, RowsOutsideTable,
     gaps_in_journal, gaps_of, percent,
 };
-pub use history::RowSelection;
+pub use history::{RowSelection, rows_passed};
 pub use journal::{Appended, Journal, Trimmed};
 pub use leftover::{Leftover, LeftoverOutbox, leftovers, other_journals};
 pub use outbox::{Batch, Outbox};

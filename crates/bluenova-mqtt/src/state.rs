@@ -63,9 +63,10 @@ impl Serialize for BatteryState<'_> {
         map.serialize_entry(spread, &cells.as_ref().map(|cells| to_tenths(cells.spread)))?;
         map.serialize_entry(lowest, &cells.as_ref().map(|cells| cells.lowest))?;
         map.serialize_entry(highest, &cells.as_ref().map(|cells| cells.highest))?;
-        map.serialize_entry(errors, &record.errors.map(|_| bank::errors(record).is_some()))?;
-        let is_open = bank::breaker(record).map(|breaker| breaker != bank::CLOSED);
-        map.serialize_entry(breaker, &is_open)?;
+        // Problems, since a single garbled line is none.
+        let has = |name| problems.iter().any(|problem| problem.name == name);
+        map.serialize_entry(errors, &record.errors.map(|_| has("errors")))?;
+        map.serialize_entry(breaker, &bank::breaker(record).map(|_| has("breaker")))?;
         put_figures(&mut map, of_samples, figures)?;
         // The most serious one is the first.
         let most = problems.first().map_or("ok", |problem| problem.severity.name());
@@ -290,16 +291,27 @@ mod tests {
 
     #[test]
     fn errors_and_the_breaker() {
-        let state = |errors: &str, breaker: &str| {
+        let problem = |name| Problem {
+            severity: Severity::Red,
+            name,
+            mcu_id: Some(1),
+            names: vec![],
+            text: String::new(),
+        };
+        let state = |errors: &str, breaker: &str, problems: &[&'static str]| {
             let mut record = PackRecord::new(NOW, 1);
             record.errors = Some(Text::new(errors));
             record.breaker = Some(Text::new(breaker));
-            let state = json_of(&record);
+            let problems = Vec::from_iter(problems.iter().map(|name| problem(name)));
+            let state = json_with(&record, None, &problems);
             (state["errors_present"].clone(), state["breaker_open"].clone())
         };
-        assert_eq!(state("NONE", "CLOSED"), (json!(false), json!(false)));
-        assert_eq!(state("", ""), (json!(false), json!(null)));
-        assert_eq!(state("CELL_OV", "OPEN"), (json!(true), json!(true)));
+        let (yes, no) = (json!(true), json!(false));
+        assert_eq!(state("NONE", "CLOSED", &[]), (no.clone(), no.clone()));
+        assert_eq!(state("", "", &[]), (no.clone(), json!(null)));
+        assert_eq!(state("CELL_OV", "OPEN", &["errors", "breaker"]), (yes.clone(), yes));
+        // Garbled for a moment.
+        assert_eq!(state("NOME", "CLOS", &["low-charge"]), (no.clone(), no));
     }
 
     #[test]

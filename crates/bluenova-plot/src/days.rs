@@ -109,7 +109,7 @@ fn capacity(days: &[DayStatistics], palette: &Palette) -> Option<DayPlot> {
     Some(DayPlot {
         id: "capacity",
         title: "Capacity",
-        note: ", by each day alone",
+        note: ", by each day alone; the band lacks the errors that all days have in common",
         unit: "Ah",
         height: 130,
         least: 10.0,

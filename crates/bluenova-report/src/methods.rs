@@ -1,6 +1,6 @@
 //! How each figure of a passport was got, in a sentence; and what its verdict is.
 
-use bluenova_insight::{Verdict, WeakCell};
+use bluenova_insight::{CellTrends, Verdict, WeakCell};
 use serde::Serialize;
 
 use crate::Passport;
@@ -44,12 +44,15 @@ const METHODS: [Method; 13] = [
     Method {
         figure: "capacity",
         method: "The charge counted between two states of charge that are far enough apart, \
-                 divided by their distance.",
+                 divided by their distance. Its plus-minus includes errors that all days have in \
+                 common, as those of the current sensor; that of a single day doesn't, so that it \
+                 may be smaller.",
     },
     Method {
-        figure: "change a year",
+        figure: "change",
         method: "A straight line through what each day of the period says by itself, in which days \
-                 far from it count less.",
+                 far from it count less. Where the effect of the temperature on the resistance is \
+                 known, it is taken off.",
     },
     Method {
         figure: "full cycles",
@@ -95,7 +98,11 @@ pub(crate) fn of(passport: &Passport) -> Vec<Method> {
         "rows" => passport.period.days_rebuilt_from_rows > 0,
         "plus-minus" => passport.capacity_ah.is_some() || has_resistance || has_imbalance,
         "capacity" => passport.capacity_ah.is_some(),
-        "change a year" => passport.trends.capacity_ah_per_year.is_some(),
+        "change" => {
+            let has_trend = |cell: &CellTrends| *cell != CellTrends::default();
+            let trends = &passport.trends;
+            trends.capacity_ah_per_year.is_some() || trends.cells.iter().any(has_trend)
+        }
         "full cycles" => passport.full_cycles.is_some(),
         "resistance" => has_resistance,
         "imbalance" => has_imbalance,

@@ -7,7 +7,7 @@ use bluenova_insight::{
 };
 use bluenova_record::{McuId, PackRecord, Rfc3339};
 use serde::{Serialize, Serializer};
-use time::UtcDateTime;
+use time::{Date, UtcDateTime};
 
 use crate::{
     EventSummary, Limits, Method, MonthEnergy, PassportDay,
@@ -69,7 +69,8 @@ pub struct Period {
     /// Days of which at least a part was rebuilt from rows of the table, which are coarser than
     /// samples.
     pub days_rebuilt_from_rows: usize,
-    /// Part of the whole time, 0 to 1, of which anything is known.
+    /// Part of the whole time, 0 to 1, of which anything is known; of a day under way, the part of
+    /// the time until the passport was made.
     pub completeness: f64,
 }
 
@@ -143,7 +144,8 @@ impl Passport {
     pub fn new(sources: Sources, made_at: UtcDateTime) -> Option<Self> {
         let Sources { identity, mut days, figures, events, zone, origin, made_by } = sources;
         days.sort_by_key(|day| day.date);
-        let period = period(&days, zone)?;
+        let under_way = figures.as_ref().map(|figures| day_under_way(figures, made_at));
+        let period = period(&days, under_way, zone)?;
         let total = sum(&days);
         let capacity = figures.as_ref().and_then(|figures| figures.capacity_ah);
         let full_cycles = capacity
@@ -172,20 +174,29 @@ impl Passport {
         passport.methods = methods::of(&passport);
         Some(passport)
     }
-
-    /// The number of a cell, with two digits, for each one of which a figure is known.
-    pub(crate) fn numbered_cells(&self) -> impl Iterator<Item = (String, &CellFigures)> {
-        (1..).map(|number: usize| format!("{number:02}")).zip(&self.cells)
-    }
 }
 
-fn period(days: &[DayStatistics], zone: String) -> Option<Period> {
+/// The day under way, and how many seconds of it are over at `now`.
+fn day_under_way(figures: &Figures, now: UtcDateTime) -> (Date, f64) {
+    let today = &figures.today;
+    let since_last_sample = (now - figures.time.0).as_seconds_f64().max(0.0);
+    let seconds = f64::from(today.last_s) + since_last_sample;
+    (today.date, seconds.min(today.length_s.into()))
+}
+
+/// `under_way` is the day under way, and how many seconds of it are over.
+fn period(days: &[DayStatistics], under_way: Option<(Date, f64)>, zone: String) -> Option<Period> {
     let (first, last) = (days.first()?.date, days.last()?.date);
     let all = u64::try_from((last - first).whole_days()).unwrap_or_default() + 1;
-    let lengths: f64 = days.iter().map(|day| f64::from(day.length_s)).sum();
+    let length = |day: &DayStatistics| match under_way {
+        Some((date, seconds)) if date == day.date => seconds,
+        _ => f64::from(day.length_s),
+    };
+    let lengths: f64 = days.iter().map(length).sum();
     let days_without_anything = all.saturating_sub(days.len() as u64) as f64;
     let seconds = lengths + days_without_anything * 86_400.0;
-    let known: f64 = days.iter().map(|day| day.completeness() * f64::from(day.length_s)).sum();
+    let known = |day: &DayStatistics| (day.sampled_s + day.from_rows_s).min(length(day));
+    let known: f64 = days.iter().map(known).sum();
     Some(Period {
         first: date(first),
         last: date(last),

@@ -1,6 +1,6 @@
 //! The passport on a terminal, 80 characters wide.
 
-use bluenova_insight::{CellFigures, Estimate};
+use bluenova_insight::{CellFigures, CellTrends, Estimate, Trends};
 use bluenova_record::Escaped;
 
 use crate::{
@@ -27,7 +27,10 @@ impl Passport {
             let value = wrapped(&Escaped(value).to_string(), NAMES);
             out += &format!("{name:<NAMES$}{}", value.trim_start());
         }
-        for table in [cells(self), months(self), events(&self.events)].into_iter().flatten() {
+        let cells = table_of_cells(self, "cell", FIGURES.iter());
+        let changes = table_of_cells(self, "change of cell", CHANGES.iter());
+        let tables = [cells, changes, months(self), events(&self.events)];
+        for table in tables.into_iter().flatten() {
             out += &format!("\n{}", table.text());
         }
         out += "\nHow each figure was got\n";
@@ -164,34 +167,53 @@ impl Table {
     }
 }
 
-/// A figure of the cells: its name and unit.
-type CellColumn = (&'static str, &'static str, fn(&CellFigures) -> Option<Estimate>);
+/// A column of a table of cells: its head, and the figure.
+type CellColumn = (&'static str, fn(&CellFigures, &CellTrends) -> Option<Estimate>);
 
-const CELL_COLUMNS: [CellColumn; 6] = [
-    ("resistance", "mΩ", |cell| cell.resistance_mohm),
-    ("at rest", "mV", |cell| cell.at_rest_mv),
-    ("full", "mV", |cell| cell.at_top_mv),
-    ("empty", "mV", |cell| cell.at_bottom_mv),
-    ("charge", "Ah", |cell| cell.charge_ah),
-    ("a week", "Ah", |cell| cell.charge_ah_per_week),
+/// What the cells are like.
+const FIGURES: [CellColumn; 6] = [
+    ("resistance mΩ", |cell, _| cell.resistance_mohm),
+    ("at rest mV", |cell, _| cell.at_rest_mv),
+    ("full mV", |cell, _| cell.at_top_mv),
+    ("empty mV", |cell, _| cell.at_bottom_mv),
+    ("charge Ah", |cell, _| cell.charge_ah),
+    ("a week Ah", |cell, _| cell.charge_ah_per_week),
 ];
 
-/// The figures of the cells, without those that no cell has.
-pub(crate) fn cells(passport: &Passport) -> Option<Table> {
-    let is_known =
-        |(_, _, figure): &&CellColumn| passport.cells.iter().any(|cell| figure(cell).is_some());
-    let columns: Vec<_> = CELL_COLUMNS.iter().filter(is_known).collect();
-    if columns.is_empty() {
-        return None;
-    }
-    let heads = columns.iter().map(|(name, unit, _)| format!("{name} {unit}"));
-    let row = |(number, cell): (String, &CellFigures)| {
-        let figures = columns.iter().map(|(_, _, figure)| figure(cell).map_or("–".into(), compact));
-        std::iter::once(number).chain(figures).collect()
+/// How they change over the period.
+const CHANGES: [CellColumn; 3] = [
+    ("resistance mΩ a year", |_, trends| trends.resistance_mohm_per_year),
+    ("at rest mV a week", |_, trends| trends.at_rest_mv_per_week),
+    ("charge Ah a week", |_, trends| trends.charge_ah_per_week),
+];
+
+/// The figures of the cells, and how they change, for a wide page.
+pub(crate) fn cells_and_changes(passport: &Passport) -> Option<Table> {
+    table_of_cells(passport, "cell", FIGURES.iter().chain(&CHANGES))
+}
+
+/// A line for each cell, with its number; without columns that no cell has a figure for.
+fn table_of_cells<'a>(
+    passport: &Passport,
+    head: &str,
+    columns: impl Iterator<Item = &'a CellColumn>,
+) -> Option<Table> {
+    let Passport { cells, trends: Trends { cells: trends, .. }, .. } = passport;
+    let cell = |at: usize| {
+        let (figures, trends) = (cells.get(at).copied(), trends.get(at).copied());
+        (figures.unwrap_or_default(), trends.unwrap_or_default())
     };
-    Some(Table {
-        heads: std::iter::once("cell".to_owned()).chain(heads).collect(),
-        rows: passport.numbered_cells().map(row).collect(),
+    let cells: Vec<_> = (0..cells.len().max(trends.len())).map(cell).collect();
+    let is_known = |(_, figure): &&CellColumn| cells.iter().any(|(a, b)| figure(a, b).is_some());
+    let columns: Vec<_> = columns.filter(is_known).collect();
+    let heads = columns.iter().map(|(head, _)| (*head).to_owned());
+    let row = |(number, (a, b)): (usize, &(CellFigures, CellTrends))| {
+        let figures = columns.iter().map(|(_, figure)| figure(a, b).map_or("–".into(), compact));
+        std::iter::once(format!("{number:02}")).chain(figures).collect()
+    };
+    (!columns.is_empty()).then(|| Table {
+        heads: std::iter::once(head.to_owned()).chain(heads).collect(),
+        rows: (1..).zip(&cells).map(row).collect(),
         words: 1,
     })
 }

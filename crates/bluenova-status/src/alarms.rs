@@ -1,31 +1,65 @@
-//! Which limits the values of a battery are beyond, from one of its rows to the next.
+//! What is wrong with the values of a battery, from one of its rows or samples to the next.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bluenova_record::PackRecord;
+use bluenova_record::{PackRecord, Text};
 
-use crate::limits::{Bounds, LIMITS, Limit, Limits, Measured, Severity};
+use crate::bank;
+use crate::limits::{Bounds, CONFIRMED, LIMITS, Limit, Limits, Measured, Severity};
+use crate::status::stale_after;
 
-/// How long an alarm outlives its last value: a row may lack a value now and then.
+/// How long an alarm outlives its last value: a row may lack a value now and then. Where rows are
+/// rarer, it is the time after which they are stale.
 const FORGET_AFTER: Duration = Duration::from_secs(120);
 
 /// The limits of a battery, and which of them its values are beyond.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Alarms {
     limits: Arc<Limits>,
+    forget_after: Duration,
     mcu_id: Option<u32>,
-    states: [State; LIMITS.len()],
+    numbers: [NumberState; LIMITS.len()],
+    errors: TextState,
+    breaker: TextState,
 }
 
 /// How a battery's values are to one limit.
 #[derive(Clone, Copy, Debug, Default)]
-struct State {
-    /// Since when they are beyond the limit of each severity, the lesser one first.
-    since: [Option<Instant>; 2],
-    /// The last one, and when that was.
-    last: Option<(Measured, Instant)>,
-    raised: Option<Severity>,
+struct NumberState {
+    /// How they are to the limit of each severity, the lesser one first.
+    severities: [SeverityState; 2],
+    /// When the last one came.
+    last: Option<Instant>,
+}
+
+/// How a battery's values are to one limit of one severity.
+#[derive(Clone, Copy, Debug, Default)]
+struct SeverityState {
+    is_beyond: Lasting,
+    /// The last value that was beyond it, and the cell that had it.
+    value: f64,
+    cell: Option<usize>,
+}
+
+/// Whether a text of the battery says that something is wrong.
+///
+/// The firmware's words aren't documented, so that a garbled text can't be told from one that says
+/// what is wrong. But a garbled line is alone: the cycles before and behind it have the good text.
+#[derive(Clone, Copy, Debug, Default)]
+struct TextState {
+    is_bad: Lasting,
+    last: Option<Instant>,
+    /// The last one that wasn't good.
+    text: Text<32>,
+}
+
+/// Something that begins and ends only when values have said so for some time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lasting {
+    is: bool,
+    /// Since when values say the contrary.
+    contrary_since: Option<Instant>,
 }
 
 /// A limit that a battery's values are beyond.
@@ -38,50 +72,130 @@ pub(crate) struct Alarm {
     cell: Option<usize>,
 }
 
-impl Alarms {
-    pub(crate) fn new(limits: Arc<Limits>) -> Self {
-        Self { limits, ..Self::default() }
-    }
-
-    /// Takes the values of a row, or of the interval under way.
-    pub(crate) fn update(&mut self, record: &PackRecord, now: Instant) {
-        if self.mcu_id.replace(record.mcu_id) != Some(record.mcu_id) {
-            self.states = Default::default();
-        }
-        for ((limit, bounds), state) in self.limits.iter().zip(&mut self.states) {
-            state.update(limit, bounds, (limit.value)(record), now);
-        }
-    }
-
-    /// The limits that the values were beyond last.
-    pub(crate) fn raised(&self) -> impl Iterator<Item = Alarm> {
-        self.limits.iter().zip(&self.states).filter_map(|((limit, bounds), state)| {
-            let (severity, (Measured::Is { value, cell }, _)) = (state.raised?, state.last?) else {
-                return None;
-            };
-            Some(Alarm { limit, severity, bound: bounds.of(severity)?, value, cell })
-        })
+impl Default for Alarms {
+    fn default() -> Self {
+        Self::new(Arc::default(), Duration::ZERO)
     }
 }
 
-impl State {
+impl Alarms {
+    /// `interval` is the time from one row to the next.
+    pub(crate) fn new(limits: Arc<Limits>, interval: Duration) -> Self {
+        Self {
+            limits,
+            forget_after: FORGET_AFTER.max(stale_after(interval)),
+            mcu_id: None,
+            numbers: Default::default(),
+            errors: TextState::default(),
+            breaker: TextState::default(),
+        }
+    }
+
+    /// Takes the values of a row or a sample.
+    pub(crate) fn update(&mut self, record: &PackRecord, now: Instant) {
+        if self.mcu_id.replace(record.mcu_id) != Some(record.mcu_id) {
+            self.numbers = Default::default();
+            (self.errors, self.breaker) = Default::default();
+        }
+        let forget_after = self.forget_after;
+        let is_gone = |last: Option<Instant>| {
+            last.is_some_and(|last| now.saturating_duration_since(last) > forget_after)
+        };
+        for ((limit, bounds), state) in self.limits.iter().zip(&mut self.numbers) {
+            if is_gone(state.last) {
+                *state = NumberState::default();
+            }
+            state.update(limit, bounds, (limit.value)(record), now);
+        }
+        let errors = record.errors.is_some().then(|| bank::errors(record));
+        let breaker = bank::breaker(record);
+        let breaker = breaker.map(|it| Some(it).filter(|breaker| *breaker != bank::CLOSED));
+        for (state, bad) in [(&mut self.errors, errors), (&mut self.breaker, breaker)] {
+            if is_gone(state.last) {
+                *state = TextState::default();
+            }
+            if let Some(bad) = bad {
+                state.update(bad, now);
+            }
+        }
+    }
+
+    /// The limits that the values are beyond.
+    pub(crate) fn raised(&self) -> impl Iterator<Item = Alarm> {
+        self.limits.iter().zip(&self.numbers).filter_map(|((limit, bounds), state)| {
+            let (severity, &SeverityState { value, cell, .. }) = state.raised()?;
+            Some(Alarm { limit, severity, bound: bounds.of(severity)?, value, cell })
+        })
+    }
+
+    /// The errors that the battery reports, if it has done so for some seconds.
+    pub(crate) fn errors(&self) -> Option<&str> {
+        self.errors.bad()
+    }
+
+    /// The state of a breaker that has been reported as other than closed for some seconds.
+    pub(crate) fn breaker(&self) -> Option<&str> {
+        self.breaker.bad()
+    }
+}
+
+impl NumberState {
     fn update(&mut self, limit: &Limit, bounds: Bounds, measured: Measured, now: Instant) {
-        let is_gone = |(_, last)| now.saturating_duration_since(last) > FORGET_AFTER;
-        if self.last.is_some_and(is_gone) || measured == Measured::DoesNotApply {
-            *self = Self::default();
+        if measured == Measured::Unknown {
+            return;
         }
-        let Measured::Is { value, .. } = measured else { return };
-        for (severity, since) in Severity::ALL.into_iter().zip(&mut self.since) {
-            let margin = if self.raised >= Some(severity) { limit.margin } else { 0.0 };
-            let is_beyond =
-                bounds.of(severity).is_some_and(|bound| limit.is_beyond(value, bound, margin));
-            *since = is_beyond.then(|| since.unwrap_or(now));
+        self.last = Some(now);
+        for (severity, state) in Severity::ALL.into_iter().zip(&mut self.severities) {
+            let margin = if state.is_beyond.is { limit.margin } else { 0.0 };
+            let is_beyond = |value| {
+                bounds.of(severity).is_some_and(|bound| limit.is_beyond(value, bound, margin))
+            };
+            let beyond = match measured {
+                Measured::Is { value, cell } if is_beyond(value) => Some((value, cell)),
+                _ => None,
+            };
+            if let Some(beyond) = beyond {
+                (state.value, state.cell) = beyond;
+            }
+            state.is_beyond.update(beyond.is_some(), limit.hold, now);
         }
-        self.last = Some((measured, now));
-        let held = Severity::ALL.into_iter().zip(self.since).filter(|(_, since)| {
-            since.is_some_and(|since| now.saturating_duration_since(since) >= limit.hold)
-        });
-        self.raised = held.map(|(severity, _)| severity).max();
+    }
+
+    /// The most serious limit that the values are beyond.
+    fn raised(&self) -> Option<(Severity, &SeverityState)> {
+        let mut states = Severity::ALL.into_iter().zip(&self.severities);
+        states.rfind(|(_, state)| state.is_beyond.is)
+    }
+}
+
+impl TextState {
+    /// Takes a text; `None`: it is a good one.
+    fn update(&mut self, bad: Option<&str>, now: Instant) {
+        self.last = Some(now);
+        if let Some(text) = bad {
+            self.text = Text::new(text);
+        }
+        self.is_bad.update(bad.is_some(), CONFIRMED, now);
+    }
+
+    fn bad(&self) -> Option<&str> {
+        self.is_bad.is.then(|| self.text.as_str())
+    }
+}
+
+impl Lasting {
+    /// Takes whether a value says so. It begins when values have done that for the time `hold`, and
+    /// ends when they have said the contrary for [`CONFIRMED`].
+    fn update(&mut self, is: bool, hold: Duration, now: Instant) {
+        if is == self.is {
+            self.contrary_since = None;
+            return;
+        }
+        let since = *self.contrary_since.get_or_insert(now);
+        let lasts_for = if self.is { CONFIRMED } else { hold };
+        if now.saturating_duration_since(since) >= lasts_for {
+            *self = Self { is, contrary_since: None };
+        }
     }
 }
 
@@ -105,11 +219,15 @@ mod tests {
 
     /// Values of one limit's battery, at some second each; what is raised after each of them.
     fn check(given: &[&str], table: &[Step<'_>]) {
+        check_with_rows_every(10, given, table);
+    }
+
+    fn check_with_rows_every(interval: u64, given: &[&str], table: &[Step<'_>]) {
         let mut limits = Limits::default();
         for given in given {
             limits.set(given).unwrap();
         }
-        let mut alarms = Alarms::new(Arc::new(limits));
+        let mut alarms = Alarms::new(Arc::new(limits), Duration::from_secs(interval));
         let start = Instant::now();
         for (second, fill, expected) in table {
             let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
@@ -134,19 +252,60 @@ mod tests {
             &[],
             &[
                 (0, &soc(15), None),
-                (1, &soc(14), AMBER),
-                (2, &soc(16), AMBER),
-                (3, &soc(17), None),
-                (4, &soc(16), None),
-                (5, &soc(4), RED),
-                (6, &soc(6), RED),
-                (7, &soc(7), AMBER),
-                (8, &soc(4), RED),
-                (9, &soc(100), None),
+                (1, &soc(14), None),
+                (4, &soc(14), AMBER),
+                (10, &soc(16), AMBER),
+                (20, &soc(17), AMBER),
+                (23, &soc(17), None),
+                (30, &soc(16), None),
+                (40, &soc(4), None),
+                (43, &soc(4), RED),
+                (50, &soc(6), RED),
+                (60, &soc(7), RED),
+                (63, &soc(7), AMBER),
+                (70, &soc(4), AMBER),
+                (73, &soc(4), RED),
+                (80, &soc(100), RED),
+                (83, &soc(100), None),
             ],
         );
-        check(&["low-charge=off"], &[(0, &soc(0), None)]);
-        check(&["low-charge=off,5"], &[(0, &soc(10), None), (1, &soc(1), RED)]);
+        check(&["low-charge=off"], &[(0, &soc(0), None), (9, &soc(0), None)]);
+        check(&["low-charge=off,5"], &[(0, &soc(10), None), (1, &soc(1), None), (4, &soc(1), RED)]);
+    }
+
+    /// Every kind of garbled value, with a good one two seconds before and behind it.
+    #[test]
+    fn one_garbled_value_neither_begins_nor_ends_an_alarm() {
+        // In a sample, and in the row that ends with it.
+        check(
+            &[],
+            &[(0, &soc(63), None), (2, &soc(6), None), (4, &soc(6), None), (5, &soc(63), None)],
+        );
+        check(
+            &[],
+            &[
+                (0, &soc(6), None),
+                (3, &soc(6), AMBER),
+                (5, &soc(63), AMBER),
+                (7, &soc(6), AMBER),
+                (9, &soc(63), AMBER),
+                (11, &soc(6), AMBER),
+            ],
+        );
+        // The hold of minutes doesn't begin anew, either.
+        let hot = |celsius| move |record: &mut PackRecord| record.temp = Some(celsius);
+        let red = Some(("high-temperature", Severity::Red));
+        check(
+            &[],
+            &[
+                (0, &hot(56), None),
+                (30, &hot(56), red),
+                (32, &hot(5), red),
+                (34, &hot(56), red),
+                (36, &hot(5), red),
+                (39, &hot(5), None),
+            ],
+        );
     }
 
     #[test]
@@ -156,6 +315,7 @@ mod tests {
             &[],
             &[
                 (0, &missing, None),
+                (7, &soc(10), None),
                 (10, &soc(10), AMBER),
                 (60, &missing, AMBER),
                 (130, &missing, AMBER),
@@ -163,6 +323,13 @@ mod tests {
                 (132, &soc(16), None),
             ],
         );
+    }
+
+    #[test]
+    fn rows_that_come_every_five_minutes_are_enough() {
+        check_with_rows_every(300, &[], &[(0, &soc(14), None), (300, &soc(14), AMBER)]);
+        // Of a battery that sends a row every ten seconds, they are as many silences.
+        check(&[], &[(0, &soc(14), None), (300, &soc(14), None), (303, &soc(14), AMBER)]);
     }
 
     #[test]
@@ -185,7 +352,8 @@ mod tests {
                 (500, &cells(3.19), None),
                 (510, &cells(3.19), amber),
                 (520, &cells(3.21), amber),
-                (530, &cells(3.22), None),
+                (530, &cells(3.22), amber),
+                (533, &cells(3.22), None),
             ],
         );
         // A battery that was silent begins anew.
@@ -204,38 +372,98 @@ mod tests {
             &[],
             &[
                 (0, &at(-20.0, -10), None),
-                (1, &at(20.0, -10), frost(Severity::Red)),
-                (2, &at(20.0, 0), frost(Severity::Red)),
-                (3, &at(20.0, 1), frost(Severity::Amber)),
-                (4, &at(0.5, 1), None),
-                (5, &at(20.0, 3), None),
+                (1, &at(20.0, -10), None),
+                (4, &at(20.0, -10), frost(Severity::Red)),
+                (5, &at(20.0, 0), frost(Severity::Red)),
+                (6, &at(20.0, 1), frost(Severity::Red)),
+                (9, &at(20.0, 1), frost(Severity::Amber)),
+                (10, &at(0.5, 1), frost(Severity::Amber)),
+                (13, &at(0.5, 1), None),
+                (20, &at(20.0, 3), None),
             ],
         );
     }
 
+    /// The breaker as it is reported at some second each; what is raised after each of them.
+    fn check_breaker(table: &[(u64, &str, Option<&str>)]) {
+        let mut alarms = Alarms::default();
+        let start = Instant::now();
+        for (second, breaker, expected) in table {
+            let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
+            record.breaker = Some(Text::new(breaker));
+            record.errors = Some(Text::new(if *breaker == "CLOSED" { "NONE" } else { breaker }));
+            alarms.update(&record, start + Duration::from_secs(*second));
+            assert_eq!(alarms.breaker(), *expected, "{second} s");
+            assert_eq!(alarms.errors(), *expected, "{second} s");
+        }
+    }
+
+    #[test]
+    fn a_text_is_an_alarm_that_has_been_there_for_three_seconds() {
+        let open = Some("OPEN");
+        check_breaker(&[
+            (0, "CLOSED", None),
+            (2, "OPEN", None),
+            (4, "OPEN", None),
+            (6, "OPEN", open),
+            (8, "CLOSED", open),
+            (10, "CLOSED", open),
+            (12, "CLOSED", None),
+        ]);
+    }
+
+    #[test]
+    fn one_garbled_text_neither_begins_nor_ends_an_alarm() {
+        check_breaker(&[(0, "CLOSED", None), (2, "CLOS", None), (4, "CLOSED", None)]);
+        // A sample, and the row that ends with it; the next one is garbled otherwise.
+        check_breaker(&[
+            (0, "CLOS", None),
+            (1, "CLOS", None),
+            (2, "C?", None),
+            (4, "CLOSED", None),
+        ]);
+        check_breaker(&[
+            (0, "OPEN", None),
+            (3, "OPEN", Some("OPEN")),
+            (5, "CLOSED", Some("OPEN")),
+            (7, "OPEN", Some("OPEN")),
+            (9, "CLOSED", Some("OPEN")),
+            (11, "OPEN", Some("OPEN")),
+        ]);
+    }
+
+    /// A firmware may print one error after the other, each in a cycle of its own.
+    #[test]
+    fn errors_that_alternate_are_an_alarm() {
+        check_breaker(&[(0, "A", None), (2, "B", None), (4, "A", Some("A")), (6, "B", Some("B"))]);
+    }
+
     #[test]
     fn another_battery_at_the_address_has_no_alarms_of_the_one_before() {
-        let mut alarms = Alarms::default();
+        let (mut alarms, start) = (Alarms::default(), Instant::now());
         let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
-        record.soc = Some(14);
-        alarms.update(&record, Instant::now());
-        assert_eq!(alarms.raised().count(), 1);
-        (record.mcu_id, record.soc) = (2, Some(16));
-        alarms.update(&record, Instant::now());
-        assert_eq!(alarms.raised().count(), 0);
+        (record.soc, record.errors) = (Some(14), Some(Text::new("HOT")));
+        alarms.update(&record, start);
+        alarms.update(&record, start + CONFIRMED);
+        assert_eq!((alarms.raised().count(), alarms.errors()), (1, Some("HOT")));
+        (record.mcu_id, record.soc, record.errors) = (2, Some(16), None);
+        alarms.update(&record, start + CONFIRMED);
+        assert_eq!((alarms.raised().count(), alarms.errors()), (0, None));
     }
 
     #[test]
     fn an_alarm_says_what_the_value_is_and_what_the_limit() {
-        let mut alarms = Alarms::default();
+        let (mut alarms, start) = (Alarms::default(), Instant::now());
         let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
         (record.soc, record.i_pack, record.cell_t[6]) = (Some(4), Some(20.0), Some(-3));
-        alarms.update(&record, Instant::now());
-        let texts: Vec<_> = alarms.raised().map(|alarm| alarm.text()).collect();
-        let expected = [
-            "state of charge 4 %, below the limit of 5 %",
-            "it is charged at -3 °C (cell 07), below the limit of 0 °C",
-        ];
-        assert_eq!(texts, expected);
+        alarms.update(&record, start);
+        alarms.update(&record, start + CONFIRMED);
+        let texts = |alarms: &Alarms| Vec::from_iter(alarms.raised().map(|alarm| alarm.text()));
+        let frost = "it is charged at -3 °C (cell 07), below the limit of 0 °C";
+        assert_eq!(texts(&alarms), ["state of charge 4 %, below the limit of 5 %", frost]);
+        // A value that isn't beyond the limit isn't said to be.
+        record.soc = Some(63);
+        alarms.update(&record, start + CONFIRMED);
+        assert_eq!(texts(&alarms), ["state of charge 4 %, below the limit of 5 %", frost]);
     }
 }

@@ -91,6 +91,10 @@ pub(crate) enum Measured {
     },
 }
 
+/// How long values must say that a problem has begun or is over: longer than a garbled line is the
+/// newest one, in a sample or in the row that ends with it. Samples come every two seconds.
+pub(crate) const CONFIRMED: Duration = Duration::from_secs(3);
+
 /// All limits that have a number.
 pub const LIMITS: [Limit; 7] = [
     Limit {
@@ -101,7 +105,7 @@ pub const LIMITS: [Limit; 7] = [
         side: Side::Below,
         allowed: 0.0..=100.0,
         margin: 2.0,
-        hold: Duration::ZERO,
+        hold: CONFIRMED,
         meaning: "state of charge",
         says: "state of charge",
         value: |record| Measured::of(record.soc.map(f64::from), None),
@@ -172,7 +176,7 @@ pub const LIMITS: [Limit; 7] = [
         side: Side::Below,
         allowed: -40.0..=60.0,
         margin: 1.0,
-        hold: Duration::ZERO,
+        hold: CONFIRMED,
         meaning: "lowest temperature of a cell or the pack, while more than 1 A charges it",
         says: "it is charged at",
         value: frost,
@@ -195,8 +199,8 @@ pub const LIMITS: [Limit; 7] = [
 /// Names of the problems of a battery that have no number: they are always red.
 pub const WITHOUT_NUMBER: [(&str, &str); 3] = [
     ("no-data", "no row for three intervals"),
-    ("errors", "the battery reports errors, other than `NONE`"),
-    ("breaker", "the battery reports a breaker that isn't `CLOSED`"),
+    ("errors", "the battery has reported errors, other than `NONE`, for 3 s"),
+    ("breaker", "the battery has reported a breaker that isn't `CLOSED`, for 3 s"),
 ];
 
 /// Current above which a battery counts as being charged; below, it may be an offset of the sensor.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use bluenova_record::Escaped;
 
-use crate::bank::{self, CLOSED, Unit};
+use crate::bank::{self, Unit};
 use crate::{BatteryStatus, ConnectionState, Severity, Status, StorageStatus, duration};
 
 /// Something that is wrong.
@@ -134,16 +134,15 @@ impl Unit<'_> {
 
     /// Errors, an open breaker, and values beyond their limits, of a battery that isn't stale.
     fn reported_problems(&self, status: &Status) -> Vec<Problem> {
-        let Some((battery, values)) = self.fresh_values(status) else { return vec![] };
-        let record = &values.record;
+        let Some((battery, _)) = self.fresh_values(status) else { return vec![] };
         let mut problems = vec![];
         let mut add = |severity, name, text| {
             problems.push(Problem::of_unit(severity, name, self, text));
         };
-        if let Some(errors) = bank::errors(record) {
+        if let Some(errors) = battery.alarms.errors() {
             add(Severity::Red, "errors", format!("{} says: {}", self.names(), Escaped(errors)));
         }
-        if let Some(breaker) = bank::breaker(record).filter(|breaker| *breaker != CLOSED) {
+        if let Some(breaker) = battery.alarms.breaker() {
             let text = format!("{}: the breaker is {}", self.names(), Escaped(breaker));
             add(Severity::Red, "breaker", text);
         }

@@ -109,7 +109,7 @@ pub struct BatteryStatus {
     /// What its samples say of it: energy, time to go, capacity, cells. `None` before the first
     /// sample.
     pub figures: Option<Arc<Figures>>,
-    /// Which limits its values are beyond.
+    /// What is wrong with its values.
     pub(crate) alarms: Alarms,
 }
 
@@ -209,9 +209,9 @@ impl BatteryStatus {
         }
     }
 
-    /// With these limits for its values, rather than the default ones.
-    pub fn with_limits(self, limits: Arc<Limits>) -> Self {
-        Self { alarms: Alarms::new(limits), ..self }
+    /// With these limits for its values, rather than the default ones, and a row every `interval`.
+    pub fn with_limits(self, limits: Arc<Limits>, interval: Duration) -> Self {
+        Self { alarms: Alarms::new(limits, interval), ..self }
     }
 
     /// Its newest values: those of a sample if it is newer than the newest row, else of the row.

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bluenova_console::Interval;
@@ -97,7 +97,7 @@ impl BatteryThreads {
                 Some(running) => Ok(running),
                 None => {
                     self.recorder.note(NewEvent::of_battery(EventKind::Added, &battery.name, None));
-                    let status = not_dialled_yet(battery, &self.limits);
+                    let status = not_dialled_yet(battery, &self.limits, self.interval);
                     status.update(|status| status.added = Some(Instant::now()));
                     self.start_one(battery, status)
                 }
@@ -205,9 +205,14 @@ fn raise_file_limit(batteries: usize) {
 }
 
 /// The status of a battery at its start.
-pub(super) fn not_dialled_yet(battery: &Battery, limits: &Arc<Limits>) -> Shared<BatteryStatus> {
+pub(super) fn not_dialled_yet(
+    battery: &Battery,
+    limits: &Arc<Limits>,
+    interval: Interval,
+) -> Shared<BatteryStatus> {
     let status = BatteryStatus::new(battery.name.clone(), battery.address.to_string());
-    Shared::new(status.with_limits(Arc::clone(limits)))
+    let interval = Duration::from_secs(interval.seconds().into());
+    Shared::new(status.with_limits(Arc::clone(limits), interval))
 }
 
 /// What makes a battery the same one.

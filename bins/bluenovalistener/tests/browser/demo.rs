@@ -109,14 +109,32 @@ fn changes_range(browser: &mut Browser) {
         assert_eq!(browser.evaluate("location.hash"), format!("#{range}"));
         let asked = format!("plots?range={range}&");
         assert!(browser.requests().iter().any(|url| url.contains(&asked)), "{asked}");
+        links_to_the_days(browser, range == "7d");
     }
+}
+
+/// The link leads to the days of the battery that are shown, and is only there with such plots.
+fn links_to_the_days(browser: &mut Browser, has_days: bool) {
+    let link = browser.evaluate("document.getElementById('days-csv').hidden");
+    assert_eq!(link, !has_days);
+    if !has_days {
+        return;
+    }
+    let link = browser.evaluate("document.getElementById('days-csv').href");
+    let (address, target) =
+        link.as_str().unwrap().trim_start_matches("http://").split_once('/').unwrap();
+    let answer = get(address.parse().unwrap(), &format!("/{target}"));
+    let lines: Vec<_> = answer.body.lines().collect();
+    assert!(lines[0].starts_with("date,length_s,"), "{target}: {}", answer.body);
+    // A day of the demo's week may be cut off at either end.
+    assert!((6..=8).contains(&(lines.len() - 1)), "{target}: {}", answer.body);
 }
 
 /// Values are to be had by mouse and by keyboard.
 fn reads_plots(browser: &mut Browser) {
     for (plot, expected) in [(1, "pack voltage"), (2, "cell 16"), (3, "spread"), (4, "cell 16")] {
         let figure = format!("#plots figure:nth-of-type({plot})");
-        // The rows of the week before are a minute apart; those of now are at the right.
+        // The rows of now are at the right.
         browser.hover(&format!("{figure} .plot"), 0.95);
         let reading = format!("document.querySelector('{figure} .reading').innerText");
         browser.wait_for("values are shown", TIME_LIMIT, &reading);

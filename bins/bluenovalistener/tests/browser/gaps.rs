@@ -1,4 +1,4 @@
-//! A gap in a plot says why, by mouse, keyboard and finger.
+//! A gap says why: in a plot, by mouse, keyboard and finger, and among the events.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use time::{Duration, UtcDateTime};
 
 use crate::{
     open,
-    support::{Home, TIME_LIMIT, loopback, named},
+    support::{Home, TIME_LIMIT, get, loopback, named},
     wait_for_plots,
 };
 
@@ -91,4 +91,29 @@ fn a_gap_says_why_when_it_is_pointed_at() {
     browser.wait_for("the gap says why", TIME_LIMIT, &why);
     assert_eq!(crate::overhang(&mut browser), 0);
     assert_eq!(browser.complaints(), <[String; 0]>::default());
+}
+
+/// The listener noted that there was no connection, and rows are missing: that is one thing.
+#[test]
+fn an_outage_is_one_line_of_what_happened() {
+    let home = Home::new();
+    journal_with_a_gap(&home);
+    let nobody = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
+    let (at, database) = (named("attic", nobody), home.sqlite("db"));
+    let args = ["-b", &at, "-d", &database, "-i", "10", "--http", "127.0.0.1:0"];
+    let mut listener = home.listen(&args);
+    let (mut browser, url) = open(&mut listener, "page at ");
+    let noted = get(
+        url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap(),
+        "/api/batteries/9F3C07B2/events",
+    );
+    assert_eq!(noted.body.matches("no route <b>to</b> host").count(), 2, "{}", noted.body);
+    browser.open(&format!("{url}battery/attic"));
+    let lines = "[...document.querySelectorAll('#events li')].map((line) => line.innerText)
+        .filter((line) => line.includes('no route <b>to</b> host'))";
+    browser.wait_for("what happened is shown", TIME_LIMIT, &format!("{lines}.length > 0"));
+    let lines = browser.evaluate(lines);
+    let [line] = &lines.as_array().unwrap()[..] else { panic!("{lines}") };
+    let said = line.as_str().unwrap();
+    assert!(said.contains("no rows for ") && said.contains(": no connection: "), "{said}");
 }

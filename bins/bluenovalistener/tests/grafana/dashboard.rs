@@ -93,8 +93,9 @@ fn panels_lie_side_by_side_and_are_described() {
         all.dedup();
         assert_eq!(all.len(), count, "{name}: panels overlap");
         let mut ids: Vec<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+        ids.sort_unstable();
         ids.dedup();
-        assert_eq!(ids.len(), panels.len(), "{name}");
+        assert_eq!(ids.len(), panels.len(), "{name}: panels with the same number");
         for panel in panels.iter().filter(|panel| panel["type"] != "row") {
             assert!(panel["description"].as_str().unwrap().len() > 10, "{name}: {panel}");
             assert!(!panel["title"].as_str().unwrap().is_empty(), "{name}: {panel}");

@@ -53,6 +53,34 @@ const ROWS_OF_THIRD: &str = "
     SELECT t, 7, 50, 10, 80
     FROM generate_series('2026-09-15'::TIMESTAMP, '2026-09-15 23:55', '5 minutes') AS t";
 
+/// Hourly until noon of the 26th of October, every ten seconds from then on until the 27th. On the
+/// 25th, summer time ends in Berlin.
+pub(crate) const HOURLY: u32 = 8;
+
+const ROWS_OF_HOURLY: &str = "
+    INSERT INTO battery_pack (insert_time_utc, mcu_id, v_pack, i_pack, soc)
+    SELECT t, 8, 50, 10, 80
+    FROM generate_series('2026-10-20'::TIMESTAMP, '2026-10-26 12:00', '1 hour') AS t
+    UNION ALL
+    SELECT t, 8, 50, 10, 80
+    FROM generate_series('2026-10-26 12:00:10'::TIMESTAMP, '2026-10-27', '10 seconds') AS t";
+
+/// A table of the first listener, with its index, rows that are there twice, one of no battery, and
+/// columns of other types: North's first week.
+const OLD_TABLE: &str = "
+    CREATE SCHEMA old;
+    CREATE TABLE old.battery_pack AS
+      SELECT * FROM battery_pack WHERE mcu_id = 2671511474 AND insert_time_utc < '2026-09-08';
+    INSERT INTO old.battery_pack SELECT * FROM old.battery_pack;
+    INSERT INTO old.battery_pack (insert_time_utc) VALUES ('2026-09-03 12:00');
+    ALTER TABLE old.battery_pack
+      ALTER v_pack TYPE NUMERIC(6, 3), ALTER i_pack TYPE DOUBLE PRECISION, ALTER soc TYPE NUMERIC,
+      ALTER cell_01_v TYPE DOUBLE PRECISION, ALTER errors TYPE TEXT;
+    CREATE INDEX battery_pack_time ON old.battery_pack (insert_time_utc);
+    ANALYZE old.battery_pack;
+    GRANT USAGE ON SCHEMA old TO grafana;
+    GRANT SELECT ON old.battery_pack TO grafana";
+
 /// A connection of the user that docs/grafana.md makes for Grafana, to a table that the listener
 /// has made.
 pub(crate) fn reader() -> Client {
@@ -68,10 +96,12 @@ fn start() -> Cluster {
     let mut client = cluster.client("homeauto");
     client.batch_execute(str::from_utf8(&schema.stdout).unwrap()).unwrap();
     // As they come: rows of one time lie side by side.
-    client.batch_execute(&format!("{ROWS}; {ROWS_OF_THIRD}; {IN_ORDER}")).unwrap();
+    client
+        .batch_execute(&format!("{ROWS}; {ROWS_OF_THIRD}; {ROWS_OF_HOURLY}; {IN_ORDER}"))
+        .unwrap();
     let page = fs::read_to_string(repository("docs/grafana.md")).unwrap();
     let sql = page.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
-    client.batch_execute(sql).unwrap();
+    client.batch_execute(&format!("{sql}; {OLD_TABLE}")).unwrap();
     cluster
 }
 

@@ -33,8 +33,9 @@ impl View<'_> {
         let rounded = [(15, 10), (25, 20), (45, 30), (90, 60), (210, 120), (450, 300), (750, 600)]
             .into_iter()
             .chain([(1050, 900), (1500, 1200), (2700, 1800), (5400, 3600), (9000, 7200)])
+            .chain([(16_200, 10_800), (32_400, 21_600), (86_400, 43_200)])
             .find(|(below, _)| wanted < Duration::seconds(*below))
-            .map_or(10_800, |(_, rounded)| rounded);
+            .map_or(86_400, |(_, rounded)| rounded);
         Duration::seconds(rounded).max(Duration::MINUTE)
     }
 

@@ -6,7 +6,7 @@ use time::{Duration, macros::utc_datetime};
 
 use crate::{
     dashboard::{self, Query},
-    household::{self, FROM, NORTH, SOUTH, THIRD, TO, Table, days},
+    household::{self, FROM, HOURLY, NORTH, SOUTH, THIRD, TO, Table, days},
     macros::View,
 };
 
@@ -16,6 +16,14 @@ const MONTH: View<'_> =
 
 fn sql(query: &Query) -> &str {
     query.target["rawSql"].as_str().unwrap()
+}
+
+/// The answer to the query of a panel, of two of that title the one whose query has that format.
+fn answer_of(client: &mut Client, name: &str, title: &str, format: &str, view: &View<'_>) -> Table {
+    let queries = dashboard::queries(&dashboard::read(name));
+    let query = queries.iter().find(|it| it.title == title && it.target["format"] == format);
+    let query = query.unwrap_or_else(|| panic!("no panel {title} in {name}"));
+    Table::of(client, &view.expand(sql(query)))
 }
 
 /// The answer to the query of a panel.
@@ -34,12 +42,14 @@ fn every_query_has_an_answer() {
     let week = View { from: days(20), to: days(27), timezone: "Europe/Berlin", ..MONTH };
     let week = View { batteries: &[NORTH], ..week };
     let hour = View { from: days(28), to: days(28) + Duration::HOUR, ..MONTH };
+    let minutes = View { to: days(28) + Duration::minutes(5), ..hour };
+    let years = View { from: TO - Duration::days(730), ..MONTH };
     for name in ["household", "fleet"] {
         let queries = dashboard::queries(&dashboard::read(name));
-        assert!(queries.len() > 5, "{name}");
+        assert!(queries.len() > 3, "{name}");
         for query in &queries {
             assert!(sql(query).contains("$__timeFilter(insert_time_utc)"), "{}", query.title);
-            for view in [&MONTH, &week, &hour] {
+            for view in [&MONTH, &week, &hour, &minutes, &years] {
                 check(&mut client, name, query, view);
             }
             // Nothing to show, and no error.
@@ -47,7 +57,7 @@ fn every_query_has_an_answer() {
             Table::of(&mut client, &nobody.expand(sql(query)));
             let before = View { from: FROM - Duration::DAY, to: FROM - Duration::HOUR, ..MONTH };
             let table = Table::of(&mut client, &before.expand(sql(query)));
-            let counts = query.target["format"] == "table" && table.columns == ["batteries"];
+            let counts = table.columns.first().is_some_and(|column| column == "Batteries");
             assert!(table.rows.is_empty() || counts, "{name}: {}", query.title);
         }
     }
@@ -215,9 +225,87 @@ fn curves_show_what_the_rows_have() {
     assert_eq!(changes.texts("breaker"), [closed, open, closed, closed]);
     assert_eq!(changes.texts("time")[3], Some("2026-09-25 10:00:00"));
 
-    let charge = answer(&mut client, "household", "State of charge", &MONTH);
-    assert_eq!(charge.texts("battery"), [Some("00000007"), Some("00000BAD"), Some("attic")]);
-    assert_eq!(charge.numbers("soc"), [80.0, 10.0, 73.0]);
+    let power = answer_of(&mut client, "household", "Power", "time_series", &MONTH);
+    let (attic, south) = (power.of_metric("attic"), power.of_metric("00000BAD"));
+    let all = power.of_metric("all together");
+    assert!(attic.len() > 600 && all.len() >= attic.len(), "{}", all.len());
+    assert!((all[0] - attic[0] - south[0]).abs() < 0.01, "{} {} {}", all[0], attic[0], south[0]);
+}
+
+/// What a silent battery said last isn't shown as if it were new.
+#[test]
+fn a_silent_battery_has_no_newest_values() {
+    let mut client = household::reader();
+    let mut newest = |view: &View<'_>| {
+        let mut of = |title| answer_of(&mut client, "household", title, "table", view);
+        let charge = of("State of charge");
+        assert_eq!(charge.texts("battery"), of("Power").texts("battery"));
+        (charge.numbers("soc"), of("Power").numbers("watts"), of("Silent for").numbers("seconds"))
+    };
+    // The third has had none for two weeks. Power: 50 V and 10 A, 13 V and -5 A, 52 V and -10 A.
+    let (charge, power, silent) = newest(&MONTH);
+    assert!(charge[0].is_nan() && charge[1..] == [10.0, 73.0], "{charge:?}");
+    assert!(power[0].is_nan() && power[1..] == [-65.0, -520.0], "{power:?}");
+    let since = (TO - utc_datetime!(2026-09-15 23:55:00)).as_seconds_f64();
+    assert_eq!(silent, [since, 0.0, 0.0]);
+    // A row an hour, and ten seconds after the interval was changed.
+    let hourly = View { batteries: &[HOURLY], ..MONTH };
+    for (to, expected) in [
+        (utc_datetime!(2026-10-24 12:59:00), 0.0),
+        (utc_datetime!(2026-10-24 10:00:30), 0.0),
+        (utc_datetime!(2026-10-27 00:09:00), 0.0),
+        (utc_datetime!(2026-10-27 00:11:00), 660.0),
+    ] {
+        let (_, _, silent) = newest(&View { from: to - Duration::DAY, to, ..hourly });
+        assert_eq!(silent, [expected], "{to}");
+    }
+}
+
+/// The first listener's, with rows that are there twice, on a server in another time zone.
+#[test]
+fn an_old_table_shows_the_same() {
+    let mut client = household::reader();
+    client.batch_execute("SET search_path = old; SET TimeZone = 'Asia/Kolkata'").unwrap();
+    let view = View { to: days(7) - Duration::MINUTE, batteries: &[NORTH], ..MONTH };
+    for name in ["household", "fleet"] {
+        for query in &dashboard::queries(&dashboard::read(name)) {
+            check(&mut client, name, query, &view);
+        }
+    }
+    let energy = answer(&mut client, "household", "Energy per day", &view);
+    let (charged, discharged) = (energy.numbers("charged"), energy.numbers("discharged"));
+    assert_eq!(charged.len(), 7);
+    let all = charged.iter().chain(&discharged);
+    assert!(all.into_iter().all(|wh| (wh - 6240.0).abs() < 30.0), "{charged:?} {discharged:?}");
+    let found = answer(&mut client, "household", "Completeness of rows", &view);
+    assert!(found.of_metric("attic").iter().all(|part| *part > 0.998), "{:?}", found.rows);
+    let newest = answer_of(&mut client, "household", "State of charge", "table", &view);
+    assert_eq!(newest.numbers("soc"), [73.0]);
+    let worst = answer(&mut client, "fleet", "Batteries, the worst first", &view);
+    assert_eq!(worst.texts("Battery"), [Some("attic")]);
+    let dashboard = dashboard::read("household");
+    let battery = dashboard::variable(&dashboard, "battery").unwrap();
+    let batteries = Table::of(&mut client, &view.expand(battery["query"].as_str().unwrap()));
+    assert_eq!(batteries.texts("__text"), [Some("attic")]);
+}
+
+/// Hourly rows, a day of 25 hours, and a day on which the interval changes.
+#[test]
+fn days_have_their_length_and_any_interval() {
+    let mut client = household::reader();
+    let (from, to) = (utc_datetime!(2026-10-22 22:00:00), utc_datetime!(2026-10-26 23:00:00));
+    let timezone = "Europe/Berlin";
+    let view = View { from, to, timezone, batteries: &[HOURLY], ..MONTH };
+    let energy = answer(&mut client, "household", "Energy per day", &view);
+    // 500 W.
+    let charged = energy.numbers("charged");
+    let expected = [12_000.0, 12_000.0, 12_500.0, 12_000.0];
+    assert_eq!(charged.len(), 4, "{charged:?}");
+    for (charged, expected) in charged.iter().zip(expected) {
+        assert!((charged - expected).abs() < 1.0, "{charged} for {expected}");
+    }
+    let found = answer(&mut client, "household", "Completeness of rows", &view);
+    assert_eq!(found.of_metric("00000008"), [1.0; 4], "{:?}", found.rows);
 }
 
 #[test]
@@ -229,25 +317,31 @@ fn the_fleet_has_the_worst_first() {
         let names = table.texts("Battery").into_iter().map(|name| name.unwrap().to_owned());
         (names.collect::<Vec<_>>(), table)
     };
-    // All are silent since September; that of errors is the first, then the empty one.
+    // That of errors is the first, then the silent one, then the empty one.
     let (names, table) = worst(&mut client, &during);
-    assert_eq!(names, ["attic", "00000BAD", "00000007"]);
+    assert_eq!(names, ["attic", "00000007", "00000BAD"]);
     assert_eq!(table.texts("Errors"), [Some("OVERVOLT"), None, None]);
     let spreads = table.numbers("Spread");
-    assert!((spreads[0] - 120.0).abs() < 0.01 && (spreads[1] - 50.0).abs() < 0.01, "{spreads:?}");
+    assert!((spreads[0] - 120.0).abs() < 0.01 && (spreads[2] - 50.0).abs() < 0.01, "{spreads:?}");
+    let silent = table.numbers("Silent for");
+    assert!(silent[0].is_nan() && silent[1] > 86_400.0 && silent[2].is_nan(), "{silent:?}");
+    let power = table.numbers("Power");
+    assert!(power[0] == 1040.0 && power[1].is_nan() && power[2] == -65.0, "{power:?}");
     let (names, table) = worst(&mut client, &MONTH);
-    assert_eq!(names, ["00000BAD", "attic", "00000007"]);
+    assert_eq!(names, ["00000007", "00000BAD", "attic"]);
     // Missing are a day and three hours of 30 days.
     let rows = table.numbers("Rows");
-    assert!((rows[0] - 1.0).abs() < 1e-9 && (rows[1] - 0.9625).abs() < 0.0001, "{rows:?}");
-    for (title, count) in
-        [("Batteries", "3"), ("Silent", "3"), ("In trouble", "0"), ("Nearly empty", "1")]
-    {
-        let table = answer(&mut client, "fleet", title, &MONTH);
-        assert_eq!(table.texts("batteries"), [Some(count)], "{title}");
-    }
-    let table = answer(&mut client, "fleet", "In trouble", &during);
-    assert_eq!(table.texts("batteries"), [Some("1")]);
+    assert!((rows[1] - 1.0).abs() < 1e-9 && (rows[2] - 0.9625).abs() < 0.0001, "{rows:?}");
+    let mut numbers = |view: &View<'_>| {
+        let table = answer(&mut client, "fleet", "Batteries", view);
+        ["Batteries", "Silent", "In trouble", "Nearly empty"].map(|it| table.numbers(it)[0])
+    };
+    assert_eq!(numbers(&MONTH), [3.0, 1.0, 0.0, 1.0]);
+    assert_eq!(numbers(&during), [3.0, 1.0, 1.0, 1.0]);
+    assert_eq!(
+        numbers(&View { from: FROM - Duration::DAY, to: FROM - Duration::HOUR, ..MONTH }),
+        [0.0; 4]
+    );
 }
 
 /// Of the usual time ranges the table isn't read from end to end.

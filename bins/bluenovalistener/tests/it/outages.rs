@@ -65,7 +65,9 @@ fn postgresql_may_come_late_and_go_and_come() {
     arrives(&mut cluster.client("homeauto"), &ended.log, "attic");
     let recorded = stamps_of(&postgres_rows(&mut cluster.client("homeauto")), MCU_ID);
     assert_eq!(recorded, stored(&ended.log, "attic"));
-    assert_eq!(count(&ended.log, "Rows are safe"), 2, "{}", ended.log.join("\n"));
+    // Once for each outage; a server that is slow to start gives another reason meanwhile.
+    let starting = ended.log.iter().filter(|line| line.contains("is starting up")).count();
+    assert_eq!(count(&ended.log, "Rows are safe") - starting, 2, "{}", ended.log.join("\n"));
 }
 
 /// Processes that are stopped, and go on when the value is dropped.

@@ -80,6 +80,27 @@ fn rows_alone_make_a_passport() {
 }
 
 #[test]
+fn batteries_come_in_the_order_of_the_command_line() {
+    let home = Home::new();
+    let (cellar, other) = (ATTIC + 1, ATTIC - 1);
+    let rows: Vec<_> = [ATTIC, cellar, other].into_iter().flat_map(hour).collect();
+    let mut journal = write_journal(&home.path("db"), &rows);
+    let event = |name: &str, mcu_id| Event {
+        battery: Some(name.to_owned()),
+        mcu_id: Some(mcu_id),
+        ..Event::new(start(), EventKind::Identified, name)
+    };
+    journal.put_events(&[event("attic", ATTIC), event("cellar", cellar)]).unwrap();
+    drop(journal);
+    let database = home.sqlite("db");
+    let addresses = ["-b", "cellar=127.0.0.1", "-b", "attic=127.0.0.2", "-b", "new=127.0.0.3"];
+    let json = json_of(&home, &[&addresses[..], &["-d", &database, "report", "--json"]].concat());
+    let passports = json["passports"].as_array().unwrap();
+    let names: Vec<_> = passports.iter().map(|it| it["identity"]["name"].as_str()).collect();
+    assert_eq!(names, [Some("cellar"), Some("attic"), None]);
+}
+
+#[test]
 fn days_that_the_journal_has_are_taken_and_others_rebuilt() {
     let home = Home::new();
     let rows: Vec<_> = [0, 1, 2, 3]

@@ -162,7 +162,7 @@ function showPlots(group, answer) {
   answer.plots.forEach((plot, i) => showPlot(box.children[i] ?? newPlot(group), plot, answer));
   box.classList.toggle("single", answer.plots.length === 1);
   if (group === groups.bank) return;
-  showDownload(answer);
+  showDownloads(answer);
   const [from, to] = [Date.parse(answer.from), Date.parse(answer.to)];
   shownTimes = { from, to, oldest: answer.kept_from ? Date.parse(answer.kept_from) : from };
   showPeriod();
@@ -184,13 +184,26 @@ async function fetchGaps(group, { battery, from, to, times }) {
   for (const figure of group.box.children) pointAt(figure, figure.pointer ?? null);
 }
 
-/** Links to the rows from which the plots were drawn. */
-function showDownload({ battery, batteries, from, to }) {
+/** Links to the rows and days from which the plots were drawn. */
+function showDownloads({ battery, batteries, from, to, plots }) {
   const query = new URLSearchParams({ from, to });
   const of = battery ? `api/batteries/${battery}/` : "api/";
   if (!battery) query.set("batteries", batteries);
   $("csv").href = absolute(`${of}rows.csv?${query}`);
   $("csv").hidden = false;
+  const days = plots.find((plot) => plot.days)?.days;
+  $("days-csv").hidden = !battery || !days;
+  if (!$("days-csv").hidden) {
+    const dates = new URLSearchParams({ from: isoDate(days.from), to: isoDate(days.to - 1) });
+    $("days-csv").href = absolute(`${of}days.csv?${dates}`);
+  }
+}
+
+/** The date of a time in this browser's zone, as in 2026-11-27. */
+function isoDate(time) {
+  const date = new Date(time);
+  const digits = (number) => String(number).padStart(2, "0");
+  return `${date.getFullYear()}-${digits(date.getMonth() + 1)}-${digits(date.getDate())}`;
 }
 
 function markOutdated(group) {

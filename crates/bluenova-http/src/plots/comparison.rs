@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use bluenova_journal::{Reader, RowSelection};
+use bluenova_journal::{Reader, RowSelection, rows_passed};
 use bluenova_plot::{Curve, FilledBuckets, Form, Legend, Panel, Picture, Side, Trace, micros};
 use bluenova_record::{COLUMNS, Column, McuId, PackRecord, first_chars};
 use bluenova_status::bank::power;
@@ -114,7 +114,7 @@ pub(crate) fn comparison(
     let compared = query.choice("value", &VALUES, SOC)?;
     let ids: Vec<_> = batteries.iter().map(|(id, _)| *id).collect();
     let request = PlotRequest::new(query, journal, journal.oldest()?, now, interval)?;
-    request.check_rows(interval, of_all)?;
+    request.check_rows(interval, rows_passed(ids.len(), of_all))?;
 
     let buckets = request.buckets(request.interval);
     let mut filled = FilledBuckets::new(buckets);

@@ -81,26 +81,26 @@ impl PlotRequest {
         (length / interval.as_secs_f64()).ceil() as u64
     }
 
+    /// Checks how much is read in these times: so many rows at each of them.
+    ///
     /// # Errors
-    /// So many batteries have too many rows in these times.
+    /// It is too much.
     pub(super) fn check_rows(
         &self,
         interval: Duration,
-        batteries: usize,
+        rows_at_a_time: usize,
     ) -> Result<(), HistoryError> {
-        let batteries = batteries.max(1) as u64;
-        if self.rows_of_each(interval).saturating_mul(batteries) <= MOST_ROWS_OF_ALL {
+        let rows_at_a_time = rows_at_a_time.max(1) as u64;
+        if self.rows_of_each(interval).saturating_mul(rows_at_a_time) <= MOST_ROWS_OF_ALL {
             return Ok(());
         }
-        let most = MOST_ROWS_OF_ALL as f64 / batteries as f64 * interval.as_secs_f64();
+        let most = MOST_ROWS_OF_ALL as f64 / rows_at_a_time as f64 * interval.as_secs_f64();
         let parameter = if self.is_range { "range" } else { "from" };
         let most = match most {
             most if most < 2.0 * 86_400.0 => format!("{:.0} hours", (most / 3600.0).floor()),
             most => format!("{:.0} days", (most / 86_400.0).floor()),
         };
-        let problem = format!(
-            "the rows of {batteries} batteries would take too long; ask for {most} at most"
-        );
+        let problem = format!("so many rows would take too long; ask for {most} at most");
         Err(HistoryError::query(parameter, problem))
     }
 

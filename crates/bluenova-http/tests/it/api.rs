@@ -14,7 +14,7 @@ use bluenova_status::{ConnectionState, DeliveryStatus, Status};
 use serde_json::{Value, json};
 use time::{Date, Month, macros::utc_datetime};
 
-use crate::support::{Listener, NORTH, NOW, SOUTH, get, record};
+use crate::support::{Listener, NORTH, NOW, SOUTH, get, last, record};
 
 #[test]
 fn both_batteries_and_their_bank() {
@@ -64,7 +64,7 @@ fn amber_is_a_problem_and_healthy_and_red_is_neither() {
         (row.soc, row.breaker) = (Some(soc), Some(Text::new(breaker)));
         listener.change(|status| {
             let now = status.instant;
-            status.batteries[1].row_known(&row, now);
+            last(&mut status.batteries[1], &row, now);
         });
     };
     let problem = |severity: &str, name: &str, text: &str| {
@@ -272,8 +272,14 @@ fn check_problems(change: impl FnOnce(&mut Status), expected: &[&str], metric: &
     }
 }
 
-fn north(status: &mut Status) -> &mut PackRecord {
-    &mut status.batteries[0].newest.as_mut().unwrap().record
+/// The battery sends other values than before, for three seconds.
+fn north_sends(change: impl Fn(&mut PackRecord)) -> impl FnOnce(&mut Status) {
+    move |status| {
+        let (north, now) = (&mut status.batteries[0], status.instant);
+        let mut row = record(NORTH);
+        change(&mut row);
+        last(north, &row, now);
+    }
 }
 
 #[test]
@@ -281,20 +287,25 @@ fn all_answers_have_the_same_problems() {
     check_problems(|_| (), &[], "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 0");
     for none in ["", "NONE"] {
         let errors = "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 0";
-        check_problems(|status| north(status).errors = Some(Text::new(none)), &[], errors);
+        check_problems(north_sends(|row| row.errors = Some(Text::new(none))), &[], errors);
     }
     check_problems(
-        |status| north(status).errors = Some(Text::new("OVERVOLTAGE\u{7}")),
+        north_sends(|row| row.errors = Some(Text::new("OVERVOLTAGE\u{7}"))),
         &["north says: OVERVOLTAGE\\u{7}"],
         "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 1",
     );
+    let is_open = "bluenova_breaker_closed{battery=\"9F3C07B2\",name=\"north\"} 0";
     check_problems(
-        |status| north(status).breaker = Some(Text::new("OPEN")),
+        north_sends(|row| row.breaker = Some(Text::new("OPEN"))),
         &["north: the breaker is OPEN"],
-        "bluenova_breaker_closed{battery=\"9F3C07B2\",name=\"north\"} 0",
+        is_open,
     );
+    // Garbled in one row, which is what the metric is of.
+    let garbled = PackRecord { breaker: Some(Text::new("CLOS")), ..record(NORTH) };
+    let once = |status: &mut Status| status.batteries[0].row_known(&garbled, status.instant);
+    check_problems(once, &[], is_open);
     check_problems(
-        |status| (north(status).breaker, north(status).errors) = (None, None),
+        north_sends(|row| (row.breaker, row.errors) = (None, None)),
         &[],
         "bluenova_connected{name=\"north\"} 1",
     );
@@ -318,9 +329,10 @@ fn all_answers_have_the_same_problems() {
 fn errors_of_an_old_row_may_be_over() {
     check_problems(
         |status| {
-            let north = north(status);
-            north.errors = Some(Text::new("OVERVOLTAGE"));
-            north.insert_time_utc -= Duration::from_secs(60);
+            north_sends(|row| {
+                row.errors = Some(Text::new("OVERVOLTAGE"));
+                row.insert_time_utc -= Duration::from_secs(60);
+            })(status);
         },
         &["north: no data for 1 min 4 s, though it is connected"],
         "bluenova_connected{name=\"north\"} 1",
@@ -331,7 +343,7 @@ fn errors_of_an_old_row_may_be_over() {
 fn a_battery_under_two_addresses_has_its_errors_once() {
     check_problems(
         |status| {
-            north(status).errors = Some(Text::new("OVERVOLTAGE"));
+            north_sends(|row| row.errors = Some(Text::new("OVERVOLTAGE")))(status);
             status.batteries[1].newest = status.batteries[0].newest.clone();
         },
         &["north = south says: OVERVOLTAGE"],
@@ -523,15 +535,15 @@ fn days_are_those_of_the_journal() {
         })
         .to_string(),
     };
-    let mut days = vec![day("2026-11-19", 1.0), day("2026-11-21", 2.5), day("2026-11-22", 3.0)];
+    let mut days = vec![day("2026-11-19", 1.0), day("2026-11-21", 2.0), day("2026-11-22", 3.0)];
     for (text, date) in [("{", "2026-11-18"), ("null", "2026-11-20"), ("[7]", "2026-11-23")] {
         days.push(StoredDay { text: text.into(), ..day(date, 0.0) });
     }
     listener.journal.put_statistics(&[], &days).unwrap();
     for (query, expected) in [
-        ("", &[1.0, 2.5, 3.0][..]),
-        ("?from=2026-11-21", &[2.5, 3.0]),
-        ("?to=2026-11-21&from=2026-11-20", &[2.5]),
+        ("", &[1.0, 2.0, 3.0][..]),
+        ("?from=2026-11-21", &[2.0, 3.0]),
+        ("?to=2026-11-21&from=2026-11-20", &[2.0]),
         ("?to=2026-11-18", &[]),
     ] {
         let (code, answer) = listener.json(&format!("/api/batteries/north/days{query}"));

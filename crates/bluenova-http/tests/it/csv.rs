@@ -5,6 +5,7 @@ use std::{
     net::TcpStream,
 };
 
+use bluenova_journal::StoredDay;
 use bluenova_record::PackRecord;
 use bluenova_test_support::TIME_LIMIT;
 use time::Duration;
@@ -143,4 +144,57 @@ fn downloads_that_nobody_takes_hold_up_nothing() {
     let target = "/api/batteries/9F3C07B2/history?from=2026-11-22T19:00:00Z";
     assert_eq!(listener.json(target).0, 200);
     drop(stuck);
+}
+
+#[test]
+fn days_are_lines_with_units_in_the_header() {
+    let mut listener = Listener::start();
+    let day = |date: &str, text: &str| StoredDay {
+        mcu_id: NORTH,
+        date: date.to_owned(),
+        rank: 1,
+        text: format!(
+            r#"{{"date":"{date}","energy_in_wh":1,"energy_out_wh":2,"charge_in_ah":3.5,
+                "charge_out_ah":4{text}}}"#
+        ),
+    };
+    let full = r#","length_s":90000,"sampled_s":9,"capacity_ah":[280.1,2],"full_cycles":0.25,
+        "soc":[5,90],"i_pack":[-12.5,3],"cell_v":[3.34,2,3.4,7],"cells":{"mohm":[0.3,null,0.42]}"#;
+    let days = [day("2026-11-20", full), day("2026-11-21", ""), day("2026-11-22", "")];
+    listener.journal.put_statistics(&[], &days).unwrap();
+    let answer = listener.get("/api/batteries/north/days.csv?to=2026-11-21");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.head.contains("Content-Type: text/csv; charset=utf-8"), "{}", answer.head);
+    assert!(answer.head.contains("filename=\"north-9F3C07B2-days.csv\""), "{}", answer.head);
+    let lines: Vec<Vec<_>> = answer.body.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines.iter().all(|line| line.len() == lines[0].len()));
+    let value = |day: usize, name: &str| {
+        let at = lines[0].iter().position(|column| *column == name);
+        lines[day][at.unwrap_or_else(|| panic!("{name} is missing in {}", answer.body))]
+    };
+    for (name, first, second) in [
+        ("date", "2026-11-20", "2026-11-21"),
+        ("length_s", "90000", "86400"),
+        ("sampled_s", "9", "0"),
+        ("energy_in_wh", "1", "1"),
+        ("charge_in_ah", "3.5", "3.5"),
+        ("capacity_ah", "280.1", ""),
+        ("capacity_plus_minus_ah", "2.0", ""),
+        ("full_cycles", "0.25", ""),
+        ("soc_lowest_percent", "5", ""),
+        ("soc_highest_percent", "90", ""),
+        ("current_lowest_a", "-12.5", ""),
+        ("lowest_cell_v", "3.34", ""),
+        ("highest_cell", "7", ""),
+        ("temperature_lowest_c", "", ""),
+        ("errors", "0", "0"),
+        ("cell_01_resistance_mohm", "0.3", ""),
+        ("cell_02_resistance_mohm", "", ""),
+        ("cell_03_resistance_mohm", "0.42", ""),
+        ("cell_16_charge_ah", "", ""),
+    ] {
+        assert_eq!((value(1, name), value(2, name)), (first, second), "{name}");
+    }
+    assert_eq!(listener.get("/api/batteries/north/days.csv?from=now").status, 400);
 }

@@ -82,6 +82,12 @@ pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {
     bluenova_test_support::get(address, target, Duration::from_secs(60))
 }
 
+/// The battery sends these values for three seconds, until now.
+pub(crate) fn last(battery: &mut BatteryStatus, row: &PackRecord, now: Instant) {
+    battery.row_known(row, now.checked_sub(Duration::from_secs(3)).unwrap());
+    battery.row_known(row, now);
+}
+
 fn battery(name: &str, mcu_id: u32, now: Instant) -> BatteryStatus {
     let mut battery = BatteryStatus::new(name, format!("{name}.example:9000/ws/"));
     battery.connected();

@@ -110,7 +110,7 @@ fn counts_frost_open_breakers_errors_and_the_spread_at_rest() {
         insight.sample(&sample, &UtcDays);
     }
     let day = insight.figures().unwrap().today;
-    assert_eq!((day.frost_charge_s, day.breaker_open_s, day.errors), (10.0, 20.0, 2));
+    assert_eq!((day.frost_charge_s, day.breaker_open_s, day.errors), (10.0, 19.0, 2));
     assert_eq!(day.spread_mv, Some(Extremes { low: 4.0, high: 40.0 }));
     assert_eq!(day.rest_spread_mv, Some(Extremes { low: 4.0, high: 4.0 }));
     // A day that goes on after a restart is told the same errors again.
@@ -120,6 +120,35 @@ fn counts_frost_open_breakers_errors_and_the_spread_at_rest() {
     sample.errors = Some(Text::new("B"));
     again.sample(&sample, &UtcDays);
     assert_eq!(again.figures().unwrap().today.errors, 2);
+}
+
+/// Garbled lines say things that no other sample says; a row may be the only one of ten seconds.
+#[test]
+fn what_one_sample_alone_says_does_not_count() {
+    let odd = |second: i32| {
+        let mut sample = sample(second.into(), 52.0, 20.0);
+        sample.cell_t[3] = Some(20);
+        if second % 100 == 50 {
+            sample.cell_t[3] = Some(-2);
+            sample.breaker = Some(Text::new("CLOS"));
+            sample.errors = Some(Text::new("NOME"));
+        }
+        sample
+    };
+    let mut insight = Insight::new(MCU_ID);
+    for second in 0..=400 {
+        insight.sample(&odd(second), &UtcDays);
+    }
+    let found = |insight: &Insight| {
+        let day = insight.figures().unwrap().today;
+        (day.frost_charge_s, day.breaker_open_s, day.errors)
+    };
+    assert_eq!(found(&insight), (0.0, 0.0, 0));
+    let mut of_rows = Insight::new(MCU_ID);
+    for second in (0..=400).step_by(10) {
+        of_rows.row(&odd(second), Duration::seconds(10), &UtcDays);
+    }
+    assert_eq!(found(&of_rows), (40.0, 40.0, 1));
 }
 
 #[test]
@@ -189,4 +218,40 @@ fn a_clock_that_is_set_back_across_midnight_makes_a_second_part_of_the_day() {
     let ended = insight.sample(&sample(200.0, 50.0, 36.0), &UtcDays).unwrap();
     assert_eq!(ended.date, (START + Duration::DAY).date());
     assert_eq!(insight.figures().unwrap().today.date, START.date());
+}
+
+/// Whoever adds a field to a day adds it to both forms.
+#[test]
+fn a_whole_day_has_what_a_stored_one_leaves_out_and_the_same_values() {
+    let json = |text: String| -> serde_json::Value { serde_json::from_str(&text).unwrap() };
+    let of = |day: &DayStatistics| {
+        let (stored, whole) = (serde_json::to_string(day), serde_json::to_string(&day.whole()));
+        (json(stored.unwrap()), json(whole.unwrap()))
+    };
+    let empty = r#"{"date":"2026-11-27","energy_in_wh":0,"energy_out_wh":0,"charge_in_ah":0,
+                    "charge_out_ah":0}"#;
+    let (short, whole) = of(&serde_json::from_str(empty).unwrap());
+    let fields = |json: &serde_json::Value| json.as_object().unwrap().clone();
+    assert!(fields(&short).len() < 10, "{short}");
+    assert_eq!(
+        (&whole["length_s"], &whole["errors"], &whole["cells"]),
+        (&86_400.into(), &0.into(), &serde_json::json!({}))
+    );
+    assert!(fields(&whole).contains_key("soc") && whole["soc"].is_null(), "{whole}");
+
+    // A day of which nothing is left out.
+    let full = r#"{"date":"2026-11-27","length_s":90000,"sampled_s":3.4,"from_rows_s":2,
+        "first_s":1,"last_s":9,"samples":5,"energy_in_wh":1.6,"energy_out_wh":2,"charge_in_ah":0.16,
+        "charge_out_ah":0.2,"capacity_ah":[280.04,2.5],"full_cycles":0.125,"soc":[5,9],
+        "v_pack":[50.1,53],"i_pack":[-3,4.25],"power_w":[-160,200],"temp":[20,21],
+        "cell_v":[3.34,2,3.4,7],"cell_t":[19,1,22,4],"spread_mv":[3,40],"rest_spread_mv":[2,3.5],
+        "errors":1,"frost_charge_s":7,"breaker_open_s":8,
+        "cells":{"mohm":[0.3,null,0.42],"rest_mv":[1,-2.5],"ah":[0.1]}}"#;
+    let (short, whole_of_full) = of(&serde_json::from_str(full).unwrap());
+    assert_eq!(short, whole_of_full);
+    assert_eq!(
+        Vec::from_iter(fields(&short).keys()),
+        Vec::from_iter(fields(&json(full.into())).keys())
+    );
+    assert_eq!(Vec::from_iter(fields(&whole).keys()), Vec::from_iter(fields(&short).keys()));
 }

@@ -326,3 +326,38 @@ fn a_selection_is_in_the_order_of_time_and_battery_however_it_is_cut() {
         }
     }
 }
+
+/// Of a hundred batteries few are looked up. Rows that came late are among the last ones appended,
+/// and not every battery has a row at every time.
+#[test]
+fn a_few_of_many_batteries_are_read_as_all_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(&directory.path().join("journal"));
+    let has_row = |id: u32, n: i32| (n + id as i32) % 3 != 0;
+    for n in (10..40).chain(0..10) {
+        let rows = (0..100).rev().filter(|id| has_row(*id, n)).map(|id| {
+            let mut record = nth(id, n as u16);
+            record.energy_in = Some(id as f32 * 1000.0 + n as f32);
+            record
+        });
+        journal.append(&Vec::from_iter(rows)).unwrap();
+    }
+    let reader = journal.reader().unwrap();
+    for ids in [&[0][..], &[99], &[50, 3], &[98, 7, 41, 1000]] {
+        for times in [0..40, 9..11, 17..33, 0..1, 39..40, 50..60, 20..20] {
+            let mut sorted = ids.to_vec();
+            sorted.sort_unstable();
+            let expected: Vec<_> = times
+                .clone()
+                .flat_map(|n| sorted.iter().map(move |id| (n, *id)))
+                .filter(|(n, id)| *id < 100 && *n < 40 && has_row(*id, *n))
+                .collect();
+            let times = at(times.start)..at(times.end);
+            let selection = RowSelection { times, batteries: ids.to_vec(), after: None };
+            for piece in [1, 4, 1000] {
+                assert_eq!(rows_in_pieces(&reader, &selection, piece), expected, "{ids:?}");
+            }
+            assert_eq!(reader.count_rows(&selection).unwrap(), expected.len() as u64);
+        }
+    }
+}

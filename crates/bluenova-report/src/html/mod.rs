@@ -12,7 +12,7 @@ use bluenova_record::Escaped;
 use crate::{
     Passport, methods,
     number::time,
-    text::{Table, cells, events, months},
+    text::{Table, cells_and_changes, events, months},
 };
 
 const CSS: &str = include_str!("page.css");
@@ -53,7 +53,7 @@ impl Passport {
             "<main>\n".to_owned(),
             self.essentials_html(),
             self.figures_html()?,
-            section("Cells", cells(self)),
+            section("Cells", cells_and_changes(self)),
             section("Energy and charge by month", months(self)),
             section("Events", events(&self.events)),
             self.methods_html(),

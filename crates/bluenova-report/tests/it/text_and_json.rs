@@ -1,7 +1,7 @@
 //! What a terminal and programs get.
 
 use bluenova_insight::{CellWeakness, Extremes, Verdict, WeakCell};
-use bluenova_record::CELLS;
+use bluenova_record::{CELLS, Rfc3339};
 use bluenova_report::{Identity, Passport, Sources};
 
 use crate::{MADE_AT, day, hostile, passport, sources, weak_cell};
@@ -168,4 +168,46 @@ fn a_good_battery_is_called_good() {
         figures.verdict = Verdict::NoWeakCell;
     }
     assert!(passport(sources).text().contains("verdict          No cell is weak.\n"));
+}
+
+/// Half of the day under way is to come yet, at noon.
+#[test]
+fn hours_to_come_are_not_missing() {
+    let mut sources = sources(10, 4);
+    let last = sources.days.last_mut().unwrap();
+    (last.sampled_s, last.last_s) = (43_200.0 - 600.0, 43_200 - 600);
+    let made_at = last.date.midnight().as_utc() + time::Duration::hours(12);
+    let last = last.clone();
+    if let Some(figures) = &mut sources.figures {
+        figures.time = Rfc3339(made_at - time::Duration::minutes(10));
+        figures.today = last;
+    }
+    let known = |made_at| {
+        let passport = Passport::new(sources.clone(), made_at).unwrap();
+        (passport.period.completeness * 10_000.0).round() / 100.0
+    };
+    // Of 9.5 days ten minutes are missing; the day after, half a day is.
+    assert_eq!(known(made_at), 99.93);
+    assert_eq!(known(made_at + time::Duration::DAY), 94.93);
+}
+
+#[test]
+fn the_change_of_each_cell_is_told() {
+    let long = passport(sources(361, 4));
+    let text = long.text();
+    let (_, table) = text
+        .split_once("\nchange of cell  resistance mΩ a year  at rest mV a week\n")
+        .unwrap_or_else(|| panic!("{text}"));
+    let fourth = table.lines().nth(3).unwrap();
+    assert!(fourth.starts_with("04 ") && fourth.contains("0.04±0.00"), "{fourth}");
+    assert!(fourth.ends_with("−0.35±0.00"), "{fourth}");
+    assert!(text.contains("\nchange: A straight line"), "{text}");
+    let html = long.html().unwrap();
+    let head = "<th class=\"number\">at rest mV a week</th>";
+    assert!(html.contains(head) && html.contains(">−0.35±0.00<"), "{html}");
+    assert!(html.contains("the band lacks the errors that all days have in common"));
+    // Of a week no change is known.
+    let short = passport(sources(7, 4));
+    assert!(!short.text().contains("change of cell"), "{}", short.text());
+    assert!(!short.html().unwrap().contains(head));
 }

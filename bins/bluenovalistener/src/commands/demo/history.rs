@@ -23,10 +23,6 @@ const WEEK: Duration = Duration::DAY.saturating_mul(7);
 /// Seconds between two rows of history: with those of a second it would take a minute.
 const SECONDS: u16 = 60;
 
-/// The last part of the history, with a row every second as there will be more of: the shortest
-/// plots that the page offers are of that length.
-const LAST_PART: Duration = Duration::HOUR;
-
 /// Rows that are stored at once.
 const BATCH: usize = 1000;
 
@@ -94,9 +90,10 @@ fn begin(end: UtcDateTime) -> UtcDateTime {
     end.saturating_sub(WEEK).truncate_to_minute()
 }
 
-/// From when on there is a row every second: the end of an interval of those before.
-fn middle(end: UtcDateTime) -> UtcDateTime {
-    end.saturating_sub(LAST_PART).truncate_to_minute()
+/// From when on there is a row every second, as there will be more of: in the minute under way,
+/// which has no row of its own.
+fn last_minute(end: UtcDateTime) -> UtcDateTime {
+    end.truncate_to_minute()
 }
 
 /// The listeners that would have recorded that: one for each interval.
@@ -106,8 +103,7 @@ fn listeners(end: UtcDateTime) -> [Event; 2] {
         let started = Event::started(since, env!("CARGO_PKG_VERSION"), interval);
         Event { until: Some(until), ..started }
     };
-    let middle = middle(end);
-    [of(begin(end), middle, SECONDS), of(middle, end, 1)]
+    [of(begin(end), last_minute(end), SECONDS), of(last_minute(end), end, 1)]
 }
 
 /// What a battery did in a week, read from its console as from that of a real one.
@@ -122,7 +118,7 @@ impl BatteryWeek {
     fn simulate(battery: Battery, end: UtcDateTime) -> Self {
         let insight = Insight::new(battery.profile().mcu_id);
         let mut week = Self { battery, rows: vec![], days: vec![], insight };
-        week.live_until(middle(end), SECONDS);
+        week.live_until(last_minute(end), SECONDS);
         week.live_until(end, 1);
         week
     }
@@ -176,8 +172,8 @@ mod tests {
         assert_eq!(latest, ids);
         assert!(reader.latest().unwrap().iter().all(|row| row.insert_time_utc == now));
         for id in ids {
-            // One a minute, one a second in the last hour, and none is missing where both meet.
-            assert_eq!(reader.count(id).unwrap(), (7 * 24 - 1) * 60 + 3600 + 30);
+            // One a minute, one a second in the last minute, and none is missing where both meet.
+            assert_eq!(reader.count(id).unwrap(), 7 * 24 * 60 + 30);
             assert!(reader.days(id, "0000"..="9999").unwrap().len() >= 7);
         }
         let mut left = fs::read_dir(directory.path()).unwrap();

@@ -49,7 +49,8 @@ pub(super) fn sources(
     ids.into_iter().map(battery).collect()
 }
 
-/// The MCU IDs of the batteries that are asked for, in the order in which they are.
+/// The MCU IDs of the batteries that are asked for, in the order in which they are; of all, those
+/// of `-b` first, in its order.
 fn chosen(
     reader: &Reader,
     path: &Path,
@@ -58,11 +59,11 @@ fn chosen(
 ) -> Result<Vec<u32>, Box<dyn Error>> {
     let mut known = reader.mcu_ids()?;
     known.extend(reader.insights()?.iter().map(|stored| stored.mcu_id));
+    if request.batteries.is_empty() {
+        return Ok(in_order(known, settings, &reader.events()?));
+    }
     known.sort_unstable();
     known.dedup();
-    if request.batteries.is_empty() {
-        return Ok(known);
-    }
     let mut chosen = vec![];
     for given in request.batteries {
         let ids = export::mcu_ids(given, &settings.batteries, Some(reader))?;
@@ -78,6 +79,24 @@ fn chosen(
         chosen.extend(ids.into_iter().filter(|id| known.contains(id)));
     }
     Ok(chosen)
+}
+
+/// The batteries once, in the order of `-b`; then those that it doesn't have, by MCU ID.
+fn in_order(mut known: Vec<u32>, settings: &Settings, events: &[Event]) -> Vec<u32> {
+    known.sort_unstable();
+    known.dedup();
+    // The last battery that had the name is the one that has it.
+    let position = |id: &u32| {
+        settings.batteries.iter().position(|battery| {
+            let last = events.iter().rev().find_map(|event| {
+                let is_named = event.battery.as_deref() == Some(&battery.name);
+                event.mcu_id.filter(|_| is_named)
+            });
+            last == Some(*id)
+        })
+    };
+    known.sort_by_cached_key(|id| position(id).unwrap_or(usize::MAX));
+    known
 }
 
 /// A battery, as the journal has it.
