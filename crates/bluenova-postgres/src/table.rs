@@ -115,8 +115,7 @@ pub(crate) fn ensure(
     with(false, vec![warning])
 }
 
-const WOULD_CREATE: &str =
-    "battery_pack is missing; the user may create it, and it would be created";
+const WOULD_CREATE: &str = "the table doesn't exist yet, and the listener will create it";
 
 const WOULD_INDEX: &str = "battery_pack has no index on insert_time_utc; it would be created if \
                            the table is the user's own";

@@ -66,7 +66,7 @@ impl fmt::Display for GapCause {
             Self::NotListenedTo => "the listener had other batteries (-b)",
             Self::Evicted => "lost: there was no more room for rows that wait",
             Self::BeforeEvents => "unknown, since causes were not recorded yet",
-            Self::Unknown => "unknown",
+            Self::Unknown => "the cause isn't known",
         })
     }
 }

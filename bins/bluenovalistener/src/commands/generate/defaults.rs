@@ -26,6 +26,7 @@ const HEAD: &str = r#"# Options of the service bluenovalistener. After a change:
 #     sudo bluenovalistener-service check
 #
 # Several batteries: OPTIONS="-b attic=10.0.0.2 -b cellar=10.0.0.3 --http 127.0.0.1:9080"
+# The quotes stay. With --http 0.0.0.0:9080 everybody in the network can read the page.
 # Passwords don't belong here: everybody can read this file. That of PostgreSQL goes into
 # /var/lib/bluenova/.pgpass, of mode 0600 and owned by homeauto; the service's user needs none for a
 # server on this machine that has Debian's settings.

@@ -9,7 +9,7 @@ use time::UtcDateTime;
 fn trouble(kind: EventKind) -> Option<&'static str> {
     match kind {
         EventKind::NotConnected => Some("no connection to the battery"),
-        EventKind::Silent => Some("connected, and the battery sent nothing"),
+        EventKind::Silent => Some("connected, but nothing was sent"),
         EventKind::NoMcuId => Some("the battery sent no MCU ID"),
         EventKind::ClockNotSet => Some("the listener's clock was not set"),
         EventKind::Evicted => Some("rows were evicted"),
@@ -122,7 +122,7 @@ mod tests {
             ],
             &[
                 ("no connection to the battery", 3, 20.0 + 5.0 + 739.0),
-                ("connected, and the battery sent nothing", 1, 10.0),
+                ("connected, but nothing was sent", 1, 10.0),
                 ("the listener didn't run", 1, 60.0),
             ],
         );

@@ -222,13 +222,16 @@ fn write(passports: &[Passport], options: &args::Report) -> Result<(), Box<dyn E
         }
         (Some(file), [passport]) => write_whole(Some(file), &passport.html()?, &mut at_signal),
         (Some(file), _) => {
-            let batteries: Vec<_> =
-                passports.iter().map(|it| Escaped(&it.identity).to_string()).collect();
+            let names = passports.iter().take(3).map(|it| Escaped(&it.identity).to_string());
+            let mut names: Vec<_> = names.collect();
+            if passports.len() > names.len() {
+                names.push(format!("and {} more", passports.len() - names.len()));
+            }
             Err(format!(
                 "-o {file}: there are {} batteries ({}), and a page is about one; choose it with \
                  --battery, or give -o a directory that exists",
-                batteries.len(),
-                batteries.join("; ")
+                passports.len(),
+                names.join("; ")
             )
             .into())
         }
