@@ -2,13 +2,14 @@
 
 use std::{
     env,
+    error::Error,
     io::{self, Write},
     process::ExitCode,
 };
 
 use bluenova_record::ErrorChain;
 
-use crate::args::Args;
+use crate::{args::Args, settings::SettingsError};
 
 mod args;
 mod commands;
@@ -23,6 +24,10 @@ mod settings;
 mod signals;
 mod threads;
 
+/// Exit code where nothing but another command line helps. The service manager doesn't start the
+/// program again then: `RestartPreventExitStatus` in the service file.
+const WRONG_COMMAND_LINE: u8 = 2;
+
 fn main() -> ExitCode {
     let args = match Args::read(env::args_os().skip(1)) {
         Ok(args) => args,
@@ -31,17 +36,25 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(exit) => {
-            return failed(&format!("{}\nTry --help.", exit.output.trim_end()));
+            let why = format!("{}\nTry --help.", exit.output.trim_end());
+            return failed(&why, WRONG_COMMAND_LINE.into());
         }
     };
     match commands::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&ErrorChain(error.as_ref()).to_string()),
+        Err(error) => failed(&ErrorChain(error.as_ref()).to_string(), exit_code(error.as_ref())),
     }
 }
 
-fn failed(why: &str) -> ExitCode {
+fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
+    match error.downcast_ref::<SettingsError>() {
+        Some(error) if error.is_final() => WRONG_COMMAND_LINE.into(),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn failed(why: &str, code: ExitCode) -> ExitCode {
     // If standard error is closed, the exit code still reports the failure.
     let _ = writeln!(io::stderr(), "bluenovalistener: {why}");
-    ExitCode::FAILURE
+    code
 }

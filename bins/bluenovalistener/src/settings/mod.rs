@@ -118,6 +118,20 @@ pub(crate) enum SettingsError {
     SameFile { path: String },
 }
 
+impl SettingsError {
+    /// Whether only a change of the options, or of what a file says, helps: another try doesn't. A
+    /// file that can't be read may be on a disk that isn't mounted yet.
+    pub(crate) fn is_final(&self) -> bool {
+        use bluenova_postgres::SettingsError::ServiceFile;
+        !matches!(
+            self,
+            Self::BatteryFile { .. }
+                | Self::Path { .. }
+                | Self::Database { source: ServiceFile { .. }, .. }
+        )
+    }
+}
+
 impl Settings {
     /// # Errors
     /// What was given isn't allowed; the error says what is.

@@ -20,7 +20,7 @@ const PASSWORD: &str = "sesame";
 #[track_caller]
 fn check_refused(output: &Output, args: &[&str], says: &[&str]) {
     let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
     assert!(output.stdout.is_empty(), "{args:?}: {}", text(&output.stdout));
     assert!(error.starts_with("bluenovalistener: "), "{args:?}: {error}");
     for word in says {
@@ -91,6 +91,15 @@ fn what_is_not_allowed_is_refused() {
     command.env("PGPORT", "five");
     check_refused(&output(command), &["PGPORT=five"], &["PGPORT", "\"five\"", "1 to 65535"]);
     assert!(!exists(&home.path("state")), "nothing was begun");
+}
+
+/// A file may be on a disk that is mounted a moment later: a service manager has to try again.
+#[test]
+fn a_file_that_can_not_be_read_is_no_wrong_command_line() {
+    let home = Home::new();
+    let output = home.run(&["-b", "@nowhere/fleet", "-d", "sqlite:x"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("nowhere/fleet: the file can't be read"), "{output:?}");
 }
 
 #[test]

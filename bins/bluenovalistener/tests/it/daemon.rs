@@ -152,15 +152,15 @@ fn what_is_wrong_at_the_start_is_told_to_the_terminal() {
     // In a home of its own, so that the first one is not taken for a daemon.
     let home = Home::new();
     let daemon = Daemon(&home);
-    for (args, says) in [
-        (&["-d", &database][..], in_use.as_str()),
-        (&["-d", &database, "-l", "x.log"], &in_use),
-        (&["-d", &database, "-l", "no/x.log"], &in_use),
-        (&["-d", "sqlite:other", "-i", "0"], "1 to 86400"),
+    for (args, code, says) in [
+        (&["-d", &database][..], 1, in_use.as_str()),
+        (&["-d", &database, "-l", "x.log"], 1, &in_use),
+        (&["-d", &database, "-l", "no/x.log"], 1, &in_use),
+        (&["-d", "sqlite:other", "-i", "0"], 2, "1 to 86400"),
     ] {
         let args = [&["-daemon", "-b", &at], args].concat();
         let parent = detach(&home, &args);
-        assert_eq!(parent.status.code(), Some(1), "{args:?}: {:?}", parent.log);
+        assert_eq!(parent.status.code(), Some(code), "{args:?}: {:?}", parent.log);
         let told = parent.log.join("\n");
         assert!(told.contains("bluenovalistener: ") && told.contains(says), "{args:?}: {told}");
         assert_eq!(daemon.pids(), [0; 0], "{args:?}");

@@ -222,7 +222,7 @@ fn without_a_journal_there_is_an_error() {
         listener.wait_for("not reachable");
         listener.stop();
         let output = home.run(&[&["-d", &home.sqlite("db"), "gaps"], wrong].concat());
-        assert_eq!(output.status.code(), Some(1), "{wrong:?}: {}", text(&output.stdout));
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", text(&output.stdout));
         assert!(text(&output.stderr).contains(wrong[0]), "{}", text(&output.stderr));
     }
 }

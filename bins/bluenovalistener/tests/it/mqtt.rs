@@ -704,7 +704,7 @@ fn what_is_not_allowed_is_refused_and_no_password_is_shown() {
     let refused = |args: &[&str], says: &str| {
         let output = output(home.command(&[&["-d", "sqlite:db"], args].concat()));
         let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains(says), "{error:?} lacks {says:?}");
         assert!(!error.contains("sesame"), "{error}");
     };

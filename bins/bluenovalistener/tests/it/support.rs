@@ -334,10 +334,11 @@ pub(crate) fn succeeded(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// The error message of a command that failed, and printed nothing.
+/// The error message of a command that failed, and printed nothing. The exit code is 2 if its
+/// arguments are wrong.
 #[track_caller]
 pub(crate) fn failed(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{}", text(&output.stdout));
     assert_eq!(text(&output.stdout), "");
     text(&output.stderr)
 }
