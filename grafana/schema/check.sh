@@ -21,6 +21,6 @@ npx --no-install tsc --noEmit --strict --skipLibCheck --exactOptionalPropertyTyp
     types.ts household.ts fleet.ts prometheus.ts
 node names.cjs "$source"/../{household,fleet,prometheus}.json
 node alerts.cjs "$source"/../{alerts,alerts-postgresql}.yaml
-for file in "$source"/../../packaging/container/grafana/*.yaml; do
+for file in "$source"/../../packaging/{container/grafana/,debian/grafana/*/}*.yaml; do
     npx --no-install yaml valid --strict < "$file"
 done

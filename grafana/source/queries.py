@@ -251,7 +251,7 @@ def with_newest(battery, bound=""):
             LIMIT 3
           ) AS step
           WHERE seconds > 0
-        ) AS heard
+        ) AS silence
         """,
         battery=battery,
         bound=bound,
@@ -271,7 +271,7 @@ FLEET = sql(
     battery AS (
       SELECT
         known.rows,
-        heard.silent,
+        silence.silent,
         newest.*,
         «spread» AS spread,
         least(«cells_v») AS lowest,

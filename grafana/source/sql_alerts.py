@@ -19,9 +19,8 @@ MEDIAN_V = (
 BATTERIES = sql("WITH «fleet»", fleet=FLEET)
 LABEL = f"{HEX} AS battery"
 
-
-# The rules are evaluated each minute, so that a line that was garbled on its way, alone in its row,
-# is no alarm.
+# The rules are evaluated each minute. With a row every few seconds, a line that was garbled on its
+# way, alone in its row, is no alarm; with rows that are a minute apart, it is one.
 ANOTHER_ROW = "1m"
 
 

@@ -112,11 +112,7 @@ pub(crate) fn response(
 /// Name for the file: that of the battery and its MCU ID, or how many they are; and the times.
 fn file_name(status: &Status, batteries: &[u32], times: &Range<UtcDateTime>) -> String {
     let of_what = match batteries {
-        [mcu_id] => {
-            let battery = status.batteries.iter().find(|it| it.mcu_id() == Some(*mcu_id));
-            let name = battery.map_or("bluenova", |battery| &battery.name);
-            format!("{}-{}", plain(name), McuId(*mcu_id))
-        }
+        [mcu_id] => name_and_id(status, *mcu_id),
         several => format!("{}-batteries", several.len()),
     };
     let time = |time: UtcDateTime| {
@@ -126,9 +122,12 @@ fn file_name(status: &Status, batteries: &[u32], times: &Range<UtcDateTime>) -> 
     format!("{of_what}-{}-{}.csv", time(times.start), time(times.end))
 }
 
-/// The characters with which no file system and no header has difficulties.
-pub(crate) fn plain(name: &str) -> String {
-    name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).collect()
+/// A battery's part of a file name. No file system and no header has difficulties with it.
+pub(crate) fn name_and_id(status: &Status, mcu_id: u32) -> String {
+    let battery = status.batteries.iter().find(|it| it.mcu_id() == Some(mcu_id));
+    let name = battery.map_or("bluenova", |battery| &battery.name);
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    format!("{}-{}", name.chars().filter(is_plain).collect::<String>(), McuId(mcu_id))
 }
 
 /// The rows of a download that the client has not got yet.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use bluenova_insight::{CellExtremes, DayStatistics, Extremes};
 use bluenova_journal::Reader;
-use bluenova_record::{CELLS, McuId};
+use bluenova_record::CELLS;
+use bluenova_status::Status;
 
 use crate::HistoryError;
 use crate::days::statistics;
@@ -17,14 +18,14 @@ struct DayColumn {
 }
 
 /// The ended days of a battery that `query` asks for, as for [`days`](crate::days::days), a line
-/// each. `name` is that of the battery.
+/// each.
 ///
 /// # Errors
 /// A parameter is invalid, or the journal can't be read.
 pub(crate) fn response(
     journal: &Reader,
     mcu_id: u32,
-    name: &str,
+    status: &Status,
     query: &[(String, String)],
 ) -> Result<Response, HistoryError> {
     let days = statistics(journal, mcu_id, query)?;
@@ -34,8 +35,8 @@ pub(crate) fn response(
     for day in &days {
         line(&mut csv, columns.iter().map(|column| (column.text)(day).into()));
     }
-    let name = crate::csv::plain(name);
-    let disposition = format!("attachment; filename=\"{name}-{}-days.csv\"", McuId(mcu_id));
+    let name = crate::csv::name_and_id(status, mcu_id);
+    let disposition = format!("attachment; filename=\"{name}-days.csv\"");
     let response = Response::new(200, crate::csv::CONTENT_TYPE, csv.into_bytes());
     Ok(response.with("Content-Disposition", disposition))
 }

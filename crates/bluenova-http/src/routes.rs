@@ -134,12 +134,9 @@ fn part_of_battery(
         "days" => from_journal(battery, &status, &threads.history, move |reader, id| {
             Ok(json(200, &days(reader, id, &query)?))
         }),
-        "days.csv" => {
-            let name = battery.to_owned();
-            from_journal(battery, &status, &threads.history, move |reader, id| {
-                days_csv::response(reader, id, &name, &query)
-            })
-        }
+        "days.csv" => from_journal(battery, &status, &threads.history, move |reader, id| {
+            days_csv::response(reader, id, &then, &query)
+        }),
         "trends" => from_journal(battery, &status, &threads.history, move |reader, id| {
             Ok(json(200, &trends(reader, id, &query)?))
         }),

@@ -3,8 +3,8 @@
 //! This is the one measurement that needs no state of charge in between: it shows a firmware that
 //! counts with a wrong capacity. Full is the firmware's 100 %, after the cells were at the voltage
 //! at which a charge ends. Empty is the lower knee of the first cell, freed of the drop over its
-//! resistance. There a LiFePO4 cell holds a percent or two, but not each curve is as steep: how fast
-//! its voltage fell with the charge says how much it can still hold, and that is uncertain.
+//! resistance. There a LiFePO4 cell holds a percent or two, but not each curve is as steep: how
+//! fast its voltage fell with the charge says how much it can still hold, and that is uncertain.
 //! What the sensor adds each hour is known from one full to the next: in between nothing may be
 //! left but that (coulomb counting between two anchors: Plett, "Battery Management Systems", vol.
 //! II, 2015, chapter 4).

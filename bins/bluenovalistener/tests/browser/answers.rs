@@ -107,7 +107,10 @@ fn not_all_is_well_when_a_battery_says_so() {
     let problem = format!("south says: {}", "CELL_OVERVOLTAGE 過電圧 <b>bold</b> ".repeat(2));
     scene.set(&format!(
         "change = (answer) => {{
-            answer.batteries[1].latest.errors = 'OVERVOLTAGE';
+            answer.batteries[0].latest.errors = 'NO?E';
+            const said = answer.batteries[1];
+            said.latest.errors = 'OVERVOLTAGE';
+            said.problems = [{{ severity: 'red', name: 'errors', text: {problem:?} }}];
             answer.problem_details = [{{ severity: 'red', names: ['south'], text: {problem:?} }}];
         }}"
     ));
@@ -115,6 +118,11 @@ fn not_all_is_well_when_a_battery_says_so() {
     scene.wait("the title warns", "document.title.startsWith('⚠ ')");
     assert!(scene.browser.text("#announcement").starts_with("south says: CELL_OVERVOLTAGE"));
     scene.wait("the card has it", "!!document.querySelector('article:nth-of-type(2) .loud')");
+    // What is garbled in one row is shown, and is no problem.
+    let garbled = scene.browser.text("article:nth-of-type(1) .errors");
+    assert!(garbled.contains("NO?E"), "{garbled}");
+    let loud = scene.browser.evaluate("document.querySelectorAll('.loud').length");
+    assert_eq!(loud, 1);
     scene.set("change = () => {}");
     scene.wait("all is well", "problems.innerText === 'All is well.'");
 }

@@ -100,9 +100,10 @@ fn every_query_finds_the_metrics_of_a_listener() {
 fn metrics_are_there(metrics: &str) {
     let lines = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE bluenova_"));
     let there: BTreeSet<&str> = lines.map(|line| line.split(' ').next().unwrap()).collect();
-    let missing: Vec<String> =
-        used_metrics().into_iter().filter(|name| !there.contains(name.as_str())).collect();
-    assert_eq!(missing, LATER_METRICS);
+    let mut missing = used_metrics();
+    // On a busy machine two minutes may have passed, after which times to go are known.
+    missing.retain(|name| !there.contains(name.as_str()) && !LATER_METRICS.contains(&&**name));
+    assert_eq!(missing, BTreeSet::new());
 }
 
 fn page_of(listener: &mut Listener) -> std::net::SocketAddr {

@@ -21,8 +21,9 @@ function allProblems() {
   return [{ severity: "red", text }];
 }
 
-function hasErrors({ latest }) {
-  return Boolean(latest?.errors) && latest.errors !== "NONE";
+/** Whether its errors are a problem: those of a single row may be garbled. */
+function hasErrors({ problems }) {
+  return (problems ?? []).some(({ name }) => name === "errors");
 }
 
 /** The worst that is wrong with a battery: red, amber or nothing; by the page's own clock too. */

@@ -14,7 +14,7 @@ use bluenova_status::{ConnectionState, DeliveryStatus, Status};
 use serde_json::{Value, json};
 use time::{Date, Month, macros::utc_datetime};
 
-use crate::support::{Listener, NORTH, NOW, SOUTH, get, last, record};
+use crate::support::{Listener, NORTH, NOW, SOUTH, get, record, send_for_3_s};
 
 #[test]
 fn both_batteries_and_their_bank() {
@@ -64,7 +64,7 @@ fn amber_is_a_problem_and_healthy_and_red_is_neither() {
         (row.soc, row.breaker) = (Some(soc), Some(Text::new(breaker)));
         listener.change(|status| {
             let now = status.instant;
-            last(&mut status.batteries[1], &row, now);
+            send_for_3_s(&mut status.batteries[1], &row, now);
         });
     };
     let problem = |severity: &str, name: &str, text: &str| {
@@ -278,7 +278,7 @@ fn north_sends(change: impl Fn(&mut PackRecord)) -> impl FnOnce(&mut Status) {
         let (north, now) = (&mut status.batteries[0], status.instant);
         let mut row = record(NORTH);
         change(&mut row);
-        last(north, &row, now);
+        send_for_3_s(north, &row, now);
     }
 }
 

@@ -162,7 +162,8 @@ fn days_are_lines_with_units_in_the_header() {
         "soc":[5,90],"i_pack":[-12.5,3],"cell_v":[3.34,2,3.4,7],"cells":{"mohm":[0.3,null,0.42]}"#;
     let days = [day("2026-11-20", full), day("2026-11-21", ""), day("2026-11-22", "")];
     listener.journal.put_statistics(&[], &days).unwrap();
-    let answer = listener.get("/api/batteries/north/days.csv?to=2026-11-21");
+    // The page has the MCU ID in its link.
+    let answer = listener.get("/api/batteries/9F3C07B2/days.csv?to=2026-11-21");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.head.contains("Content-Type: text/csv; charset=utf-8"), "{}", answer.head);
     assert!(answer.head.contains("filename=\"north-9F3C07B2-days.csv\""), "{}", answer.head);

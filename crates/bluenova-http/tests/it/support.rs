@@ -83,7 +83,7 @@ pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {
 }
 
 /// The battery sends these values for three seconds, until now.
-pub(crate) fn last(battery: &mut BatteryStatus, row: &PackRecord, now: Instant) {
+pub(crate) fn send_for_3_s(battery: &mut BatteryStatus, row: &PackRecord, now: Instant) {
     battery.row_known(row, now.checked_sub(Duration::from_secs(3)).unwrap());
     battery.row_known(row, now);
 }

@@ -192,7 +192,7 @@ fn hours_to_come_are_not_missing() {
 }
 
 #[test]
-fn the_change_of_each_cell_is_told() {
+fn the_change_of_each_cell_is_in_text_and_page() {
     let long = passport(sources(361, 4));
     let text = long.text();
     let (_, table) = text

@@ -1,7 +1,7 @@
 //! What the journal has about batteries.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     error::Error,
     ops::{ControlFlow, Range},
     path::Path,
@@ -85,17 +85,18 @@ fn chosen(
 fn in_order(mut known: Vec<u32>, settings: &Settings, events: &[Event]) -> Vec<u32> {
     known.sort_unstable();
     known.dedup();
-    // The last battery that had the name is the one that has it.
-    let position = |id: &u32| {
-        settings.batteries.iter().position(|battery| {
-            let last = events.iter().rev().find_map(|event| {
-                let is_named = event.battery.as_deref() == Some(&battery.name);
-                event.mcu_id.filter(|_| is_named)
-            });
-            last == Some(*id)
-        })
-    };
-    known.sort_by_cached_key(|id| position(id).unwrap_or(usize::MAX));
+    // The last battery that had a name is the one that has it.
+    let named: HashMap<_, _> = events
+        .iter()
+        .filter_map(|event| Some((event.battery.as_deref()?, event.mcu_id?)))
+        .collect();
+    let addresses = settings.batteries.iter().enumerate();
+    // Of several addresses of a battery the first one counts.
+    let positions: HashMap<_, _> = addresses
+        .rev()
+        .filter_map(|(position, battery)| Some((named.get(&*battery.name)?, position)))
+        .collect();
+    known.sort_by_key(|id| positions.get(id).copied().unwrap_or(usize::MAX));
     known
 }
 
