@@ -4,12 +4,12 @@ use std::fs;
 
 use bluenova_journal::{Event, EventKind, Journal, Retention};
 use bluenova_record::PackRecord;
-use bluenova_test_support::wait_until;
+use bluenova_test_support::{Browser, wait_until};
 use time::{Duration, UtcDateTime};
 
 use crate::{
     open,
-    support::{Home, TIME_LIMIT, get, loopback, named},
+    support::{Home, Listener, TIME_LIMIT, get, loopback, named},
     wait_for_plots,
 };
 
@@ -37,16 +37,22 @@ fn journal_with_a_gap(home: &Home) {
     journal.put_events(&events).unwrap();
 }
 
-#[test]
-fn a_gap_says_why_when_it_is_pointed_at() {
-    let home = Home::new();
-    journal_with_a_gap(&home);
+/// The page of a listener whose battery is away, and its address.
+fn open_without_battery(home: &Home) -> (Listener, Browser, String) {
     // Nothing listens there.
     let nobody = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
     let (at, database) = (named("attic", nobody), home.sqlite("db"));
     let args = ["-b", &at, "-d", &database, "-i", "10", "--http", "127.0.0.1:0"];
     let mut listener = home.listen(&args);
-    let (mut browser, _) = open(&mut listener, "page at ");
+    let (browser, url) = open(&mut listener, "page at ");
+    (listener, browser, url)
+}
+
+#[test]
+fn a_gap_says_why_when_it_is_pointed_at() {
+    let home = Home::new();
+    journal_with_a_gap(&home);
+    let (_listener, mut browser, _) = open_without_battery(&home);
     browser.evaluate("location.hash = '#1h'; 0");
     wait_for_plots(&mut browser, "1h");
     let says = |what: &str| {
@@ -98,11 +104,7 @@ fn a_gap_says_why_when_it_is_pointed_at() {
 fn an_outage_is_one_line_of_what_happened() {
     let home = Home::new();
     journal_with_a_gap(&home);
-    let nobody = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
-    let (at, database) = (named("attic", nobody), home.sqlite("db"));
-    let args = ["-b", &at, "-d", &database, "-i", "10", "--http", "127.0.0.1:0"];
-    let mut listener = home.listen(&args);
-    let (mut browser, url) = open(&mut listener, "page at ");
+    let (_listener, mut browser, url) = open_without_battery(&home);
     let noted = get(
         url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap(),
         "/api/batteries/9F3C07B2/events",
