@@ -100,7 +100,9 @@ impl Status {
         let delivery = self.delivery.as_ref().filter(|delivery| self.is_stuck(delivery))?;
         let why = delivery.trouble.as_deref().unwrap_or("it doesn't answer");
         let length = duration(delivery.waiting_for(self.instant));
-        let text = format!("{}: has taken no row for {length}: {why}", delivery.server);
+        let is_safe = self.storage.only_in_memory == 0;
+        let rows = if is_safe { " (they are safe in the journal)" } else { "" };
+        let text = format!("{}: has taken no row for {length}{rows}: {why}", delivery.server);
         Some(Problem::of_rows("delivery", text))
     }
 

@@ -138,7 +138,7 @@ fn health_tells_of_a_database_that_is_away_or_hangs() {
 
     cluster.stop(Mode::Fast);
     let problem = wait_for_health(page, false);
-    check_problem(&problem, "homeauto on /", ": has taken no row for ");
+    check_problem(&problem, "homeauto on /", " (they are safe in the journal): ");
     assert_eq!(delivery()["stuck"], true);
     let trouble = delivery()["trouble"].as_str().unwrap().to_owned();
     assert!(
