@@ -214,7 +214,7 @@ fn status(settings: &Settings, delivery: Option<Shared<DeliveryStatus>>) -> Live
     let Settings { batteries, limits, interval, .. } = settings;
     LiveStatus {
         started: Instant::now(),
-        interval: Duration::from_secs(interval.seconds().into()),
+        interval: interval.duration(),
         batteries: Shared::new(
             batteries.iter().map(|it| not_dialled_yet(it, limits, *interval)).collect(),
         ),

@@ -30,6 +30,11 @@ impl Interval {
         self.0.get()
     }
 
+    /// Its length.
+    pub const fn duration(self) -> core::time::Duration {
+        core::time::Duration::from_secs(self.seconds() as u64)
+    }
+
     /// The end of the interval that `now` is in: the next multiple of its length in UTC.
     fn end_after(self, now: UtcDateTime) -> UtcDateTime {
         let length = i64::from(self.0.get());

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bluenova_console::Interval;
@@ -211,8 +211,7 @@ pub(super) fn not_dialled_yet(
     interval: Interval,
 ) -> Shared<BatteryStatus> {
     let status = BatteryStatus::new(battery.name.clone(), battery.address.to_string());
-    let interval = Duration::from_secs(interval.seconds().into());
-    Shared::new(status.with_limits(Arc::clone(limits), interval))
+    Shared::new(status.with_limits(Arc::clone(limits), interval.duration()))
 }
 
 /// What makes a battery the same one.

@@ -96,7 +96,7 @@ impl BatteryThread {
         stop: Arc<AtomicBool>,
     ) -> Self {
         let BatteryOutputs { recorder, insights, status } = outputs;
-        let length = Duration::from_secs(interval.seconds().into());
+        let length = interval.duration();
         Self {
             battery: battery.clone(),
             number,

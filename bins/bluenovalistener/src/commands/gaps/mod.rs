@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, options: &args::Gaps) -> Result<(), Box<dyn Error
     let times = times(&settings, options, &journal, now)?;
     let mut question = Question {
         times,
-        interval: Duration::from_secs(settings.interval.seconds().into()),
+        interval: settings.interval.duration(),
         rows_of: path.display().to_string(),
         trouble: None,
     };
