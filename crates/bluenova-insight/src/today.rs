@@ -51,6 +51,7 @@ pub(crate) struct Today {
 #[derive(Clone, Copy, Debug, Default)]
 struct LastSample {
     ranges: Ranges,
+    is_frozen: bool,
     is_open: bool,
     has_errors: bool,
 }
@@ -115,12 +116,11 @@ impl Today {
     pub(crate) fn cover(&mut self, span: Span, record: &PackRecord, is_row: bool) {
         let seconds = span.seconds();
         *(if is_row { &mut self.from_rows_s } else { &mut self.sampled_s }) += seconds;
-        let LastSample { ranges, is_open, .. } = self.last;
         let is_charged = span.to.flow.amps > CHARGE_AMPS;
-        if is_charged && is_frozen(record) && (is_row || ranges.are_frozen()) {
+        if is_charged && is_frozen(record) && (is_row || self.last.is_frozen) {
             self.frost_charge_s += seconds;
         }
-        if is_breaker_open(record) && (is_row || is_open) {
+        if is_breaker_open(record) && (is_row || self.last.is_open) {
             self.breaker_open_s += seconds;
         }
     }
@@ -149,6 +149,7 @@ impl Today {
         self.ranges.widen(&if is_row { now } else { now.confirmed_by(&self.last.ranges) });
         self.last = LastSample {
             ranges: now,
+            is_frozen: is_frozen(record),
             is_open: is_breaker_open(record),
             has_errors: errors.is_some(),
         };
@@ -225,12 +226,6 @@ impl Ranges {
         }
     }
 
-    /// Whether a cell has less than 0 °C, or where none is known the pack.
-    fn are_frozen(&self) -> bool {
-        let coldest = self.cell_t.map(|cells| cells.low).or(self.temp.map(|temp| temp.low));
-        coldest.is_some_and(|celsius| celsius < 0.0)
-    }
-
     fn widen(&mut self, by: &Self) {
         for (range, by) in [
             (&mut self.soc, by.soc),
@@ -248,6 +243,7 @@ impl Ranges {
     }
 }
 
+/// Whether a cell has less than 0 °C, or where none is known the pack.
 fn is_frozen(record: &PackRecord) -> bool {
     let coldest = plausible::cell_celsius(record).map(|(_, celsius)| celsius).min();
     coldest.or(plausible::celsius(record)).is_some_and(|celsius| celsius < 0)
