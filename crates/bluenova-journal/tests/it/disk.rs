@@ -36,7 +36,7 @@ impl Disk {
         run(as_root("mount").args(["-o", &format!("remount,{options}")]).arg(self.0.path()));
     }
 
-    /// Takes all the space that there is but so many bytes.
+    /// Takes all the space that there is but so many bytes, until [`Disk::free`].
     fn fill_but(&self, bytes: usize) -> PathBuf {
         let path = self.0.path().join("filler");
         let mut file = File::options().create(true).append(true).open(&path).unwrap();
@@ -44,6 +44,15 @@ impl Disk {
         let length = file.metadata().unwrap().len();
         file.set_len(length - bytes as u64).unwrap();
         path
+    }
+
+    /// Gives back the space that `filler` takes.
+    ///
+    /// Of a file that is only deleted, the space stays taken while another test forks, since the
+    /// child has it open until it executes its program.
+    fn free(filler: &Path) {
+        File::create(filler).unwrap();
+        fs::remove_file(filler).unwrap();
     }
 }
 
@@ -93,7 +102,7 @@ fn a_full_disk_is_survived() {
         }
         // What is there can be delivered meanwhile.
         assert_eq!(*outbox.undelivered(usize::MAX).unwrap().records, accepted);
-        fs::remove_file(filler).unwrap();
+        Disk::free(&filler);
         for _ in 0..100 {
             let record = next();
             journal.append(std::slice::from_ref(&record)).unwrap();
@@ -108,8 +117,8 @@ fn a_full_disk_is_survived() {
 
 /// Opens the journal on a disk without space.
 ///
-/// A file that was deleted just before takes its space for a moment longer if another test forks
-/// meanwhile, since the child has it open until it executes its program: then it is filled again.
+/// A file that SQLite deleted just before may take its space for a moment longer, too: see
+/// [`Disk::free`]. Then the disk is filled again.
 fn open_on_full(disk: &Disk) -> (PathBuf, Error) {
     let deadline = Instant::now() + TIME_LIMIT;
     loop {
@@ -127,13 +136,13 @@ fn a_journal_opens_or_says_why_on_a_full_disk() {
     let disk = Disk::new("size=1m");
     let (filler, error) = open_on_full(&disk);
     assert!(error.is_full() && !error.is_damage(), "{error:?}");
-    fs::remove_file(filler).unwrap();
+    Disk::free(&filler);
 
     let records: Vec<_> = (0..300).map(typical).collect();
     open(&disk.path()).unwrap().append(&records).unwrap();
     let (filler, error) = open_on_full(&disk);
     assert!(error.is_full() && !error.is_damage(), "{error:?}");
-    fs::remove_file(filler).unwrap();
+    Disk::free(&filler);
     assert_eq!(undelivered(&open(&disk.path()).unwrap()), records);
 }
 
@@ -156,7 +165,7 @@ fn a_recovery_without_room_leaves_everything_as_it_was() {
         fs::read_dir(disk.0.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     files.sort();
     assert_eq!(files, ["filler", "journal", "journal.lock"]);
-    fs::remove_file(filler).unwrap();
+    Disk::free(&filler);
     let (journal, recovery) =
         patiently(|| Journal::open_or_recover(&path, Retention::default(), START)).unwrap();
     assert_eq!(recovery.unwrap().rows, 300);
@@ -179,7 +188,7 @@ fn a_torn_log_waits_for_space() {
     assert!(error.to_string().starts_with("can't copy"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), killed.database);
     assert_eq!(fs::read(beside(&path, "-wal")).unwrap(), log);
-    fs::remove_file(filler).unwrap();
+    Disk::free(&filler);
     assert!(undelivered(&open(&path).unwrap()).len() + 1 >= usize::from(killed.rows));
 }
 
@@ -230,7 +239,7 @@ fn a_disk_that_fills_up_during_a_recovery_is_survived() {
     };
     assert!(error.is_full(), "{error:?}");
 
-    fs::remove_file(filler).unwrap();
+    Disk::free(&filler);
     drop(held_up);
     mend(&mut spool);
     assert_eq!(spool.only_in_memory(), 0);
