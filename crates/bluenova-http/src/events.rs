@@ -8,7 +8,7 @@ use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 use bluenova_journal::{Event, EventKind, GapCause, GapFinder, Reader, gaps_of};
-use bluenova_record::{COLUMNS, Column, Escaped, McuId, Rfc3339, Value};
+use bluenova_record::{COLUMNS, Column, Escaped, McuId, Rfc3339, Value, errors_in, not_closed};
 use bluenova_status::{Status, bank, duration};
 use serde::Serialize;
 use time::UtcDateTime;
@@ -153,26 +153,27 @@ impl Battery {
             .filter_map(|name| COLUMNS.iter().find(|column| column.name == *name))
             .collect();
         // Without a row before, all was well.
-        let mut before = ["NONE".to_owned(), bank::CLOSED.to_owned()];
+        let mut before = [None, None];
         let mut found = VecDeque::new();
         let read = times.start.saturating_sub(LOOK_BACK)..times.end;
         journal.history(self.mcu_id, read, &columns, |time, values| {
             for ((n, last), value) in before.iter_mut().enumerate().zip(values) {
                 let Some(Value::Text(text)) = *value else { continue };
-                if text.is_empty() || text == last {
+                let bad = if n == 0 { errors_in(text) } else { not_closed(text) };
+                if text.is_empty() || bad == last.as_deref() {
                     continue;
                 }
                 if times.contains(&time) {
-                    let (event, text) = match n {
-                        0 if text == "NONE" => {
-                            ("errors", format!("no errors, after {}", Escaped(&*last)))
+                    let (event, text) = match (n, bad, last.as_deref()) {
+                        (0, None, Some(last)) => {
+                            ("errors", format!("no errors, after {}", Escaped(last)))
                         }
-                        0 => ("errors", format!("the battery says: {}", Escaped(text))),
+                        (0, ..) => ("errors", format!("the battery says: {}", Escaped(text))),
                         _ => ("breaker", format!("the breaker is {}", Escaped(text))),
                     };
                     push(&mut found, self.event(time, event, text), limit);
                 }
-                text.clone_into(last);
+                *last = bad.map(str::to_owned);
             }
             ControlFlow::Continue(())
         })?;

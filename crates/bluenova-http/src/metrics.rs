@@ -1,7 +1,7 @@
 //! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
 
 use bluenova_insight::{CellFigures, Figures, Goal};
-use bluenova_record::{McuId, PackRecord};
+use bluenova_record::{McuId, PackRecord, not_closed};
 use bluenova_status::bank::{self, Unit};
 use bluenova_status::{BatteryStatus, ConnectionState, Status};
 use prometheus::core::Collector;
@@ -99,10 +99,10 @@ const BATTERY_METRICS: [BatteryMetric; 17] = [
         r.health.map(|percent| real(percent) / 100.0)
     }),
     ("breaker_closed", "Whether the breaker is reported as CLOSED.", |r| {
-        bank::breaker(r).map(|breaker| f64::from(breaker == bank::CLOSED))
+        bank::breaker(r).map(|breaker| f64::from(not_closed(breaker).is_none()))
     }),
     ("errors_present", "Whether the battery reports errors.", |r| {
-        r.errors.map(|_| f64::from(bank::errors(r).is_some()))
+        r.errors.map(|_| f64::from(r.errors_present().is_some()))
     }),
     ("bank_units", "Units in the battery's bank.", |r| r.n_units.map(f64::from)),
     ("bank_unit_rank", "Rank of the battery in its bank.", |r| r.unit_rank.map(f64::from)),

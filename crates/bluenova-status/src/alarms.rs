@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bluenova_record::{PackRecord, Text};
+use bluenova_record::{PackRecord, Text, errors_in, not_closed};
 
 use crate::bank;
 use crate::limits::{Bounds, CONFIRMED, LIMITS, Limit, Limits, Measured, Severity};
@@ -107,9 +107,8 @@ impl Alarms {
             }
             state.update(limit, bounds, (limit.value)(record), now);
         }
-        let errors = record.errors.is_some().then(|| bank::errors(record));
-        let breaker = bank::breaker(record);
-        let breaker = breaker.map(|it| Some(it).filter(|breaker| *breaker != bank::CLOSED));
+        let errors = record.errors.as_deref().map(errors_in);
+        let breaker = bank::breaker(record).map(not_closed);
         for (state, bad) in [(&mut self.errors, errors), (&mut self.breaker, breaker)] {
             if is_gone(state.last) {
                 *state = TextState::default();

@@ -15,7 +15,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bluenova_record::PackRecord;
+use bluenova_record::{CHARGING_AMPS, PackRecord};
 use serde::Serialize;
 
 use crate::bank;
@@ -203,9 +203,6 @@ pub const WITHOUT_NUMBER: [(&str, &str); 3] = [
     ("breaker", "the battery has reported a breaker that isn't `CLOSED`, for 3 s"),
 ];
 
-/// Current above which a battery counts as being charged; below, it may be an offset of the sensor.
-const CHARGES: f32 = 1.0;
-
 /// The flat part of the curve of LiFePO4: between the knees.
 const FLAT_VOLTS: RangeInclusive<f64> = 3.0..=3.4;
 
@@ -258,7 +255,7 @@ fn spread(record: &PackRecord, at_ends: bool) -> Measured {
 fn frost(record: &PackRecord) -> Measured {
     match record.i_pack {
         None => Measured::Unknown,
-        Some(amps) if amps > CHARGES => {
+        Some(amps) if amps > CHARGING_AMPS => {
             temperatures(record).map_or(Measured::Unknown, |(lowest, _)| lowest)
         }
         Some(_) => Measured::DoesNotApply,
