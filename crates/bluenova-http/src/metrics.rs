@@ -3,7 +3,7 @@
 use bluenova_insight::{CellFigures, Figures, Goal};
 use bluenova_record::{McuId, PackRecord, not_closed};
 use bluenova_status::bank::{self, Unit};
-use bluenova_status::{BatteryStatus, ConnectionState, Status};
+use bluenova_status::{BatteryStatus, ConnectionState, Evidence, Problem, Status};
 use prometheus::core::Collector;
 use prometheus::{
     CounterVec, Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder,
@@ -28,7 +28,7 @@ pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
     metrics.batteries(&fresh)?;
     metrics.cells(&fresh)?;
     metrics.texts(&fresh)?;
-    metrics.problems(&fresh, status)?;
+    metrics.problems(&units, status)?;
     metrics.figures(&fresh)?;
     metrics.cell_figures(&fresh)?;
     metrics.cell_bus(&fresh)?;
@@ -114,7 +114,7 @@ const BATTERY_METRICS: [BatteryMetric; 17] = [
         r.energy_out.map(real)
     }),
     ("last_sample_timestamp_seconds", "End of the interval of the values.", |r| {
-        Some(r.insert_time_utc.unix_timestamp_nanos() as f64 / 1e9)
+        Some(unix_seconds(r))
     }),
 ];
 
@@ -271,17 +271,51 @@ impl Metrics {
         self.write()
     }
 
-    /// A problem is a series that is there while it lasts.
-    fn problems(&mut self, fresh: &[FreshBattery<'_>], status: &Status) -> Result<(), Error> {
+    /// A problem is a series that is there while it lasts. It begins and ends with the samples, as
+    /// everywhere: a row may come ten minutes later.
+    fn problems(&mut self, units: &[Unit<'_>], status: &Status) -> Result<(), Error> {
         let problems = self.gauge(
             "battery_problem",
             "What is wrong with the battery, and how serious that is; the value is 1.",
             &["battery", "name", "limit", "severity"],
         )?;
-        for FreshBattery { unit, id, names, .. } in fresh {
-            for problem in unit.problems(status) {
-                let labels = [id, names, problem.name, problem.severity.name()];
-                problems.get_metric_with_label_values(&labels)?.set(1.0);
+        let values = self.gauge(
+            "battery_problem_value",
+            "The last value that was beyond a limit, in the limit's unit.",
+            &["battery", "name", "limit", "severity", "cell"],
+        )?;
+        let infos = self.gauge(
+            "battery_problem_info",
+            "What the battery says, in its own words, where that is a problem; the value is 1.",
+            &["battery", "name", "limit", "severity", "words"],
+        )?;
+        let begun = self.counter(
+            "battery_problems_total",
+            "Times that a problem of the battery's values has begun.",
+            &["battery", "name", "limit", "severity"],
+        )?;
+        for unit in units.iter().filter(|unit| unit.fresh_values(status).is_some()) {
+            let id = unit.mcu_id().map(|id| McuId(id).to_string()).unwrap_or_default();
+            let (id, names) = (id.as_str(), &*unit.names());
+            for (limit, severity, times) in unit.problems_begun() {
+                let labels = [id, names, limit, severity.name()];
+                begun.get_metric_with_label_values(&labels)?.inc_by(times);
+            }
+            for Problem { name: limit, severity, evidence, .. } in unit.problems(status) {
+                let severity = severity.name();
+                problems.get_metric_with_label_values(&[id, names, limit, severity])?.set(1.0);
+                match evidence {
+                    Evidence::Value { value, cell } => {
+                        let cell = cell.map(|cell| format!("{cell:02}")).unwrap_or_default();
+                        let labels = [id, names, limit, severity, &cell];
+                        values.get_metric_with_label_values(&labels)?.set(value);
+                    }
+                    Evidence::Words(words) => {
+                        let labels = [id, names, limit, severity, &words];
+                        infos.get_metric_with_label_values(&labels)?.set(1.0);
+                    }
+                    Evidence::Rows => {}
+                }
             }
         }
         self.write()
@@ -371,10 +405,19 @@ impl Metrics {
             "Whether the battery has had no row for three intervals, at none of its addresses.",
             &BATTERY,
         )?;
+        let last_row = self.gauge(
+            "battery_last_row_timestamp_seconds",
+            "End of the interval of the battery's last row since the start, at any address.",
+            &BATTERY,
+        )?;
         for unit in units {
             let id = unit.mcu_id().map(|id| McuId(id).to_string()).unwrap_or_default();
+            let labels = [&*id, &*unit.names()];
             let silent = unit.fresh(status).is_none() && unit.first_row_due_in(status).is_none();
-            gauge.get_metric_with_label_values(&[&id, &unit.names()])?.set(f64::from(silent));
+            gauge.get_metric_with_label_values(&labels)?.set(f64::from(silent));
+            if let Some(latest) = unit.latest {
+                last_row.get_metric_with_label_values(&labels)?.set(unix_seconds(latest.record));
+            }
         }
         self.write()
     }
@@ -463,6 +506,11 @@ impl Metrics {
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
+}
+
+/// The end of its interval, in the microseconds that rows have: a number has no room for more.
+fn unix_seconds(record: &PackRecord) -> f64 {
+    (record.insert_time_utc.unix_timestamp_nanos() / 1000) as f64 / 1e6
 }
 
 /// The decimal number that the battery sent, of which the `f32` is the nearest one.

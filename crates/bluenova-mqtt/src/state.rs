@@ -139,6 +139,7 @@ fn to_tenths(value: f64) -> f64 {
 mod tests {
     use bluenova_insight::{CellWeakness, Estimate, Insight, TimeToGo, UtcDays, Verdict, WeakCell};
     use bluenova_record::{Text, Timestamp};
+    use bluenova_status::Evidence;
     use bluenova_test_support::sample_row;
     use proptest::prelude::*;
     use serde_json::{Value as Json, json};
@@ -275,6 +276,7 @@ mod tests {
             mcu_id: Some(1),
             names: vec![],
             text: text.to_owned(),
+            evidence: Evidence::Rows,
         };
         let problems = [
             problem(Severity::Red, "breaker", "attic: the breaker is OPEN"),
@@ -297,6 +299,7 @@ mod tests {
             mcu_id: Some(1),
             names: vec![],
             text: String::new(),
+            evidence: Evidence::Rows,
         };
         let state = |errors: &str, breaker: &str, problems: &[&'static str]| {
             let mut record = PackRecord::new(NOW, 1);

@@ -18,7 +18,8 @@ const FORGET_AFTER: Duration = Duration::from_secs(120);
 pub(crate) struct Alarms {
     limits: Arc<Limits>,
     forget_after: Duration,
-    mcu_id: Option<u32>,
+    /// The battery that the values are of.
+    pub(crate) mcu_id: Option<u32>,
     numbers: [NumberState; LIMITS.len()],
     errors: TextState,
     breaker: TextState,
@@ -40,6 +41,8 @@ struct SeverityState {
     /// The last value that was beyond it, and the cell that had it.
     value: f64,
     cell: Option<usize>,
+    /// How often they have begun to be beyond it.
+    begun: u64,
 }
 
 /// Whether a text of the battery says that something is wrong.
@@ -52,6 +55,8 @@ struct TextState {
     last: Option<Instant>,
     /// The last one that wasn't good.
     text: Text<32>,
+    /// How often it has begun to say that something is wrong.
+    begun: u64,
 }
 
 /// Something that begins and ends only when values have said so for some time.
@@ -68,8 +73,8 @@ pub(crate) struct Alarm {
     pub(crate) limit: &'static Limit,
     pub(crate) severity: Severity,
     bound: f64,
-    value: f64,
-    cell: Option<usize>,
+    pub(crate) value: f64,
+    pub(crate) cell: Option<usize>,
 }
 
 impl Default for Alarms {
@@ -103,7 +108,7 @@ impl Alarms {
         };
         for ((limit, bounds), state) in self.limits.iter().zip(&mut self.numbers) {
             if is_gone(state.last) {
-                *state = NumberState::default();
+                state.forget();
             }
             state.update(limit, bounds, (limit.value)(record), now);
         }
@@ -111,7 +116,7 @@ impl Alarms {
         let breaker = bank::breaker(record).map(not_closed);
         for (state, bad) in [(&mut self.errors, errors), (&mut self.breaker, breaker)] {
             if is_gone(state.last) {
-                *state = TextState::default();
+                *state = TextState { begun: state.begun, ..TextState::default() };
             }
             if let Some(bad) = bad {
                 state.update(bad, now);
@@ -125,6 +130,19 @@ impl Alarms {
             let (severity, &SeverityState { value, cell, .. }) = state.raised()?;
             Some(Alarm { limit, severity, bound: bounds.of(severity)?, value, cell })
         })
+    }
+
+    /// How often each problem that may be raised has begun, since the start or since another battery
+    /// was at the address.
+    pub(crate) fn begun(&self) -> impl Iterator<Item = (&'static str, Severity, u64)> {
+        let of_limits =
+            self.limits.iter().zip(&self.numbers).flat_map(|((limit, bounds), state)| {
+                let severities = Severity::ALL.into_iter().zip(&state.severities);
+                let set = severities.filter(move |(severity, _)| bounds.of(*severity).is_some());
+                set.map(|(severity, state)| (limit.name, severity, state.begun))
+            });
+        let of_texts = [("errors", &self.errors), ("breaker", &self.breaker)];
+        of_limits.chain(of_texts.map(|(name, state)| (name, Severity::Red, state.begun)))
     }
 
     /// The errors that the battery reports, if it has done so for some seconds.
@@ -156,7 +174,15 @@ impl NumberState {
             if let Some(beyond) = beyond {
                 (state.value, state.cell) = beyond;
             }
-            state.is_beyond.update(beyond.is_some(), limit.hold, now);
+            state.begun += u64::from(state.is_beyond.update(beyond.is_some(), limit.hold, now));
+        }
+    }
+
+    /// The last value is too old to say anything.
+    fn forget(&mut self) {
+        self.last = None;
+        for state in &mut self.severities {
+            *state = SeverityState { begun: state.begun, ..SeverityState::default() };
         }
     }
 
@@ -174,7 +200,7 @@ impl TextState {
         if let Some(text) = bad {
             self.text = Text::new(text);
         }
-        self.is_bad.update(bad.is_some(), CONFIRMED, now);
+        self.begun += u64::from(self.is_bad.update(bad.is_some(), CONFIRMED, now));
     }
 
     fn bad(&self) -> Option<&str> {
@@ -184,17 +210,19 @@ impl TextState {
 
 impl Lasting {
     /// Takes whether a value says so. It begins when values have done that for the time `hold`, and
-    /// ends when they have said the contrary for [`CONFIRMED`].
-    fn update(&mut self, is: bool, hold: Duration, now: Instant) {
+    /// ends when they have said the contrary for [`CONFIRMED`]. Returns whether it begins.
+    fn update(&mut self, is: bool, hold: Duration, now: Instant) -> bool {
         if is == self.is {
             self.contrary_since = None;
-            return;
+            return false;
         }
         let since = *self.contrary_since.get_or_insert(now);
         let lasts_for = if self.is { CONFIRMED } else { hold };
-        if now.saturating_duration_since(since) >= lasts_for {
+        let has_changed = now.saturating_duration_since(since) >= lasts_for;
+        if has_changed {
             *self = Self { is, contrary_since: None };
         }
+        has_changed && is
     }
 }
 
@@ -322,6 +350,48 @@ mod tests {
                 (132, &soc(16), None),
             ],
         );
+    }
+
+    /// Once each, whichever the seconds at which it was looked at.
+    #[test]
+    fn beginnings_are_counted() {
+        let mut alarms = Alarms::default();
+        let start = Instant::now();
+        let mut begun = |from: u64, soc: i16, errors: &str| {
+            let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
+            (record.soc, record.errors) = (Some(soc), Some(Text::new(errors)));
+            for second in [0, 2, 4] {
+                alarms.update(&record, start + Duration::from_secs(from + second));
+            }
+            let of = |name, severity| {
+                let mut begun = alarms.begun();
+                begun.find(|it| (it.0, it.1) == (name, severity)).unwrap().2
+            };
+            (
+                of("low-charge", Severity::Amber),
+                of("low-charge", Severity::Red),
+                of("errors", Severity::Red),
+            )
+        };
+        assert_eq!(begun(0, 60, "NONE"), (0, 0, 0));
+        assert_eq!(begun(10, 10, "NONE"), (1, 0, 0));
+        assert_eq!(begun(20, 4, "HOT"), (1, 1, 1));
+        assert_eq!(begun(30, 10, "COLD"), (1, 1, 1));
+        assert_eq!(begun(40, 60, "NONE"), (1, 1, 1));
+        assert_eq!(begun(50, 4, "NONE"), (2, 2, 1));
+        // After a silence it is another one.
+        assert_eq!(begun(1000, 4, "HOT"), (3, 3, 2));
+    }
+
+    #[test]
+    fn problems_that_are_off_have_no_beginnings() {
+        let mut limits = Limits::default();
+        limits.set("low-charge=off,5").unwrap();
+        limits.set("frost=off").unwrap();
+        let alarms = Alarms::new(Arc::new(limits), Duration::ZERO);
+        let names: Vec<_> = alarms.begun().map(|(name, severity, _)| (name, severity)).collect();
+        assert_eq!(names.len(), 2 * LIMITS.len() - 3 + 2);
+        assert!(names.contains(&("low-charge", Severity::Red)), "{names:?}");
     }
 
     #[test]
