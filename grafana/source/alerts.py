@@ -169,8 +169,9 @@ ALERTS = [
         # One that no scrape has seen: what lasts has an alert of its own.
         "BlueNovaShortProblem",
         f"""
-        increase(bluenova_battery_problems_total{{severity="red"}}[10m]) > 0
-          unless on ({BATTERY}, limit, severity) max_over_time(bluenova_battery_problem[15m])
+        increase(bluenova_battery_problems_total[10m]) > 0
+          unless on ({BATTERY}, limit)
+          max_over_time(bluenova_battery_problem{{severity="red"}}[15m])
         """,
         "0s",
         "warning",

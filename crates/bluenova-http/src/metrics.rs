@@ -291,15 +291,14 @@ impl Metrics {
         )?;
         let begun = self.counter(
             "battery_problems_total",
-            "Times that a problem of the battery's values has begun.",
-            &["battery", "name", "limit", "severity"],
+            "Times that a red problem of the battery's values has begun.",
+            &["battery", "name", "limit"],
         )?;
         for unit in units.iter().filter(|unit| unit.fresh_values(status).is_some()) {
             let id = unit.mcu_id().map(|id| McuId(id).to_string()).unwrap_or_default();
             let (id, names) = (id.as_str(), &*unit.names());
-            for (limit, severity, times) in unit.problems_begun() {
-                let labels = [id, names, limit, severity.name()];
-                begun.get_metric_with_label_values(&labels)?.inc_by(times);
+            for (limit, times) in unit.red_problems_begun() {
+                begun.get_metric_with_label_values(&[id, names, limit])?.inc_by(times);
             }
             for Problem { name: limit, severity, evidence, .. } in unit.problems(status) {
                 let severity = severity.name();

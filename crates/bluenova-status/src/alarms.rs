@@ -132,17 +132,14 @@ impl Alarms {
         })
     }
 
-    /// How often each problem that may be raised has begun, since the start or since another battery
+    /// How often each problem that may be red has become so, since the start or since another battery
     /// was at the address.
-    pub(crate) fn begun(&self) -> impl Iterator<Item = (&'static str, Severity, u64)> {
-        let of_limits =
-            self.limits.iter().zip(&self.numbers).flat_map(|((limit, bounds), state)| {
-                let severities = Severity::ALL.into_iter().zip(&state.severities);
-                let set = severities.filter(move |(severity, _)| bounds.of(*severity).is_some());
-                set.map(|(severity, state)| (limit.name, severity, state.begun))
-            });
+    pub(crate) fn begun(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let limits = self.limits.iter().zip(&self.numbers);
+        let red = limits.filter(|((_, bounds), _)| bounds.red.is_some());
+        let of_limits = red.map(|((limit, _), state)| (limit.name, state.severities[1].begun));
         let of_texts = [("errors", &self.errors), ("breaker", &self.breaker)];
-        of_limits.chain(of_texts.map(|(name, state)| (name, Severity::Red, state.begun)))
+        of_limits.chain(of_texts.map(|(name, state)| (name, state.begun)))
     }
 
     /// The errors that the battery reports, if it has done so for some seconds.
@@ -363,35 +360,28 @@ mod tests {
             for second in [0, 2, 4] {
                 alarms.update(&record, start + Duration::from_secs(from + second));
             }
-            let of = |name, severity| {
-                let mut begun = alarms.begun();
-                begun.find(|it| (it.0, it.1) == (name, severity)).unwrap().2
-            };
-            (
-                of("low-charge", Severity::Amber),
-                of("low-charge", Severity::Red),
-                of("errors", Severity::Red),
-            )
+            let of = |name| alarms.begun().find(|(it, _)| *it == name).unwrap().1;
+            (of("low-charge"), of("errors"))
         };
-        assert_eq!(begun(0, 60, "NONE"), (0, 0, 0));
-        assert_eq!(begun(10, 10, "NONE"), (1, 0, 0));
-        assert_eq!(begun(20, 4, "HOT"), (1, 1, 1));
-        assert_eq!(begun(30, 10, "COLD"), (1, 1, 1));
-        assert_eq!(begun(40, 60, "NONE"), (1, 1, 1));
-        assert_eq!(begun(50, 4, "NONE"), (2, 2, 1));
+        assert_eq!(begun(0, 60, "NONE"), (0, 0));
+        assert_eq!(begun(10, 10, "NONE"), (0, 0), "amber only");
+        assert_eq!(begun(20, 4, "HOT"), (1, 1));
+        assert_eq!(begun(30, 10, "COLD"), (1, 1));
+        assert_eq!(begun(40, 60, "NONE"), (1, 1));
+        assert_eq!(begun(50, 4, "NONE"), (2, 1));
         // After a silence it is another one.
-        assert_eq!(begun(1000, 4, "HOT"), (3, 3, 2));
+        assert_eq!(begun(1000, 4, "HOT"), (3, 2));
     }
 
     #[test]
-    fn problems_that_are_off_have_no_beginnings() {
+    fn limits_without_red_have_no_beginnings() {
         let mut limits = Limits::default();
-        limits.set("low-charge=off,5").unwrap();
+        limits.set("low-charge=20,off").unwrap();
         limits.set("frost=off").unwrap();
         let alarms = Alarms::new(Arc::new(limits), Duration::ZERO);
-        let names: Vec<_> = alarms.begun().map(|(name, severity, _)| (name, severity)).collect();
-        assert_eq!(names.len(), 2 * LIMITS.len() - 3 + 2);
-        assert!(names.contains(&("low-charge", Severity::Red)), "{names:?}");
+        let names: Vec<_> = alarms.begun().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), LIMITS.len() - 2 + 2);
+        assert!(!names.contains(&"low-charge") && names.contains(&"breaker"), "{names:?}");
     }
 
     #[test]

@@ -149,14 +149,14 @@ impl Unit<'_> {
         problems
     }
 
-    /// How often each problem of its values has begun since the start: name, severity, number.
-    /// Addresses that lead to the same battery have seen the same problems.
-    pub fn problems_begun(&self) -> Vec<(&'static str, Severity, u64)> {
+    /// How often each problem of its values that may be red has become so since the start. Addresses
+    /// that lead to the same battery have seen the same problems.
+    pub fn red_problems_begun(&self) -> Vec<(&'static str, u64)> {
         let id = self.mcu_id();
         let its_own = self.batteries.iter().filter(|battery| battery.alarms.mcu_id == id);
         let begun = its_own.map(|battery| Vec::from_iter(battery.alarms.begun()));
         let most = begun.reduce(|mut most, other| {
-            most.iter_mut().zip(other).for_each(|(most, other)| most.2 = most.2.max(other.2));
+            most.iter_mut().zip(other).for_each(|(most, other)| most.1 = most.1.max(other.1));
             most
         });
         most.unwrap_or_default()
