@@ -5,6 +5,7 @@ use bluenova_record::{McuId, PackRecord, not_closed};
 use bluenova_status::bank::{self, Unit};
 use bluenova_status::{BatteryStatus, ConnectionState, Evidence, Problem, Status};
 use prometheus::core::Collector;
+use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{
     CounterVec, Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder,
 };
@@ -43,8 +44,11 @@ struct Metrics {
     text: Vec<u8>,
 }
 
+/// What the names of all metrics begin with.
+const PREFIX: &str = "bluenova";
+
 fn registry() -> Result<Registry, Error> {
-    Registry::new_custom(Some("bluenova".into()), None)
+    Registry::new_custom(Some(PREFIX.into()), None)
 }
 
 /// A battery that isn't stale, with its newest row.
@@ -66,9 +70,20 @@ impl<'a> FreshBattery<'a> {
         [&self.id, &self.names]
     }
 
-    /// Values of those labels and a third one.
-    fn labels_with<'b>(&'b self, third: &'b str) -> [&'b str; 3] {
-        [&self.id, &self.names, third]
+    /// A series of a gauge that has a label with a number, besides those labels.
+    fn numbered(&self, label: &str, number: &str, value: f64) -> Metric {
+        let labels = [("battery", &*self.id), (label, number), ("name", &*self.names)];
+        let labels = labels.map(|(name, value)| {
+            let mut label = LabelPair::default();
+            label.set_name(name.to_owned());
+            label.set_value(value.to_owned());
+            label
+        });
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        let mut metric = Metric::from_label(labels.into());
+        metric.set_gauge(gauge);
+        metric
     }
 }
 
@@ -234,16 +249,26 @@ impl Metrics {
         number: impl Fn(usize) -> String,
         values: impl Fn(&PackRecord) -> [Option<f64>; N],
     ) -> Result<(), Error> {
-        let gauge = self.gauge(name, help, &["battery", "name", label])?;
-        for battery in fresh {
-            for (i, value) in values(battery.record).into_iter().enumerate() {
-                if let Some(value) = value {
-                    let number = number(i);
-                    gauge.get_metric_with_label_values(&battery.labels_with(&number))?.set(value);
-                }
-            }
+        let series = fresh.iter().flat_map(|battery| {
+            let values = values(battery.record).into_iter().enumerate();
+            values.filter_map(|(i, value)| Some(battery.numbered(label, &number(i), value?)))
+        });
+        let series = series.collect();
+        self.write_series(name, help, series)
+    }
+
+    /// Writes the series of a gauge, of which each battery has many. They go to the encoder as they
+    /// are: the registry, which is made for metrics that live on, would copy and sort them.
+    fn write_series(&mut self, name: &str, help: &str, series: Vec<Metric>) -> Result<(), Error> {
+        if series.is_empty() {
+            return Ok(());
         }
-        self.write()
+        let mut family = MetricFamily::default();
+        family.set_name(format!("{PREFIX}_{name}"));
+        family.set_help(help.to_owned());
+        family.set_field_type(MetricType::GAUGE);
+        family.set_metric(series);
+        TextEncoder::new().encode(&[family], &mut self.text)
     }
 
     /// Texts are in labels, with the value 1.
@@ -345,7 +370,6 @@ impl Metrics {
     }
 
     fn cell_figures(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
-        let labels = ["battery", "name", "cell"];
         let cells = || {
             let figures = fresh.iter().filter_map(|it| Some((it, it.unit.figures()?)));
             figures.flat_map(|(battery, figures)| {
@@ -354,25 +378,17 @@ impl Metrics {
             })
         };
         for (name, help, value) in CELL_FIGURES {
-            let gauge = self.gauge(name, help, &labels)?;
-            for (battery, _, number, cell) in cells() {
-                if let Some(value) = value(cell) {
-                    let number = format!("{number:02}");
-                    gauge.get_metric_with_label_values(&battery.labels_with(&number))?.set(value);
-                }
-            }
-            self.write()?;
+            let series = cells().filter_map(|(battery, _, number, cell)| {
+                Some(battery.numbered("cell", &format!("{number:02}"), value(cell)?))
+            });
+            self.write_series(name, help, series.collect())?;
         }
         let help = "Whether a cell is weak against the others of its pack.";
-        let gauge = self.gauge("cell_weak", help, &labels)?;
-        for (battery, figures, number, _) in cells() {
-            let Some(mut weak_cells) = figures.verdict.weak_cells() else { continue };
-            let is_weak = weak_cells.any(|weak| weak.cell == number);
-            let number = format!("{number:02}");
-            let weak = gauge.get_metric_with_label_values(&battery.labels_with(&number))?;
-            weak.set(f64::from(is_weak));
-        }
-        self.write()
+        let series = cells().filter_map(|(battery, figures, number, _)| {
+            let is_weak = figures.verdict.weak_cells()?.any(|weak| weak.cell == number);
+            Some(battery.numbered("cell", &format!("{number:02}"), f64::from(is_weak)))
+        });
+        self.write_series("cell_weak", help, series.collect())
     }
 
     fn cell_bus(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {

@@ -216,7 +216,8 @@ function dateText(date) {
   return new Date(`${date}T00:00Z`).toLocaleDateString("en-GB", options);
 }
 
-/** The events without those that are the cause of a gap: it says the same, and how long that was. */
+/** The events without those that are the cause of a gap, which says the same and how long that
+ * was. */
 function withoutCauses(events) {
   const gaps = new Set(events.filter(({ event }) => event === "gap").map(({ time }) => time));
   return events.filter(({ gap }) => !gaps.has(gap));
