@@ -240,8 +240,8 @@ impl Ranges {
     }
 }
 
-/// Whether a cell has less than 0 °C, or where none is known the pack.
+/// Whether a cell or the pack has less than 0 °C.
 fn is_frozen(record: &PackRecord) -> bool {
-    let coldest = plausible::cell_celsius(record).map(|(_, celsius)| celsius).min();
-    coldest.or(plausible::celsius(record)).is_some_and(|celsius| celsius < 0)
+    let cells = plausible::cell_celsius(record).map(|(_, celsius)| celsius);
+    cells.chain(plausible::celsius(record)).any(|celsius| celsius < 0)
 }
