@@ -3,7 +3,7 @@
 use bluenova_insight::{Figures, Goal};
 use bluenova_record::{COLUMNS, PackRecord, Rfc3339, Value};
 use bluenova_status::bank::{self, Share};
-use bluenova_status::{Problem, Severity};
+use bluenova_status::{Problem, Severity, limits};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The values of a battery: those of its row under the columns' names, then what follows from them
@@ -65,8 +65,8 @@ impl Serialize for BatteryState<'_> {
         map.serialize_entry(highest, &cells.as_ref().map(|cells| cells.highest))?;
         // Problems, since a single garbled line is none.
         let has = |name| problems.iter().any(|problem| problem.name == name);
-        map.serialize_entry(errors, &record.errors.map(|_| has("errors")))?;
-        map.serialize_entry(breaker, &bank::breaker(record).map(|_| has("breaker")))?;
+        map.serialize_entry(errors, &record.errors.map(|_| has(limits::ERRORS)))?;
+        map.serialize_entry(breaker, &bank::breaker(record).map(|_| has(limits::BREAKER)))?;
         put_figures(&mut map, of_samples, figures)?;
         // The most serious one is the first.
         let most = problems.first().map_or("ok", |problem| problem.severity.name());

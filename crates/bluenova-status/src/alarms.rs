@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bluenova_record::{PackRecord, Text, errors_in, not_closed};
 
 use crate::bank;
-use crate::limits::{Bounds, CONFIRMED, LIMITS, Limit, Limits, Measured, Severity};
+use crate::limits::{
+    BREAKER, Bounds, CONFIRMED, ERRORS, LIMITS, Limit, Limits, Measured, Severity,
+};
 use crate::status::stale_after;
 
 /// How long an alarm outlives its last value: a row may lack a value now and then. Where rows are
@@ -132,13 +134,13 @@ impl Alarms {
         })
     }
 
-    /// How often each problem that may be red has become so, since the start or since another battery
-    /// was at the address.
+    /// How often each problem that may be red has become so, since the start or since another
+    /// battery was at the address.
     pub(crate) fn begun(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let limits = self.limits.iter().zip(&self.numbers);
         let red = limits.filter(|((_, bounds), _)| bounds.red.is_some());
         let of_limits = red.map(|((limit, _), state)| (limit.name, state.severities[1].begun));
-        let of_texts = [("errors", &self.errors), ("breaker", &self.breaker)];
+        let of_texts = [(ERRORS, &self.errors), (BREAKER, &self.breaker)];
         of_limits.chain(of_texts.map(|(name, state)| (name, state.begun)))
     }
 

@@ -196,11 +196,18 @@ pub const LIMITS: [Limit; 7] = [
     },
 ];
 
-/// Names of the problems of a battery that have no number: they are always red.
+/// Name of the problem of a battery that has no rows.
+pub const NO_DATA: &str = "no-data";
+/// Name of the problem of a battery that reports errors.
+pub const ERRORS: &str = "errors";
+/// Name of the problem of a battery whose breaker isn't closed.
+pub const BREAKER: &str = "breaker";
+
+/// The problems of a battery that have no number: they are always red.
 pub const WITHOUT_NUMBER: [(&str, &str); 3] = [
-    ("no-data", "no row for three intervals"),
-    ("errors", "the battery has reported errors, other than `NONE`, for 3 s"),
-    ("breaker", "the battery has reported a breaker that isn't `CLOSED`, for 3 s"),
+    (NO_DATA, "no row for three intervals"),
+    (ERRORS, "the battery has reported errors, other than `NONE`, for 3 s"),
+    (BREAKER, "the battery has reported a breaker that isn't `CLOSED`, for 3 s"),
 ];
 
 /// The flat part of the curve of LiFePO4: between the knees.

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use bluenova_record::Escaped;
 
 use crate::bank::{self, Unit};
+use crate::limits::{BREAKER, ERRORS, NO_DATA};
 use crate::{BatteryStatus, ConnectionState, Severity, Status, StorageStatus, duration};
 
 /// Something that is wrong.
@@ -93,7 +94,7 @@ impl Status {
             }
         };
         let (mcu_id, names) = (battery.mcu_id(), vec![name.clone()]);
-        Some(Problem { mcu_id, names, ..Problem::of_rows("no-data", text) })
+        Some(Problem { mcu_id, names, ..Problem::of_rows(NO_DATA, text) })
     }
 
     fn storage_problem(&self) -> Option<Problem> {
@@ -149,8 +150,8 @@ impl Unit<'_> {
         problems
     }
 
-    /// How often each problem of its values that may be red has become so since the start. Addresses
-    /// that lead to the same battery have seen the same problems.
+    /// How often each problem of its values that may be red has become so since the start.
+    /// Addresses that lead to the same battery have seen the same problems.
     pub fn red_problems_begun(&self) -> Vec<(&'static str, u64)> {
         let id = self.mcu_id();
         let its_own = self.batteries.iter().filter(|battery| battery.alarms.mcu_id == id);
@@ -172,11 +173,11 @@ impl Unit<'_> {
         };
         if let Some(errors) = battery.alarms.errors() {
             let text = format!("{} says: {}", self.names(), Escaped(errors));
-            add(Severity::Red, "errors", text, Evidence::Words(errors.to_owned()));
+            add(Severity::Red, ERRORS, text, Evidence::Words(errors.to_owned()));
         }
         if let Some(breaker) = battery.alarms.breaker() {
             let text = format!("{}: the breaker is {}", self.names(), Escaped(breaker));
-            add(Severity::Red, "breaker", text, Evidence::Words(breaker.to_owned()));
+            add(Severity::Red, BREAKER, text, Evidence::Words(breaker.to_owned()));
         }
         for alarm in battery.alarms.raised() {
             let text = format!("{}: {}", self.names(), alarm.text());
