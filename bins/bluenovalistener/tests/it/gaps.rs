@@ -227,6 +227,37 @@ fn without_a_journal_there_is_an_error() {
     }
 }
 
+/// The journal `db` of a listener that has found a battery at some time.
+fn journal_since(home: &Home, found: UtcDateTime) {
+    let mut journal =
+        bluenova_journal::Journal::open(&home.path("db"), bluenova_journal::Retention::FOREVER);
+    let event = Event {
+        battery: Some("attic".to_owned()),
+        mcu_id: Some(7),
+        ..Event::new(found, EventKind::Identified, "")
+    };
+    journal.as_mut().unwrap().put_events(&[event]).unwrap();
+}
+
+#[test]
+fn a_time_before_the_listener_s_is_not_counted() {
+    let home = Home::new();
+    journal_since(&home, UtcDateTime::now() - time::Duration::minutes(10));
+    let args = ["-d", &home.sqlite("db"), "-i", "60"];
+    let printed = run(&home, &args, &["--from", "5d"]);
+    let last = printed.lines().last().unwrap();
+    let (share, since) = last.split_once("; before ").expect(last);
+    // Of the intervals that are over, the first one being under way when the battery was found.
+    assert!(share.starts_with("0.00 % of ") && share.contains(" min"), "{last}");
+    assert!(since.ends_with(" there is neither a row nor an event"), "{last}");
+    // What is all counted needs no remark.
+    let printed = run(&home, &args, &["--from", "5m"]);
+    assert!(printed.lines().last().unwrap().ends_with(" s"), "{printed}");
+    // And of what is not at all, there is no share.
+    let printed = run(&home, &args, &["--from", "5h", "--to", "4h"]);
+    assert_eq!(printed, "no battery had a row or an event in 1 h\n");
+}
+
 /// A listener whose rows are in PostgreSQL, with a battery that says what it is told.
 struct Delivering {
     home: Home,
