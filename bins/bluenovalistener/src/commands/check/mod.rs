@@ -29,7 +29,9 @@ use crate::{
     console::{self, rows},
     page,
     settings::{Battery, LogSettings, Mqtt, Settings, Store},
-    threads::{MqttError, check_broker, clock_is_set, describe, is_unreachable, what_to_look_at},
+    threads::{
+        MqttError, check_broker, clock_is_set, describe, what_to_look_at, what_to_look_at_there,
+    },
 };
 
 mod files;
@@ -257,11 +259,8 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
     let mut sink = Sink::dry_run(server.clone(), Deadlines::default());
     sink.connect().map_err(|error| {
         let why = ErrorChain(&error);
-        if is_unreachable(&error) {
-            format!("{why}; is the server running, and reachable from here?")
-        } else {
-            why.to_string()
-        }
+        let look_at = what_to_look_at_there(&error).map(|look_at| format!(". {look_at}"));
+        format!("{why}{}", look_at.unwrap_or_default())
     })?;
     // The row is inserted and rolled back.
     let row = PackRecord::new(UtcDateTime::now(), 0);
