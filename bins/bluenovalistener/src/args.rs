@@ -7,6 +7,7 @@ use bluenova_status::limits::{LIMITS, Limit};
 
 use options_first::{as_argh_has_it, options_first};
 pub(crate) use suggestion::nearest;
+use suggestion::not_taken;
 
 mod options_first;
 mod suggestion;
@@ -187,8 +188,8 @@ pub(crate) struct Demo {
 #[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "export")]
 pub(crate) struct Export {
-    /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
-    /// 12h, 30m back from now (default: no limit)
+    /// earliest time: 2026-11-22 or "2026-11-22 16:50:10", both in UTC, 2026-11-22T16:50:10+01:00,
+    /// or 7d, 12h, 30m back from now (default: no limit)
     #[argh(option, arg_name = "time")]
     pub(crate) from: Option<String>,
 
@@ -219,8 +220,8 @@ pub(crate) struct Export {
 #[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "gaps")]
 pub(crate) struct Gaps {
-    /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
-    /// 12h, 30m back from now (default: as far back as the journal keeps delivered rows)
+    /// earliest time: 2026-11-22 or "2026-11-22 16:50:10", both in UTC, 2026-11-22T16:50:10+01:00,
+    /// or 7d, 12h, 30m back from now (default: as far back as the journal keeps delivered rows)
     #[argh(option, arg_name = "time")]
     pub(crate) from: Option<String>,
 
@@ -278,8 +279,8 @@ pub(crate) struct Report {
     #[argh(option, arg_name = "name|id")]
     pub(crate) battery: Vec<String>,
 
-    /// first day, in local time: 2026-11-22, or the day that a time or a span is in, as in 365d
-    /// (default: the first one that is known)
+    /// first day, as your clock has it: 2026-11-22, or the day that a time or a span back from now
+    /// is in, as in 365d (default: the first one that is known)
     #[argh(option, arg_name = "day")]
     pub(crate) from: Option<String>,
 
@@ -323,9 +324,13 @@ impl Args {
             .map(|argument| argument.into_string().map_err(not_utf8))
             .collect::<Result<Vec<_>, _>>()?;
         let arguments = arguments.into_iter().flat_map(as_argh_has_it);
-        let arguments = options_first(arguments).map_err(wrong)?;
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (options, subcommand) = options_first(arguments).map_err(wrong)?;
+        let arguments: Vec<&str> = options.iter().chain(&subcommand).map(String::as_str).collect();
         Self::from_args(&[env!("CARGO_BIN_NAME")], &arguments).map_err(|exit| {
+            if let Some(argument) = exit.output.trim_end().strip_prefix(NOT_TAKEN) {
+                let word = subcommand.first().map(String::as_str).unwrap_or_default();
+                return wrong(not_taken(word, argument));
+            }
             let mut output = without_passwords(&exit.output);
             // Only the help of the listener itself has the option, not that of a subcommand.
             if exit.status.is_ok() && output.contains("--limit ") {
@@ -335,6 +340,9 @@ impl Args {
         })
     }
 }
+
+/// How argh's error begins where an argument isn't one of the subcommand.
+const NOT_TAKEN: &str = "Unrecognized argument: ";
 
 /// The limits for `--help`, out of the one table of them.
 fn limits_table() -> String {
