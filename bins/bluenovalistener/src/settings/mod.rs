@@ -26,7 +26,7 @@ pub(crate) use journal_path::{import_journal, state_directory};
 pub(crate) use log::LogSettings;
 use log::log_file;
 pub(crate) use mqtt::{Mqtt, PasswordError, listener_id};
-pub(crate) use time_argument::{date_argument, time_argument};
+pub(crate) use time_argument::{day_argument, time_argument};
 
 const DEFAULT_DATABASE: &str = "homeauto";
 const DEFAULT_INTERVAL: &str = "10";
