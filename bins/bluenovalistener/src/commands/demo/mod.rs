@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     };
     let stopped = pipeline.stop();
     let rows = view.rows() + stored.try_iter().count() as u64;
-    console::print(&format!("\n{rows} rows recorded.\n"));
+    console::print(&format!("\n{} recorded.\n", console::rows(rows)));
     log.flush();
     shown?;
     Ok(stopped?)
