@@ -267,8 +267,14 @@ fn errors_name_what_is_wrong() {
         (
             "-d sqlite:db --from 2026-11-23 --battery 9F3C07B2",
             "there are no rows of 9F3C07B2 from 2026-11-23T00:00:00Z in /HOME/db, where the first \
-             one is of 2026-11-22T12:00:00Z",
+             one is of 2026-11-22T12:00:00Z, and the last one of 2026-11-22T12:00:00Z\n",
         ),
+        (
+            "-d x --journal db --to 2026-11-22",
+            ", and the last one of 2026-11-22T12:00:00Z; the table in PostgreSQL may have older \
+             ones (--from-database)\n",
+        ),
+        ("-d x --journal db --from 2026-11-23", ", and the last one of 2026-11-22T12:00:00Z\n"),
         (
             "-d URL --from-database --to 2026-11-22",
             "there are no rows to 2026-11-22T00:00:00Z in battery_pack of wrong on ",
