@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use bluenova_record::CELLS;
+use bluenova_record::{CELLS, PackRecord};
 use fastrand::Rng;
 use time::UtcDateTime;
 
@@ -134,6 +134,18 @@ impl Battery {
             let profile = Profile::new(rank.into(), start);
             Self::new(Profile { n_units: 2, unit_rank: rank.into(), ..profile })
         })
+    }
+
+    /// This battery as `row`, one of its own, has left it: at that time, with that state of charge
+    /// and those energies. Sun and household begin anew.
+    pub fn resumed(&self, row: &PackRecord) -> Self {
+        let soc = row.soc.map_or(self.profile.soc, f64::from);
+        let start = row.insert_time_utc;
+        let mut battery = Self::new(Profile { soc, start, ..self.profile.clone() });
+        if let (Some(charged), Some(discharged)) = (row.energy_in, row.energy_out) {
+            (battery.charged, battery.discharged) = (charged.into(), discharged.into());
+        }
+        battery
     }
 
     /// Its identity, and how it started.
