@@ -19,6 +19,7 @@ mod log;
 mod mqtt;
 mod outages;
 mod page;
+mod problems;
 mod report;
 mod resend;
 mod rows;
