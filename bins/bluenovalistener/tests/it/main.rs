@@ -17,6 +17,7 @@ mod gaps;
 mod import;
 mod log;
 mod mqtt;
+mod options_file;
 mod outages;
 mod page;
 mod problems;

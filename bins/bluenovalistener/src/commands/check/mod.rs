@@ -27,7 +27,7 @@ use time::UtcDateTime;
 use crate::{
     args::Args,
     console::{self, rows},
-    page,
+    options_file, page,
     settings::{Battery, LogSettings, Mqtt, Settings, Store},
     threads::{
         MqttError, check_broker, clock_is_set, describe, what_to_look_at, what_to_look_at_there,
@@ -52,6 +52,9 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let log = LogSettings::resolve(args)?;
+    if let Some(odd) = options_file::oddity(|name| env::var(name).ok()) {
+        show("WARNING", "options", &Err(odd));
+    }
     let mut fine = report("clock", clock());
     fine &= report_batteries(&settings.batteries);
     match &settings.store {
