@@ -38,15 +38,12 @@ fn read(path: &str) -> String {
 /// The number of the line that counts, and what is odd about its quotes: the first one with odd
 /// quotes, since it may go on over those below, else the last one.
 fn line_of_options(text: &str) -> Option<(usize, Option<&'static str>)> {
-    let value_of = |line: &'_ str| line.trim_start().strip_prefix("OPTIONS=").map(oddity_of);
-    let mut lines = (1..).zip(text.lines().map(value_of));
-    let mut last = None;
-    lines
-        .find_map(|(number, odd)| {
-            last = odd.map(|odd| (number, odd)).or(last);
-            last.filter(|(_, odd)| odd.is_some())
-        })
-        .or(last)
+    let with_number = |(number, line): (usize, &str)| {
+        let value = line.trim_start().strip_prefix("OPTIONS=")?;
+        Some((number, oddity_of(value)))
+    };
+    let lines: Vec<_> = (1..).zip(text.lines()).filter_map(with_number).collect();
+    lines.iter().find(|(_, odd)| odd.is_some()).or(lines.last()).copied()
 }
 
 /// What is odd about the quotes of a value, as systemd reads it: quotes at its beginning, and those
