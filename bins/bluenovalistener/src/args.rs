@@ -327,9 +327,9 @@ impl Args {
         let (options, subcommand) = options_first(arguments).map_err(wrong)?;
         let arguments: Vec<&str> = options.iter().chain(&subcommand).map(String::as_str).collect();
         Self::from_args(&[env!("CARGO_BIN_NAME")], &arguments).map_err(|exit| {
-            if let Some(argument) = exit.output.trim_end().strip_prefix(NOT_TAKEN) {
-                let word = subcommand.first().map(String::as_str).unwrap_or_default();
-                return wrong(not_taken(word, argument));
+            let word = subcommand.first().map(String::as_str).unwrap_or_default();
+            if let Some(better) = in_our_words(word, exit.output.trim_end()) {
+                return wrong(better);
             }
             let mut output = without_passwords(&exit.output);
             // Only the help of the listener itself has the option, not that of a subcommand.
@@ -341,8 +341,17 @@ impl Args {
     }
 }
 
-/// How argh's error begins where an argument isn't one of the subcommand.
-const NOT_TAKEN: &str = "Unrecognized argument: ";
+/// What is wrong with the arguments of the subcommand `word`, where argh has said so.
+fn in_our_words(word: &str, error: &str) -> Option<String> {
+    if let Some(argument) = error.strip_prefix("Unrecognized argument: ") {
+        return Some(not_taken(word, argument));
+    }
+    if let Some(option) = error.strip_prefix("No value provided for option '") {
+        return Some(format!("{}: its value is missing behind it", option.trim_end_matches("'.")));
+    }
+    let missing = error.strip_prefix("Required positional arguments not provided:")?;
+    Some(format!("{word}: something is missing behind it: {}", missing.trim()))
+}
 
 /// The limits for `--help`, out of the one table of them.
 fn limits_table() -> String {

@@ -46,7 +46,7 @@ fn nearest_option<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Optio
 pub(super) fn not_taken(word: &str, argument: &str) -> String {
     let shown = format!("{:?}", without_passwords(argument));
     if !argument.starts_with('-') {
-        return format!("{shown}: {word} takes no such word, but options only");
+        return format!("{shown} is a word too many behind {word}");
     }
     let is_it = |flag: &argh::FlagInfo<'_>| {
         flag.long == argument || flag.short.is_some_and(|it| argument == format!("-{it}"))

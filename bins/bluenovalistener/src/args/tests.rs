@@ -184,7 +184,11 @@ fn an_option_that_is_none_gets_a_suggestion() {
             "--from 1d",
             "\"--from\" stands behind the word that it is an option of: export, gaps, report",
         ),
-        ("gaps 1h", "\"1h\": gaps takes no such word, but options only"),
+        ("gaps 1h", "\"1h\" is a word too many behind gaps"),
+        ("generate man man", "\"man\" is a word too many behind generate"),
+        ("generate", "generate: something is missing behind it: man|bash|zsh|fish|defaults"),
+        ("-i", "-i: its value is missing behind it"),
+        ("export --columns", "--columns: its value is missing behind it"),
         ("-", "\"-\" is no option"),
     ] {
         let said = refused(line);
