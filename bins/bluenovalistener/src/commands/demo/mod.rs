@@ -35,6 +35,9 @@ mod view;
 
 const NAMES: [&str; 2] = ["north", "south"];
 
+/// What is allowed for `--seconds`, for errors.
+const SECONDS_ALLOWED: &str = "a whole number of seconds, 1 to 86400,";
+
 /// Address of the page, unless another one is given or this one is in use.
 const USUAL_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9080);
 
@@ -47,7 +50,7 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     let length = options
         .seconds
         .as_deref()
-        .map(|given| whole_number("--seconds", given, 1..=86_400, "1 to 86400"))
+        .map(|given| whole_number("--seconds", given, 1..=86_400, SECONDS_ALLOWED))
         .transpose()?
         .map(|seconds| Duration::from_secs(u64::from(seconds)));
     let http = settings::http(args)?;
