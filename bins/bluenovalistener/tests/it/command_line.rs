@@ -533,6 +533,7 @@ fn check_says_what_the_listener_would_do_and_makes_nothing() {
         ("database", &["-d", &database], "ok      database: the listener will create"),
         ("database", &["-d", &home.sqlite("empty")], "ok "),
         ("database", &["-d", &home.sqlite("text/db")], "NOT OK "),
+        ("database", &["-d", &home.sqlite("full.2")], "is a directory; choose the path of a file"),
         ("log", &["-d", &database, "-l", "no/such/x.log"], "there is no directory"),
         ("log", &["-d", &database, "-l", "."], "WARNING log: "),
         (

@@ -231,6 +231,9 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
             "{shown} is not a journal, but a file of something else. The listener doesn't start \
              with it, and leaves it alone; choose another path"
         )),
+        Err(error) if path.is_dir() => {
+            Err(format!("{}; choose the path of a file, in it perhaps", ErrorChain(&error)))
+        }
         Err(error) => Err(format!(
             "{}; see to {shown} and its directory: owner, permissions, free space",
             ErrorChain(&error)
