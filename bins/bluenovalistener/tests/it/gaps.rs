@@ -216,7 +216,7 @@ fn without_a_journal_there_is_an_error() {
     let home = Home::new();
     let output = home.run(&["-d", &home.sqlite("db"), "gaps"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("there is no journal"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("there is no file "), "{}", text(&output.stderr));
     for wrong in [&["--from", "soon"][..], &["--to", "x"], &["--from", "0s"]] {
         let mut listener = home.listen(&["-b", "127.0.0.1:1", "-d", &home.sqlite("db")]);
         listener.wait_for("not reachable");
@@ -249,7 +249,7 @@ fn a_time_before_the_listener_s_is_not_counted() {
     let (share, since) = last.split_once("; before ").expect(last);
     // Of the intervals that are over, the first one being under way when the battery was found.
     assert!(share.starts_with("0.00 % of ") && share.contains(" min"), "{last}");
-    assert!(since.ends_with(" there is neither a row nor an event"), "{last}");
+    assert!(since.ends_with(" no battery had a row or an event"), "{last}");
     // What is all counted needs no remark.
     let printed = run(&home, &args, &["--from", "5m"]);
     assert!(printed.lines().last().unwrap().ends_with(" s"), "{printed}");

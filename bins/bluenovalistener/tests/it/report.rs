@@ -272,7 +272,7 @@ fn errors_name_what_is_wrong_and_what_there_is() {
     let report =
         |more: &[&str]| failed(&run(&home, &[&["-d", &database, "report"], more].concat()));
     let error = report(&[]);
-    assert!(error.contains("there is no journal") && error.contains("--from-log"), "{error}");
+    assert!(error.contains("there is no file ") && error.contains("--from-log"), "{error}");
     drop(write_journal(&home.path("db"), &[]));
     let error = report(&[]);
     assert!(error.contains("nothing is known yet in "), "{error}");

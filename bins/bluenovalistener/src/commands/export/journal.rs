@@ -24,7 +24,7 @@ pub(super) fn export(
     request: &Request<'_>,
     has_server: bool,
 ) -> Result<(), ExportError> {
-    let mut reader = open(path)?;
+    let mut reader = open(path, has_server)?;
     reader.time_limit = PIECE_DEADLINE;
     let selection = RowSelection {
         times: request.from.unwrap_or(UtcDateTime::MIN)..request.to.unwrap_or(UtcDateTime::MAX),
@@ -40,10 +40,11 @@ pub(super) fn export(
     output.finish()
 }
 
-fn open(path: &Path) -> Result<Reader, ExportError> {
+fn open(path: &Path, has_server: bool) -> Result<Reader, ExportError> {
     if !path.exists() {
-        let why = no_journal(path, "export");
-        return Err(ExportError::Wrong(format!("{why}; --from-database exports from PostgreSQL")));
+        let why = no_journal(path, "export", has_server);
+        let from = if has_server { "; --from-database exports from PostgreSQL" } else { "" };
+        return Err(ExportError::Wrong(why + from));
     }
     Ok(Reader::open(path)?)
 }

@@ -107,7 +107,7 @@ impl<W: Write> GapOutput for Lines<W> {
         write!(self.out, "{:.2} % of {length}", percent(intervals, missing))?;
         if since > times.start + *interval {
             let begin = self.local(since);
-            write!(self.out, "; before {begin} there is neither a row nor an event")?;
+            write!(self.out, "; before {begin} no battery had a row or an event")?;
         }
         writeln!(self.out)?;
         self.out.flush()
