@@ -220,8 +220,8 @@ impl Resistance {
 
     fn median_of(&self, index: usize, count: usize, least: usize) -> Option<Estimate> {
         let mut values = [0.0_f64; REMEMBERED];
-        let from_there = self.from_common_temperature();
-        let latest = self.remembered.iter().zip(from_there).rev().take(count);
+        let times = self.times_of_common_temperature();
+        let latest = self.remembered.iter().zip(times).rev().take(count);
         let known = latest.filter_map(|(sum, times)| {
             let micro_ohms = *sum.get(index)?;
             (micro_ohms > 0).then(|| f64::from(micro_ohms) / 1e3 / times)
@@ -244,7 +244,7 @@ impl Resistance {
     }
 
     /// For each sum, how many times larger a resistance is at its temperature than at the common one.
-    fn from_common_temperature(&self) -> [f64; REMEMBERED] {
+    fn times_of_common_temperature(&self) -> [f64; REMEMBERED] {
         let mut times = [1.0; REMEMBERED];
         if let Some(common) = self.celsius().filter(|_| self.per_kelvin != 0.0) {
             for (times, tenths) in times.iter_mut().zip(self.temperatures.iter()) {
