@@ -80,10 +80,13 @@ const LARGEST_DEVIATION: f64 = 0.02;
 /// charge that is lost between charging and discharging.
 const SYSTEMATIC: f64 = 0.015;
 /// What the firmware's scale may be wrong by, as long as the battery was not seen empty: one that
-/// counts with the capacity of the label is wrong by 13 % when 88 % of it are left.
-const FIRMWARE: f64 = 0.13;
+/// counts with the capacity of the label is wrong by a fifth when 80 % of it are left, as at the end
+/// of many a guarantee.
+const FIRMWARE: f64 = 0.2;
 /// Part of the capacity by which a cell may be behind, or it isn't known what can be used.
 const LARGEST_LAG: f64 = 0.1;
+/// Part by which a cell may be smaller than the others, or it isn't known what can be used.
+const MUCH_SMALLER: f64 = 0.25;
 /// A figure that is less certain than this part of it isn't known yet.
 const LARGEST_UNCERTAINTY: f64 = 0.08;
 
@@ -111,21 +114,34 @@ pub(crate) struct Capacity {
 
 /// Charge and time since counting began.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(from = "(f32, f32)", into = "(f32, f32)")]
+#[serde(from = "(f32, f32, f32)", into = "(f32, f32, f32)")]
 pub(crate) struct Count {
     pub(crate) charge_ah: f64,
     pub(crate) hours: f64,
+    /// Charge that went in and out, added up.
+    pub(crate) moved_ah: f64,
 }
 
-impl From<(f32, f32)> for Count {
-    fn from((charge_ah, hours): (f32, f32)) -> Self {
-        Self { charge_ah: charge_ah.into(), hours: hours.into() }
+impl From<(f32, f32, f32)> for Count {
+    fn from((charge_ah, hours, moved_ah): (f32, f32, f32)) -> Self {
+        Self { charge_ah: charge_ah.into(), hours: hours.into(), moved_ah: moved_ah.into() }
     }
 }
 
-impl From<Count> for (f32, f32) {
+impl From<Count> for (f32, f32, f32) {
     fn from(count: Count) -> Self {
-        (count.charge_ah as f32, count.hours as f32)
+        (count.charge_ah as f32, count.hours as f32, count.moved_ah as f32)
+    }
+}
+
+impl Count {
+    /// What was counted since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            charge_ah: self.charge_ah - earlier.charge_ah,
+            hours: self.hours - earlier.hours,
+            moved_ah: self.moved_ah - earlier.moved_ah,
+        }
     }
 }
 
@@ -158,13 +174,14 @@ struct Leg {
     has_parts: bool,
 }
 
-/// Part of a leg, in whole percents and hundredths of an hour.
+/// Part of a leg.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     /// Change of the state of charge; positive when charging.
-    percent: f32,
+    percent: i16,
+    /// Hundredths of an hour.
+    hundredths: u16,
     charge_ah: f32,
-    hours: f32,
 }
 
 /// What the parts say.
@@ -195,7 +212,9 @@ impl Capacity {
         let Some(amps) = amps.and_then(|amps| self.believe(amps, is_row)) else { return };
         if let Some(before) = self.amps.replace(amps) {
             let hours = self.waiting_s / 3600.0;
-            self.now.charge_ah += (f64::from(before) + f64::from(amps)) / 2.0 * hours;
+            let charge_ah = (f64::from(before) + f64::from(amps)) / 2.0 * hours;
+            self.now.charge_ah += charge_ah;
+            self.now.moved_ah += charge_ah.abs();
             self.now.hours += hours;
         }
         self.waiting_s = 0.0;
@@ -228,13 +247,19 @@ impl Capacity {
 
     /// Capacity in ampere-hours. `lag_ah` is the charge by which the last cell is behind the others
     /// when the pack is full: that much can't be used, and a firmware may or may not have noticed.
-    /// So half of it is taken off a figure on the firmware's scale, and may be wrong.
-    pub(crate) fn estimate(&self, lag_ah: f64) -> Option<Estimate> {
+    /// So half of it is taken off a figure on the firmware's scale, and may be wrong. `smaller` is
+    /// the part by which the smallest cell is smaller than the others. Most firmwares notice that,
+    /// since each full and empty pack shows it; one that has the mean state of its cells doesn't.
+    pub(crate) fn estimate(&self, lag_ah: f64, smaller: f64) -> Option<Estimate> {
         let by_scale = |Fit { capacity: Estimate { value, plus_minus }, .. }| Estimate {
             value: value - lag_ah / 2.0,
-            plus_minus: plus_minus.hypot(FIRMWARE * value).hypot(lag_ah / 2.0),
+            plus_minus: plus_minus
+                .hypot(FIRMWARE * value)
+                .hypot(lag_ah / 2.0)
+                .hypot(smaller * value),
         };
-        let is_known = |estimate: &Estimate| lag_ah < LARGEST_LAG * estimate.value;
+        let is_known =
+            |estimate: &Estimate| lag_ah < LARGEST_LAG * estimate.value && smaller < MUCH_SMALLER;
         let scale = self.fit.map(by_scale).filter(is_known);
         let Some(ends) = self.ends.estimate() else { return scale };
         let confirmed = scale.map(|scale| scale.value).filter(|scale| confirms(ends, *scale));
@@ -250,7 +275,7 @@ impl Capacity {
         for part in self.parts.iter().rev().take(self.of_today.into()) {
             let states = f64::from(part.percent) / 100.0;
             let states = if states > 0.0 { states * (1.0 + surplus) } else { states };
-            let charge = f64::from(part.charge_ah) - fit.offset_a * f64::from(part.hours);
+            let charge = f64::from(part.charge_ah) - fit.offset_a * part.hours();
             squares += states * states;
             products += states * charge;
         }
@@ -263,6 +288,11 @@ impl Capacity {
             let round = |value: f64| (value * scale * 100.0).round() / 100.0;
             Estimate { value: round(products / squares), plus_minus: round(2.0 * deviation) }
         })
+    }
+
+    /// Part of the energy, in or out, that may have been counted wrongly.
+    pub(crate) fn energy_uncertainty(&self) -> Option<f64> {
+        self.ends.energy_uncertainty()
     }
 
     fn interrupt(&mut self) {
@@ -333,9 +363,9 @@ impl Capacity {
                 self.end_part();
             } else if let Some(last) = self.parts.last_mut().filter(|_| leg.has_parts) {
                 let rest = leg.part();
-                last.percent += rest.percent;
+                last.percent = last.percent.saturating_add(rest.percent);
                 last.charge_ah += rest.charge_ah;
-                last.hours += rest.hours;
+                last.hundredths = last.hundredths.saturating_add(rest.hundredths);
                 self.fit = fit(&self.parts);
             }
         }
@@ -370,9 +400,10 @@ impl Leg {
     fn part(&self) -> Part {
         let (begin, end) = (self.begin, self.end);
         Part {
-            percent: end.percent - begin.percent,
+            // Casts saturate.
+            percent: (end.percent - begin.percent) as i16,
             charge_ah: (end.count.charge_ah - begin.count.charge_ah) as f32,
-            hours: ((end.count.hours - begin.count.hours) as f32 * 100.0).round() / 100.0,
+            hundredths: ((end.count.hours - begin.count.hours) * 100.0).round() as u16,
         }
     }
 }
@@ -387,7 +418,7 @@ type Solution = ([f64; 3], [[f64; 3]; 3]);
 
 /// What the parts say, if they are enough.
 fn fit(parts: &[Part]) -> Option<Fit> {
-    let percent: f32 = parts.iter().map(|part| part.percent.abs()).sum();
+    let percent: f32 = parts.iter().map(|part| f32::from(part.percent.unsigned_abs())).sum();
     if parts.len() < LEAST_PARTS || percent < LEAST_PERCENT {
         return None;
     }
@@ -411,7 +442,7 @@ fn solve_robustly(parts: &[Part], surplus: f64) -> Option<(Solution, f64)> {
     let mut values = [0.0_f64; REMEMBERED];
     let values = values.get_mut(..parts.len())?;
     for (value, part) in values.iter_mut().zip(parts) {
-        *value = f64::from(part.charge_ah / part.percent * 100.0);
+        *value = f64::from(part.charge_ah) / f64::from(part.percent) * 100.0;
     }
     let usual = median(values).abs();
     let least = LEAST_DEVIATION * usual;
@@ -450,23 +481,28 @@ fn solve_robustly(parts: &[Part], surplus: f64) -> Option<(Solution, f64)> {
 
 impl Packed for Part {
     fn put(&self, bytes: &mut Vec<u8>) {
-        // Casts saturate; both are whole numbers.
-        (self.percent as i16).put(bytes);
-        ((self.hours * 100.0).round() as u16).put(bytes);
+        self.percent.put(bytes);
+        self.hundredths.put(bytes);
         self.charge_ah.put(bytes);
     }
 
     fn take(bytes: &mut &[u8]) -> Option<Self> {
-        let (percent, hundredths) = (i16::take(bytes)?, u16::take(bytes)?);
-        let (percent, hours) = (percent.into(), f32::from(hundredths) / 100.0);
-        Some(Self { percent, charge_ah: Packed::take(bytes)?, hours })
+        Some(Self {
+            percent: Packed::take(bytes)?,
+            hundredths: Packed::take(bytes)?,
+            charge_ah: Packed::take(bytes)?,
+        })
     }
 }
 
 impl Part {
+    fn hours(&self) -> f64 {
+        f64::from(self.hundredths) / 100.0
+    }
+
     fn row(&self) -> [f64; 3] {
         let states = f64::from(self.percent) / 100.0;
-        [states, states.max(0.0), f64::from(self.hours)]
+        [states, states.max(0.0), self.hours()]
     }
 
     /// Ampere-hours more than the solution has.

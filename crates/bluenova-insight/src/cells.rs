@@ -30,8 +30,6 @@ use crate::{
 const FEWEST_CELLS: usize = 3;
 /// Seconds over which samples are averaged before they are looked at.
 const BIN_SECONDS: f64 = 60.0;
-/// Longest pause after which the charge is still known.
-const PAUSE_SECONDS: f64 = 300.0;
 /// Amperes, as a part of the capacity in ampere-hours, below which a battery rests.
 const REST_RATE: f32 = 0.003;
 /// Bins at rest until the voltages have settled.
@@ -264,6 +262,9 @@ impl LeadTrend {
 }
 
 impl Cells {
+    /// Longest pause after which the charge is still known.
+    pub(crate) const PAUSE_SECONDS: f64 = 300.0;
+
     /// Takes a sample. `charge_ah` is the charge that went in less the one that went out so far.
     pub(crate) fn sample(
         &mut self,
@@ -281,7 +282,7 @@ impl Cells {
         }
         let time = time.seconds();
         // Beyond either bound also where the clock was set.
-        if !(-1.0..PAUSE_SECONDS).contains(&(time - self.bin.last)) {
+        if !(-1.0..Self::PAUSE_SECONDS).contains(&(time - self.bin.last)) {
             self.forget_position();
         }
         let bin = &mut self.bin;
@@ -431,6 +432,13 @@ impl Cells {
         let leads = self.figures().into_iter().filter_map(|cell| cell.charge_ah);
         let lags = leads.filter(|lead| -lead.value > lead.plus_minus).map(|lead| -lead.value);
         lags.fold(0.0, f64::max)
+    }
+
+    /// Part by which the smallest cell is smaller than the others, at most; 0 as long as none surely is.
+    pub(crate) fn smaller(&self) -> f64 {
+        let deficits = self.curve.deficits(self.count()).into_iter().flatten();
+        let surely = deficits.filter(|deficit| deficit.value > deficit.plus_minus);
+        surely.map(|deficit| deficit.value + deficit.plus_minus).fold(0.0, f64::max)
     }
 
     /// Resistance of the cells over a minute, in ohms.

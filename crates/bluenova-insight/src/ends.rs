@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Estimate,
     capacity::Count,
+    number::rounded,
     packed,
     per_cell::{self, CellVolts},
     recent::Recent,
     resistance::Resistance,
-    robust::median_and_deviation,
+    robust::{median, median_and_deviation},
 };
 
 /// Least median of the cells at the end of a charge, in volts.
@@ -49,8 +50,13 @@ const LEFT_PER_VOLT: f64 = 0.08;
 const MOST_LEFT: f64 = 0.015;
 /// What a capacity is uncertain by as a part of it: the charge that is left, the sensor's scale.
 const SYSTEMATIC: f64 = 0.025;
-/// Capacities that are remembered.
-const REMEMBERED: usize = 6;
+/// Mean amperes, in and out, below which a battery mostly rests: the sensor's noise is counted both
+/// ways then, and may be more than what flows.
+const LEAST_MOVED_AMPS: f64 = 1.0;
+/// What the scale of a current sensor is uncertain by.
+const SCALE: f64 = 0.01;
+/// Cycles that are remembered.
+const REMEMBERED: usize = 5;
 
 /// Estimator of the capacity between both ends.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -59,37 +65,52 @@ pub(crate) struct Ends {
     at_top: u8,
     at_knee: u8,
     is_full: bool,
+    /// The moment at which it came to be full, some time ago.
+    arrived: Option<Count>,
     /// The last moment at which it was full.
     full: Option<Count>,
     /// What was drawn since then when it was emptiest, and the hours until then.
-    empty: Option<Count>,
+    empty: Option<(f32, f32)>,
     /// Volts of the first cell at rest at that moment.
     lowest: f32,
     /// What was drawn, and the volts, when the knee was seen first since the last full.
     knee: Option<(f32, f32)>,
-    /// What may have been left in the last cycle that counts, as a part of the capacity.
-    doubt: f32,
-    /// Charge that was counted too much, and the hours in which it was.
+    /// Charge that was counted too much, the hours in which it was, and all charge in them.
     drift: Count,
-    /// In ampere-hours.
+    /// The capacity in ampere-hours that each of the last cycles showed, and what may have been left
+    /// in it, as a part of the capacity.
     #[serde(with = "packed")]
-    capacities: Recent<f32, REMEMBERED>,
+    cycles: Recent<[f32; 2], REMEMBERED>,
 }
 
 impl Ends {
     /// Capacity in ampere-hours.
     pub(crate) fn estimate(&self) -> Option<Estimate> {
-        let mut values = self.capacities;
-        let (value, deviation) = median_and_deviation(&mut values[..]);
-        let (value, deviation) = (f64::from(value), f64::from(deviation));
-        let spread = 2.0 * deviation / (values.len() as f64).sqrt();
-        let plus_minus = spread.hypot(SYSTEMATIC * value).hypot(f64::from(self.doubt) * value);
+        let [mut values, mut doubts] = [[0.0_f64; REMEMBERED]; 2];
+        let count = self.cycles.len();
+        for (at, [value, doubt]) in self.cycles.iter().enumerate() {
+            (values[at], doubts[at]) = (f64::from(*value), f64::from(*doubt));
+        }
+        let (value, deviation) = median_and_deviation(&mut values[..count]);
+        // As the capacity, so that neither is that of one odd cycle.
+        let doubt = median(&mut doubts[..count]);
+        let spread = 2.0 * deviation / (count as f64).sqrt();
+        let plus_minus = spread.hypot(SYSTEMATIC * value).hypot(doubt * value);
         (value > 0.0).then_some(Estimate { value, plus_minus })
+    }
+
+    /// Part of the energy, in or out, that may have been counted wrongly: by the scale of the sensor,
+    /// and by what it adds. What the battery loses looks the same.
+    pub(crate) fn energy_uncertainty(&self) -> Option<f64> {
+        let Count { charge_ah, hours, moved_ah } = self.drift;
+        let drift = charge_ah / (moved_ah / 2.0);
+        (moved_ah > LEAST_MOVED_AMPS * hours).then(|| rounded(SCALE.hypot(drift), 4))
     }
 
     /// Counting began anew.
     pub(crate) fn interrupt(&mut self) {
-        (self.full, self.empty, self.knee, self.is_full) = (None, None, None, false);
+        (self.arrived, self.full, self.empty, self.knee) = (None, None, None, None);
+        self.is_full = false;
     }
 
     /// Takes a sample, with what was counted until then and the state of charge.
@@ -106,6 +127,7 @@ impl Ends {
             self.at_top = if is_at_top { self.at_top.saturating_add(1) } else { 0 };
             if self.at_top >= AGREEING && !self.is_full {
                 self.is_full = true;
+                self.add_drift(now);
                 self.end_cycle(now);
             }
             if self.is_full && amps >= IDLE_AMPS {
@@ -119,38 +141,49 @@ impl Ends {
             return;
         };
         self.at_knee = self.at_knee.saturating_add(1);
-        let drawn = full.charge_ah - now.charge_ah;
-        let drawn = Count { charge_ah: drawn, hours: now.hours - full.hours };
+        let drawn_ah = (full.charge_ah - now.charge_ah) as f32;
         if self.at_knee < AGREEING {
             return;
         }
-        self.knee.get_or_insert((drawn.charge_ah as f32, volts));
-        if self.empty.is_none_or(|empty| empty.charge_ah < drawn.charge_ah) {
-            (self.empty, self.lowest) = (Some(drawn), volts);
+        self.knee.get_or_insert((drawn_ah, volts));
+        if self.empty.is_none_or(|(empty_ah, _)| empty_ah < drawn_ah) {
+            let hours = (now.hours - full.hours) as f32;
+            (self.empty, self.lowest) = (Some((drawn_ah, hours)), volts);
         }
+    }
+
+    /// It came to be full again: what was counted since the last time, also while it was full, is
+    /// nothing but drift.
+    fn add_drift(&mut self, now: Count) {
+        let passed = self.arrived.map(|arrived| now.since(arrived));
+        if passed.is_some_and(|passed| passed.hours < LEAST_HOURS) {
+            return;
+        }
+        self.arrived = Some(now);
+        let (drift, passed) = (&mut self.drift, passed.unwrap_or_default());
+        drift.charge_ah = MEMORY * drift.charge_ah + passed.charge_ah;
+        drift.hours = MEMORY * drift.hours + passed.hours;
+        drift.moved_ah = MEMORY * drift.moved_ah + passed.moved_ah;
     }
 
     /// Ends the cycle that began at the last full.
     fn end_cycle(&mut self, now: Count) {
         let Some(full) = self.full else { return };
         let (empty, knee) = (self.empty.take(), self.knee.take());
-        let hours = now.hours - full.hours;
-        if hours < LEAST_HOURS {
+        if now.since(full).hours < LEAST_HOURS {
             return;
         }
-        self.drift.charge_ah = MEMORY * self.drift.charge_ah + now.charge_ah - full.charge_ah;
-        self.drift.hours = MEMORY * self.drift.hours + hours;
-        let (Some(empty), Some((knee_ah, knee_volts))) = (empty, knee) else { return };
+        let (Some((empty_ah, hours)), Some((knee_ah, knee_volts))) = (empty, knee) else { return };
         let fall = knee_volts - self.lowest;
         if fall < LEAST_FALL {
             return;
         }
         let offset = self.drift.charge_ah / self.drift.hours;
-        let drawn = empty.charge_ah + offset * empty.hours;
-        let per_volt = (empty.charge_ah as f32 - knee_ah) / fall / drawn as f32;
-        self.doubt = DOUBT * per_volt * (self.lowest - EMPTY_VOLTS).max(0.0);
+        let drawn = f64::from(empty_ah) + offset * f64::from(hours);
+        let per_volt = (empty_ah - knee_ah) / fall / drawn as f32;
+        let doubt = DOUBT * per_volt * (self.lowest - EMPTY_VOLTS).max(0.0);
         let left = LEFT + LEFT_PER_VOLT * (f64::from(self.lowest) - LEFT_VOLTS);
-        self.capacities.push((drawn / (1.0 - left.clamp(0.0, MOST_LEFT))) as f32);
+        self.cycles.push([(drawn / (1.0 - left.clamp(0.0, MOST_LEFT))) as f32, doubt]);
     }
 }
 
@@ -195,8 +228,12 @@ mod tests {
         }
     }
 
-    /// What is known after three cycles from full until the cells have `lowest` volts.
-    fn after_cycles(knee: &[(f64, f64)], lowest: f64) -> Option<Estimate> {
+    fn count(charge_ah: f64, hours: f64) -> Count {
+        Count { charge_ah, hours, ..Count::default() }
+    }
+
+    /// What is known after a cycle from full until the cells have each of `lowest` volts.
+    fn after_cycles(knee: &[(f64, f64)], lowest: &[f64]) -> Option<Estimate> {
         let mut ends = Ends::default();
         let (mut charge_ah, mut hours, step) = (CAPACITY_AH, 0.0, 0.01);
         let mut sample = |charge_ah: f64, hours: f64, amps: f32| {
@@ -204,9 +241,9 @@ mod tests {
             let volts = volts(knee, fill) as f32;
             let cells = CellVolts { count: 4, volts: [volts; CELLS], lowest: volts };
             let soc = Some((fill * 100.0).round() as i16);
-            ends.sample(amps, &cells, soc, Count { charge_ah, hours }, &Resistance::default());
+            ends.sample(amps, &cells, soc, count(charge_ah, hours), &Resistance::default());
         };
-        for _ in 0..3 {
+        for &lowest in lowest {
             while volts(knee, charge_ah / CAPACITY_AH) > lowest {
                 charge_ah -= step;
                 hours += step / f64::from(AMPS);
@@ -225,7 +262,7 @@ mod tests {
     fn the_truth_is_within_the_uncertainty_whatever_the_knee_is_like() {
         for knee in [STEEPER, STEADY, SLOW] {
             for lowest in [2.6, 2.65] {
-                let known = after_cycles(knee, lowest).unwrap();
+                let known = after_cycles(knee, &[lowest; 3]).unwrap();
                 let error = (known.value - CAPACITY_AH).abs();
                 assert!(error < known.plus_minus, "{knee:?} {lowest}: {known:?}");
                 assert!(known.plus_minus < 0.05 * CAPACITY_AH, "{knee:?} {lowest}: {known:?}");
@@ -234,9 +271,17 @@ mod tests {
     }
 
     #[test]
+    fn one_deep_cycle_takes_no_doubt_off_the_others() {
+        let shallow = after_cycles(SLOW, &[2.85; 3]).unwrap();
+        let then_deep = after_cycles(SLOW, &[2.85, 2.85, 2.85, 2.5]).unwrap();
+        assert!(shallow.plus_minus > 0.05 * CAPACITY_AH, "{shallow:?}");
+        assert!(then_deep.plus_minus > 0.9 * shallow.plus_minus, "{shallow:?} {then_deep:?}");
+    }
+
+    #[test]
     fn a_knee_of_which_too_little_was_seen_is_no_end() {
         for knee in [STEEPER, STEADY, SLOW] {
-            assert_eq!(after_cycles(knee, 2.93), None, "{knee:?}");
+            assert_eq!(after_cycles(knee, &[2.93; 3]), None, "{knee:?}");
         }
     }
 }

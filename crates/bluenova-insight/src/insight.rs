@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use time::{Duration, UtcDateTime};
 
 use crate::{
-    Calendar, CellFigures, Counters, DayStatistics, Figures, SettledCounters,
+    Calendar, CellFigures, Counters, DayStatistics, Estimate, Figures, SettledCounters,
     capacity::Capacity,
     cells::Cells,
     counters::{Flow, LastFlows, Span, TimedFlow},
@@ -65,6 +65,9 @@ pub struct Insight {
     resistance: Resistance,
     #[serde(default, deserialize_with = "or_default")]
     cells: Cells,
+    /// Ampere-hours in pauses in which nothing is counted, about: they keep the cells' position.
+    #[serde(default)]
+    bridged_ah: f32,
 }
 
 /// What an estimator has learnt; nothing if that was stored by another version, in another form.
@@ -106,6 +109,7 @@ impl Insight {
             capacity: Capacity::default(),
             resistance: Resistance::default(),
             cells: Cells::default(),
+            bridged_ah: 0.0,
         }
     }
 
@@ -247,7 +251,7 @@ impl Insight {
 
     /// The statistics of a day, with what its samples say of capacity and resistance.
     fn with_estimates(&self, day: &Today) -> DayStatistics {
-        let mut statistics = day.so_far(self.counters, self.capacity.estimate(self.cells.lag_ah()));
+        let mut statistics = day.so_far(self.counters, self.capacity_ah());
         statistics.capacity_ah = self.capacity.of_today();
         for (cell, known) in
             statistics.cells.resistance_mohm.iter_mut().zip(self.resistance.of_today())
@@ -271,9 +275,13 @@ impl Insight {
         self.capacity.sample(record, cells.as_ref(), seconds, gap_s, is_row, &self.resistance);
         let (Some(amps), Some(cells)) = (plausible::amps(record), cells) else { return };
         if !is_row {
-            self.resistance.sample(time, amps, &cells);
+            self.resistance.sample(time, amps, plausible::celsius(record), &cells);
         }
-        self.cells.sample(time, amps, record.soc, &cells, self.counters.net_ah());
+        if (gap_s..Cells::PAUSE_SECONDS).contains(&seconds) {
+            self.bridged_ah += amps * seconds as f32 / 3600.0;
+        }
+        let charge_ah = self.counters.net_ah() + f64::from(self.bridged_ah);
+        self.cells.sample(time, amps, record.soc, &cells, charge_ah);
     }
 
     fn is_at_rest(&mut self, time: UnixMicros, flow: Option<Flow>, is_counted: bool) -> bool {
@@ -308,7 +316,7 @@ impl Insight {
     pub fn figures_at(&self, now: UtcDateTime) -> Option<Figures> {
         let (last, today) = (self.last?, self.today.as_ref()?);
         let now = UnixMicros::of(now);
-        let capacity_ah = self.capacity.estimate(self.cells.lag_ah());
+        let capacity_ah = self.capacity_ah();
         let load = self.load.mean(now).filter(|_| now.since(last) <= STALE);
         let time_to_go = load
             .zip(self.charge.as_ref())
@@ -317,13 +325,19 @@ impl Insight {
         Some(Figures {
             time: Rfc3339(last.time()?),
             counters: self.counters,
+            energy_uncertainty: self.capacity.energy_uncertainty(),
             today: self.with_estimates(today),
             mean_power_w: load.map(|load| load.watts),
             time_to_go,
             capacity_ah,
+            resistance_celsius: self.resistance.celsius(),
             verdict: verdict(&self.cells, &cells),
             cells,
         })
+    }
+
+    fn capacity_ah(&self) -> Option<Estimate> {
+        self.capacity.estimate(self.cells.lag_ah(), self.cells.smaller())
     }
 
     fn cells(&self) -> Vec<CellFigures> {

@@ -20,6 +20,12 @@
 //! are left out. Windows of bad fit are left out. Windows are added up until they hold enough
 //! information and two hours have passed, and the median of the last such sums is the figure: so it
 //! is one of about a day, whose warm and cold hours both count.
+//!
+//! **At which temperature.** Where the current changes in cold hours only, the sums are of those. So
+//! the figure comes with the temperature at which it holds: the median of those of the sums. Where
+//! they differ enough, a line of the logarithms of the sums over their temperatures (Arrhenius' law
+//! in a small range) brings each sum to the mean temperature of the last days first, or as near to
+//! that as a sum was.
 
 use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
@@ -70,6 +76,12 @@ const REMEMBERED: usize = 11;
 const LEAST_SUMS: usize = 3;
 /// The same of a day, whose current may change for some hours only.
 const LEAST_SUMS_OF_DAY: usize = 2;
+/// Samples of which the mean temperature is made, about: those of two days.
+const SAMPLES_OF_MEAN: u32 = 2 * 86_400;
+/// Deviation of the sums' temperatures in kelvin from which their effect can be told from noise.
+const LEAST_KELVIN: f64 = 1.5;
+/// Change of a resistance per kelvin that is something else.
+const MOST_PER_KELVIN: f64 = 0.05;
 /// What a figure is uncertain by however often it is measured: the current sensor's scale, and the
 /// relaxation that was taken for resistance.
 const SYSTEMATIC: f64 = 0.05;
@@ -92,11 +104,23 @@ pub(crate) struct Resistance {
     current: PerCell,
     information: f32,
     windows: f32,
+    /// Moments of the windows' temperatures (°C), and of current and instrument where there was one. A
+    /// restart costs those of the sum under way.
+    #[serde(skip)]
+    celsius: (f32, f32),
     /// Minute since 1970 in which the sum before ended.
     ended: u32,
     /// Resistances in µΩ; 0 where there is none.
     #[serde(with = "packed")]
     remembered: Recent<[u16; CELLS], REMEMBERED>,
+    /// Temperature of each of them, in tenths of a degree.
+    #[serde(with = "packed")]
+    temperatures: Recent<i16, REMEMBERED>,
+    /// Mean temperature of some days in °C, and the samples in it.
+    mean_celsius: f32,
+    mean_of: u32,
+    /// Part by which they change per kelvin; 0 as long as it isn't known.
+    per_kelvin: f32,
     /// How many of them ended in the day under way.
     of_today: u8,
 }
@@ -119,9 +143,19 @@ struct Sample {
 
 impl Resistance {
     /// Takes a sample of the console. Rows are too far apart for this.
-    pub(crate) fn sample(&mut self, time: UnixMicros, amps: f32, cells: &CellVolts) {
+    pub(crate) fn sample(
+        &mut self,
+        time: UnixMicros,
+        amps: f32,
+        celsius: Option<i16>,
+        cells: &CellVolts,
+    ) {
         if usize::from(self.cells) != cells.count {
             *self = Self { cells: cells.count as u8, ..Self::default() };
+        }
+        if let Some(celsius) = celsius {
+            self.mean_of = self.mean_of.saturating_add(1).min(SAMPLES_OF_MEAN);
+            self.mean_celsius += (f32::from(celsius) - self.mean_celsius) / self.mean_of as f32;
         }
         let window = &mut self.window;
         let seconds = window.last.replace(time).map(|last| time.seconds_since(last));
@@ -138,7 +172,7 @@ impl Resistance {
         window.length += 1;
         if usize::from(window.length) == WINDOW {
             window.length = (WINDOW - HOP) as u8;
-            self.add_window(time);
+            self.add_window(time, celsius);
             self.window.samples.copy_within(HOP.., 0);
         }
     }
@@ -158,6 +192,20 @@ impl Resistance {
         self.median_of(index, self.remembered.len(), LEAST_SUMS)
     }
 
+    /// Temperature in °C at which these resistances hold.
+    pub(crate) fn celsius(&self) -> Option<f64> {
+        let mut sorted = self.temperatures;
+        sorted.sort_unstable();
+        let (lowest, highest) = (sorted.first()?, sorted.last()?);
+        let [lowest, middle, highest] =
+            [*lowest, sorted[sorted.len() / 2], *highest].map(|tenths| f64::from(tenths) / 10.0);
+        let celsius = match self.per_kelvin == 0.0 {
+            true => middle,
+            false => f64::from(self.mean_celsius).clamp(lowest, highest),
+        };
+        (sorted.len() >= LEAST_SUMS).then_some(celsius)
+    }
+
     /// Resistances in milliohms as they were measured today; empty if they were not.
     pub(crate) fn of_today(&self) -> Vec<Option<f32>> {
         let count = usize::from(self.of_today);
@@ -172,9 +220,11 @@ impl Resistance {
 
     fn median_of(&self, index: usize, count: usize, least: usize) -> Option<Estimate> {
         let mut values = [0.0_f64; REMEMBERED];
-        let known = self.remembered.iter().rev().take(count).filter_map(|sum| {
+        let times = self.times_of_common_temperature();
+        let latest = self.remembered.iter().zip(times).rev().take(count);
+        let known = latest.filter_map(|(sum, times)| {
             let micro_ohms = *sum.get(index)?;
-            (micro_ohms > 0).then(|| f64::from(micro_ohms) / 1e3)
+            (micro_ohms > 0).then(|| f64::from(micro_ohms) / 1e3 / times)
         });
         let mut length = 0;
         for (place, value) in values.iter_mut().zip(known) {
@@ -193,7 +243,39 @@ impl Resistance {
         (plus_minus <= LARGEST_UNCERTAINTY * value).then_some(Estimate { value, plus_minus })
     }
 
-    fn add_window(&mut self, now: UnixMicros) {
+    /// For each sum, how many times larger a resistance is at its temperature than at the common one.
+    fn times_of_common_temperature(&self) -> [f64; REMEMBERED] {
+        let mut times = [1.0; REMEMBERED];
+        if let Some(common) = self.celsius().filter(|_| self.per_kelvin != 0.0) {
+            for (times, tenths) in times.iter_mut().zip(self.temperatures.iter()) {
+                let kelvin = f64::from(*tenths) / 10.0 - common;
+                *times = (f64::from(self.per_kelvin) * kelvin).exp();
+            }
+        }
+        times
+    }
+
+    /// Part by which the sums change per kelvin: least squares of the logarithm of their mean cell.
+    fn fit_per_kelvin(&self) -> Option<f64> {
+        let count = self.remembered.len();
+        if self.temperatures.len() != count {
+            return None;
+        }
+        let points = || {
+            self.remembered.iter().zip(self.temperatures.iter()).map(|(sum, tenths)| {
+                let micro_ohms: f64 = sum.iter().copied().map(f64::from).sum();
+                (f64::from(*tenths) / 10.0, micro_ohms.max(1.0).ln())
+            })
+        };
+        let mean = |of: fn((f64, f64)) -> f64| points().map(of).sum::<f64>() / count as f64;
+        let (kelvin, log) = (mean(|point| point.0), mean(|point| point.1));
+        let squares: f64 = points().map(|point| (point.0 - kelvin).powi(2)).sum();
+        let products: f64 = points().map(|point| (point.0 - kelvin) * (point.1 - log)).sum();
+        let is_wide = count >= LEAST_SUMS && squares >= count as f64 * LEAST_KELVIN.powi(2);
+        is_wide.then(|| (products / squares).clamp(-MOST_PER_KELVIN, 0.0))
+    }
+
+    fn add_window(&mut self, now: UnixMicros, celsius: Option<i16>) {
         let samples = &self.window.samples;
         let Some(fit) = Fit::new(samples) else { return };
         let moments = fit.moments(samples);
@@ -214,6 +296,10 @@ impl Resistance {
         }
         self.information += (fit.information * share) as f32;
         self.windows += 1.0;
+        if let Some(celsius) = celsius {
+            self.celsius.0 += f32::from(celsius) * current;
+            self.celsius.1 += current;
+        }
         self.end_sum(now);
     }
 
@@ -237,7 +323,16 @@ impl Resistance {
             true => (self.voltage[i] / self.current[i] * 1e3).round().clamp(0.0, 65535.0) as u16,
             false => 0,
         }));
+        match self.celsius {
+            (sum, current) if current > 0.0 => {
+                self.temperatures.push((sum / current * 10.0).round() as i16);
+            }
+            // Those before are no temperatures of these sums.
+            _ => self.temperatures.clear(),
+        }
+        self.per_kelvin = self.fit_per_kelvin().unwrap_or_default() as f32;
         self.of_today = self.of_today.saturating_add(1);
+        self.celsius = (0.0, 0.0);
         (self.voltage, self.current) = Default::default();
         (self.information, self.windows) = (0.0, 0.0);
     }
@@ -447,23 +542,48 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_cold_evening_is_not_the_whole_day() {
+    /// What is known after a day whose hours have these temperatures, and in which the current
+    /// changes in some of them. A resistance is 1 mΩ at 25 °C, and falls by 1.5 % per kelvin.
+    fn after_a_day(celsius: fn(f64) -> f64, is_restless: fn(f64) -> bool) -> Resistance {
         let mut resistance = Resistance::default();
         for second in 0..86_400 {
-            let time = UnixMicros::of(UtcDateTime::UNIX_EPOCH + Duration::seconds(second));
-            let amps = if second / 20 % 2 == 0 { -10.0 } else { -50.0 };
-            let ohms = if second < 21 * 3600 { 0.001 } else { 0.001_4 };
-            let volts = 3.3 + amps * ohms;
+            let hour = f64::from(second) / 3600.0;
+            let time = UnixMicros::of(UtcDateTime::UNIX_EPOCH + Duration::seconds(second.into()));
+            let amps = if second / 20 % 2 == 0 && is_restless(hour) { -10.0 } else { -50.0 };
+            let volts = 3.3 + amps * (ohms_at(celsius(hour)) as f32);
             let cells = CellVolts { count: 4, volts: [volts; CELLS], lowest: volts };
-            resistance.sample(time, amps, &cells);
-            if second == 3600 {
+            resistance.sample(time, amps, Some(celsius(hour).round() as i16), &cells);
+            if second == 3600 && is_restless(0.0) {
                 assert!(resistance.of_cell(0).is_some(), "it is known soon");
             }
         }
-        let known = resistance.of_cell(0).unwrap();
-        assert!((known.value - 1.0).abs() < 0.05, "{known:?}");
-        let of_today = resistance.of_today()[3].unwrap();
-        assert!((of_today - 1.0).abs() < 0.05, "{of_today}");
+        resistance
+    }
+
+    fn ohms_at(celsius: f64) -> f64 {
+        0.001 * (-0.015 * (celsius - 25.0)).exp()
+    }
+
+    #[test]
+    fn a_resistance_is_that_at_the_temperature_that_is_given_with_it() {
+        let check = |celsius: fn(f64) -> f64, is_restless: fn(f64) -> bool, expected: f64| {
+            let resistance = after_a_day(celsius, is_restless);
+            let holds_at = resistance.celsius().unwrap();
+            assert!((holds_at - expected).abs() < 1.0, "{holds_at} and not {expected}");
+            let truth = ohms_at(holds_at) * 1000.0;
+            let known = resistance.of_cell(0).unwrap();
+            assert!((known.value / truth - 1.0).abs() < 0.02, "{known:?} at {holds_at}");
+            let of_today = f64::from(resistance.of_today()[3].unwrap());
+            assert!((of_today / truth - 1.0).abs() < 0.02, "{of_today} at {holds_at}");
+        };
+        // A cold evening isn't the whole day.
+        check(|hour| if hour < 21.0 { 30.0 } else { 5.0 }, |_| true, 26.9);
+        // From 7 °C at 2 o'clock to 37 °C: the mean, or as near to it as a sum of two hours was.
+        let swing = |hour: f64| 22.0 - 15.0 * (std::f64::consts::TAU * (hour - 2.0) / 24.0).cos();
+        check(swing, |_| true, 22.0);
+        check(swing, |hour| !(8.0..20.0).contains(&hour), 18.2);
+        // Too little of a swing to tell its effect: where most of the sums were.
+        check(swing, |hour| hour < 7.0, 9.0);
+        check(|_| 22.0, |_| true, 22.0);
     }
 }

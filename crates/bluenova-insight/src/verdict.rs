@@ -30,6 +30,8 @@ const USUAL_RESISTANCE: f32 = 0.06;
 /// balancing keeps from falling farther.
 const LEAST_LAG: f32 = 0.002_2;
 const LEAST_CHANGE: f32 = 0.001_2;
+/// Part of its lag by which another cell may be behind.
+const MOST_OF_LAG: f32 = 0.7;
 /// Least spread of leads, as a part of a full pack.
 const USUAL_LEAD: f32 = 0.000_25;
 /// Days and full packs until it can be said that no cell is weak.
@@ -189,6 +191,11 @@ impl<'a> Judge<'a> {
         let fallen = -self.changes.above(cell)?;
         let is_clear = lag > LEAST_LAG * self.unit_ah && fallen > LEAST_CHANGE * self.unit_ah;
         if self.is_early() || !is_clear || distance < 4.0 || change < 3.5 {
+            return None;
+        }
+        // The others are kept together: where two are behind, it is their sensors or their start.
+        let mut others = self.leads.values.iter().enumerate().filter(|(other, _)| *other != cell);
+        if others.any(|(_, lead)| lead.is_some_and(|lead| -lead.value as f32 > MOST_OF_LAG * lag)) {
             return None;
         }
         let days = self.cells.lead.span_days();

@@ -61,7 +61,8 @@ const METHODS: [Method; 13] = [
     Method {
         figure: "resistance",
         method: "How much the voltage of a cell changes when the current does, from one sample to \
-                 the next; the median of many changes.",
+                 the next; the median of many changes. It holds at the temperature at which they \
+                 were, and falls by about 1 % per kelvin.",
     },
     Method {
         figure: "imbalance",

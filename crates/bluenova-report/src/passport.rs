@@ -93,6 +93,8 @@ pub struct Passport {
     pub verdict: Verdict,
     /// Usable capacity in ampere-hours.
     pub capacity_ah: Option<Estimate>,
+    /// Temperature of the pack in °C at which the resistances of the cells hold.
+    pub resistance_celsius: Option<f64>,
     /// How capacity and cells change over the period.
     pub trends: Trends,
     /// Half of the charge that went in and out in the period, in capacities.
@@ -160,6 +162,7 @@ impl Passport {
             figures_as_of: figures.as_ref().map(|figures| figures.time),
             verdict: figures.as_ref().map(|it| it.verdict.clone()).unwrap_or_default(),
             capacity_ah: capacity,
+            resistance_celsius: figures.as_ref().and_then(|figures| figures.resistance_celsius),
             trends: trends(&days),
             full_cycles,
             cells: figures.map(|figures| figures.cells).unwrap_or_default(),

@@ -48,6 +48,10 @@ impl Passport {
         let names = std::iter::once("verdict").chain(std::iter::repeat(""));
         all.extend(names.zip(verdict));
         all.push(("capacity", self.capacity_text()));
+        if let Some(celsius) = self.resistance_celsius {
+            let celsius = signed(celsius, 0);
+            all.push(("resistances", format!("as they are at {celsius} °C; less when warmer")));
+        }
         all.push(("charged", energy(self.total.energy_in_wh, self.total.charge_in_ah)));
         all.push(("discharged", energy(self.total.energy_out_wh, self.total.charge_out_ah)));
         let cycles = self.full_cycles.map(in_three_digits);

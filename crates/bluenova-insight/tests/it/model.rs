@@ -148,7 +148,7 @@ impl Model {
         let before = self.amps;
         self.settle(seconds);
         // A change of the current comes at any moment between two samples.
-        let is_before_change = self.rng.f64() < self.truth.earlier_s;
+        let is_before_change = self.rng.f64() < self.truth.earlier_s / seconds.max(1.0);
         let amps_of_voltages = if is_before_change { before } else { self.amps };
         self.time += Duration::seconds_f64(seconds);
         let mut record = PackRecord::new(self.time, 7);

@@ -274,6 +274,7 @@ impl Pack {
         record.v_pack = Some(sum as f32);
         record.i_pack = Some(((self.amps * 100.0).round() / 100.0) as f32);
         record.cell_count = Some(self.cells.len() as i16);
+        record.temp = Some((21.0 + 4.0 * (self.seconds / 14_000.0).sin()).round() as i16);
         record.soc = Some((self.counted / self.kit.nominal_ah * 100.0).round().max(0.0) as i16);
         record
     }

@@ -107,7 +107,8 @@ impl Passport {
                 let label = "<svg role=\"img\" aria-label=";
                 let svg = figure.svg.replacen("<svg", &format!("{label}\"{title}\""), 1);
                 let caption = format!("<figcaption>{title}<span>{note}</span></figcaption>");
-                format!("<figure>\n{caption}\n{svg}\n</figure>\n")
+                // On a narrow screen it scrolls, by keyboard too.
+                format!("<figure>\n{caption}\n<div tabindex=\"0\">{svg}</div>\n</figure>\n")
             })
             .collect())
     }

@@ -60,6 +60,7 @@ fn figures(cells: usize) -> Figures {
     insight.sample(&PackRecord::new(MADE_AT, 7), &UtcDays);
     let mut figures = insight.figures().unwrap();
     figures.capacity_ah = estimate(281.4, 5.6);
+    figures.resistance_celsius = (cells > 0).then_some(21.4);
     figures.cells = (0..cells)
         .map(|cell| {
             let away = if cell == 3 { -12.4 } else { 0.4 };

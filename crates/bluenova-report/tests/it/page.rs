@@ -28,6 +28,9 @@ const LOOK: &str = "(() => {
         rows: [...document.querySelectorAll('section table')].map(it => it.rows.length),
         foreign: document.querySelectorAll('script, img, link, iframe, svg script').length,
         wide: wide.map(it => it.outerHTML.slice(0, 200)),
+        smallest: Math.min(...[...document.querySelectorAll('svg text')]
+            .filter(text => text.textContent.trim())
+            .map(text => text.getBoundingClientRect().height)),
         clipped: [...document.querySelectorAll('svg')].flatMap(svg => {
             const frame = svg.getBoundingClientRect();
             return [...svg.querySelectorAll('text')].filter(text => {
@@ -73,6 +76,8 @@ fn a_page_has_everything_and_clips_nothing() {
             assert_eq!(look["svgs"], plots.len(), "{case}");
             assert_eq!(look["clipped"], json!([]), "{case}");
             assert_eq!(look["foreign"], 0, "{case}");
+            // `null` where nothing is drawn: no label is less than 10 px high.
+            assert!(look["smallest"].as_f64().is_none_or(|height| height >= 10.0), "{case}");
             if width > 400 {
                 assert_eq!(look["wide"], json!([]), "{case}");
             }
