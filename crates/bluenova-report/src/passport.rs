@@ -103,6 +103,8 @@ pub struct Passport {
     pub cells: Vec<CellFigures>,
     /// Energy and charge of the period.
     pub total: Counters,
+    /// Part of the energies by which they may be wrong, without what flowed in gaps.
+    pub energy_uncertainty: Option<f64>,
     /// Lowest and highest values of the period.
     pub limits: Limits,
     /// Energy and charge by month.
@@ -165,6 +167,7 @@ impl Passport {
             resistance_celsius: figures.as_ref().and_then(|figures| figures.resistance_celsius),
             trends: trends(&days),
             full_cycles,
+            energy_uncertainty: figures.as_ref().and_then(|figures| figures.energy_uncertainty),
             cells: figures.map(|figures| figures.cells).unwrap_or_default(),
             total,
             limits: limits(&days),

@@ -54,6 +54,10 @@ impl Passport {
         }
         all.push(("charged", energy(self.total.energy_in_wh, self.total.charge_in_ah)));
         all.push(("discharged", energy(self.total.energy_out_wh, self.total.charge_out_ah)));
+        if let Some(part) = self.energy_uncertainty {
+            let percent = in_three_digits(part * 100.0);
+            all.push(("energies", format!("within {percent} %, but for what flowed in gaps")));
+        }
         let cycles = self.full_cycles.map(in_three_digits);
         all.push(("full cycles", cycles.unwrap_or_else(|| NOT_KNOWN.to_owned())));
         all.extend(self.limits_text());

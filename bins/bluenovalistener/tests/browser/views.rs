@@ -10,9 +10,11 @@ pub(crate) const FIGURES: &str = "
             date: '2026-11-27', length_s: 86_400, sampled_s: 86_400, from_rows_s: 0,
             energy_in_wh: 8432, energy_out_wh: 85,
         },
+        energy_uncertainty: 0.0123,
         mean_power_w: -800,
         time_to_go: { goal: 'empty', seconds: 30_000, with_usual_capacity: true },
         capacity_ah: { value: 98.34, plus_minus: 1.42 },
+        resistance_celsius: 22.6,
         cells: Array.from({ length: 16 }, (_, i) => ({
             resistance_mohm: { value: 0.4, plus_minus: 0.02 },
             at_rest_mv: { value: i - 8, plus_minus: 0.5 },
@@ -221,7 +223,7 @@ fn a_battery_has_a_view_at_an_address_of_its_own() {
     scene.wait("its capacity is known", &format!("{capacity} !== 'not known yet'"));
     for (name, text) in [
         ("capacity", "98.3 ± 1.4\u{a0}Ah"),
-        ("charged", "812\u{a0}kWh"),
+        ("charged", "812\u{a0}kWh ± 1.2\u{a0}%"),
         ("verdict", "1 cell is weak."),
     ] {
         assert_eq!(scene.browser.text(&format!("#detail [data-is={name}]")), text);
@@ -229,7 +231,9 @@ fn a_battery_has_a_view_at_an_address_of_its_own() {
     assert_eq!(scene.browser.text("#evidence"), "Cell 07 is empty <b>first</b>");
     let cells = "document.querySelectorAll('#cell-table tbody tr').length === 16
         && document.querySelector('#cell-table tbody td').textContent === '0.40 ± 0.02'
-        && document.querySelectorAll('#cell-table thead th').length === 3";
+        && document.querySelectorAll('#cell-table thead th').length === 3
+        && document.querySelector('#cell-table thead th + th').textContent
+            === 'resistance, mΩ at 23\u{a0}°C'";
     assert_eq!(scene.browser.evaluate(cells), true);
     scene.wait(
         "the day under way",

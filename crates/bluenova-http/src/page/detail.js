@@ -44,7 +44,7 @@ function showDetail(battery) {
   if ($("detail").hidden) return;
   const { insight } = battery;
   showWorth(battery, insight);
-  showCellTable(withTrends(insight?.cells ?? []));
+  showCellTable(withTrends(insight?.cells ?? []), insight?.resistance_celsius);
   // An overview has the energy of the day only.
   showDays(records?.days, insight?.today?.date ? insight.today : null);
   showEvents(records?.events);
@@ -58,13 +58,14 @@ function showDetail(battery) {
 /** What a battery's figures say, each with how well it is known. */
 function showWorth(battery, insight) {
   const known = (text) => text ?? "not known yet";
-  const { counters, capacity_ah, mean_power_w } = insight ?? {};
+  const { counters, capacity_ah, energy_uncertainty, mean_power_w } = insight ?? {};
   const digits = capacity_ah?.plus_minus < 10 ? 1 : 0;
   const change = trend(records?.trends?.capacity_ah_per_year);
+  const within = energy_uncertainty ? ` ± ${number(energy_uncertainty * 100, 1, "%")}` : "";
   fill($("detail"), {
     capacity: known(estimate(capacity_ah, digits, "Ah")) + change,
-    charged: counters ? energy(counters.energy_in_wh) : known(null),
-    discharged: counters ? energy(counters.energy_out_wh) : known(null),
+    charged: counters ? energy(counters.energy_in_wh) + within : known(null),
+    discharged: counters ? energy(counters.energy_out_wh) + within : known(null),
     mean: typeof mean_power_w === "number" ? power(mean_power_w) : known(null),
   });
   const { is, cells = [] } = insight?.verdict ?? {};
@@ -112,12 +113,15 @@ function withTrends(cells) {
   return Array.from({ length: count }, (_, i) => ({ ...trends[i], ...cells[i] }));
 }
 
-/** A line for each cell, with a column for what is known of any of them. */
-function showCellTable(cells) {
+/** A line for each cell, with a column for what is known of any of them; the resistances are those
+ * at this temperature. */
+function showCellTable(cells, celsius) {
   const names = Object.keys(CELL_COLUMNS).filter((name) => cells.some((cell) => cell[name]));
   $("cell-table").hidden = names.length === 0;
   $("cells-unknown").hidden = names.length > 0;
-  const header = ["cell", ...names.map((name) => CELL_COLUMNS[name][0])];
+  const at = typeof celsius === "number" ? ` at ${number(celsius, 0, "°C")}` : "";
+  const heading = (name) => CELL_COLUMNS[name][0] + (name === "resistance_mohm" ? at : "");
+  const header = ["cell", ...names.map(heading)];
   const body = cells.map((cell, i) => [
     String(i + 1),
     ...names.map((name) => cellText(cell[name], ...CELL_COLUMNS[name].slice(1))),

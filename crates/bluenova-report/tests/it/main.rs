@@ -60,6 +60,7 @@ fn figures(cells: usize) -> Figures {
     insight.sample(&PackRecord::new(MADE_AT, 7), &UtcDays);
     let mut figures = insight.figures().unwrap();
     figures.capacity_ah = estimate(281.4, 5.6);
+    figures.energy_uncertainty = Some(0.012);
     figures.resistance_celsius = (cells > 0).then_some(21.4);
     figures.cells = (0..cells)
         .map(|cell| {
