@@ -1,8 +1,9 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], [`Shards`] of three, a
 //! [`PgBouncer`] before it, a [`Mosquitto`] for MQTT, a [`Prometheus`], the documentation's SQL
 //! ([`documented_sql`]), a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a
-//! [`ReservedPort`], a [`Browser`], [`get`] for HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its
-//! [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a [`sample_row`].
+//! [`ReservedPort`], a [`Browser`], [`get`] for HTTP, disks after a power cut ([`DiskRecord`]),
+//! [`wait_until`] with its [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a
+//! [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
