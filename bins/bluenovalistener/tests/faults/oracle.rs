@@ -301,6 +301,24 @@ impl Program {
         self.end_run(until, ended);
     }
 
+    /// Ends it well, and starts it again as long as rows are left for the next start. Of a server
+    /// that takes rows that happens where the last row is a bad one, which is set aside only when
+    /// another one is taken, or where damage shows when the recorder has ended.
+    #[track_caller]
+    pub(crate) fn stop_with_nothing_left(&mut self) {
+        for _ in 0..10 {
+            self.stop();
+            let log = self.runs.last().map(|run| &run.log[..]).unwrap_or_default();
+            if count(log, "to be delivered at the next start") == 0 {
+                return;
+            }
+            self.launch();
+            self.wait_until_connected();
+            self.records(1);
+        }
+        panic!("its rows are never delivered:\n{}", self.log().join("\n"));
+    }
+
     fn end_run(&mut self, until: UtcDateTime, ended: Ended) {
         let connected = self.connected_since.take().map(|since| (since, until));
         self.runs.push(Run { log: ended.log, connected });

@@ -551,7 +551,7 @@ fn s12_one_row_in_a_hundred_is_refused() {
     // Every four seconds one comes.
     program.runs_for(seconds(9, 300));
     fresh_row(&mut client);
-    program.stop();
+    program.stop_with_nothing_left();
 
     // The rows of the program's end bear the moments at which their threads ended, which is in any
     // order.

@@ -254,14 +254,17 @@ fn the_caller_can_do_something_else_meanwhile() {
 
 #[test]
 fn nothing_stays_of_a_dropped_dial() {
+    let (asked, is_asked) = mpsc::channel();
     let (go_on, wait) = mpsc::channel::<()>();
     let server = Server::start(move |mut stream| {
         let (_, answer) = request(&mut stream);
+        asked.send(()).unwrap();
         let _ = wait.recv();
         stream.write_all(answer.as_bytes()).unwrap();
         stream.read(&mut [0])
     });
     let mut dial = Dial::start(&server.address(), long()).unwrap();
+    is_asked.recv_timeout(TIME_LIMIT).unwrap();
     assert!(dial.wait(Duration::from_millis(20)).is_none());
     drop(dial);
     drop(go_on);
