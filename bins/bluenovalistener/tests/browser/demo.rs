@@ -141,8 +141,8 @@ fn links_to_the_days(browser: &mut Browser, has_days: bool) {
 fn reads_plots(browser: &mut Browser) {
     for (plot, expected) in [(1, "pack voltage"), (2, "cell 16"), (3, "spread"), (4, "cell 16")] {
         let figure = format!("#plots figure:nth-of-type({plot})");
-        // The rows of now are at the right.
-        browser.hover(&format!("{figure} .plot"), 0.95);
+        // Rows of the history: at the right there is a gap, as long as the start took.
+        browser.hover(&format!("{figure} .plot"), 0.5);
         let reading = format!("document.querySelector('{figure} .reading').innerText");
         browser.wait_for("values are shown", TIME_LIMIT, &reading);
         let reading = browser.text(&format!("{figure} .reading"));
