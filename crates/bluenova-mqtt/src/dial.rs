@@ -64,19 +64,18 @@ fn look_up(host: String, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, 
 mod tests {
     use std::net::TcpListener;
 
+    use bluenova_test_support::ReservedPort;
+
     use super::*;
 
     #[test]
     fn the_first_address_that_answers_is_taken() {
-        let (first, second) = (TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
-        let (first, second) = (first.unwrap(), second.unwrap());
-        let answers = second.local_addr().unwrap();
-        let refuses = first.local_addr().unwrap();
-        drop(first);
+        let (nobody, listener) = (ReservedPort::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (refuses, answers) = (nobody.address(), listener.local_addr().unwrap());
         // It is reserved for documents: nothing answers there, or the system has no route to it.
         let silent = SocketAddr::from(([192, 0, 2, 1], 1883));
         let connect = |addresses: &[SocketAddr]| {
-            connect(addresses, Instant::now(), Duration::from_secs(2))
+            connect(addresses, Instant::now(), Duration::from_secs(20))
                 .map(|result| result.map(|stream| stream.peer_addr().unwrap()))
         };
         assert!(matches!(connect(&[refuses, answers]), Some(Ok(peer)) if peer == answers));

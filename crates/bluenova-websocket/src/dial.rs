@@ -146,23 +146,18 @@ mod tests {
 
     use std::net::TcpListener;
 
-    use bluenova_test_support::TIME_LIMIT;
+    use bluenova_test_support::{ReservedPort, TIME_LIMIT};
 
     fn address() -> Address {
         "battery".parse().unwrap()
-    }
-
-    fn free_port() -> (TcpListener, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        (listener, address)
     }
 
     #[test]
     fn a_hanging_lookup_ends_at_the_deadline_and_its_thread_later() {
         let limit = Duration::from_millis(50);
         let deadlines = Deadlines { connect: limit, ..Deadlines::default() };
-        let (listener, battery) = free_port();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let battery = listener.local_addr().unwrap();
         let (release, hang) = mpsc::channel::<()>();
         let (ended, end) = mpsc::channel::<()>();
         let mut dial = Dial::start_with(&address(), deadlines, move |_| {
@@ -189,9 +184,9 @@ mod tests {
 
     #[test]
     fn every_address_is_tried() {
-        let (listener, open) = free_port();
-        let (closed, shut) = free_port();
-        drop(closed);
+        let [first, second] = [ReservedPort::new(), ReservedPort::new()];
+        let (open, shut) = (first.address(), second.address());
+        let listener = TcpListener::bind(open).unwrap();
         let limit = TIME_LIMIT;
         let (_, peer) = connect(&[shut, open], Instant::now(), limit).unwrap();
         assert_eq!(peer, open);

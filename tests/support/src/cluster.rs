@@ -1,7 +1,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -16,7 +15,7 @@ use nix::{
 use postgres::{Client, Config, NoTls};
 
 use crate::{
-    Cleanup, TIME_LIMIT,
+    Cleanup, ReservedPort, TIME_LIMIT,
     programs::{Programs, run},
     wait_until,
 };
@@ -40,7 +39,8 @@ pub enum Mode {
 pub struct Cluster {
     directory: Directory,
     programs: Programs,
-    port: u16,
+    /// The one of TCP, if it listens there.
+    reserved: Option<ReservedPort>,
     postmaster: Option<Child>,
 }
 
@@ -67,19 +67,11 @@ impl Cluster {
         copy.arg("-Rp").arg(template.data()).arg(directory.data());
         run(copy);
 
-        let mut cluster = Self { directory, programs, port: 5432, postmaster: None };
         let over_tcp = settings.iter().any(|&(name, _)| name == "listen_addresses");
-        // A free port may be taken by the time that the server asks for it.
-        for attempt in 1.. {
-            if over_tcp {
-                cluster.port = free_port();
-            }
-            cluster.configure(settings);
-            match cluster.launch() {
-                Ok(()) => break,
-                Err(log) => assert!(over_tcp && attempt < 5, "PostgreSQL does not start:\n{log}"),
-            }
-        }
+        let reserved = over_tcp.then(ReservedPort::new);
+        let mut cluster = Self { directory, programs, reserved, postmaster: None };
+        cluster.configure(settings);
+        cluster.launch().unwrap_or_else(|log| panic!("PostgreSQL does not start:\n{log}"));
         cluster
     }
 
@@ -95,7 +87,7 @@ impl Cluster {
 
     /// The port, which is part of the Unix socket's name too.
     pub fn port(&self) -> u16 {
-        self.port
+        self.reserved.as_ref().map_or(5432, ReservedPort::number)
     }
 
     /// The superuser's name.
@@ -106,13 +98,13 @@ impl Cluster {
     /// URL of a database, over the Unix socket, as the superuser.
     pub fn url(&self, database: &str) -> String {
         let directory = self.socket_dir().display();
-        format!("postgresql:///{database}?host={directory}&port={}&user={SUPERUSER}", self.port)
+        format!("postgresql:///{database}?host={directory}&port={}&user={SUPERUSER}", self.port())
     }
 
     /// Conninfo string of a database, over the Unix socket, as the superuser.
     pub fn conninfo(&self, database: &str) -> String {
         let directory = self.socket_dir().display();
-        format!("host={directory} port={} user={SUPERUSER} dbname={database}", self.port)
+        format!("host={directory} port={} user={SUPERUSER} dbname={database}", self.port())
     }
 
     /// A connection as the superuser.
@@ -204,7 +196,7 @@ impl Cluster {
     pub fn start_again(&mut self) {
         self.stop(Mode::Immediate);
         let deadline = Instant::now() + TIME_LIMIT;
-        // After a kill -9 orphans hold the shared memory for a moment, and the port may be taken.
+        // After a kill -9 orphans hold the shared memory and the port for a moment.
         while let Err(log) = self.launch() {
             assert!(Instant::now() < deadline, "PostgreSQL does not start again:\n{log}");
         }
@@ -222,7 +214,7 @@ impl Cluster {
 
     fn configure(&self, settings: &[(&str, &str)]) {
         let socket_dir = self.socket_dir().display().to_string();
-        let port = self.port.to_string();
+        let port = self.port().to_string();
         let ours = [
             ("port", port.as_str()),
             ("unix_socket_directories", &socket_dir),
@@ -266,7 +258,7 @@ impl Cluster {
     fn connect(&self, user: &str, database: &str) -> Result<Client, postgres::Error> {
         Config::new()
             .host_path(self.socket_dir())
-            .port(self.port)
+            .port(self.port())
             .user(user)
             .dbname(database)
             .connect(NoTls)
@@ -356,9 +348,4 @@ fn signal_to(process: &Child, signal: Signal) {
     let pid = i32::try_from(process.id()).expect("process numbers are positive");
     // It may have died by itself; then there is nothing to signal.
     let _ = kill(Pid::from_raw(pid), signal);
-}
-
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
-    listener.local_addr().expect("it is bound").port()
 }

@@ -1,8 +1,9 @@
 //! What tests and benchmarks share: a throwaway PostgreSQL [`Cluster`], [`Shards`] of three, a
 //! [`PgBouncer`] before it, a [`Mosquitto`] for MQTT, a [`Prometheus`], the documentation's SQL
 //! ([`documented_sql`]), a [`Proxy`] that fails on demand, stopped processes ([`Frozen`]), a
-//! [`Browser`], [`get`] for HTTP, disks after a power cut ([`DiskRecord`]), [`wait_until`] with its
-//! [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a [`sample_row`].
+//! [`ReservedPort`], a [`Browser`], [`get`] for HTTP, disks after a power cut ([`DiskRecord`]),
+//! [`wait_until`] with its [`TIME_LIMIT`], [`Cleanup`] after tests that are killed, and a
+//! [`sample_row`].
 //!
 //! ```no_run
 //! use bluenova_test_support::Cluster;
@@ -28,6 +29,7 @@ mod frozen;
 mod http;
 mod mosquitto;
 mod pgbouncer;
+mod port;
 mod power_cut;
 mod programs;
 mod prometheus;
@@ -49,6 +51,7 @@ pub use frozen::Frozen;
 pub use http::{Answer, get};
 pub use mosquitto::{Mosquitto, Received, Subscriber};
 pub use pgbouncer::PgBouncer;
+pub use port::ReservedPort;
 pub use power_cut::{DiskHistory, DiskRecord};
 pub use prometheus::Prometheus;
 pub use proxy::{Point, Proxy};
@@ -57,7 +60,7 @@ pub use shards::Shards;
 
 /// Time within which a test expects anything to happen. It is long, so that it passes only where
 /// something never happens, however busy the machine is.
-pub const TIME_LIMIT: Duration = Duration::from_secs(60);
+pub const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 /// Returns as soon as `condition` holds; asks every few milliseconds.
 ///

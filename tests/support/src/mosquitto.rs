@@ -1,7 +1,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -11,7 +11,7 @@ use std::{
 
 use rumqttc::{Client, Connection, Event, Incoming, MqttOptions, QoS};
 
-use crate::{Cleanup, Frozen, TIME_LIMIT, programs::program, wait_until};
+use crate::{Cleanup, Frozen, ReservedPort, TIME_LIMIT, programs::program, wait_until};
 
 /// An MQTT broker, gone when the value is dropped or the process dies.
 ///
@@ -20,8 +20,8 @@ use crate::{Cleanup, Frozen, TIME_LIMIT, programs::program, wait_until};
 #[derive(Debug)]
 pub struct Mosquitto {
     directory: PathBuf,
-    port: u16,
-    port_to_look_on: u16,
+    port: ReservedPort,
+    port_to_look_on: ReservedPort,
     child: Child,
     _cleanup: Cleanup,
 }
@@ -65,29 +65,31 @@ impl Mosquitto {
         for (name, content) in files {
             fs::write(directory.join(name), content).expect("the directory is writable");
         }
-        let (port, port_to_look_on) = (lasting_port(), lasting_port());
+        let (port, port_to_look_on) = (ReservedPort::new(), ReservedPort::new());
         // No limits for the one who looks on: a test is to see every message.
         let config = format!(
             "per_listener_settings true\nmax_queued_messages 0\nmax_inflight_messages 0\n\
-             listener {port_to_look_on} 127.0.0.1\nallow_anonymous true\n\
-             listener {port} 127.0.0.1\n{}\n{}",
+             listener {} 127.0.0.1\nallow_anonymous true\n\
+             listener {} 127.0.0.1\n{}\n{}",
+            port_to_look_on.number(),
+            port.number(),
             if nix::unistd::Uid::effective().is_root() { "user root" } else { "" },
             settings.replace("{directory}", &path),
         );
         fs::write(directory.join("mosquitto.conf"), config).expect("the directory is writable");
         let cleanup = Cleanup::new(STOP_AND_REMOVE, &[directory.as_os_str()]);
-        let child = launch(&directory, port);
+        let child = launch(&directory, port.address());
         Self { directory, port, port_to_look_on, child, _cleanup: cleanup }
     }
 
     /// Port under test.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// URL of the port under test, as `--mqtt` takes it.
     pub fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+        format!("mqtt://{}", self.port.address())
     }
 
     /// Kills it, as a crash or a power cut does.
@@ -104,7 +106,7 @@ impl Mosquitto {
     /// Where it doesn't start.
     pub fn start_again(&mut self) {
         self.kill();
-        self.child = launch(&self.directory, self.port);
+        self.child = launch(&self.directory, self.port.address());
     }
 
     /// Lets it stand still.
@@ -117,7 +119,7 @@ impl Mosquitto {
     /// # Panics
     /// Where the broker doesn't answer.
     pub fn subscribe(&self, filter: &str) -> Subscriber {
-        Subscriber::new(self.port_to_look_on, filter)
+        Subscriber::new(self.port_to_look_on.number(), filter)
     }
 
     /// Connects as the client with this id and hangs up, so that the broker ends the connection of
@@ -126,7 +128,7 @@ impl Mosquitto {
     /// # Panics
     /// Where the broker doesn't answer.
     pub fn connect_as(&self, id: &str) {
-        drop(client_with_id(id, self.port_to_look_on));
+        drop(client_with_id(id, self.port_to_look_on.number()));
     }
 
     /// The messages that the broker keeps, by topic.
@@ -155,7 +157,7 @@ impl Mosquitto {
     /// # Panics
     /// Where the broker doesn't answer.
     pub fn publish(&self, topic: &str, payload: &str, is_retained: bool) {
-        let (client, mut connection) = client(self.port_to_look_on);
+        let (client, mut connection) = client(self.port_to_look_on.number());
         let options = rumqttc::PublishOptions::new(QoS::AtLeastOnce).retain(is_retained);
         client.try_publish(topic, payload.to_owned(), options).expect("there is room");
         wait_for(&mut connection, TIME_LIMIT, |event| {
@@ -224,6 +226,8 @@ fn client(port: u16) -> (Client, Connection) {
 fn client_with_id(id: &str, port: u16) -> (Client, Connection) {
     let mut options = MqttOptions::new(id, ("127.0.0.1", port));
     options.set_max_packet_size(1 << 20, 1 << 20);
+    // A test may look at something else for a long time.
+    options.set_keep_alive(0);
     let (client, mut connection) = Client::builder(options).capacity(10).build();
     wait_for(&mut connection, TIME_LIMIT, |event| {
         matches!(event, Event::Incoming(Incoming::ConnAck(_))).then_some(())
@@ -249,20 +253,6 @@ fn wait_for<T>(
     }
 }
 
-/// A free port that stays free while the broker is away: the system gives ports of this range to
-/// nobody who doesn't ask for them, and this process gives none twice.
-fn lasting_port() -> u16 {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let offset = std::process::id().wrapping_mul(101).wrapping_add(number) % 20_000;
-        let port = 10_000 + u16::try_from(offset).expect("it is below 20,000");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// Kills the process whose number is in a file, and removes the directory `$1`.
 const STOP_AND_REMOVE: &str = r#"
     if [ -e "$1/pid" ]; then
@@ -271,7 +261,7 @@ const STOP_AND_REMOVE: &str = r#"
     rm -rf "$1"
 "#;
 
-fn launch(directory: &Path, port: u16) -> Child {
+fn launch(directory: &Path, address: SocketAddr) -> Child {
     let log = fs::File::create(directory.join("log")).expect("the directory is writable");
     let mut command = Command::new(program("mosquitto"));
     command.arg("-c").arg(directory.join("mosquitto.conf"));
@@ -283,7 +273,7 @@ fn launch(directory: &Path, port: u16) -> Child {
         let has_ended = child.try_wait().expect("it is our child").is_some();
         let log = || fs::read_to_string(directory.join("log")).unwrap_or_default();
         assert!(!has_ended, "Mosquitto does not start:\n{}", log());
-        TcpStream::connect(("127.0.0.1", port)).is_ok()
+        TcpStream::connect(address).is_ok()
     });
     child
 }

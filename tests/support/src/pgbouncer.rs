@@ -8,8 +8,7 @@ use std::{
 use postgres::{Client, NoTls};
 
 use crate::{
-    Cleanup, Cluster, SUPERUSER, TIME_LIMIT,
-    cluster::free_port,
+    Cleanup, Cluster, ReservedPort, SUPERUSER, TIME_LIMIT,
     programs::{Programs, program},
     wait_until,
 };
@@ -18,7 +17,7 @@ use crate::{
 ///
 /// It listens on a free TCP port of 127.0.0.1 and asks for no password.
 pub struct PgBouncer {
-    port: u16,
+    port: ReservedPort,
     ini: PathBuf,
     child: Child,
     _cleanup: Cleanup,
@@ -36,7 +35,7 @@ impl PgBouncer {
         let directory = tempfile::Builder::new().prefix("bluenova-pgbouncer").tempdir_in("/tmp");
         let directory = directory.expect("/tmp is writable").keep();
         programs.give(&directory);
-        let port = free_port();
+        let port = ReservedPort::new();
         let (server, server_port) = (cluster.socket_dir().display(), cluster.port());
         let ini = directory.join("pgbouncer.ini");
         let users = directory.join("users");
@@ -44,9 +43,10 @@ impl PgBouncer {
             .expect("the temporary directory is writable");
         let config = format!(
             "[databases]\n* = host={server} port={server_port}\n[pgbouncer]\n\
-             listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\n\
              auth_type = trust\nauth_file = {}\nadmin_users = {SUPERUSER}\n\
              default_pool_size = {sessions}\n{settings}\n",
+            port.number(),
             users.display()
         );
         fs::write(&ini, config).expect("the temporary directory is writable");
@@ -55,15 +55,14 @@ impl PgBouncer {
         let child = command.spawn().unwrap_or_else(|e| panic!("can't run {command:?}: {e}"));
         let pid = child.id().to_string();
         let cleanup = Cleanup::new(STOP_AND_REMOVE, &[directory.as_os_str(), pid.as_ref()]);
-        wait_until("PgBouncer answers", TIME_LIMIT, || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
+        wait_until("PgBouncer answers", TIME_LIMIT, || TcpStream::connect(port.address()).is_ok());
         Self { port, ini, child, _cleanup: cleanup }
     }
 
     /// URL of a database, by way of the pooler, as the superuser.
     pub fn url(&self, database: &str) -> String {
-        format!("postgresql://{SUPERUSER}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+        let address = self.port.address();
+        format!("postgresql://{SUPERUSER}@{address}/{database}?sslmode=disable")
     }
 
     /// Number of clients that are connected to `database`.

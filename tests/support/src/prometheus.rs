@@ -1,20 +1,20 @@
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
 
-use crate::{Cleanup, TIME_LIMIT, cluster::free_port, get, wait_until};
+use crate::{Cleanup, ReservedPort, TIME_LIMIT, get, wait_until};
 
-/// A Prometheus that scrapes one address twice a second, for a job called `bluenova`; gone when the
+/// A Prometheus that scrapes one address once a second, for a job called `bluenova`; gone when the
 /// value is dropped or the process dies.
 #[derive(Debug)]
 pub struct Prometheus {
     process: Child,
-    address: SocketAddr,
+    port: ReservedPort,
     _cleanup: Cleanup,
 }
 
@@ -30,22 +30,17 @@ impl Prometheus {
         fs::write(
             &config,
             format!(
-                "global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}\n\
+                "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
                  scrape_configs: [{{job_name: bluenova, \
                  static_configs: [{{targets: ['{target}']}}]}}]\n"
             ),
         )
         .expect("the directory is writable");
         let cleanup = Cleanup::new(STOP_AND_REMOVE, &[directory.as_os_str()]);
-        // It can't choose a port by itself, and another program may take a free one before it.
-        for attempt in 1.. {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-            match launch(&directory, address) {
-                Some(process) => return Self { process, address, _cleanup: cleanup },
-                None => assert!(attempt < 5, "Prometheus doesn't start"),
-            }
-        }
-        unreachable!("the loop ends by itself")
+        // It can't choose a port by itself.
+        let port = ReservedPort::new();
+        let process = launch(&directory, port.address());
+        Self { process, port, _cleanup: cleanup }
     }
 
     /// The series that `query` finds, with `metric` (its labels) and `value`.
@@ -76,7 +71,7 @@ impl Prometheus {
     }
 
     fn ask(&self, what: &str) -> Value {
-        let answer = get(self.address, &format!("/api/v1/{what}"), TIME_LIMIT).json();
+        let answer = get(self.port.address(), &format!("/api/v1/{what}"), TIME_LIMIT).json();
         assert_eq!(answer["status"], "success", "{what}: {answer}");
         answer
     }
@@ -102,8 +97,7 @@ const STOP_AND_REMOVE: &str = r#"
     done
 "#;
 
-/// `None` if it ended before it was ready.
-fn launch(directory: &Path, address: SocketAddr) -> Option<Child> {
+fn launch(directory: &Path, address: SocketAddr) -> Child {
     let mut process = Command::new("prometheus")
         .arg(format!("--config.file={}", directory.join("prometheus.yml").display()))
         .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
@@ -112,16 +106,13 @@ fn launch(directory: &Path, address: SocketAddr) -> Option<Child> {
         .stderr(File::create(directory.join("log")).expect("the directory is writable"))
         .spawn()
         .expect("Debian's package prometheus is needed, which ./test installs");
-    let mut has_ended = false;
     wait_until("Prometheus is ready", TIME_LIMIT, || {
-        has_ended = process.try_wait().expect("it is our child").is_some();
-        let is_ready = || {
-            TcpStream::connect(address).is_ok()
-                && get(address, "/-/ready", TIME_LIMIT).status == 200
-        };
-        has_ended || is_ready()
+        let has_ended = process.try_wait().expect("it is our child").is_some();
+        let log = || fs::read_to_string(directory.join("log")).unwrap_or_default();
+        assert!(!has_ended, "Prometheus does not start:\n{}", log());
+        TcpStream::connect(address).is_ok() && get(address, "/-/ready", TIME_LIMIT).status == 200
     });
-    (!has_ended).then_some(process)
+    process
 }
 
 fn encoded(query: &str) -> String {

@@ -2,14 +2,14 @@
 
 use std::{env, fs, path::PathBuf};
 
-use bluenova_test_support::Browser;
+use bluenova_test_support::{Browser, ReservedPort};
 use serde_json::Value;
 
 use crate::{
     SECOND,
     answers::Scene,
     open,
-    support::{Home, TIME_LIMIT, loopback, named, output, talking_battery, text},
+    support::{Home, TIME_LIMIT, named, output, talking_battery, text},
     views::FIGURES,
 };
 
@@ -62,10 +62,9 @@ fn axe_finds_nothing_to_complain_of() {
 fn axe_finds_nothing_to_complain_of_in_a_list_and_a_passport() {
     let axe = axe();
     let server = talking_battery(1);
-    // Nothing listens there.
-    let nobody = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
+    let nobody = ReservedPort::new();
     let mut lines = vec![named("alive", server.local_addr())];
-    lines.extend((0..5).map(|n| named(&format!("dead{n}"), format!("{nobody}/{n}"))));
+    lines.extend((0..5).map(|n| named(&format!("dead{n}"), format!("{}/{n}", nobody.address()))));
     let home = Home::new();
     fs::write(home.path("fleet"), lines.join("\n")).unwrap();
     let database = home.sqlite("db");

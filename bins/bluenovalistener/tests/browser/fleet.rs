@@ -2,20 +2,20 @@
 
 use std::fs;
 
-use bluenova_test_support::{Browser, wait_until};
+use bluenova_test_support::{Browser, ReservedPort, wait_until};
 
 use crate::{
     SECOND, open, overhang,
-    support::{Home, TIME_LIMIT, loopback, named, talking_battery},
+    support::{Home, TIME_LIMIT, named, talking_battery},
 };
 
 #[test]
 fn a_fleet_has_a_line_for_each_and_any_battery_is_found() {
     let server = talking_battery(1);
-    // Nothing listens there.
-    let nobody = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
+    let nobody = ReservedPort::new();
     let mut lines = vec![named("alive", server.local_addr())];
-    lines.extend((0..1000).map(|n| named(&format!("dead{n}"), format!("{nobody}/{n}"))));
+    lines
+        .extend((0..1000).map(|n| named(&format!("dead{n}"), format!("{}/{n}", nobody.address()))));
     let home = Home::new();
     fs::write(home.path("fleet"), lines.join("\n")).unwrap();
     let database = home.sqlite("db");

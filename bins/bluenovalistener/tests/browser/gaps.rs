@@ -4,12 +4,12 @@ use std::fs;
 
 use bluenova_journal::{Event, EventKind, Journal, Retention};
 use bluenova_record::PackRecord;
-use bluenova_test_support::{Browser, wait_until};
+use bluenova_test_support::{Browser, ReservedPort, wait_until};
 use time::{Duration, UtcDateTime};
 
 use crate::{
     open,
-    support::{Home, Listener, TIME_LIMIT, get, loopback, named},
+    support::{Home, Listener, TIME_LIMIT, get, named},
     wait_for_plots,
 };
 
@@ -38,10 +38,8 @@ fn journal_with_a_gap(home: &Home) {
 }
 
 /// The page of a listener whose battery is away, and its address.
-fn open_without_battery(home: &Home) -> (Listener, Browser, String) {
-    // Nothing listens there.
-    let nobody = std::net::TcpListener::bind(loopback()).unwrap().local_addr().unwrap();
-    let (at, database) = (named("attic", nobody), home.sqlite("db"));
+fn open_without_battery(home: &Home, nobody: &ReservedPort) -> (Listener, Browser, String) {
+    let (at, database) = (named("attic", nobody.address()), home.sqlite("db"));
     let args = ["-b", &at, "-d", &database, "-i", "10", "--http", "127.0.0.1:0"];
     let mut listener = home.listen(&args);
     let (browser, url) = open(&mut listener, "page at ");
@@ -52,7 +50,8 @@ fn open_without_battery(home: &Home) -> (Listener, Browser, String) {
 fn a_gap_says_why_when_it_is_pointed_at() {
     let home = Home::new();
     journal_with_a_gap(&home);
-    let (_listener, mut browser, _) = open_without_battery(&home);
+    let nobody = ReservedPort::new();
+    let (_listener, mut browser, _) = open_without_battery(&home, &nobody);
     browser.evaluate("location.hash = '#1h'; 0");
     wait_for_plots(&mut browser, "1h");
     let says = |what: &str| {
@@ -69,24 +68,19 @@ fn a_gap_says_why_when_it_is_pointed_at() {
     let target = concat!(env!("CARGO_TARGET_TMPDIR"), "/..");
     fs::write(format!("{target}/page-gap.png"), picture).unwrap();
 
-    browser.evaluate("document.querySelector('#plots figure .plot').focus(); 0");
-    browser.press("ArrowRight");
-    browser.wait_for(
-        "the values behind it are shown",
-        TIME_LIMIT,
-        &says(".includes('pack voltage')"),
-    );
-    browser.press("ArrowLeft");
-    // The plots may be redrawn meanwhile, with another minute at the edge.
-    wait_until("the gap says why", TIME_LIMIT, || {
-        let is_said = browser.evaluate(&why) == true;
-        if !is_said {
-            browser.hover("#plots figure .plot", 0.6);
-        }
-        is_said
+    let values = says(".includes('pack voltage')");
+    // The plots may be redrawn meanwhile, with another minute at the edge: then that begins anew.
+    wait_until("keys lead to the values behind it, back, and to those before", TIME_LIMIT, || {
+        browser.hover("#plots figure .plot", 0.6);
+        browser.wait_for("the gap says why", TIME_LIMIT, &why);
+        browser.evaluate("document.querySelector('#plots figure .plot').focus(); 0");
+        [("ArrowRight", &values), ("ArrowLeft", &why), ("ArrowLeft", &values)].into_iter().all(
+            |(key, expected)| {
+                browser.press(key);
+                browser.evaluate(expected) == true
+            },
+        )
     });
-    browser.press("ArrowLeft");
-    browser.wait_for("the values before are shown", TIME_LIMIT, &says(".includes('pack voltage')"));
     browser.press("Escape");
 
     browser.set_size(360, 740);
@@ -104,7 +98,8 @@ fn a_gap_says_why_when_it_is_pointed_at() {
 fn an_outage_is_one_line_of_what_happened() {
     let home = Home::new();
     journal_with_a_gap(&home);
-    let (_listener, mut browser, url) = open_without_battery(&home);
+    let nobody = ReservedPort::new();
+    let (_listener, mut browser, url) = open_without_battery(&home, &nobody);
     let noted = get(
         url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap(),
         "/api/batteries/9F3C07B2/events",

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bluenova_simulator::{Control, Event, Fault, Message, Pace, Server};
-use bluenova_test_support::{TIME_LIMIT, wait_until};
+use bluenova_test_support::{ReservedPort, TIME_LIMIT, wait_until};
 use postgres::Client;
 
 use crate::{
@@ -363,8 +363,8 @@ fn s19_bad_batteries_are_dialled_again_and_do_no_harm_to_a_good_one() {
     let mut client = cluster.client("bad_batteries");
     prepare(&mut client);
     let mut bad = BadBatteries::new();
-    // Nobody listens there. The other tests take their ports from another address.
-    let refused = TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap();
+    let nobody = ReservedPort::new();
+    let refused = nobody.address();
     let good = Batteries::start(1);
     let mut program = Program::new(&good, &cluster.url("bad_batteries"))
         .with(bad.all().flat_map(|bad| ["-b".to_owned(), named(bad.name, bad.address)]))

@@ -2,7 +2,7 @@
 
 use bluenova_journal::{Event, EventKind, Reader};
 use bluenova_simulator::{Control, Message, Pace, Server};
-use bluenova_test_support::{Cluster, Mode, wait_until};
+use bluenova_test_support::{Cluster, Mode, ReservedPort, wait_until};
 use nix::sys::signal::Signal;
 use postgres::Client;
 use serde_json::Value;
@@ -130,8 +130,10 @@ fn intervals_that_were_longer_are_no_gaps() {
 
 #[test]
 fn a_battery_may_be_away() {
-    let server = talking_battery(1);
-    let address = server.local_addr();
+    let port = ReservedPort::new();
+    let address = port.address();
+    let battery_at_port = || Server::bind(address, battery(1), Pace::Free { speed: 4.0 }).unwrap();
+    let server = battery_at_port();
     let home = Home::new();
     let (at, database) = (named("attic", address), home.sqlite("db"));
     let args = ["-b", &at, "-d", &database, "-i", "1"];
@@ -140,7 +142,7 @@ fn a_battery_may_be_away() {
     drop(server);
     listener.wait_for("not reachable");
     let away = later(UtcDateTime::now());
-    let server = Server::bind(address, battery(1), Pace::Free { speed: 4.0 }).unwrap();
+    let server = battery_at_port();
     listener.wait_for("attic: connected");
     listener.wait_for("attic: stored");
     settled(away);

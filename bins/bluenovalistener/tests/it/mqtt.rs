@@ -341,7 +341,11 @@ fn all_is_announced_again_when_home_assistant_starts() {
             });
             assert_eq!(message.topic, state(ATTIC));
         }
-        assert_eq!(count(listener.log(), "MQTT: Home Assistant has started"), says);
+        let said = "MQTT: Home Assistant has started";
+        if says == 1 {
+            listener.wait_until_said(said);
+        }
+        assert_eq!(count(listener.log(), said), says);
     }
     // Whoever says so again and again fills no log.
     scene.broker.publish("homeassistant/status", "online", false);
@@ -392,12 +396,14 @@ fn a_broker_that_hangs_holds_up_neither_rows_nor_the_end() {
     // In the middle.
     let mut listener = scene.listen();
     listener.wait_for("MQTT: connected");
-    let _frozen = scene.broker.freeze();
+    let (_frozen, since) = (scene.broker.freeze(), Instant::now());
     for _ in 0..2 {
         listener.wait_for("attic: stored");
     }
     let ended = listener.stop();
-    assert_eq!(count(&ended.log, "MQTT: "), 1, "{:#?}", ended.log);
+    // A machine that took so long for that has a broker that hasn't answered for 10 s.
+    let is_noticed = since.elapsed() > Duration::from_secs(9);
+    assert!(is_noticed || count(&ended.log, "MQTT: ") == 1, "{:#?}", ended.log);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    time::{Duration, Instant},
 };
 
 use bluenova_simulator::{Control, Fault, Message, Pace};
@@ -54,10 +55,15 @@ fn problems(answer: &Answer) -> Vec<String> {
     problems.iter().map(|problem| problem.as_str().unwrap().to_owned()).collect()
 }
 
+/// Waits until there is this problem, and no other. On a busy machine a battery may be late first.
 #[track_caller]
-fn check_problem(problems: &[String], start: &str, says: &str) {
-    let [problem] = problems else { panic!("there should be one problem: {problems:?}") };
-    assert!(problem.starts_with(start) && problem.contains(says), "{problem}: {start} … {says}");
+fn wait_for_problem(page: SocketAddr, start: &str, says: &str) {
+    wait_until(&format!("{start} … {says}"), TIME_LIMIT, || {
+        let answer = get(page, "/healthz");
+        let problems = problems(&answer);
+        assert_eq!(answer.status == 200, problems.is_empty(), "{}", answer.body);
+        matches!(&problems[..], [it] if it.starts_with(start) && it.contains(says))
+    });
 }
 
 #[test]
@@ -72,12 +78,12 @@ fn health_tells_of_a_battery_that_is_silent_or_gone() {
     assert_eq!(wait_for_health(page, true), [""; 0]);
 
     control.fault(Fault::Silence).unwrap();
-    check_problem(&wait_for_health(page, false), "attic: no data for ", "though it is connected");
+    wait_for_problem(page, "attic: no data for ", "though it is connected");
     control.fault(Fault::Healthy).unwrap();
     assert_eq!(wait_for_health(page, true), [""; 0]);
 
     drop(server);
-    check_problem(&wait_for_health(page, false), "attic: no data for ", ", not connected: ");
+    wait_for_problem(page, "attic: no data for ", ", not connected: ");
     // The last words are those of the latest attempt.
     wait_until("the reason is told", TIME_LIMIT, || get(page, "/healthz").body.contains("refused"));
     let battery = get(page, "/api/batteries").json()["batteries"][0].clone();
@@ -133,25 +139,28 @@ fn health_tells_of_a_database_that_is_away_or_hangs() {
     let page = page(&mut listener);
     wait_for_health(page, true);
     let delivery = || get(page, "/api/batteries").json()["storage"]["delivery"].clone();
-    wait_until("a row is delivered", TIME_LIMIT, || delivery()["delivered"].as_u64() > Some(0));
-    assert_eq!((&delivery()["stuck"], &delivery()["trouble"]), (&false.into(), &Value::Null));
+    wait_until("a row is delivered, and none waits for long", TIME_LIMIT, || {
+        let it = delivery();
+        it["delivered"].as_u64() > Some(0) && it["stuck"] == false && it["trouble"].is_null()
+    });
 
     cluster.stop(Mode::Fast);
-    let problem = wait_for_health(page, false);
-    check_problem(&problem, "homeauto on /", " (they are safe in the journal): ");
-    assert_eq!(delivery()["stuck"], true);
-    let trouble = delivery()["trouble"].as_str().unwrap().to_owned();
-    assert!(
-        problem[0].ends_with(&trouble) && trouble.contains("homeauto"),
-        "{problem:?} {trouble}"
-    );
+    wait_for_problem(page, "homeauto on /", " (they are safe in the journal): ");
+    // The reason may change, which one answer has the same in both.
+    let answer = get(page, "/api/batteries");
+    let delivery_then = answer.json()["storage"]["delivery"].clone();
+    assert_eq!(delivery_then["stuck"], true);
+    let trouble = delivery_then["trouble"].as_str().unwrap();
+    let problems = problems(&answer);
+    let is_told = problems.iter().any(|problem| problem.ends_with(trouble));
+    assert!(is_told && trouble.contains("homeauto"), "{problems:?} {trouble}");
     cluster.start_again();
     wait_for_health(page, true);
     assert_eq!(delivery()["trouble"], Value::Null);
 
     // One attempt takes longer to fail than rows may wait.
     let stopped = Stopped::server(&cluster);
-    check_problem(&wait_for_health(page, false), "homeauto on /", "it doesn't answer");
+    wait_for_problem(page, "homeauto on /", "it doesn't answer");
     drop(stopped);
     wait_for_health(page, true);
     listener.stop();
@@ -195,11 +204,13 @@ fn the_api_tells_what_each_battery_said() {
     let [at_north, at_south] =
         [named("north", north.local_addr()), named("south", south.local_addr())];
     let args = ["-b", &at_north, "-b", &at_south, "-d", &url];
+    let started = Instant::now();
     let mut listener = home.listen(&[&args, &SECOND[..]].concat());
     let page = page(&mut listener);
 
     // Nothing is missed before the first interval has ended, and three more.
-    assert_eq!(get(page, "/healthz").status, 200);
+    let healthy = get(page, "/healthz").status == 200;
+    assert!(healthy || started.elapsed() > Duration::from_secs(4));
     let starting = &get(page, "/api/batteries").json()["batteries"][0];
     assert!(starting["first_row_due_in_s"].as_f64() <= Some(1.0), "{starting}");
     let yet = wait_for_health(page, false);
@@ -235,10 +246,17 @@ fn the_api_tells_what_each_battery_said() {
     assert_eq!(told["interval_s"], 1.0);
 
     // Nobody says anything more. That is the batteries' fault, not the database's.
-    wait_until("both are stale", TIME_LIMIT, || problems(&get(page, "/healthz")).len() == 2);
-    let delivery = get(page, "/api/batteries").json()["storage"]["delivery"].clone();
-    assert!(delivery["delivered"].as_u64() >= Some(2), "{delivery}");
-    assert_eq!((&delivery["stuck"], &delivery["waiting_for_s"]), (&false.into(), &0.0.into()));
+    let stale = |problem: &String| problem.contains(": no data for ");
+    wait_until("both are stale, and all is delivered", TIME_LIMIT, || {
+        let answer = get(page, "/api/batteries");
+        let problems = problems(&answer);
+        let delivery = answer.json()["storage"]["delivery"].clone();
+        problems.len() == 2
+            && problems.iter().all(stale)
+            && delivery["delivered"].as_u64() >= Some(2)
+            && delivery["stuck"] == false
+            && delivery["waiting_for_s"] == 0.0
+    });
     listener.stop();
 }
 
@@ -309,12 +327,17 @@ fn a_battery_with_two_addresses_is_one() {
     let mut listener = home.listen(&[&args, &SECOND[..]].concat());
     let page = page(&mut listener);
     wait_for_health(page, true);
-    // For longer than an address whose rows are never the first could pass for fresh.
-    for _ in 0..5 {
+    // For longer than an address whose rows are never the first could pass for fresh. On a busy
+    // machine the battery may be late, and that begins anew.
+    let (mut well, started) = (0, Instant::now());
+    while well < 5 {
         listener.wait_for(": stored ");
         let answer = get(page, "/healthz");
-        assert_eq!(answer.status, 200, "{}", answer.body);
+        well = if answer.status == 200 { well + 1 } else { 0 };
+        assert!(started.elapsed() < TIME_LIMIT, "{}", answer.body);
     }
+    let logged = |log: &[String]| (stored(log, "cable").len() + stored(log, "radio").len()) as u64;
+    let before = logged(listener.log());
     let told = get(page, "/api/batteries").json();
     let batteries = told["batteries"].as_array().unwrap();
     let [battery] = &batteries[..] else { panic!("{batteries:?}") };
@@ -322,9 +345,8 @@ fn a_battery_with_two_addresses_is_one() {
     assert_eq!(told["storage"]["delivery"], Value::Null);
     let rows = battery["rows"].as_u64().unwrap();
     let log = listener.stop().log;
-    let logged = (stored(&log, "cable").len() + stored(&log, "radio").len()) as u64;
-    // One more may have come after we asked, and another when it ended.
-    assert!((rows..=rows + 2).contains(&logged), "{rows} {}", log.join("\n"));
+    // Those that were logged before we asked, and of those after it some.
+    assert!((before..=logged(&log)).contains(&rows), "{before} {rows} {}", log.join("\n"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use bluenova_test_support::wait_until;
 use nix::sys::signal::Signal;
 use time::UtcDateTime;
 
-use crate::support::{Home, Listener, TIME_LIMIT, named, obedient_battery};
+use crate::support::{Home, Listener, TIME_LIMIT, count, named, obedient_battery};
 
 const MCU_ID: u32 = 0x9F3C_07B2;
 
@@ -34,10 +34,14 @@ fn say(control: &Control, length: Duration) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-/// Waits until a row was stored, so that all that was said a second before is in the database.
-fn wait_for_row(listener: &mut Listener) {
-    listener.log();
-    listener.wait_for("stored ");
+/// Waits until another row is stored, so that all that was said before is in the database.
+fn wait_for_row(listener: &mut Listener, control: &Control) {
+    let rows = |listener: &mut Listener| count(listener.log(), ": stored ");
+    let before = rows(listener);
+    wait_until("a row is stored", TIME_LIMIT, || {
+        say(control, Duration::from_millis(100));
+        rows(listener) > before
+    });
 }
 
 /// Seconds that were counted of what was said, as the state has it that was stored last.
@@ -65,7 +69,7 @@ fn a_killed_process_costs_the_counters_the_interval_under_way_at_most() {
     let began = Instant::now();
     let mut listener = start();
     let first = say(&control, Duration::from_secs(4));
-    wait_for_row(&mut listener);
+    wait_for_row(&mut listener, &control);
     assert_eq!(listener.end(Signal::SIGKILL).status.code(), None);
     assert_eq!(Reader::open(&database).unwrap().insight(MCU_ID).unwrap(), None);
 
@@ -82,7 +86,7 @@ fn a_killed_process_costs_the_counters_the_interval_under_way_at_most() {
     // From the state on.
     let mut listener = start();
     let third = say(&control, Duration::from_secs(3));
-    wait_for_row(&mut listener);
+    wait_for_row(&mut listener, &control);
     listener.end(Signal::SIGKILL);
     assert_eq!(counted(&database).to_bits(), so_far.to_bits());
     let mut listener = start();

@@ -1,6 +1,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io::Write,
     process::Command,
     sync::mpsc,
     thread,
@@ -484,9 +485,9 @@ fn queued_history_requests_leave_connections_for_others() {
     }
     assert_eq!(listener.json("/healthz").0, 200);
 
-    let writer = File::options().read(true).write(true).open(&pipe).unwrap();
-    fs::remove_file(&pipe).unwrap();
-    drop(writer);
+    // Each of them finds something to read there, whether it waits by now or will later.
+    let mut writer = File::options().read(true).write(true).open(&pipe).unwrap();
+    writer.write_all(&[b'x'; 8 * 4096]).unwrap();
     for _ in 0..8 {
         assert_eq!(next(), 500);
     }

@@ -10,7 +10,7 @@ use bluenova_insight::{
 };
 use bluenova_record::{PackRecord, Text};
 use bluenova_status::ConnectionState;
-use bluenova_test_support::{Answer, Prometheus, wait_until};
+use bluenova_test_support::{Answer, Prometheus, TIME_LIMIT, wait_until};
 
 use crate::support::{Listener, NORTH, NOW, record};
 
@@ -272,15 +272,13 @@ fn prometheus_scrapes_it() {
     let listener = Listener::start();
     let prometheus = Prometheus::start(listener.address());
     let cell = "bluenova_cell_voltage_volts{battery=\"9F3C07B2\",cell=\"07\",name=\"north\"}";
-    wait_until("Prometheus has the cell", Duration::from_secs(60), || {
+    wait_until("Prometheus has the cell", TIME_LIMIT, || {
         prometheus.query(cell).as_deref() == Some("3.338")
+            && prometheus.query("up").as_deref() == Some("1")
     });
-    assert_eq!(prometheus.query("up").as_deref(), Some("1"));
     assert_eq!(prometheus.query("sum(bluenova_rows_recorded_total)").as_deref(), Some("8"));
 
     // A battery that goes stale is gone, not frozen.
     listener.set_age(0, 31_000);
-    wait_until("Prometheus has let go of it", Duration::from_secs(60), || {
-        prometheus.query(cell).is_none()
-    });
+    wait_until("Prometheus has let go of it", TIME_LIMIT, || prometheus.query(cell).is_none());
 }

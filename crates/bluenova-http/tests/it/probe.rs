@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use bluenova_http::is_served_at;
+use bluenova_test_support::ReservedPort;
 
 use crate::support::Listener;
 
@@ -52,7 +53,7 @@ fn a_program_that_does_not_answer_is_an_error_in_time() {
     let address = silent.local_addr().unwrap();
     let error = is_served_at(address, Duration::from_millis(100)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    drop(silent);
-    let error = is_served_at(address, MINUTE).unwrap_err();
+    let nobody = ReservedPort::new();
+    let error = is_served_at(nobody.address(), MINUTE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
+use std::ops::Deref;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -27,7 +28,7 @@ use crate::Error;
 /// replaced by an older copy, as that of the file that has its name now.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    file: File,
+    file: LockedFile,
     path: PathBuf,
     journal: PathBuf,
     is_new: bool,
@@ -73,9 +74,10 @@ impl Lock {
             Err(TryLockError::Error(source)) => return Err(error(source)),
         }
         let (_, identities) = read_lock(&mut file);
+        let file = LockedFile(file);
         let mut lock = Self { file, path, journal: journal.to_owned(), is_new, identities };
         if let Ok(log) = File::open(beside(journal, "-wal"))
-            && let Err(error) = lock_log(&log, journal)
+            && let Err(error) = lock_log(log, journal)
         {
             lock.withdraw();
             return Err(error);
@@ -205,7 +207,7 @@ pub(crate) fn is_in_use(journal: &Path) -> Result<bool, Error> {
             Err(source) => return Err(Error::Io { action: "open", path, source }),
         };
         match file.try_lock_shared() {
-            Ok(()) => {}
+            Ok(()) => drop(LockedFile(file)),
             Err(TryLockError::WouldBlock) => return Ok(true),
             Err(TryLockError::Error(source)) => {
                 return Err(Error::Io { action: "lock", path, source });
@@ -234,16 +236,38 @@ fn give_to_owner_of_directory(file: &File, journal: &Path) -> io::Result<()> {
     fchown(file, Some(directory.uid()), Some(directory.gid()))
 }
 
+/// A file with a lock, which ends when the value is dropped.
+///
+/// Closing the file would not do: a child that the process is starting meanwhile has a copy of the
+/// descriptor, and so the lock, until it executes its program.
+#[derive(Debug)]
+pub(super) struct LockedFile(File);
+
+impl Deref for LockedFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // Where that fails, the lock ends with the descriptors.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Locks the log of a journal until the file is dropped.
 ///
 /// Closing a file drops no lock of this kind that another descriptor has. Some file systems have
 /// no such locks, or none on a file that is read only: there `.lock` has to do.
-pub(super) fn lock_log(log: &File, journal: &Path) -> Result<(), Error> {
-    match lock(log, || thread::sleep(LOCK_RETRY)) {
+pub(super) fn lock_log(log: File, journal: &Path) -> Result<LockedFile, Error> {
+    match lock(&log, || thread::sleep(LOCK_RETRY)) {
         Err(TryLockError::WouldBlock) => {
             Err(Error::InUse { path: journal.to_owned(), holder: None })
         }
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(LockedFile(log)),
     }
 }
 
@@ -298,7 +322,13 @@ mod tests {
         let begins = Arc::clone(&waiting);
         let other = thread::spawn(move || {
             begins.wait();
-            Lock::take(&path).unwrap()
+            loop {
+                // It doesn't wait for as long as a busy machine may take.
+                match Lock::take(&path) {
+                    Err(Error::InUse { .. }) => {}
+                    taken => break taken.unwrap(),
+                }
+            }
         });
         waiting.wait();
         // Whether it waits by then or not.
@@ -307,6 +337,22 @@ mod tests {
         let other = other.join().unwrap();
         assert!(matches!(Lock::take(&journal), Err(Error::InUse { .. })));
         drop(other);
+    }
+
+    /// A process that is being started has copies of all descriptors, as if they were duplicated.
+    #[test]
+    fn a_lock_ends_though_a_child_has_a_copy_of_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        let log = beside(&journal, "-wal");
+        File::create(&log).unwrap();
+        let lock = Lock::take(&journal).unwrap();
+        let log = lock_log(File::open(&log).unwrap(), &journal).unwrap();
+        let _copies = [lock.file.try_clone().unwrap(), log.try_clone().unwrap()];
+        assert!(is_in_use(&journal).unwrap());
+        drop((log, lock));
+        assert!(!is_in_use(&journal).unwrap());
+        let _again = Lock::take(&journal).unwrap();
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::lock::lock_log;
+use super::lock::{LockedFile, lock_log};
 use super::{Identity, beside, directory_of, identity, sync_directory_of};
 use crate::Error;
 
@@ -18,7 +18,7 @@ pub(crate) struct WriteAheadLog {
     /// The path by which the journal was opened, which may be a symbolic link to it.
     journal: PathBuf,
     identity: Identity,
-    file: File,
+    file: LockedFile,
 }
 
 impl WriteAheadLog {
@@ -27,7 +27,7 @@ impl WriteAheadLog {
         let path = beside(journal, "-wal");
         let file =
             File::open(&path).map_err(|source| Error::Io { action: "open", path, source })?;
-        lock_log(&file, journal)?;
+        let file = lock_log(file, journal)?;
         let identity = identity(journal).map_err(|source| Error::Io {
             action: "look at",
             path: journal.to_owned(),

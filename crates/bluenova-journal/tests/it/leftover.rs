@@ -35,15 +35,9 @@ fn found(path: &Path) -> Vec<Leftover> {
     leftovers(path).into_iter().map(Result::unwrap).collect()
 }
 
-/// Waits until no process that another test starts holds a copy of the lock.
-fn is_free(path: &Path) {
-    drop(open(path));
-}
-
 #[test]
 fn it_is_found_with_its_database_and_its_rows() {
     let (directory, ours, theirs) = directory();
-    is_free(&theirs);
     let before = fs::read(&theirs).unwrap();
     let database = Some("homeauto on pi:5432".to_owned());
     let (path, has_torn_log) = (theirs.clone(), false);
@@ -64,7 +58,6 @@ fn it_is_found_with_its_database_and_its_rows() {
 #[test]
 fn only_names_that_the_program_gives_count() {
     let (directory, ours, theirs) = directory();
-    is_free(&theirs);
     for name in [
         "journal.sqlite",
         "journal-00000000000000BB.sqlite",
@@ -93,14 +86,12 @@ fn one_without_rows_or_in_use_is_left_alone() {
     let last = outbox.undelivered(9).unwrap().last;
     outbox.delivered(last).unwrap();
     drop((journal, outbox));
-    is_free(&theirs);
     assert_eq!(found(&ours), []);
 }
 
 #[test]
 fn a_damaged_one_is_an_error_and_stays_as_it_is() {
     let (_directory, ours, theirs) = directory();
-    is_free(&theirs);
     let mut bytes = fs::read(&theirs).unwrap();
     bytes[..512].fill(0xAA);
     fs::write(&theirs, &bytes).unwrap();
@@ -112,7 +103,6 @@ fn a_damaged_one_is_an_error_and_stays_as_it_is() {
 #[test]
 fn an_older_version_does_not_say_for_which_database() {
     let (_directory, ours, theirs) = directory();
-    is_free(&theirs);
     for version in [1, 2] {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
         fs::copy(fixtures.join(format!("journal-{version}.sqlite")), &theirs).unwrap();
@@ -126,7 +116,6 @@ fn an_older_version_does_not_say_for_which_database() {
 #[test]
 fn its_rows_are_delivered_and_it_is_none_any_more() {
     let (_directory, ours, theirs) = directory();
-    is_free(&theirs);
     let mut outbox = LeftoverOutbox::open(&found(&ours)[0]).unwrap();
     let batch = outbox.undelivered(1).unwrap();
     assert_eq!((numbers(&batch.records), outbox.waiting().unwrap()), (vec![1], 2));
@@ -136,7 +125,6 @@ fn its_rows_are_delivered_and_it_is_none_any_more() {
     drop(outbox);
     assert_eq!(numbers(&undelivered(&open(&theirs))), [2]);
 
-    is_free(&theirs);
     let mut outbox = LeftoverOutbox::open(&found(&ours)[0]).unwrap();
     let batch = outbox.undelivered(9).unwrap();
     assert_eq!(numbers(&batch.records), [2]);
@@ -151,7 +139,6 @@ fn its_rows_are_delivered_and_it_is_none_any_more() {
 #[test]
 fn its_own_program_may_start_at_any_moment() {
     let (_directory, ours, theirs) = directory();
-    is_free(&theirs);
     let mut outbox = LeftoverOutbox::open(&found(&ours)[0]).unwrap();
     let batch = outbox.undelivered(1).unwrap();
     let mut journal = open(&theirs);
@@ -173,7 +160,6 @@ fn rows_that_are_set_aside_move_once() {
     let journal = open(&theirs);
     journal.outbox().unwrap().set_aside(&nth(BATTERY, 0), "P0001", "no", START).unwrap();
     drop(journal);
-    is_free(&theirs);
     let leftover = &found(&ours)[0];
     assert_eq!((leftover.waiting, leftover.set_aside), (2, 1));
     let outbox = LeftoverOutbox::open(leftover).unwrap();
@@ -193,7 +179,6 @@ fn rows_that_are_set_aside_move_once() {
 fn a_spool_notes_its_database_in_every_file() {
     let (_directory, ours, theirs) = directory();
     let is_noted = |database: &str| {
-        is_free(&theirs);
         let noted = found(&ours)[0].database.clone();
         assert_eq!(noted.as_deref(), Some(database));
     };
@@ -222,7 +207,6 @@ fn a_spool_notes_its_database_in_every_file() {
 fn rows_behind_a_tear_of_its_log_are_delivered() {
     for are_delivered in [false, true] {
         let (_directory, ours, theirs) = directory();
-        is_free(&theirs);
         let killed = killed(100);
         let mut log = killed.log.clone();
         log[killed.moving.start..][..512].fill(0);
@@ -256,7 +240,6 @@ fn rows_behind_a_tear_of_its_log_are_delivered() {
 #[test]
 fn an_empty_file_with_a_log_is_not_passed_over() {
     let (_directory, ours, theirs) = directory();
-    is_free(&theirs);
     write(&theirs, &[], Some(&killed(0).log));
     let [Err(error)] = &leftovers(&ours)[..] else { panic!("it is no error") };
     assert!(error.is_damage(), "{error}");

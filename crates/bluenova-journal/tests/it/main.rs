@@ -82,8 +82,8 @@ fn open(path: &Path) -> Journal {
     patiently(|| Journal::open(path, Retention::default())).unwrap()
 }
 
-/// Tries again while the journal is in use: a process that another test is about to start holds a
-/// copy of the lock for a moment, though this one has dropped it.
+/// Tries again while the journal is in use: by the thread of a recovery, say, that goes on though
+/// its spool was dropped.
 fn patiently<T>(open: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
     let deadline = Instant::now() + std::time::Duration::from_secs(60);
     loop {

@@ -1,8 +1,7 @@
 //! Several hosts, and session options from the environment.
 
-use std::net::TcpListener;
-
 use bluenova_postgres::{Retry, Settings};
+use bluenova_test_support::ReservedPort;
 
 use crate::{
     Database, cluster, connect, deliver, delivered,
@@ -14,16 +13,12 @@ fn resolve(conninfo: &str) -> Settings {
     Settings::resolve(conninfo, Some("homeauto"), |_| None).unwrap()
 }
 
-/// A port on which nobody listens.
-fn dead_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn several_hosts_are_tried_in_order() {
     let database = Database::new("hosts");
     let here = cluster().socket_dir().display();
-    let (port, dead) = (cluster().port(), dead_port());
+    let (port, nobody) = (cluster().port(), ReservedPort::new());
+    let dead = nobody.number();
     let settings =
         resolve(&format!("host=127.0.0.1,/nowhere,{here} port={dead},1,{port} dbname=hosts"));
     let mut sink = connect(settings).unwrap();
@@ -37,7 +32,8 @@ fn several_hosts_are_tried_in_order() {
 #[test]
 fn the_error_is_the_one_that_a_person_can_do_something_about() {
     let here = cluster().socket_dir().display();
-    let (port, dead) = (cluster().port(), dead_port());
+    let (port, nobody) = (cluster().port(), ReservedPort::new());
+    let dead = nobody.number();
     for (hosts, ports) in [
         (format!("{here},127.0.0.1"), format!("{port},{dead}")),
         (format!("127.0.0.1,{here}"), format!("{dead},{port}")),
@@ -54,7 +50,8 @@ fn the_error_is_the_one_that_a_person_can_do_something_about() {
 #[test]
 fn each_host_that_fails_is_named_once_with_its_reason() {
     let here = cluster().socket_dir().display();
-    let (port, dead) = (cluster().port(), dead_port());
+    let (port, nobody) = (cluster().port(), ReservedPort::new());
+    let dead = nobody.number();
     let conninfo = format!(
         "host=127.0.0.1,{here},127.0.0.1,/nowhere port={dead},{port},{dead},1 dbname=nobodys"
     );

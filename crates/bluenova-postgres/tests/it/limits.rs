@@ -42,7 +42,7 @@ fn a_lower_limit_of_the_server_stays() {
 #[test]
 fn a_lock_on_the_table_is_an_error_and_not_a_hang() {
     let database = Database::new("locked");
-    database.set("lock_timeout = '200ms'");
+    database.set("lock_timeout = '2s'");
     let mut sink = database.sink();
     let mut other = database.client();
     other.batch_execute("BEGIN; LOCK TABLE battery_pack").unwrap();
@@ -67,7 +67,7 @@ fn slow_down(database: &Database, milliseconds: u32) {
 #[test]
 fn a_row_that_is_too_slow_is_an_error() {
     let database = Database::new("slow");
-    database.set("statement_timeout = '300ms'");
+    database.set("statement_timeout = '5s'");
     let mut sink = database.sink();
     slow_down(&database, 60_000);
     let error = deliver(&mut sink, &[record(0, 1)]).unwrap_err();
@@ -97,9 +97,9 @@ fn a_statement_that_a_person_cancels_was_not_too_slow() {
 #[test]
 fn a_session_that_is_frozen_in_a_transaction_loses_its_locks() {
     let database = Database::new("idle");
-    database.set("idle_in_transaction_session_timeout = '200ms'");
     // A session with the lock of this battery that sends nothing more.
     let mut frozen = database.client();
+    frozen.batch_execute("SET idle_in_transaction_session_timeout = '200ms'").unwrap();
     frozen.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1112436598, 1)").unwrap();
     assert_eq!(deliver(&mut database.sink(), &[record(0, 1)]).unwrap(), delivered(1, 0));
     assert!(frozen.batch_execute("COMMIT").is_err());

@@ -56,7 +56,7 @@ fn a_pooler_that_ends_idle_clients_is_connected_to_again_silently() {
     let bouncer = PgBouncer::start(
         cluster(),
         2,
-        "pool_mode = transaction\nclient_idle_timeout = 1\nserver_idle_timeout = 1",
+        "pool_mode = transaction\nclient_idle_timeout = 3\nserver_idle_timeout = 3",
     );
     let mut sink = connect(pooled(&bouncer, &database)).unwrap();
     for n in 0..2 {
@@ -71,7 +71,7 @@ fn a_pool_whose_sessions_are_all_in_use_is_named() {
     let database = Database::new("pool_used_up");
     let bouncer = PgBouncer::start(cluster(), 1, "pool_mode = session");
     let first = connect(pooled(&bouncer, &database)).unwrap();
-    let mut second = new_sink(pooled(&bouncer, &database), Duration::from_secs(1));
+    let mut second = new_sink(pooled(&bouncer, &database), Duration::from_secs(5));
     let error = second.connect().unwrap_err();
     assert_eq!(error.retry(), Retry::Soon, "{error}");
     assert!(error.to_string().contains("raise its pool_size"), "{error}");

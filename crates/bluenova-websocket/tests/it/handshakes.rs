@@ -1,12 +1,12 @@
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use bluenova_test_support::TIME_LIMIT;
+use bluenova_test_support::{ReservedPort, TIME_LIMIT};
 use bluenova_websocket::{Address, Connection, Deadlines, Dial, Error};
 
 use crate::server::{Server, accept, frame, hold, long, next, request};
@@ -178,9 +178,8 @@ fn odd_answers_that_will_do() {
 
 #[test]
 fn nobody_listens() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let shut = listener.local_addr().unwrap();
-    drop(listener);
+    let nobody = ReservedPort::new();
+    let shut = nobody.address();
     let address: Address = shut.to_string().parse().unwrap();
     match Connection::open(&address, long()).unwrap_err() {
         Error::Connect { address, tried, source } => {
@@ -255,14 +254,17 @@ fn the_caller_can_do_something_else_meanwhile() {
 
 #[test]
 fn nothing_stays_of_a_dropped_dial() {
+    let (asked, is_asked) = mpsc::channel();
     let (go_on, wait) = mpsc::channel::<()>();
     let server = Server::start(move |mut stream| {
         let (_, answer) = request(&mut stream);
+        asked.send(()).unwrap();
         let _ = wait.recv();
         stream.write_all(answer.as_bytes()).unwrap();
         stream.read(&mut [0])
     });
     let mut dial = Dial::start(&server.address(), long()).unwrap();
+    is_asked.recv_timeout(TIME_LIMIT).unwrap();
     assert!(dial.wait(Duration::from_millis(20)).is_none());
     drop(dial);
     drop(go_on);

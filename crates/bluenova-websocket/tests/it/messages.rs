@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::{io::Write, net::TcpStream};
 
 use bluenova_websocket::{Connection, Deadlines, MESSAGE_LIMIT};
 
@@ -124,6 +124,16 @@ fn many_fragments_too_long_together_cost_no_connection() {
     server.join();
 }
 
+/// Reads up to the pong. A server that stands still for a while is pinged before.
+fn pass_pings(stream: &mut TcpStream) {
+    loop {
+        match client_frame(stream).unwrap() {
+            (0x89, ping) => assert!(ping.is_empty()),
+            pong => return assert_eq!(pong, (0x8A, b"?".to_vec())),
+        }
+    }
+}
+
 #[test]
 fn a_quiet_moment_after_a_long_message_loses_nothing() {
     let server = Server::start(|mut stream| {
@@ -132,7 +142,7 @@ fn a_quiet_moment_after_a_long_message_loses_nothing() {
             stream.write_all(&frame(0x81, &[b'x'; MESSAGE_LIMIT])).unwrap();
             // The ping shows that the long one was read; its pong, that the buffer may be empty.
             stream.write_all(&frame(0x89, b"?")).unwrap();
-            assert_eq!(client_frame(&mut stream).unwrap(), (0x8A, b"?".to_vec()));
+            pass_pings(&mut stream);
             // The reader's quiet moment comes with a message half there, or with none.
             let (head, tail) = (frame(0x01, b"hal"), frame(0x80, b"ves"));
             if round > 0 {

@@ -17,8 +17,8 @@ fn is_met_by_one_ping_and_then_by_giving_up() {
             accept(&mut stream);
             hold(&mut stream)
         });
-        let mut connection = server.open(deadlines).unwrap();
         let started = Instant::now();
+        let mut connection = server.open(deadlines).unwrap();
         let error = next(&mut connection).unwrap_err();
         let took = started.elapsed();
         drop(connection);

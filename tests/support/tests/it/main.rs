@@ -8,6 +8,7 @@
 )]
 
 mod browser;
+mod port;
 mod proxy;
 
 use std::{

@@ -50,7 +50,7 @@ fn slow_clients_do_not_keep_others_out() {
 
 /// Asks again when the connection is closed: if this machine is so busy that a thread doesn't run
 /// for the time of grace, its client looks slow.
-fn persist(server: &HttpServer, started: Instant) -> Answer {
+pub(super) fn persist(server: &HttpServer, started: Instant) -> Answer {
     loop {
         let mut client = Client::connect(server);
         match client.try_send(GET).and_then(|()| client.try_answer(true)) {
