@@ -1,8 +1,8 @@
 """The alert rules, for Prometheus and for Grafana.
 
-Every query has a value above zero while its alert fires, and no series otherwise: both programs
-take that for the condition. Texts use `.Labels`, which both have, and no `$`, which Grafana would
-replace by environment variables.
+Every query has a series while its alert fires, and none otherwise; its value is the one that the
+text says. Texts use `.Labels`, which both programs have, and `.Value`, which is `.Values.A.Value`
+in Grafana; and no `$`, which Grafana would replace by environment variables.
 """
 
 import json
@@ -26,33 +26,32 @@ def clean(text):
     return " ".join(dedent(text).split())
 
 
-def worst_cell(limits, value, pick):
-    """A problem of a battery, with the number of the cell that `pick` finds by `value`, if the
-    battery reports its cells. The value is 1."""
-    problem = f'bluenova_battery_problem{{limit=~"{limits}"}}'
-    return f"""
-        0 * {pick} by ({BATTERY}) (1, {value})
-          + on ({BATTERY}) group_right (cell) {problem}
-        or on ({BATTERY}, limit) {problem}
-    """
+def beyond(limits):
+    """The value of a battery that is beyond a limit, with the cell that has it."""
+    return f'bluenova_battery_problem_value{{limit=~"{limits}"}}'
 
 
-def reported(what, good):
-    """A text that the battery reports, as a label, once the listener takes it for a problem: one
-    line that was garbled on its way is none."""
-    return f"""
-        max by ({BATTERY}, {what}) (bluenova_state_info{{{what}!~"|{good}"}})
-          and on ({BATTERY}) bluenova_battery_problem{{limit="{what}"}}
-    """
+def reported(limit):
+    """What a battery reports, as the label `words`."""
+    return f'bluenova_battery_problem_info{{limit="{limit}"}}'
 
 
-VOLTAGE = "bluenova_cell_voltage_volts"
-DEVIATION = (
-    f"abs({VOLTAGE} - on ({BATTERY}) group_left () quantile by ({BATTERY}) (0.5, {VOLTAGE}))"
-)
+def number(unit, digits=0):
+    """The value of the query, with its unit."""
+    return f'{{{{ printf "%.{digits}f" .Value }}}} {unit}'
+
+
+def with_cell(text):
+    """A text for a value that a cell has, and none for one of the pack."""
+    return f"{{{{ if .Labels.cell }}}}{text}{{{{ end }}}}"
+
 
 NAME = "{{ .Labels.name }} ({{ .Labels.battery }})"
 CELL = "{{ if .Labels.cell }}cell {{ .Labels.cell }}{{ else }}a cell{{ end }}"
+MOST = ", cell {{ .Labels.cell }} the most"
+COLDEST = ", cell {{ .Labels.cell }} the coldest"
+HOTTEST = ", cell {{ .Labels.cell }} the hottest"
+ROWS = '{{ printf "%.0f" .Value }}'
 OF_LIMIT = '{{ if eq .Labels.severity "red" }}critical{{ else }}warning{{ end }}'
 
 ALERTS = [
@@ -70,10 +69,17 @@ ALERTS = [
     ),
     Alert(
         "BlueNovaBatterySilent",
-        "bluenova_battery_silent == 1",
+        # The time since its last row, and 0 if it has never had one.
+        f"""
+        time() - bluenova_battery_last_row_timestamp_seconds
+          and on ({BATTERY}) bluenova_battery_silent == 1
+        or on ({BATTERY}) 0 * (bluenova_battery_silent == 1)
+        """,
         "1m",
         "critical",
-        "{{ .Labels.name }}{{ if .Labels.battery }} ({{ .Labels.battery }}){{ end }} is silent",
+        "{{ .Labels.name }}{{ if .Labels.battery }} ({{ .Labels.battery }}){{ end }}"
+        "{{ if .Value }} has been silent for {{ humanizeDuration .Value }}"
+        "{{ else }} is silent{{ end }}",
         """It has had no row for three intervals. See whether the battery is on and its network
         works; `bluenovalistener … check` tries the connection.""",
     ),
@@ -88,76 +94,90 @@ ALERTS = [
     ),
     Alert(
         "BlueNovaErrors",
-        reported("errors", "NONE"),
+        reported("errors"),
         "0s",
         "critical",
-        f"{NAME} reports {{{{ .Labels.errors }}}}",
+        f"{NAME} reports {{{{ .Labels.words }}}}",
         """Its own protection has found an error. Look it up in the battery's manual, and see the
         values of the minutes before on the page or in Grafana.""",
     ),
     Alert(
         "BlueNovaBreaker",
-        reported("breaker", "CLOSED"),
+        reported("breaker"),
         "0s",
         "critical",
-        f"The breaker of {NAME} is {{{{ .Labels.breaker }}}}",
+        f"The breaker of {NAME} is {{{{ .Labels.words }}}}",
         """The battery gives and takes nothing. Find the reason (errors, a cell too high or too
         low, heat) before you close the breaker.""",
     ),
     Alert(
         "BlueNovaLowCharge",
-        'bluenova_battery_problem{limit="low-charge"}',
+        beyond("low-charge"),
         "0s",
         OF_LIMIT,
-        f"{NAME} is nearly empty",
+        f"{NAME} is nearly empty: state of charge {number('%')}",
         """Charge it or take loads off. An empty battery opens its breaker, and one that stays
         empty is damaged.""",
     ),
     Alert(
         "BlueNovaCellSpread",
-        worst_cell("cell-spread.*", DEVIATION, "topk"),
+        beyond("cell-spread.*"),
         "0s",
         OF_LIMIT,
-        f"The cells of {NAME} are apart, {CELL} the most",
+        f"The cells of {NAME} are {number('mV')} apart{with_cell(MOST)}",
         """Charge the battery fully and keep it there for some hours, so that it balances. If the
         same cell is apart again soon, it is weak: show your dealer the passport
         (`bluenovalistener report`).""",
     ),
     Alert(
         "BlueNovaLowCellVoltage",
-        worst_cell("low-cell-voltage", VOLTAGE, "bottomk"),
+        beyond("low-cell-voltage"),
         "0s",
         OF_LIMIT,
-        f"{NAME}: {CELL} has a low voltage",
+        f"{NAME}: {CELL} has only {number('V', 2)}",
         """Charge the battery or take loads off now. If the state of charge is still high, the
         cell is out of balance or weak.""",
     ),
     Alert(
         "BlueNovaHighCellVoltage",
-        worst_cell("high-cell-voltage", VOLTAGE, "topk"),
+        beyond("high-cell-voltage"),
         "0s",
         OF_LIMIT,
-        f"{NAME}: {CELL} has a high voltage",
+        f"{NAME}: {CELL} has a high voltage, {number('V', 2)}",
         """Charge with less current or to a lower voltage, so that the balancing keeps up. See
         whether the charger's voltage is the one that the battery's manual asks for.""",
     ),
     Alert(
         "BlueNovaFrost",
-        worst_cell("frost", "bluenova_cell_temperature_celsius", "bottomk"),
+        beyond("frost"),
         "0s",
         OF_LIMIT,
-        f"{NAME} is charged in the cold, {CELL} the coldest",
+        f"{NAME} is charged at {number('°C')}{with_cell(COLDEST)}",
         """Stop the charging, and warm the room first: lithium that is plated below 0 °C damages a
         cell for ever.""",
     ),
     Alert(
         "BlueNovaHot",
-        worst_cell("high-temperature", "bluenova_cell_temperature_celsius", "topk"),
+        beyond("high-temperature"),
         "0s",
         OF_LIMIT,
-        f"{NAME} is hot, {CELL} the hottest",
+        f"{NAME} is hot: {number('°C')}{with_cell(HOTTEST)}",
         """Reduce the load or the charging, and let air to the battery. One cell that is hotter
         than the others may have a bad contact.""",
+    ),
+    Alert(
+        # One that no scrape has seen: what lasts has an alert of its own.
+        "BlueNovaShortProblem",
+        f"""
+        increase(bluenova_battery_problems_total[10m]) > 0
+          unless on ({BATTERY}, limit)
+          max_over_time(bluenova_battery_problem{{severity="red"}}[15m])
+        """,
+        "0s",
+        "warning",
+        f"{NAME} had a problem for some seconds: {{{{ .Labels.limit }}}}",
+        """It was red, and is over. See the values of these minutes on the page or in Grafana; a
+        shorter interval (-i) gets more of them into the rows.""",
     ),
     Alert(
         "BlueNovaWeakCell",
@@ -169,24 +189,25 @@ ALERTS = [
         writes it down for your dealer.""",
     ),
     Alert(
-        # A quarter of an ampere-hour a week for certain, which is 900 coulombs.
+        # In ampere-hours.
         "BlueNovaImbalanceGrows",
         """
         -(bluenova_cell_imbalance_per_week_coulombs
-          + bluenova_cell_imbalance_per_week_plus_minus_coulombs) > 900
+          + bluenova_cell_imbalance_per_week_plus_minus_coulombs) / 3600 > 0.25
         """,
         "1h",
         "warning",
-        f"{NAME}: cell {{{{ .Labels.cell }}}} loses charge against the others, week by week",
+        f"{NAME}: cell {{{{ .Labels.cell }}}} loses {number('Ah', 2)} a week or more against the"
+        " others",
         """Charge the battery fully once a week and let it balance. If that doesn't help, the
         cell discharges itself: show your dealer the passport (`bluenovalistener report`).""",
     ),
     Alert(
         "BlueNovaRowsWaiting",
-        "bluenova_delivery_stuck == 1",
+        "bluenova_rows_waiting and on (job, instance) bluenova_delivery_stuck == 1",
         "2m",
         "warning",
-        "Rows of {{ .Labels.instance }} wait, and PostgreSQL takes none",
+        f"Rows of {{{{ .Labels.instance }}}} that wait while PostgreSQL takes none: {ROWS}",
         """They are safe in the journal and are delivered when PostgreSQL is back. See whether it
         runs and its disk has space; the listener's log has its error.""",
     ),
@@ -195,7 +216,7 @@ ALERTS = [
         "bluenova_rows_set_aside > 0",
         "0s",
         "warning",
-        "PostgreSQL has rejected rows of {{ .Labels.instance }}",
+        f"Rows of {{{{ .Labels.instance }}}} that PostgreSQL has rejected: {ROWS}",
         """They are kept. `bluenovalistener set-aside` lists them with the reason, and with
         --retry delivers them again once that is mended.""",
     ),
@@ -204,7 +225,7 @@ ALERTS = [
         "bluenova_rows_retried > 0",
         "5m",
         "warning",
-        "Rows of {{ .Labels.instance }} have no partition in the table",
+        f"Rows of {{{{ .Labels.instance }}}} without a partition in the table: {ROWS}",
         "They are kept and retried. Create the partition; `bluenovalistener set-aside` lists them.",
     ),
     Alert(
@@ -212,7 +233,7 @@ ALERTS = [
         "bluenova_rows_only_in_memory > 0",
         "1m",
         "critical",
-        "Rows of {{ .Labels.instance }} are in memory only",
+        f"Rows of {{{{ .Labels.instance }}}} that are in memory only: {ROWS}",
         """The journal can't be written, and these rows end with the process. See whether its disk
         is full, read-only or broken, and don't stop the listener until that is mended.""",
     ),
@@ -276,8 +297,10 @@ def file_for_grafana(group, variable, rules):
 def grafana_rule(alert, model, variable, seconds):
     """`model` is the query as the data source has it; `variable` has the UID of that one."""
     uid = "bluenova-" + alert.name.removeprefix("BlueNova").lower()
+    summary = alert.summary.replace(".Value", ".Values.A.Value")
     condition = {
-        "conditions": [{"evaluator": {"params": [0], "type": "gt"}}],
+        # Any value: there is none if nothing is wrong.
+        "conditions": [{"evaluator": {"params": [-1_000_000_000], "type": "gt"}}],
         "datasource": {"type": "__expr__", "uid": "__expr__"},
         "expression": "A",
         "refId": "B",
@@ -304,7 +327,7 @@ def grafana_rule(alert, model, variable, seconds):
               labels:
                 severity: {quoted(alert.severity)}
               annotations:
-                summary: {quoted(alert.summary)}
+                summary: {quoted(summary)}
                 description: {quoted(clean(alert.remedy))}
             """
         ),

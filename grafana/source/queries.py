@@ -278,8 +278,8 @@ FLEET = sql(
         greatest(«cells_v») AS highest,
         least(temp, «cells_t») AS coldest,
         greatest(temp, «cells_t») AS hottest,
-        nullif(nullif(errors, 'NONE'), '') AS error,
-        nullif(nullif(breaker, 'CLOSED'), '') AS not_closed
+        CASE WHEN upper(errors) NOT IN ('', 'NONE') THEN errors END AS error,
+        CASE WHEN upper(breaker) NOT IN ('', 'CLOSED') THEN breaker END AS not_closed
       FROM known
       «with_newest»
     )

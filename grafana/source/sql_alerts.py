@@ -1,15 +1,14 @@
 """Alert rules for Grafana that need no Prometheus: they read the table battery_pack.
 
-Each query has a row with a value above zero for each battery that is in trouble. The limits are
-those that the listener has by default.
+Each query has a row for each battery that is in trouble, with the value that the text says. The
+limits are those that the listener has by default.
 """
 
-from alerts import Alert, file_for_grafana, grafana_rule
+from alerts import COLDEST, MOST, Alert, file_for_grafana, grafana_rule, number, with_cell
 from panels import sql, sql_targets
 from queries import CELLS_T, CELLS_V, FLEET, HEX
 
 BATTERY = "{{ .Labels.battery }}"
-CELL = "{{ if .Labels.cell }}cell {{ .Labels.cell }}{{ else }}a cell{{ end }}"
 MEDIAN_V = (
     "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY other)"
     f" FROM unnest(ARRAY[{CELLS_V}]) AS other"
@@ -46,7 +45,7 @@ ALERTS = [
         f"{BATTERIES}\nSELECT {LABEL}, age AS value\nFROM battery\nWHERE silent",
         "0s",
         "critical",
-        f"{BATTERY} is silent",
+        f"{BATTERY} has been silent for {{{{ humanizeDuration .Value }}}}",
         """It has had no row for ten minutes, or three intervals if that is longer. See whether the
         battery is on, its network works, the listener runs, and PostgreSQL
         takes rows: `bluenovalistener … check` tries all of it. Of a battery that was removed, the
@@ -72,10 +71,10 @@ ALERTS = [
     ),
     Alert(
         "BlueNovaSqlLowCharge",
-        of_fresh("100 - soc", "soc < 15"),
+        of_fresh("soc", "soc < 15"),
         ANOTHER_ROW,
         "warning",
-        f"{BATTERY} is nearly empty",
+        f"{BATTERY} is nearly empty: state of charge {number('%')}",
         """Charge it or take loads off. An empty battery opens its breaker, and one that stays
         empty is damaged.""",
     ),
@@ -87,7 +86,7 @@ ALERTS = [
         ),
         "5m",
         "warning",
-        f"The cells of {BATTERY} are apart, {CELL} the most",
+        f"The cells of {BATTERY} are {number('mV')} apart{with_cell(MOST)}",
         """Charge the battery fully and keep it there for some hours, so that it balances. If the
         same cell is apart again soon, it is weak: show your dealer the passport
         (`bluenovalistener report`).""",
@@ -95,12 +94,12 @@ ALERTS = [
     Alert(
         "BlueNovaSqlFrost",
         of_fresh(
-            cell(CELLS_T, "celsius", "celsius, number") + ", 100 - coldest",
+            cell(CELLS_T, "celsius", "celsius, number") + ", coldest",
             "i_pack > 1 AND coldest < 3",
         ),
         ANOTHER_ROW,
         "critical",
-        f"{BATTERY} is charged in the cold, {CELL} the coldest",
+        f"{BATTERY} is charged at {number('°C')}{with_cell(COLDEST)}",
         """Stop the charging, and warm the room first: lithium that is plated below 0 °C damages a
         cell for ever.""",
     ),

@@ -16,8 +16,9 @@ pub(crate) struct Args {
     /// how many times faster than a real battery, 0.01 to 10000 (1)
     #[argh(option, arg_name = "x", default = "1.0", from_str_fn(speed))]
     pub(crate) speed: f64,
-    /// fault to make at that second (0); can be repeated; silence, half-open, malformed,
-    /// malformed:SHARE, drop, giant or healthy
+    /// fault to make at that second (0); can be repeated. Of the link: silence, half-open,
+    /// malformed, malformed:SHARE, drop, giant; of the battery, to try alerts with: errors,
+    /// breaker, low-charge, frost, cell-spread; healthy ends all
     #[argh(option, arg_name = "kind[@seconds]")]
     pub(crate) fault: Vec<ScheduledFault>,
     /// end after this many seconds (never)

@@ -7,6 +7,7 @@ use bluenova_status::limits::{LIMITS, Limit};
 
 use options_first::{as_argh_has_it, options_first};
 pub(crate) use suggestion::nearest;
+use suggestion::not_taken;
 
 mod options_first;
 mod suggestion;
@@ -187,8 +188,8 @@ pub(crate) struct Demo {
 #[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "export")]
 pub(crate) struct Export {
-    /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
-    /// 12h, 30m back from now (default: no limit)
+    /// earliest time: 2026-11-22 or "2026-11-22 16:50:10", both in UTC, 2026-11-22T16:50:10+01:00,
+    /// or 7d, 12h, 30m back from now (default: no limit)
     #[argh(option, arg_name = "time")]
     pub(crate) from: Option<String>,
 
@@ -219,8 +220,8 @@ pub(crate) struct Export {
 #[derive(ArgsInfo, FromArgs, Debug, Clone)]
 #[argh(subcommand, name = "gaps")]
 pub(crate) struct Gaps {
-    /// earliest time: 2026-11-22, "2026-11-22 16:50:10" (in UTC), 2026-11-22T16:50:10+01:00, or 7d,
-    /// 12h, 30m back from now (default: as far back as the journal keeps delivered rows)
+    /// earliest time: 2026-11-22 or "2026-11-22 16:50:10", both in UTC, 2026-11-22T16:50:10+01:00,
+    /// or 7d, 12h, 30m back from now (default: as far back as the journal keeps delivered rows)
     #[argh(option, arg_name = "time")]
     pub(crate) from: Option<String>,
 
@@ -278,8 +279,8 @@ pub(crate) struct Report {
     #[argh(option, arg_name = "name|id")]
     pub(crate) battery: Vec<String>,
 
-    /// first day, in local time: 2026-11-22, or the day that a time or a span is in, as in 365d
-    /// (default: the first one that is known)
+    /// first day, as your clock has it: 2026-11-22, or the day that a time or a span back from now
+    /// is in, as in 365d (default: the first one that is known)
     #[argh(option, arg_name = "day")]
     pub(crate) from: Option<String>,
 
@@ -323,9 +324,13 @@ impl Args {
             .map(|argument| argument.into_string().map_err(not_utf8))
             .collect::<Result<Vec<_>, _>>()?;
         let arguments = arguments.into_iter().flat_map(as_argh_has_it);
-        let arguments = options_first(arguments).map_err(wrong)?;
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (options, subcommand) = options_first(arguments).map_err(wrong)?;
+        let arguments: Vec<&str> = options.iter().chain(&subcommand).map(String::as_str).collect();
         Self::from_args(&[env!("CARGO_BIN_NAME")], &arguments).map_err(|exit| {
+            let word = subcommand.first().map(String::as_str).unwrap_or_default();
+            if let Some(better) = in_our_words(word, exit.output.trim_end()) {
+                return wrong(better);
+            }
             let mut output = without_passwords(&exit.output);
             // Only the help of the listener itself has the option, not that of a subcommand.
             if exit.status.is_ok() && output.contains("--limit ") {
@@ -334,6 +339,18 @@ impl Args {
             EarlyExit { output, ..exit }
         })
     }
+}
+
+/// What is wrong with the arguments of the subcommand `word`, where argh has said so.
+fn in_our_words(word: &str, error: &str) -> Option<String> {
+    if let Some(argument) = error.strip_prefix("Unrecognized argument: ") {
+        return Some(not_taken(word, argument));
+    }
+    if let Some(option) = error.strip_prefix("No value provided for option '") {
+        return Some(format!("{}: its value is missing behind it", option.trim_end_matches("'.")));
+    }
+    let missing = error.strip_prefix("Required positional arguments not provided:")?;
+    Some(format!("{word}: something is missing behind it: {}", missing.trim()))
 }
 
 /// The limits for `--help`, out of the one table of them.

@@ -40,5 +40,10 @@ pub(crate) fn lasting(length: Duration) -> String {
 
 /// `1 row`, `3 rows`.
 pub(crate) fn rows(count: u64) -> String {
-    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+    counted(count, "row")
+}
+
+/// A number of things whose plural has an s: `1 line`, `3 lines`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -17,6 +17,7 @@ mod console;
 mod daemon;
 mod file_limit;
 mod logging;
+mod options_file;
 mod page;
 mod pipeline;
 mod service_manager;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         }
         Err(exit) => {
             let why = format!("{}\nTry --help.", exit.output.trim_end());
-            return failed(&why, WRONG_COMMAND_LINE.into());
+            return failed(&why, WRONG_COMMAND_LINE);
         }
     };
     match commands::run(&args) {
@@ -46,15 +47,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
+fn exit_code(error: &(dyn Error + 'static)) -> u8 {
     match error.downcast_ref::<SettingsError>() {
-        Some(error) if error.is_final() => WRONG_COMMAND_LINE.into(),
-        _ => ExitCode::FAILURE,
+        Some(error) if error.is_final() => WRONG_COMMAND_LINE,
+        _ => 1,
     }
 }
 
-fn failed(why: &str, code: ExitCode) -> ExitCode {
+fn failed(why: &str, code: u8) -> ExitCode {
+    let mut why = format!("bluenovalistener: {why}\n");
+    if code == WRONG_COMMAND_LINE
+        && let Some(remark) = options_file::remark(|name| env::var(name).ok())
+    {
+        why += &(remark + "\n");
+    }
     // If standard error is closed, the exit code still reports the failure.
-    let _ = writeln!(io::stderr(), "bluenovalistener: {why}");
-    code
+    let _ = io::stderr().write_all(why.as_bytes());
+    code.into()
 }

@@ -156,7 +156,8 @@ impl Assembler {
 
     /// The connection is lost: none of its values may look fresh on the next one.
     pub fn disconnected(&mut self) {
-        let draft = core::mem::replace(&mut self.draft, Draft::NEW);
+        let next = self.draft.of_next_connection();
+        let draft = core::mem::replace(&mut self.draft, next);
         let (true, Some(mcu_id)) = (draft.has_lines, draft.owner) else { return };
         let record = PackRecord { mcu_id, ..draft.record };
         self.earlier = match self.earlier.take() {

@@ -13,6 +13,8 @@ pub(crate) struct Draft {
     pub(crate) owner: Option<u32>,
     /// Another MCU ID, seen last.
     other_id: Option<u32>,
+    /// The MCU ID of the connection before.
+    id_before: Option<u32>,
     energy_out: Option<f32>,
     energy_in: Option<f32>,
     next_energy: NextEnergy,
@@ -34,10 +36,16 @@ impl Draft {
         has_lines: false,
         owner: None,
         other_id: None,
+        id_before: None,
         energy_out: None,
         energy_in: None,
         next_energy: NextEnergy::Unannounced,
     };
+
+    /// That of the next connection to the same address.
+    pub(crate) fn of_next_connection(&self) -> Self {
+        Self { id_before: self.owner.or(self.id_before), ..Self::NEW }
+    }
 
     /// The record of the interval, if a known line came in it.
     pub(crate) fn take_record(&mut self) -> Option<PackRecord> {
@@ -64,9 +72,12 @@ impl Draft {
 
     /// The ID cannot change within a connection, so that another one is a garbled one. But it may
     /// have been the first one that was garbled: of two that differ the one counts that comes twice
-    /// running.
+    /// running, or that the connection before had.
+    ///
+    /// The first one counts at once, all the same. To wait until it comes again would cost a row of
+    /// a short interval, and all rows of a firmware that prints it once.
     pub(crate) fn identify(&mut self, id: u32) {
-        let is_known = self.owner.is_none_or(|owner| owner == id);
+        let is_known = self.owner.is_none_or(|owner| owner == id) || self.id_before == Some(id);
         if is_known || self.other_id == Some(id) {
             self.owner = Some(id);
             self.other_id = None;

@@ -320,7 +320,7 @@ impl<'a> OverviewJson<'a> {
 
 impl From<Problem> for ProblemJson {
     fn from(problem: Problem) -> Self {
-        let Problem { severity, name, mcu_id, names, text } = problem;
+        let Problem { severity, name, mcu_id, names, text, evidence: _ } = problem;
         Self { severity, name, battery: mcu_id.map(McuId), names, text }
     }
 }

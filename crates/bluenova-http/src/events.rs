@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
-use bluenova_journal::{Event, EventKind, GapCause, GapFinder, Reader, gaps_of};
-use bluenova_record::{COLUMNS, Column, Escaped, McuId, Rfc3339, Value};
+use bluenova_journal::{Event, EventKind, Gap, GapCause, GapFinder, Reader, gaps_of};
+use bluenova_record::{COLUMNS, Column, Escaped, McuId, Rfc3339, Value, errors_in, not_closed};
 use bluenova_status::{Status, bank, duration};
 use serde::Serialize;
 use time::UtcDateTime;
@@ -51,6 +51,10 @@ struct EventJson {
     name: Option<String>,
     event: &'static str,
     text: String,
+    /// Of a gap: the name of its cause.
+    cause: Option<&'static str>,
+    /// Of an event that is the cause of a gap: the gap's time.
+    gap: Option<Rfc3339>,
 }
 
 /// A battery whose events are asked for.
@@ -78,17 +82,23 @@ pub(crate) fn events(
     let limit = query.number("limit", 1..=MOST_EVENTS, DEFAULT_LIMIT)?;
     let recorded = journal.events()?;
     let batteries = batteries(status, mcu_id);
-    let mut found: Vec<EventJson> = recorded
-        .iter()
-        .filter(|event| mcu_id.is_none() || batteries.iter().any(|it| it.concerns(event)))
-        .filter(|event| times.contains(&event.since))
-        .filter_map(EventJson::recorded)
-        .collect();
+    let (mut found, mut gaps) = (vec![], vec![]);
     let has_rows = batteries.len() <= MOST_WITH_ROWS;
     for battery in batteries.iter().filter(|_| has_rows) {
         found.extend(battery.changes(journal, &times, limit)?);
-        found.extend(battery.gaps(journal, &times, limit, &recorded, status)?);
+        let of_battery = battery.gaps(journal, &times, limit, &recorded, status)?;
+        gaps.extend(of_battery.into_iter().map(|gap| (battery, gap)));
     }
+    let slack = signed(status.interval.saturating_mul(2));
+    let recorded = recorded
+        .iter()
+        .filter(|event| mcu_id.is_none() || batteries.iter().any(|it| it.concerns(event)))
+        .filter(|event| times.contains(&event.since))
+        .filter_map(|event| {
+            Some(EventJson { gap: gap_of(event, &gaps, slack), ..EventJson::recorded(event)? })
+        });
+    found.extend(recorded);
+    found.extend(gaps.iter().map(|(battery, gap)| battery.gap_event(gap)));
     found.sort_by_key(|event| std::cmp::Reverse(event.time.0));
     let older_to = cut(&mut found, limit);
     Ok(Events {
@@ -98,6 +108,16 @@ pub(crate) fn events(
         events: found,
         older_to,
     })
+}
+
+/// The time of the gap that has this event as its cause. A gap begins with the first interval that
+/// has no row, up to `slack` after it happened.
+fn gap_of(event: &Event, gaps: &[(&Battery, Gap)], slack: time::Duration) -> Option<Rfc3339> {
+    let is_of = |(battery, gap): &&(&Battery, Gap)| {
+        let times = gap.from.saturating_sub(slack)..=gap.to;
+        times.contains(&event.since) && gap.cause.is_said_by(event) && battery.concerns(event)
+    };
+    gaps.iter().find(is_of).map(|(_, gap)| Rfc3339(gap.from))
 }
 
 /// Leaves the newest `limit` events, and those of the same time as the last of them, so that none
@@ -137,7 +157,15 @@ impl Battery {
 
     fn event(&self, time: UtcDateTime, event: &'static str, text: String) -> EventJson {
         let (battery, name) = (Some(McuId(self.mcu_id)), self.names.first().cloned());
-        EventJson { time: Rfc3339(time), until: None, battery, name, event, text }
+        let (time, until) = (Rfc3339(time), None);
+        EventJson { time, until, battery, name, event, text, cause: None, gap: None }
+    }
+
+    fn gap_event(&self, gap: &Gap) -> EventJson {
+        let length = Duration::try_from(gap.to - gap.from).unwrap_or_default();
+        let text = format!("no rows for {}: {}", duration(length), gap.cause);
+        let (until, cause) = (Some(Rfc3339(gap.to)), Some(gap.cause.name()));
+        EventJson { until, cause, ..self.event(gap.from, "gap", text) }
     }
 
     /// Where the rows report other errors, or another state of the breaker, than the row before:
@@ -153,26 +181,27 @@ impl Battery {
             .filter_map(|name| COLUMNS.iter().find(|column| column.name == *name))
             .collect();
         // Without a row before, all was well.
-        let mut before = ["NONE".to_owned(), bank::CLOSED.to_owned()];
+        let mut before = [None, None];
         let mut found = VecDeque::new();
         let read = times.start.saturating_sub(LOOK_BACK)..times.end;
         journal.history(self.mcu_id, read, &columns, |time, values| {
             for ((n, last), value) in before.iter_mut().enumerate().zip(values) {
                 let Some(Value::Text(text)) = *value else { continue };
-                if text.is_empty() || text == last {
+                let bad = if n == 0 { errors_in(text) } else { not_closed(text) };
+                if text.is_empty() || bad == last.as_deref() {
                     continue;
                 }
                 if times.contains(&time) {
-                    let (event, text) = match n {
-                        0 if text == "NONE" => {
-                            ("errors", format!("no errors, after {}", Escaped(&*last)))
+                    let (event, text) = match (n, bad, last.as_deref()) {
+                        (0, None, Some(last)) => {
+                            ("errors", format!("no errors, after {}", Escaped(last)))
                         }
-                        0 => ("errors", format!("the battery says: {}", Escaped(text))),
+                        (0, ..) => ("errors", format!("the battery says: {}", Escaped(text))),
                         _ => ("breaker", format!("the breaker is {}", Escaped(text))),
                     };
                     push(&mut found, self.event(time, event, text), limit);
                 }
-                text.clone_into(last);
+                *last = bad.map(str::to_owned);
             }
             ControlFlow::Continue(())
         })?;
@@ -187,7 +216,7 @@ impl Battery {
         limit: u32,
         recorded: &[Event],
         status: &Status,
-    ) -> Result<VecDeque<EventJson>, HistoryError> {
+    ) -> Result<VecDeque<Gap>, HistoryError> {
         let own: Vec<Event> = recorded.iter().filter(|it| self.concerns(it)).cloned().collect();
         // A gap that goes on behind `times` has its real end.
         let end = status.now.saturating_sub(ROW_IS_DUE);
@@ -208,10 +237,7 @@ impl Battery {
             if !times.contains(&gap.from) || gap.cause == GapCause::BeforeEvents {
                 continue;
             }
-            let length = Duration::try_from(gap.to - gap.from).unwrap_or_default();
-            let text = format!("no rows for {}: {}", duration(length), gap.cause);
-            let event = self.event(gap.from, "gap", text);
-            push(&mut found, EventJson { until: Some(Rfc3339(gap.to)), ..event }, limit);
+            push(&mut found, gap, limit);
         }
         Ok(found)
     }
@@ -229,9 +255,9 @@ impl Battery {
     }
 }
 
-/// Adds an event, and drops the oldest one if there are more than can be in the answer.
-fn push(found: &mut VecDeque<EventJson>, event: EventJson, limit: u32) {
-    found.push_back(event);
+/// Adds one, and drops the oldest one if there are more than can be in the answer.
+fn push<T>(found: &mut VecDeque<T>, one: T, limit: u32) {
+    found.push_back(one);
     // One more, so that the cut finds that there are older ones.
     if found.len() > usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1) {
         found.pop_front();
@@ -249,6 +275,8 @@ impl EventJson {
             name: event.battery.clone(),
             event: name_of(event.kind)?,
             text: text_of(event),
+            cause: None,
+            gap: None,
         })
     }
 }

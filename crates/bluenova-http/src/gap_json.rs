@@ -22,6 +22,7 @@ pub struct GapJson<'a> {
 pub struct ShareJson<'a> {
     battery: Option<McuId>,
     names: &'a [String],
+    since: Rfc3339,
     intervals: u64,
     missing: u64,
     percent: f64,
@@ -52,6 +53,7 @@ impl<'a> ShareJson<'a> {
         Self {
             battery: share.battery.mcu_id.map(McuId),
             names: &share.battery.names,
+            since: Rfc3339(share.since),
             intervals: share.intervals,
             missing: share.missing,
             percent: share.percent(),

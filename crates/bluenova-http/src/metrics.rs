@@ -1,10 +1,11 @@
 //! `/metrics`: the status in Prometheus' text format, by the crate `prometheus`.
 
 use bluenova_insight::{CellFigures, Figures, Goal};
-use bluenova_record::{McuId, PackRecord};
+use bluenova_record::{McuId, PackRecord, not_closed};
 use bluenova_status::bank::{self, Unit};
-use bluenova_status::{BatteryStatus, ConnectionState, Status};
+use bluenova_status::{BatteryStatus, ConnectionState, Evidence, Problem, Status};
 use prometheus::core::Collector;
+use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{
     CounterVec, Encoder, Error, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder,
 };
@@ -28,7 +29,7 @@ pub(crate) fn exposition(status: &Status) -> Result<Vec<u8>, Error> {
     metrics.batteries(&fresh)?;
     metrics.cells(&fresh)?;
     metrics.texts(&fresh)?;
-    metrics.problems(&fresh, status)?;
+    metrics.problems(&units, status)?;
     metrics.figures(&fresh)?;
     metrics.cell_figures(&fresh)?;
     metrics.cell_bus(&fresh)?;
@@ -43,8 +44,11 @@ struct Metrics {
     text: Vec<u8>,
 }
 
+/// What the names of all metrics begin with.
+const PREFIX: &str = "bluenova";
+
 fn registry() -> Result<Registry, Error> {
-    Registry::new_custom(Some("bluenova".into()), None)
+    Registry::new_custom(Some(PREFIX.into()), None)
 }
 
 /// A battery that isn't stale, with its newest row.
@@ -66,9 +70,20 @@ impl<'a> FreshBattery<'a> {
         [&self.id, &self.names]
     }
 
-    /// Values of those labels and a third one.
-    fn labels_with<'b>(&'b self, third: &'b str) -> [&'b str; 3] {
-        [&self.id, &self.names, third]
+    /// A series of a gauge that has a label with a number, besides those labels.
+    fn numbered(&self, label: &str, number: &str, value: f64) -> Metric {
+        let labels = [("battery", &*self.id), (label, number), ("name", &*self.names)];
+        let labels = labels.map(|(name, value)| {
+            let mut label = LabelPair::default();
+            label.set_name(name.to_owned());
+            label.set_value(value.to_owned());
+            label
+        });
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        let mut metric = Metric::from_label(labels.into());
+        metric.set_gauge(gauge);
+        metric
     }
 }
 
@@ -99,10 +114,10 @@ const BATTERY_METRICS: [BatteryMetric; 17] = [
         r.health.map(|percent| real(percent) / 100.0)
     }),
     ("breaker_closed", "Whether the breaker is reported as CLOSED.", |r| {
-        bank::breaker(r).map(|breaker| f64::from(breaker == bank::CLOSED))
+        bank::breaker(r).map(|breaker| f64::from(not_closed(breaker).is_none()))
     }),
     ("errors_present", "Whether the battery reports errors.", |r| {
-        r.errors.map(|_| f64::from(bank::errors(r).is_some()))
+        r.errors.map(|_| f64::from(r.errors_present().is_some()))
     }),
     ("bank_units", "Units in the battery's bank.", |r| r.n_units.map(f64::from)),
     ("bank_unit_rank", "Rank of the battery in its bank.", |r| r.unit_rank.map(f64::from)),
@@ -114,7 +129,7 @@ const BATTERY_METRICS: [BatteryMetric; 17] = [
         r.energy_out.map(real)
     }),
     ("last_sample_timestamp_seconds", "End of the interval of the values.", |r| {
-        Some(r.insert_time_utc.unix_timestamp_nanos() as f64 / 1e9)
+        Some(unix_seconds(r))
     }),
 ];
 
@@ -234,16 +249,26 @@ impl Metrics {
         number: impl Fn(usize) -> String,
         values: impl Fn(&PackRecord) -> [Option<f64>; N],
     ) -> Result<(), Error> {
-        let gauge = self.gauge(name, help, &["battery", "name", label])?;
-        for battery in fresh {
-            for (i, value) in values(battery.record).into_iter().enumerate() {
-                if let Some(value) = value {
-                    let number = number(i);
-                    gauge.get_metric_with_label_values(&battery.labels_with(&number))?.set(value);
-                }
-            }
+        let series = fresh.iter().flat_map(|battery| {
+            let values = values(battery.record).into_iter().enumerate();
+            values.filter_map(|(i, value)| Some(battery.numbered(label, &number(i), value?)))
+        });
+        let series = series.collect();
+        self.write_series(name, help, series)
+    }
+
+    /// Writes the series of a gauge, of which each battery has many. They go to the encoder as they
+    /// are: the registry, which is made for metrics that live on, would copy and sort them.
+    fn write_series(&mut self, name: &str, help: &str, series: Vec<Metric>) -> Result<(), Error> {
+        if series.is_empty() {
+            return Ok(());
         }
-        self.write()
+        let mut family = MetricFamily::default();
+        family.set_name(format!("{PREFIX}_{name}"));
+        family.set_help(help.to_owned());
+        family.set_field_type(MetricType::GAUGE);
+        family.set_metric(series);
+        TextEncoder::new().encode(&[family], &mut self.text)
     }
 
     /// Texts are in labels, with the value 1.
@@ -271,17 +296,50 @@ impl Metrics {
         self.write()
     }
 
-    /// A problem is a series that is there while it lasts.
-    fn problems(&mut self, fresh: &[FreshBattery<'_>], status: &Status) -> Result<(), Error> {
+    /// A problem is a series that is there while it lasts. It begins and ends with the samples, as
+    /// everywhere: a row may come ten minutes later.
+    fn problems(&mut self, units: &[Unit<'_>], status: &Status) -> Result<(), Error> {
         let problems = self.gauge(
             "battery_problem",
             "What is wrong with the battery, and how serious that is; the value is 1.",
             &["battery", "name", "limit", "severity"],
         )?;
-        for FreshBattery { unit, id, names, .. } in fresh {
-            for problem in unit.problems(status) {
-                let labels = [id, names, problem.name, problem.severity.name()];
-                problems.get_metric_with_label_values(&labels)?.set(1.0);
+        let values = self.gauge(
+            "battery_problem_value",
+            "The last value that was beyond a limit, in the limit's unit.",
+            &["battery", "name", "limit", "severity", "cell"],
+        )?;
+        let infos = self.gauge(
+            "battery_problem_info",
+            "What the battery says, in its own words, where that is a problem; the value is 1.",
+            &["battery", "name", "limit", "severity", "words"],
+        )?;
+        let begun = self.counter(
+            "battery_problems_total",
+            "Times that a red problem of the battery's values has begun.",
+            &["battery", "name", "limit"],
+        )?;
+        for unit in units.iter().filter(|unit| unit.fresh_values(status).is_some()) {
+            let id = unit.mcu_id().map(|id| McuId(id).to_string()).unwrap_or_default();
+            let (id, names) = (id.as_str(), &*unit.names());
+            for (limit, times) in unit.red_problems_begun() {
+                begun.get_metric_with_label_values(&[id, names, limit])?.inc_by(times);
+            }
+            for Problem { name: limit, severity, evidence, .. } in unit.problems(status) {
+                let severity = severity.name();
+                problems.get_metric_with_label_values(&[id, names, limit, severity])?.set(1.0);
+                match evidence {
+                    Evidence::Value { value, cell } => {
+                        let cell = cell.map(|cell| format!("{cell:02}")).unwrap_or_default();
+                        let labels = [id, names, limit, severity, &cell];
+                        values.get_metric_with_label_values(&labels)?.set(value);
+                    }
+                    Evidence::Words(words) => {
+                        let labels = [id, names, limit, severity, &words];
+                        infos.get_metric_with_label_values(&labels)?.set(1.0);
+                    }
+                    Evidence::Rows => {}
+                }
             }
         }
         self.write()
@@ -312,7 +370,6 @@ impl Metrics {
     }
 
     fn cell_figures(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
-        let labels = ["battery", "name", "cell"];
         let cells = || {
             let figures = fresh.iter().filter_map(|it| Some((it, it.unit.figures()?)));
             figures.flat_map(|(battery, figures)| {
@@ -321,25 +378,17 @@ impl Metrics {
             })
         };
         for (name, help, value) in CELL_FIGURES {
-            let gauge = self.gauge(name, help, &labels)?;
-            for (battery, _, number, cell) in cells() {
-                if let Some(value) = value(cell) {
-                    let number = format!("{number:02}");
-                    gauge.get_metric_with_label_values(&battery.labels_with(&number))?.set(value);
-                }
-            }
-            self.write()?;
+            let series = cells().filter_map(|(battery, _, number, cell)| {
+                Some(battery.numbered("cell", &format!("{number:02}"), value(cell)?))
+            });
+            self.write_series(name, help, series.collect())?;
         }
         let help = "Whether a cell is weak against the others of its pack.";
-        let gauge = self.gauge("cell_weak", help, &labels)?;
-        for (battery, figures, number, _) in cells() {
-            let Some(mut weak_cells) = figures.verdict.weak_cells() else { continue };
-            let is_weak = weak_cells.any(|weak| weak.cell == number);
-            let number = format!("{number:02}");
-            let weak = gauge.get_metric_with_label_values(&battery.labels_with(&number))?;
-            weak.set(f64::from(is_weak));
-        }
-        self.write()
+        let series = cells().filter_map(|(battery, figures, number, _)| {
+            let is_weak = figures.verdict.weak_cells()?.any(|weak| weak.cell == number);
+            Some(battery.numbered("cell", &format!("{number:02}"), f64::from(is_weak)))
+        });
+        self.write_series("cell_weak", help, series.collect())
     }
 
     fn cell_bus(&mut self, fresh: &[FreshBattery<'_>]) -> Result<(), Error> {
@@ -371,10 +420,19 @@ impl Metrics {
             "Whether the battery has had no row for three intervals, at none of its addresses.",
             &BATTERY,
         )?;
+        let last_row = self.gauge(
+            "battery_last_row_timestamp_seconds",
+            "End of the interval of the battery's last row since the start, at any address.",
+            &BATTERY,
+        )?;
         for unit in units {
             let id = unit.mcu_id().map(|id| McuId(id).to_string()).unwrap_or_default();
+            let labels = [&*id, &*unit.names()];
             let silent = unit.fresh(status).is_none() && unit.first_row_due_in(status).is_none();
-            gauge.get_metric_with_label_values(&[&id, &unit.names()])?.set(f64::from(silent));
+            gauge.get_metric_with_label_values(&labels)?.set(f64::from(silent));
+            if let Some(latest) = unit.latest {
+                last_row.get_metric_with_label_values(&labels)?.set(unix_seconds(latest.record));
+            }
         }
         self.write()
     }
@@ -463,6 +521,11 @@ impl Metrics {
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
+}
+
+/// The end of its interval, in the microseconds that rows have: a number has no room for more.
+fn unix_seconds(record: &PackRecord) -> f64 {
+    (record.insert_time_utc.unix_timestamp_nanos() / 1000) as f64 / 1e6
 }
 
 /// The decimal number that the battery sent, of which the `f32` is the nearest one.

@@ -16,8 +16,8 @@ pub enum ImportError {
     ListenerIsRunning(bluenova_journal::Error),
     /// PostgreSQL was away for too long, or objects to more than a row.
     #[error(
-        "{source}. {waiting} rows wait in {}; repeat the command when the server is back: it \
-         delivers them and goes on", journal.display()
+        "{source}. Rows wait in {}, {waiting} of them; repeat the command when the server is \
+         back: it delivers them and goes on", journal.display()
     )]
     Server {
         /// What the server or the network has answered.

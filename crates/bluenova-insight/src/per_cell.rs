@@ -26,7 +26,7 @@ pub(crate) struct CellCount {
 impl CellCount {
     /// Takes a sample; returns its voltages if all cells have one.
     pub(crate) fn volts(&mut self, record: &PackRecord) -> Option<CellVolts> {
-        if let Some(count) = plausible::cell_count(record) {
+        if let Some(count) = record.possible_cell_count() {
             self.see(count as u8);
         } else if self.count == 0 {
             self.see(record.cell_v.iter().take_while(|volts| volts.is_some()).count() as u8);

@@ -21,13 +21,9 @@ pub(crate) const CELL_VOLTS: RangeInclusive<f32> = 0.5..=5.0;
 const CELSIUS: RangeInclusive<i16> = -50..=120;
 const PERCENT: RangeInclusive<i16> = 0..=100;
 
-/// Number of cells if it is one that the table has columns for.
-pub(crate) fn cell_count(record: &PackRecord) -> Option<usize> {
-    record.cell_count.and_then(|count| count.try_into().ok()).filter(|n| (1..=CELLS).contains(n))
-}
-
 pub(crate) fn pack_volts(record: &PackRecord) -> Option<f32> {
-    let (fewest, most) = cell_count(record).map_or((4.0, CELLS as f32), |n| (n as f32, n as f32));
+    let cells = record.possible_cell_count();
+    let (fewest, most) = cells.map_or((4.0, CELLS as f32), |n| (n as f32, n as f32));
     record.v_pack.filter(|volts| (fewest..=most * 5.0).contains(volts))
 }
 
@@ -57,7 +53,7 @@ fn numbered<'a, T: Copy>(
     record: &PackRecord,
     values: &'a [Option<T>; CELLS],
 ) -> impl Iterator<Item = (u8, T)> + use<'a, T> {
-    let count = cell_count(record).unwrap_or(CELLS);
+    let count = record.possible_cell_count().unwrap_or(CELLS);
     (1..).zip(&values[..count]).filter_map(|(cell, value)| Some((cell, (*value)?)))
 }
 

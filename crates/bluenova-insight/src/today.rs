@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use bluenova_record::PackRecord;
+use bluenova_record::{CHARGING_AMPS, PackRecord};
 use serde::{Deserialize, Serialize};
 use time::Date;
 
@@ -14,9 +14,6 @@ use crate::{
     plausible,
     unix_micros::UnixMicros,
 };
-
-/// Amperes above which a battery is being charged.
-const CHARGE_AMPS: f64 = 0.5;
 
 /// Number of different texts of errors that are told apart on one day.
 const ERROR_TEXTS: usize = 4;
@@ -116,11 +113,11 @@ impl Today {
     pub(crate) fn cover(&mut self, span: Span, record: &PackRecord, is_row: bool) {
         let seconds = span.seconds();
         *(if is_row { &mut self.from_rows_s } else { &mut self.sampled_s }) += seconds;
-        let is_charged = span.to.flow.amps > CHARGE_AMPS;
+        let is_charged = span.to.flow.amps > f64::from(CHARGING_AMPS);
         if is_charged && is_frozen(record) && (is_row || self.last.is_frozen) {
             self.frost_charge_s += seconds;
         }
-        if is_breaker_open(record) && (is_row || self.last.is_open) {
+        if record.breaker_not_closed().is_some() && (is_row || self.last.is_open) {
             self.breaker_open_s += seconds;
         }
     }
@@ -137,7 +134,7 @@ impl Today {
         is_at_rest: bool,
         is_row: bool,
     ) {
-        let errors = record.errors.as_deref().filter(|text| !matches!(*text, "" | "NONE"));
+        let errors = record.errors_present();
         if let Some(errors) = errors.filter(|_| is_row || self.last.has_errors) {
             self.count_error(errors);
         }
@@ -150,7 +147,7 @@ impl Today {
         self.last = LastSample {
             ranges: now,
             is_frozen: is_frozen(record),
-            is_open: is_breaker_open(record),
+            is_open: record.breaker_not_closed().is_some(),
             has_errors: errors.is_some(),
         };
     }
@@ -243,12 +240,8 @@ impl Ranges {
     }
 }
 
-/// Whether a cell has less than 0 °C, or where none is known the pack.
+/// Whether a cell or the pack has less than 0 °C.
 fn is_frozen(record: &PackRecord) -> bool {
-    let coldest = plausible::cell_celsius(record).map(|(_, celsius)| celsius).min();
-    coldest.or(plausible::celsius(record)).is_some_and(|celsius| celsius < 0)
-}
-
-fn is_breaker_open(record: &PackRecord) -> bool {
-    record.breaker.as_deref().is_some_and(|breaker| !matches!(breaker, "" | "CLOSED"))
+    let cells = plausible::cell_celsius(record).map(|(_, celsius)| celsius);
+    cells.chain(plausible::celsius(record)).any(|celsius| celsius < 0)
 }

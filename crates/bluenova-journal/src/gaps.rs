@@ -97,6 +97,8 @@ pub struct Gap {
 pub struct RowShare {
     /// The battery.
     pub battery: GapBattery,
+    /// The beginning of the first interval that counts.
+    pub since: UtcDateTime,
     /// Number of intervals since its first row or event within the time asked for.
     pub intervals: u64,
     /// How many of them have no row.
@@ -267,12 +269,14 @@ impl GapFinder {
         row.min(self.recorded_since).saturating_sub(1).div_euclid(self.length)
     }
 
-    /// How many intervals have a row, battery by battery, after [`end`](Self::end).
+    /// How many intervals have a row, battery by battery, after [`end`](Self::end): of those that
+    /// had a row or an event within the time.
     pub fn shares(&self) -> Vec<RowShare> {
         let share = |tracked: &Tracked| {
-            let intervals = count(tracked.first?..=*self.numbers.end());
+            let first = tracked.first.filter(|first| self.numbers.contains(first))?;
+            let intervals = count(first..=*self.numbers.end());
             let (battery, missing) = (tracked.battery.clone(), tracked.missing);
-            Some(RowShare { battery, intervals, missing })
+            Some(RowShare { battery, since: time(self.begin_of(first)), intervals, missing })
         };
         self.batteries.iter().filter_map(share).collect()
     }

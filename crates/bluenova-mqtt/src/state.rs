@@ -3,7 +3,7 @@
 use bluenova_insight::{Figures, Goal};
 use bluenova_record::{COLUMNS, PackRecord, Rfc3339, Value};
 use bluenova_status::bank::{self, Share};
-use bluenova_status::{Problem, Severity};
+use bluenova_status::{Problem, Severity, limits};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// The values of a battery: those of its row under the columns' names, then what follows from them
@@ -65,8 +65,8 @@ impl Serialize for BatteryState<'_> {
         map.serialize_entry(highest, &cells.as_ref().map(|cells| cells.highest))?;
         // Problems, since a single garbled line is none.
         let has = |name| problems.iter().any(|problem| problem.name == name);
-        map.serialize_entry(errors, &record.errors.map(|_| has("errors")))?;
-        map.serialize_entry(breaker, &bank::breaker(record).map(|_| has("breaker")))?;
+        map.serialize_entry(errors, &record.errors.map(|_| has(limits::ERRORS)))?;
+        map.serialize_entry(breaker, &bank::breaker(record).map(|_| has(limits::BREAKER)))?;
         put_figures(&mut map, of_samples, figures)?;
         // The most serious one is the first.
         let most = problems.first().map_or("ok", |problem| problem.severity.name());
@@ -139,6 +139,7 @@ fn to_tenths(value: f64) -> f64 {
 mod tests {
     use bluenova_insight::{CellWeakness, Estimate, Insight, TimeToGo, UtcDays, Verdict, WeakCell};
     use bluenova_record::{Text, Timestamp};
+    use bluenova_status::Evidence;
     use bluenova_test_support::sample_row;
     use proptest::prelude::*;
     use serde_json::{Value as Json, json};
@@ -275,6 +276,7 @@ mod tests {
             mcu_id: Some(1),
             names: vec![],
             text: text.to_owned(),
+            evidence: Evidence::Rows,
         };
         let problems = [
             problem(Severity::Red, "breaker", "attic: the breaker is OPEN"),
@@ -297,6 +299,7 @@ mod tests {
             mcu_id: Some(1),
             names: vec![],
             text: String::new(),
+            evidence: Evidence::Rows,
         };
         let state = |errors: &str, breaker: &str, problems: &[&'static str]| {
             let mut record = PackRecord::new(NOW, 1);

@@ -119,6 +119,11 @@ impl Error {
         self.answer().map(|answer| answer.code().code())
     }
 
+    /// Whether `Display` ends with what a person should do about it.
+    pub fn has_remedy(&self) -> bool {
+        self.remedy.is_some()
+    }
+
     /// What to do with the rows.
     pub fn retry(&self) -> Retry {
         match &self.cause {

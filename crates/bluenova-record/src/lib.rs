@@ -6,7 +6,8 @@
 //! in one place.
 //!
 //! [`Timestamp`], [`Rfc3339`], [`McuId`], [`ErrorChain`] and [`Escaped`] are how all crates put
-//! times, MCU IDs, errors and foreign text for people and programs to read.
+//! times, MCU IDs, errors and foreign text for people and programs to read. [`errors_in`],
+//! [`not_closed`] and the methods of the record say what its texts mean.
 //!
 //! There is no I/O here, no clock and no allocation; the crate is `no_std`. With feature `serde`
 //! a record can be serialized and read back; its time then is RFC 3339 text.
@@ -28,12 +29,14 @@
 
 mod columns;
 mod mcu_id;
+mod meaning;
 mod rfc3339;
 mod text;
 mod words;
 
 pub use columns::{COLUMNS, Column, CreateTable, SqlType, TABLE, TIME_INDEX, Value, WrongType};
 pub use mcu_id::McuId;
+pub use meaning::{CHARGING_AMPS, errors_in, not_closed};
 pub use rfc3339::Rfc3339;
 pub use text::Text;
 use time::UtcDateTime;

@@ -106,19 +106,11 @@ impl EventLog {
     }
 }
 
-/// What is out of the ordinary in a row. The firmware's words aren't documented: all that is known
-/// is that `NONE` is no error, and `CLOSED` a breaker that is closed.
+/// What is out of the ordinary in a row.
 fn states(row: &PackRecord) -> Vec<String> {
-    let word = |text: &str| {
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.to_owned())
-    };
-    let errors = row.errors.as_ref().and_then(|text| word(text.as_str()));
-    let errors = errors.filter(|errors| !errors.eq_ignore_ascii_case("none"));
-    let breaker = row.breaker.as_ref().and_then(|text| word(text.as_str()));
-    let breaker = breaker.filter(|breaker| !breaker.eq_ignore_ascii_case("closed"));
-    let errors = errors.map(|errors| format!("error {errors}"));
-    errors.into_iter().chain(breaker.map(|breaker| format!("breaker {breaker}"))).collect()
+    let errors = row.errors_present().map(|errors| format!("error {errors}"));
+    let breaker = row.breaker_not_closed().map(|breaker| format!("breaker {breaker}"));
+    errors.into_iter().chain(breaker).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use bluenova_record::CELLS;
+use bluenova_record::{CELLS, PackRecord};
 use fastrand::Rng;
 use time::UtcDateTime;
 
 use crate::{
     cell::{Cell, approach},
+    conditions::{Conditions, FROST_AMPS},
     household::{Household, normal},
     texts,
 };
@@ -58,7 +59,8 @@ impl Profile {
 /// Model of a battery of 16 LiFePO4 cells in a house with solar panels.
 ///
 /// It is charged by the sun, at constant current and then at constant voltage, and discharged by
-/// the household. It never fails by itself, and its cells do not age. Nothing in it reads a clock
+/// the household. It fails only where it is made to [suffer](Self::suffer), and its cells do not
+/// age. Nothing in it reads a clock
 /// or another source of randomness than the seed of its [`Profile`].
 ///
 /// ```
@@ -90,6 +92,7 @@ pub struct Battery {
     discharged: f64,
     /// State of health in percent.
     health: f64,
+    pub(crate) conditions: Conditions,
     /// When the energy was printed last.
     pub(crate) energy_printed: Option<UtcDateTime>,
 }
@@ -122,6 +125,7 @@ impl Battery {
             charged: discharged * 1.04,
             discharged,
             health: 100.0 - 3.0 * rng.f64(),
+            conditions: Conditions::default(),
             energy_printed: None,
             time: profile.start,
             profile,
@@ -134,6 +138,18 @@ impl Battery {
             let profile = Profile::new(rank.into(), start);
             Self::new(Profile { n_units: 2, unit_rank: rank.into(), ..profile })
         })
+    }
+
+    /// This battery as `row`, one of its own, has left it: at that time, with that state of charge
+    /// and those energies. Sun and household begin anew.
+    pub fn resumed(&self, row: &PackRecord) -> Self {
+        let soc = row.soc.map_or(self.profile.soc, f64::from);
+        let start = row.insert_time_utc;
+        let mut battery = Self::new(Profile { soc, start, ..self.profile.clone() });
+        if let (Some(charged), Some(discharged)) = (row.energy_in, row.energy_out) {
+            (battery.charged, battery.discharged) = (charged.into(), discharged.into());
+        }
+        battery
     }
 
     /// Its identity, and how it started.
@@ -179,9 +195,24 @@ impl Battery {
 
     /// Brings the current to what sun, house and charger make of it.
     fn settle_current(&mut self, seconds: f64) {
+        let Conditions { breaker_is_open, is_frozen, .. } = self.conditions;
+        if breaker_is_open {
+            self.amps = 0.0;
+            return;
+        }
+        self.follow_demand(seconds);
+        if is_frozen {
+            self.amps = self.amps.max(FROST_AMPS);
+        }
+    }
+
+    fn follow_demand(&mut self, seconds: f64) {
         let limit = self.charge_limit();
         let surplus = self.household.sun_watts() - self.household.load_watts();
-        let demand = self.amps_of_surplus(surplus);
+        let demand = match self.conditions.is_drained() {
+            true => 0.0,
+            false => self.amps_of_surplus(surplus),
+        };
         // Inverter and charger need some seconds to follow.
         approach(&mut self.amps, demand.min(limit), seconds / 2.0);
         self.amps = self.amps.min(limit);
@@ -238,6 +269,11 @@ impl Battery {
         let charge: f64 = self.cells.iter().map(Cell::charge_ah).sum();
         let capacity: f64 = self.cells.iter().map(Cell::capacity_ah).sum();
         (charge / capacity).clamp(0.0, 1.0)
+    }
+
+    /// Multiplies the charge of all cells.
+    pub(crate) fn scale_charge(&mut self, factor: f64) {
+        self.cells.iter_mut().for_each(|cell| cell.scale_charge(factor));
     }
 
     /// State of health in percent.

@@ -59,6 +59,12 @@ impl Cell {
         self.rest_volts + amps * self.ohms
     }
 
+    /// Multiplies its charge, which is full at most then.
+    pub(crate) fn scale_charge(&mut self, factor: f64) {
+        self.charge_ah = (self.charge_ah * factor).min(self.capacity_ah * 1.02);
+        self.rest_volts = rest_volts(self.charge_ah / self.capacity_ah);
+    }
+
     /// Lets `amps` flow in for `seconds`.
     pub(crate) fn advance(&mut self, amps: f64, ambient: f64, seconds: f64) {
         let charge = self.charge_ah + amps * seconds / 3600.0;

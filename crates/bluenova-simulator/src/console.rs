@@ -7,7 +7,11 @@ use bluenova_record::{ADC_CHANNELS, CELLS};
 use fastrand::Rng;
 use time::{Duration, UtcDateTime};
 
-use crate::{Battery, texts};
+use crate::{
+    Battery,
+    conditions::{Conditions, FROST_CELSIUS, LOW_CELL, LOW_CELL_MILLIVOLTS},
+    texts,
+};
 
 /// How often the energy is stored, and printed on the occasion.
 const ENERGY_EVERY: Duration = Duration::MINUTE;
@@ -90,12 +94,18 @@ impl Battery {
 
     fn read_sensors(&mut self) -> Snapshot {
         let amps = self.amps();
+        let Conditions { has_errors, breaker_is_open, is_frozen, cell_is_low, .. } =
+            self.conditions;
         // Indices, since measuring borrows the whole battery.
         let cell_mv: [i64; CELLS] = std::array::from_fn(|i| {
+            let low = if cell_is_low && i == LOW_CELL { LOW_CELL_MILLIVOLTS } else { 0.0 };
             let volts = self.cells[i].volts(amps);
-            self.measure(volts * 1000.0, 0.5).round() as i64
+            self.measure(volts * 1000.0 - low, 0.5).round() as i64
         });
-        let celsius: [f64; CELLS] = std::array::from_fn(|i| self.cells[i].celsius());
+        let celsius: [f64; CELLS] = match is_frozen {
+            true => [FROST_CELSIUS; CELLS],
+            false => std::array::from_fn(|i| self.cells[i].celsius()),
+        };
         let sum: i64 = cell_mv.iter().sum();
         let pack_mv = sum as f64 + self.line_drop() * 1000.0;
         let energy = self.energy_to_print();
@@ -116,9 +126,9 @@ impl Battery {
             v_cell_max: Millivolts(decimal(cell_mv.iter().max().map_or(0.0, |&mv| mv as f64), 0)),
             soc: (self.fill() * 100.0).round() as i16,
             health: decimal(self.health(), 2),
-            errors: texts::NO_ERRORS,
+            errors: if has_errors { texts::ERRORS } else { texts::NO_ERRORS },
             system_state: texts::NORMAL,
-            breaker: texts::CLOSED,
+            breaker: if breaker_is_open { texts::OPEN } else { texts::CLOSED },
             charge_state: self.charge_state().0,
             energy_in: energy.map(|(charged, _)| decimal(charged, 1)),
             energy_out: energy.map(|(_, discharged)| decimal(discharged, 1)),

@@ -175,12 +175,20 @@ impl Endpoint {
 
     fn apply_fault(&mut self, fault: Fault) {
         match fault {
-            Fault::Healthy => self.link = Link::Healthy,
+            Fault::Healthy => {
+                self.link = Link::Healthy;
+                self.battery.suffer(fault);
+            }
             Fault::Silence => self.link = Link::Silent,
             Fault::HalfOpen => self.link = Link::HalfOpen,
             Fault::Malformed { share } => self.link = Link::Noisy { share },
             Fault::Drop => self.drop_clients(),
             Fault::Giant => self.send(&giant()),
+            Fault::Errors
+            | Fault::Breaker
+            | Fault::LowCharge
+            | Fault::Frost
+            | Fault::CellSpread => self.battery.suffer(fault),
         }
     }
 

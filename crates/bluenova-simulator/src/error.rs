@@ -50,7 +50,7 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no such fault: '{given}' (there are healthy, silence, half-open, malformed, malformed:SHARE \
-     with a SHARE from 0 to 1, drop and giant)"
+     with a SHARE from 0 to 1, drop, giant, errors, breaker, low-charge, frost and cell-spread)"
 )]
 pub struct UnknownFault {
     /// What was given.

@@ -6,8 +6,9 @@ use crate::{Message, UnknownFault};
 
 /// Fault of a battery, its radio or its network.
 ///
-/// [`Drop`](Fault::Drop) and [`Giant`](Fault::Giant) happen once. The others last until the next
-/// of their kind, [`Healthy`](Fault::Healthy) among them.
+/// Those of radio and network come first: [`Drop`](Fault::Drop) and [`Giant`](Fault::Giant) happen
+/// once, the others last until the next of them. Those of the battery itself add up, and have the
+/// names of the problems that a listener finds. [`Healthy`](Fault::Healthy) ends all.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -27,7 +28,32 @@ pub enum Fault {
     Drop,
     /// One message of a mebibyte is sent, a thousand times longer than any console line.
     Giant,
+    /// It reports an error.
+    Errors,
+    /// Its breaker is open: no current flows.
+    Breaker,
+    /// It is nearly empty, and isn't charged.
+    LowCharge,
+    /// It is freezing, and is charged all the same.
+    Frost,
+    /// One of its cells has a fifth of a volt less than the others. Near full and empty that is
+    /// within what cells may differ by.
+    CellSpread,
 }
+
+/// Faults by their names; `malformed` has a share besides.
+const NAMED: [(&str, Fault); 10] = [
+    ("healthy", Fault::Healthy),
+    ("silence", Fault::Silence),
+    ("half-open", Fault::HalfOpen),
+    ("drop", Fault::Drop),
+    ("giant", Fault::Giant),
+    ("errors", Fault::Errors),
+    ("breaker", Fault::Breaker),
+    ("low-charge", Fault::LowCharge),
+    ("frost", Fault::Frost),
+    ("cell-spread", Fault::CellSpread),
+];
 
 /// Bytes in the message of [`Fault::Giant`].
 const GIANT_BYTES: usize = 1 << 20;
@@ -38,38 +64,32 @@ const DEFAULT_SHARE: f64 = 0.1;
 impl FromStr for Fault {
     type Err = UnknownFault;
 
-    /// Reads `silence`, `half-open`, `malformed`, `malformed:0.3`, `drop`, `giant` or `healthy`.
+    /// Reads a name in lower case, with `-` between words: `half-open`; `malformed` may have its
+    /// share behind it: `malformed:0.3`.
     fn from_str(given: &str) -> Result<Self, UnknownFault> {
         let unknown = || UnknownFault { given: given.to_owned() };
-        Ok(match given {
-            "healthy" => Self::Healthy,
-            "silence" => Self::Silence,
-            "half-open" => Self::HalfOpen,
-            "malformed" => Self::Malformed { share: DEFAULT_SHARE },
-            "drop" => Self::Drop,
-            "giant" => Self::Giant,
-            _ => {
-                let share = given.strip_prefix("malformed:").ok_or_else(unknown)?;
-                let share: f64 = share.parse().map_err(|_| unknown())?;
-                if !(0.0..=1.0).contains(&share) {
-                    return Err(unknown());
-                }
-                Self::Malformed { share }
-            }
-        })
+        if let Some((_, fault)) = NAMED.iter().find(|(name, _)| *name == given) {
+            return Ok(*fault);
+        }
+        if given == "malformed" {
+            return Ok(Self::Malformed { share: DEFAULT_SHARE });
+        }
+        let share = given.strip_prefix("malformed:").ok_or_else(unknown)?;
+        let share: f64 = share.parse().map_err(|_| unknown())?;
+        if !(0.0..=1.0).contains(&share) {
+            return Err(unknown());
+        }
+        Ok(Self::Malformed { share })
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Healthy => f.write_str("healthy"),
-            Self::Silence => f.write_str("silence"),
-            Self::HalfOpen => f.write_str("half-open"),
-            Self::Malformed { share } => write!(f, "malformed:{share}"),
-            Self::Drop => f.write_str("drop"),
-            Self::Giant => f.write_str("giant"),
+        if let Self::Malformed { share } = self {
+            return write!(f, "malformed:{share}");
         }
+        let name = NAMED.iter().find(|(_, fault)| fault == self);
+        f.write_str(name.map_or("unknown", |(name, _)| name))
     }
 }
 
@@ -148,6 +168,11 @@ mod tests {
             Fault::Malformed { share: 0.25 },
             Fault::Drop,
             Fault::Giant,
+            Fault::Errors,
+            Fault::Breaker,
+            Fault::LowCharge,
+            Fault::Frost,
+            Fault::CellSpread,
         ] {
             assert_eq!(fault.to_string().parse(), Ok(fault));
         }
@@ -155,7 +180,8 @@ mod tests {
         for wrong in ["", "Silence", "malformed:", "malformed:2", "malformed:NaN", "drop:1"] {
             let error = wrong.parse::<Fault>().unwrap_err();
             assert_eq!(error.given, wrong);
-            assert!(error.to_string().contains("half-open"), "{error}");
+            let error = error.to_string();
+            assert!(NAMED.iter().all(|(name, _)| error.contains(name)), "{error}");
         }
     }
 

@@ -25,6 +25,7 @@
 mod battery;
 mod cell;
 mod client;
+mod conditions;
 mod console;
 mod endpoint;
 mod error;

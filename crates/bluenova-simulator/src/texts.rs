@@ -6,10 +6,14 @@
 
 /// `Errors:` of a battery without any.
 pub(crate) const NO_ERRORS: &str = "NONE";
+/// `Errors:` of one that has an error.
+pub(crate) const ERRORS: &str = "CELL_OVERVOLTAGE";
 /// `System_State:` of a battery in service.
 pub(crate) const NORMAL: &str = "NORMAL";
 /// `Breaker:` of a battery in service.
 pub(crate) const CLOSED: &str = "CLOSED";
+/// `Breaker:` of one that has switched itself off.
+pub(crate) const OPEN: &str = "OPEN";
 
 /// `Charge State:`, and the number behind it, which belongs to no field.
 pub(crate) const IDLE: (&str, &str) = ("IDLE", " (0)");

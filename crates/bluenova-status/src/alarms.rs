@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bluenova_record::{PackRecord, Text};
+use bluenova_record::{PackRecord, Text, errors_in, not_closed};
 
 use crate::bank;
-use crate::limits::{Bounds, CONFIRMED, LIMITS, Limit, Limits, Measured, Severity};
+use crate::limits::{
+    BREAKER, Bounds, CONFIRMED, ERRORS, LIMITS, Limit, Limits, Measured, Severity,
+};
 use crate::status::stale_after;
 
 /// How long an alarm outlives its last value: a row may lack a value now and then. Where rows are
@@ -18,7 +20,8 @@ const FORGET_AFTER: Duration = Duration::from_secs(120);
 pub(crate) struct Alarms {
     limits: Arc<Limits>,
     forget_after: Duration,
-    mcu_id: Option<u32>,
+    /// The battery that the values are of.
+    pub(crate) mcu_id: Option<u32>,
     numbers: [NumberState; LIMITS.len()],
     errors: TextState,
     breaker: TextState,
@@ -40,6 +43,8 @@ struct SeverityState {
     /// The last value that was beyond it, and the cell that had it.
     value: f64,
     cell: Option<usize>,
+    /// How often they have begun to be beyond it.
+    begun: u64,
 }
 
 /// Whether a text of the battery says that something is wrong.
@@ -52,6 +57,8 @@ struct TextState {
     last: Option<Instant>,
     /// The last one that wasn't good.
     text: Text<32>,
+    /// How often it has begun to say that something is wrong.
+    begun: u64,
 }
 
 /// Something that begins and ends only when values have said so for some time.
@@ -68,8 +75,8 @@ pub(crate) struct Alarm {
     pub(crate) limit: &'static Limit,
     pub(crate) severity: Severity,
     bound: f64,
-    value: f64,
-    cell: Option<usize>,
+    pub(crate) value: f64,
+    pub(crate) cell: Option<usize>,
 }
 
 impl Default for Alarms {
@@ -103,16 +110,15 @@ impl Alarms {
         };
         for ((limit, bounds), state) in self.limits.iter().zip(&mut self.numbers) {
             if is_gone(state.last) {
-                *state = NumberState::default();
+                state.forget();
             }
             state.update(limit, bounds, (limit.value)(record), now);
         }
-        let errors = record.errors.is_some().then(|| bank::errors(record));
-        let breaker = bank::breaker(record);
-        let breaker = breaker.map(|it| Some(it).filter(|breaker| *breaker != bank::CLOSED));
+        let errors = record.errors.as_deref().map(errors_in);
+        let breaker = bank::breaker(record).map(not_closed);
         for (state, bad) in [(&mut self.errors, errors), (&mut self.breaker, breaker)] {
             if is_gone(state.last) {
-                *state = TextState::default();
+                *state = TextState { begun: state.begun, ..TextState::default() };
             }
             if let Some(bad) = bad {
                 state.update(bad, now);
@@ -126,6 +132,16 @@ impl Alarms {
             let (severity, &SeverityState { value, cell, .. }) = state.raised()?;
             Some(Alarm { limit, severity, bound: bounds.of(severity)?, value, cell })
         })
+    }
+
+    /// How often each problem that may be red has become so, since the start or since another
+    /// battery was at the address.
+    pub(crate) fn begun(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let limits = self.limits.iter().zip(&self.numbers);
+        let red = limits.filter(|((_, bounds), _)| bounds.red.is_some());
+        let of_limits = red.map(|((limit, _), state)| (limit.name, state.severities[1].begun));
+        let of_texts = [(ERRORS, &self.errors), (BREAKER, &self.breaker)];
+        of_limits.chain(of_texts.map(|(name, state)| (name, state.begun)))
     }
 
     /// The errors that the battery reports, if it has done so for some seconds.
@@ -157,7 +173,15 @@ impl NumberState {
             if let Some(beyond) = beyond {
                 (state.value, state.cell) = beyond;
             }
-            state.is_beyond.update(beyond.is_some(), limit.hold, now);
+            state.begun += u64::from(state.is_beyond.update(beyond.is_some(), limit.hold, now));
+        }
+    }
+
+    /// The last value is too old to say anything.
+    fn forget(&mut self) {
+        self.last = None;
+        for state in &mut self.severities {
+            *state = SeverityState { begun: state.begun, ..SeverityState::default() };
         }
     }
 
@@ -175,7 +199,7 @@ impl TextState {
         if let Some(text) = bad {
             self.text = Text::new(text);
         }
-        self.is_bad.update(bad.is_some(), CONFIRMED, now);
+        self.begun += u64::from(self.is_bad.update(bad.is_some(), CONFIRMED, now));
     }
 
     fn bad(&self) -> Option<&str> {
@@ -185,17 +209,19 @@ impl TextState {
 
 impl Lasting {
     /// Takes whether a value says so. It begins when values have done that for the time `hold`, and
-    /// ends when they have said the contrary for [`CONFIRMED`].
-    fn update(&mut self, is: bool, hold: Duration, now: Instant) {
+    /// ends when they have said the contrary for [`CONFIRMED`]. Returns whether it begins.
+    fn update(&mut self, is: bool, hold: Duration, now: Instant) -> bool {
         if is == self.is {
             self.contrary_since = None;
-            return;
+            return false;
         }
         let since = *self.contrary_since.get_or_insert(now);
         let lasts_for = if self.is { CONFIRMED } else { hold };
-        if now.saturating_duration_since(since) >= lasts_for {
+        let has_changed = now.saturating_duration_since(since) >= lasts_for;
+        if has_changed {
             *self = Self { is, contrary_since: None };
         }
+        has_changed && is
     }
 }
 
@@ -323,6 +349,41 @@ mod tests {
                 (132, &soc(16), None),
             ],
         );
+    }
+
+    /// Once each, whichever the seconds at which it was looked at.
+    #[test]
+    fn beginnings_are_counted() {
+        let mut alarms = Alarms::default();
+        let start = Instant::now();
+        let mut begun = |from: u64, soc: i16, errors: &str| {
+            let mut record = PackRecord::new(UtcDateTime::UNIX_EPOCH, 1);
+            (record.soc, record.errors) = (Some(soc), Some(Text::new(errors)));
+            for second in [0, 2, 4] {
+                alarms.update(&record, start + Duration::from_secs(from + second));
+            }
+            let of = |name| alarms.begun().find(|(it, _)| *it == name).unwrap().1;
+            (of("low-charge"), of("errors"))
+        };
+        assert_eq!(begun(0, 60, "NONE"), (0, 0));
+        assert_eq!(begun(10, 10, "NONE"), (0, 0), "amber only");
+        assert_eq!(begun(20, 4, "HOT"), (1, 1));
+        assert_eq!(begun(30, 10, "COLD"), (1, 1));
+        assert_eq!(begun(40, 60, "NONE"), (1, 1));
+        assert_eq!(begun(50, 4, "NONE"), (2, 1));
+        // After a silence it is another one.
+        assert_eq!(begun(1000, 4, "HOT"), (3, 2));
+    }
+
+    #[test]
+    fn limits_without_red_have_no_beginnings() {
+        let mut limits = Limits::default();
+        limits.set("low-charge=20,off").unwrap();
+        limits.set("frost=off").unwrap();
+        let alarms = Alarms::new(Arc::new(limits), Duration::ZERO);
+        let names: Vec<_> = alarms.begun().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), LIMITS.len() - 2 + 2);
+        assert!(!names.contains(&"low-charge") && names.contains(&"breaker"), "{names:?}");
     }
 
     #[test]

@@ -148,17 +148,9 @@ pub fn add_journal<'a>(units: &mut Vec<Unit<'a>>, rows: &'a [PackRecord], status
     }
 }
 
-/// State of a breaker that is closed, as batteries report it.
-pub const CLOSED: &str = "CLOSED";
-
-/// The errors that a battery reports; `None` if there are none, or if that isn't known.
-pub fn errors(record: &PackRecord) -> Option<&str> {
-    record.errors.as_deref().filter(|errors| !matches!(*errors, "" | "NONE"))
-}
-
 /// The reported state of the breaker; `None` if it isn't known.
 pub fn breaker(record: &PackRecord) -> Option<&str> {
-    record.breaker.as_deref().filter(|breaker| !breaker.is_empty())
+    record.breaker.as_deref().filter(|breaker| !breaker.trim().is_empty())
 }
 
 /// Power in watts; positive charges.
@@ -178,9 +170,7 @@ pub struct Share {
 impl Share {
     /// The share of the battery that has this row.
     pub fn of(record: &PackRecord) -> Self {
-        let possible = 1..=CELLS as i16;
-        let cells = record.cell_count.filter(|count| possible.contains(count));
-        let cells = cells.map_or(CELLS as f64, f64::from);
+        let cells = record.possible_cell_count().unwrap_or(CELLS) as f64;
         let health = record.health.filter(|health| *health > 0.0).map_or(100.0, f64::from);
         let (charge, weight) = match record.soc {
             Some(soc) => (f64::from(soc) * cells * health, cells * health),

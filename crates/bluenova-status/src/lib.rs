@@ -14,7 +14,7 @@ mod shared;
 mod status;
 
 pub use limits::{LimitError, Limits, Severity};
-pub use problem::Problem;
+pub use problem::{Evidence, Problem};
 pub use shared::Shared;
 pub use status::{
     BatteryStatus, CellBus, ConnectionState, DeliveryStatus, LiveStatus, Newest, Status,

@@ -15,7 +15,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bluenova_record::PackRecord;
+use bluenova_record::{CHARGING_AMPS, PackRecord};
 use serde::Serialize;
 
 use crate::bank;
@@ -196,15 +196,19 @@ pub const LIMITS: [Limit; 7] = [
     },
 ];
 
-/// Names of the problems of a battery that have no number: they are always red.
-pub const WITHOUT_NUMBER: [(&str, &str); 3] = [
-    ("no-data", "no row for three intervals"),
-    ("errors", "the battery has reported errors, other than `NONE`, for 3 s"),
-    ("breaker", "the battery has reported a breaker that isn't `CLOSED`, for 3 s"),
-];
+/// Name of the problem of a battery that has no rows.
+pub const NO_DATA: &str = "no-data";
+/// Name of the problem of a battery that reports errors.
+pub const ERRORS: &str = "errors";
+/// Name of the problem of a battery whose breaker isn't closed.
+pub const BREAKER: &str = "breaker";
 
-/// Current above which a battery counts as being charged; below, it may be an offset of the sensor.
-const CHARGES: f32 = 1.0;
+/// The problems of a battery that have no number: they are always red.
+pub const WITHOUT_NUMBER: [(&str, &str); 3] = [
+    (NO_DATA, "no row for three intervals"),
+    (ERRORS, "the battery has reported errors, other than `NONE`, for 3 s"),
+    (BREAKER, "the battery has reported a breaker that isn't `CLOSED`, for 3 s"),
+];
 
 /// The flat part of the curve of LiFePO4: between the knees.
 const FLAT_VOLTS: RangeInclusive<f64> = 3.0..=3.4;
@@ -258,7 +262,7 @@ fn spread(record: &PackRecord, at_ends: bool) -> Measured {
 fn frost(record: &PackRecord) -> Measured {
     match record.i_pack {
         None => Measured::Unknown,
-        Some(amps) if amps > CHARGES => {
+        Some(amps) if amps > CHARGING_AMPS => {
             temperatures(record).map_or(Measured::Unknown, |(lowest, _)| lowest)
         }
         Some(_) => Measured::DoesNotApply,

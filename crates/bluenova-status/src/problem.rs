@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use bluenova_record::Escaped;
 
 use crate::bank::{self, Unit};
+use crate::limits::{BREAKER, ERRORS, NO_DATA};
 use crate::{BatteryStatus, ConnectionState, Severity, Status, StorageStatus, duration};
 
 /// Something that is wrong.
@@ -21,17 +22,32 @@ pub struct Problem {
     pub names: Vec<String>,
     /// A sentence for people, that names the battery.
     pub text: String,
+    /// What it rests on.
+    pub evidence: Evidence,
+}
+
+/// What a problem rests on, for programs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Evidence {
+    /// Rows that don't come, or that can't be stored or delivered.
+    #[default]
+    Rows,
+    /// The last value that was beyond a limit.
+    Value {
+        /// In the limit's unit.
+        value: f64,
+        /// The cell that has it, from 1; `None` if it is one of the pack.
+        cell: Option<usize>,
+    },
+    /// What the battery says, in the firmware's words.
+    Words(String),
 }
 
 impl Problem {
     /// One of the rows of all batteries.
     fn of_rows(name: &'static str, text: String) -> Self {
-        Self { severity: Severity::Red, name, mcu_id: None, names: vec![], text }
-    }
-
-    fn of_unit(severity: Severity, name: &'static str, unit: &Unit<'_>, text: String) -> Self {
-        let names = unit.batteries.iter().map(|battery| battery.name.clone()).collect();
-        Self { severity, name, mcu_id: unit.mcu_id(), names, text }
+        let (severity, evidence) = (Severity::Red, Evidence::Rows);
+        Self { severity, name, mcu_id: None, names: vec![], text, evidence }
     }
 }
 
@@ -78,7 +94,7 @@ impl Status {
             }
         };
         let (mcu_id, names) = (battery.mcu_id(), vec![name.clone()]);
-        Some(Problem { severity: Severity::Red, name: "no-data", mcu_id, names, text })
+        Some(Problem { mcu_id, names, ..Problem::of_rows(NO_DATA, text) })
     }
 
     fn storage_problem(&self) -> Option<Problem> {
@@ -134,23 +150,39 @@ impl Unit<'_> {
         problems
     }
 
+    /// How often each problem of its values that may be red has become so since the start.
+    /// Addresses that lead to the same battery have seen the same problems.
+    pub fn red_problems_begun(&self) -> Vec<(&'static str, u64)> {
+        let id = self.mcu_id();
+        let its_own = self.batteries.iter().filter(|battery| battery.alarms.mcu_id == id);
+        let begun = its_own.map(|battery| Vec::from_iter(battery.alarms.begun()));
+        let most = begun.reduce(|mut most, other| {
+            most.iter_mut().zip(other).for_each(|(most, other)| most.1 = most.1.max(other.1));
+            most
+        });
+        most.unwrap_or_default()
+    }
+
     /// Errors, an open breaker, and values beyond their limits, of a battery that isn't stale.
     fn reported_problems(&self, status: &Status) -> Vec<Problem> {
         let Some((battery, _)) = self.fresh_values(status) else { return vec![] };
         let mut problems = vec![];
-        let mut add = |severity, name, text| {
-            problems.push(Problem::of_unit(severity, name, self, text));
+        let mut add = |severity, name, text, evidence| {
+            let names = self.batteries.iter().map(|battery| battery.name.clone()).collect();
+            problems.push(Problem { severity, name, mcu_id: self.mcu_id(), names, text, evidence });
         };
         if let Some(errors) = battery.alarms.errors() {
-            add(Severity::Red, "errors", format!("{} says: {}", self.names(), Escaped(errors)));
+            let text = format!("{} says: {}", self.names(), Escaped(errors));
+            add(Severity::Red, ERRORS, text, Evidence::Words(errors.to_owned()));
         }
         if let Some(breaker) = battery.alarms.breaker() {
             let text = format!("{}: the breaker is {}", self.names(), Escaped(breaker));
-            add(Severity::Red, "breaker", text);
+            add(Severity::Red, BREAKER, text, Evidence::Words(breaker.to_owned()));
         }
         for alarm in battery.alarms.raised() {
             let text = format!("{}: {}", self.names(), alarm.text());
-            add(alarm.severity, alarm.limit.name, text);
+            let evidence = Evidence::Value { value: alarm.value, cell: alarm.cell };
+            add(alarm.severity, alarm.limit.name, text, evidence);
         }
         problems
     }

@@ -8,7 +8,7 @@
 )]
 
 use std::{
-    io::{BufRead, BufReader, Lines},
+    io::{BufRead, BufReader, ErrorKind, Lines},
     net::{TcpListener, TcpStream},
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
@@ -58,6 +58,21 @@ impl Drop for Sim {
     }
 }
 
+/// The next line that begins so.
+fn wait_for(beginning: &str, client: &mut tungstenite::WebSocket<TcpStream>) -> String {
+    loop {
+        match client.read() {
+            Ok(line) if line.to_text().unwrap().starts_with(beginning) => {
+                return line.into_text().unwrap().to_string();
+            }
+            Ok(_) => {}
+            // A read with a time-out ends so when the process was stopped and goes on.
+            Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bluenova-sim")).args(args).output().unwrap()
 }
@@ -68,11 +83,8 @@ fn serves_a_client_and_prints_that_it_comes_and_goes() {
     let mut client = sim.connect();
     let peer = client.get_ref().local_addr().unwrap();
     assert_eq!(sim.next_line(), format!("client {peer} connected"));
-    let seen = |prefix: &str, client: &mut tungstenite::WebSocket<TcpStream>| {
-        while !client.read().unwrap().to_text().unwrap().starts_with(prefix) {}
-    };
-    seen("MCU ID: ", &mut client);
-    seen("Vpack: ", &mut client);
+    wait_for("MCU ID: ", &mut client);
+    wait_for("Vpack: ", &mut client);
     client.close(None).unwrap();
     while client.read().is_ok() {}
     let gone = sim.next_line();
@@ -84,6 +96,14 @@ fn faults_happen_in_their_order() {
     let mut sim = Sim::start(&["--fault", "drop@0.2", "--fault", "silence"]);
     assert_eq!(sim.next_line(), "fault: silence");
     assert_eq!(sim.next_line(), "fault: drop");
+}
+
+#[test]
+fn a_fault_of_the_battery_is_on_its_console() {
+    let mut sim = Sim::start(&["--speed", "20", "--fault", "breaker"]);
+    assert_eq!(sim.next_line(), "fault: breaker");
+    let mut client = sim.connect();
+    assert!(wait_for("Breaker: ", &mut client).contains("OPEN"));
 }
 
 #[test]

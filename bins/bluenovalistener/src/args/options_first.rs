@@ -1,6 +1,6 @@
 //! Brings arguments into the form and order that argh reads.
 
-use super::suggestion::{no_option, no_subcommand};
+use super::suggestion::{no_option, no_subcommand, not_taken};
 
 /// The first listener has `-daemon` with a single dash; argh has neither that nor `--name=value`.
 pub(super) fn as_argh_has_it(argument: String) -> Vec<String> {
@@ -89,13 +89,13 @@ pub(super) const WORDS: [&str; 12] = [
     "help",
 ];
 
-/// Puts the listener's options in front of the subcommand, as argh has it.
+/// The listener's options, and the subcommand with what belongs to it, as argh has them.
 ///
 /// # Errors
 /// A word is no subcommand, or an option is given twice; the error is worded for the terminal.
 pub(super) fn options_first(
     arguments: impl Iterator<Item = String>,
-) -> Result<Vec<String>, String> {
+) -> Result<(Vec<String>, Vec<String>), String> {
     let (mut options, mut subcommand) = (vec![], vec![]);
     let mut given: Vec<&str> = vec![];
     let mut arguments = arguments.peekable();
@@ -128,14 +128,15 @@ pub(super) fn options_first(
             subcommand.push(argument);
         } else if argument == "version" || argument == "help" {
             options.push(format!("--{argument}"));
-        } else if argument.starts_with('-') {
+        } else if argument == "--" {
             options.push(argument);
+        } else if argument.starts_with('-') {
+            return Err(not_taken("", &argument));
         } else if WORDS.contains(&argument.as_str()) {
             subcommand.push(argument);
         } else {
             return Err(no_subcommand(&argument));
         }
     }
-    options.append(&mut subcommand);
-    Ok(options)
+    Ok((options, subcommand))
 }

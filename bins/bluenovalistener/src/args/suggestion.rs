@@ -1,22 +1,62 @@
 use super::options_first::{OF_SUBCOMMANDS, SWITCHES, WITH_VALUE, WORDS, has_value};
-use super::without_passwords;
+
+/// Options of one letter, beside those of [`WITH_VALUE`].
+const OTHER_SHORT: [&str; 4] = ["-r", "-o", "-h", "-V"];
+use super::{Args, without_passwords};
+use argh::ArgsInfo;
 
 /// An argument that is no option, and the one that may be meant.
 pub(super) fn no_option(argument: &str) -> String {
     let shown = format!("{:?} is no option", without_passwords(argument));
     let known = WITH_VALUE.iter().flatten().chain(&SWITCHES).chain(&OF_SUBCOMMANDS);
-    let mut known = known.chain(&["-daemon"]).filter(|name| name.len() > 2);
+    let known = known.chain(&["-daemon"]).copied().filter(|name| name.len() > 2);
     let name = argument.split('=').next().unwrap_or(argument);
-    let is_beginning = |known: &str| name.len() > 4 && known.starts_with(name);
-    if let Some(known) = known.find(|known| distance(name, known) <= 2 || is_beginning(known)) {
+    let is_beginning = |known: &&str| name.len() > 4 && known.starts_with(name);
+    let meant = nearest_option(name, known.clone()).or_else(|| known.clone().find(is_beginning));
+    if let Some(known) = meant {
         return format!("{shown}; did you mean {known}?");
     }
     if let Some(known) = WORDS.iter().find(|known| argument.trim_start_matches('-') == **known) {
         return format!("{shown}; did you mean {known}?");
     }
-    match argument.get(..2).filter(|name| has_value(name)) {
-        Some(name) => format!("{shown}; a blank stands between {name} and its value"),
-        None => shown,
+    if let Some(name) = argument.get(..2).filter(|name| has_value(name)) {
+        return format!("{shown}; a blank stands between {name} and its value");
+    }
+    if name.chars().count() == 2 && name != "--" {
+        let short = WITH_VALUE.iter().map(|[short, _]| *short).filter(|short| !short.is_empty());
+        let short: Vec<_> = short.chain(OTHER_SHORT).collect();
+        return match short.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+            Some(known) => format!("{shown}; did you mean {known}?"),
+            None => format!("{shown}; those of one letter are {}", short.join(", ")),
+        };
+    }
+    shown
+}
+
+/// The option out of `known` that is like `name`: of one letter or two, another letter makes
+/// another option.
+fn nearest_option<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let is_near = |(far, known): &(usize, &str)| *far <= if known.len() < 6 { 1 } else { 2 };
+    let distances = known.map(|known| (distance(name, known), known));
+    distances.filter(is_near).min_by_key(|(far, _)| *far).map(|(_, known)| known)
+}
+
+/// An argument that the subcommand `word` doesn't take, and which ones do; without a subcommand
+/// before it, the same.
+pub(super) fn not_taken(word: &str, argument: &str) -> String {
+    let shown = format!("{:?}", without_passwords(argument));
+    if !argument.starts_with('-') {
+        return format!("{shown} is a word too many behind {word}");
+    }
+    let is_it = |flag: &argh::FlagInfo<'_>| {
+        flag.long == argument || flag.short.is_some_and(|it| argument == format!("-{it}"))
+    };
+    let mut owners = Args::get_args_info().commands;
+    owners.retain(|owner| owner.command.flags.iter().any(is_it));
+    let owners = owners.iter().map(|owner| owner.name).collect::<Vec<_>>().join(", ");
+    match word {
+        "" => format!("{shown} stands behind the word that it is an option of: {owners}"),
+        _ => format!("{shown} is no option of {word}, but of {owners}"),
     }
 }
 

@@ -169,7 +169,26 @@ fn an_option_that_is_none_gets_a_suggestion() {
             "\"--mqtt-password=…\" is no option; did you mean --mqtt-password-file?",
         ),
         ("--log x", "did you mean --log-file?"),
-        ("-x", "\"-x\" is no option"),
+        (
+            "-x",
+            "\"-x\" is no option; those of one letter are -b, -d, -u, -i, -l, -n, -m, -f, -r, -o",
+        ),
+        ("-B 10.0.0.2", "\"-B\" is no option; did you mean -b?"),
+        ("-v", "\"-v\" is no option; did you mean -V?"),
+        ("report --fron 1d", "did you mean --from?"),
+        ("report --form 1d", "did you mean --from?"),
+        ("-to", "did you mean --to?"),
+        ("gaps --columns soc", "\"--columns\" is no option of gaps, but of export"),
+        ("check -o x", "\"-o\" is no option of check, but of export, report"),
+        (
+            "--from 1d",
+            "\"--from\" stands behind the word that it is an option of: export, gaps, report",
+        ),
+        ("gaps 1h", "\"1h\" is a word too many behind gaps"),
+        ("generate man man", "\"man\" is a word too many behind generate"),
+        ("generate", "generate: something is missing behind it: man|bash|zsh|fish|defaults"),
+        ("-i", "-i: its value is missing behind it"),
+        ("export --columns", "--columns: its value is missing behind it"),
         ("-", "\"-\" is no option"),
     ] {
         let said = refused(line);

@@ -39,14 +39,21 @@ fn server_and_journal(
         return Err(without_server.into());
     };
     if !journal.exists() {
-        return Err(no_journal(&journal, subcommand).into());
+        return Err(no_journal(&journal, subcommand, true).into());
     }
     Ok((server, journal))
 }
 
-/// The error of a subcommand that has found no journal.
-fn no_journal(path: &Path, subcommand: &str) -> String {
+/// The error of a subcommand that has found no journal, or no file of `-d sqlite:`, where there
+/// is no server.
+fn no_journal(path: &Path, subcommand: &str, has_server: bool) -> String {
     let path = path.display();
+    if !has_server {
+        return format!(
+            "there is no file {path}: no listener has recorded into it yet, or its path in -d is \
+             another one"
+        );
+    }
     format!(
         "there is no journal {path}; give the listener's options with {subcommand}, and --journal \
          with the path in the first line of its log if it runs as another user"

@@ -45,19 +45,34 @@ pub(crate) fn run(args: &Args, options: &args::Resend) -> Result<(), Box<dyn Err
     delivery.bar.finish_and_clear();
     let Delivery { missing, rejected, .. } = delivery;
     if ended.is_err() {
-        say(&format!("{} were missing so far, and are there now", rows(missing)));
+        say(&format!("so far, {}", what_was_missing(missing, rejected, &name)));
     }
     ended?;
     let from = since.map(|since| format!(" from {} UTC on", Timestamp(since)));
-    console::print(&format!(
-        "{}{} in the journal; {missing} were missing in {name}, and are there now\n",
-        rows(total),
-        from.unwrap_or_default(),
-    ));
+    let from = from.unwrap_or_default();
+    let found = match total {
+        0 => format!("there is no row{from} in the journal"),
+        _ => format!(
+            "{}{from} in the journal; {}",
+            rows(total),
+            what_was_missing(missing, rejected, &name)
+        ),
+    };
+    console::print(&(found + "\n"));
     if rejected > 0 {
         return Err(format!("PostgreSQL has rejected {}", rows(rejected)).into());
     }
     Ok(())
+}
+
+/// How many of the rows the table lacked, for a sentence.
+fn what_was_missing(missing: u64, rejected: u64, server: &str) -> String {
+    match (missing, rejected) {
+        (0, 0) => format!("none was missing in {server}"),
+        (0, _) => format!("none could be added to {server}"),
+        (1, _) => format!("1 was missing in {server}, and is there now"),
+        _ => format!("{missing} were missing in {server}, and are there now"),
+    }
 }
 
 /// The delivery of all rows.

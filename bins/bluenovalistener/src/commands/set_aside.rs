@@ -52,8 +52,8 @@ pub(crate) fn run(args: &Args, options: &args::SetAside) -> Result<(), Box<dyn E
         }
     }
     if rejected > 0 {
-        let total = rows.len();
-        return Err(format!("PostgreSQL still rejects {rejected} of {total} rows").into());
+        let total = console::rows(rows.len() as u64);
+        return Err(format!("PostgreSQL still rejects {rejected} of {total}").into());
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use log::{LevelFilter, Record};
 use log_file::LogFile;
 pub(crate) use rotating_file::ADVICE as ROTATION_ADVICE;
 
-use crate::settings::LogSettings;
+use crate::{console::counted, settings::LogSettings};
 
 mod log_file;
 mod rotating_file;
@@ -114,9 +114,11 @@ impl LogWriter for Queue {
         let mut text = Vec::with_capacity(128);
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
+            let are = if lost == 1 { "is" } else { "are" };
             writeln!(
                 text,
-                "{time} WARN  {lost} lines of the log are lost: its file or terminal was too slow"
+                "{time} WARN  {} of the log {are} lost: its file or terminal was too slow",
+                counted(lost, "line")
             )?;
         }
         writeln!(text, "{time} {:<5} {}", record.level(), record.args())?;

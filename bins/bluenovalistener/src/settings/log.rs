@@ -28,7 +28,7 @@ impl LogSettings {
                 "-n",
                 args.log_keep.as_deref().unwrap_or(DEFAULT_KEEP),
                 0..=1000,
-                "0 to 1000 files",
+                "a whole number of files, 0 to 1000,",
             )?,
             size: match args.log_size.as_deref().unwrap_or(DEFAULT_SIZE) {
                 "0" => None,

@@ -26,7 +26,7 @@ pub(crate) use journal_path::{import_journal, state_directory};
 pub(crate) use log::LogSettings;
 use log::log_file;
 pub(crate) use mqtt::{Mqtt, PasswordError, listener_id};
-pub(crate) use time_argument::{date_argument, time_argument};
+pub(crate) use time_argument::{day_argument, time_argument};
 
 const DEFAULT_DATABASE: &str = "homeauto";
 const DEFAULT_INTERVAL: &str = "10";
@@ -214,7 +214,8 @@ pub(crate) fn whole_number(
 /// How old a row may become until it is synced to the disk.
 pub(crate) fn sync(args: &Args) -> Result<Duration, SettingsError> {
     let seconds = args.sync.as_deref().unwrap_or(DEFAULT_SYNC);
-    let seconds = whole_number("--sync", seconds, 1..=3600, "1 to 3600 seconds")?;
+    let seconds =
+        whole_number("--sync", seconds, 1..=3600, "a whole number of seconds, 1 to 3600,")?;
     Ok(Duration::from_secs(seconds.into()))
 }
 
@@ -299,7 +300,7 @@ fn store(
     };
     // At least a day, so that no stamp is used twice if the clock is set back.
     let days = args.keep.as_deref().unwrap_or(DEFAULT_KEEP_DAYS);
-    let days = whole_number("--keep", days, 1..=3650, "1 to 3650 days")?;
+    let days = whole_number("--keep", days, 1..=3650, "a whole number of days, 1 to 3650,")?;
     let keep = Duration::from_secs(u64::from(days) * 86_400);
     Ok(Store::Postgres { server: Box::new(server), journal, keep })
 }

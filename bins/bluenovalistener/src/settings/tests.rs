@@ -28,13 +28,13 @@ fn what_is_not_allowed_is_refused_with_what_is() {
             "a whole number of seconds, 1 to 86400, is allowed",
         );
     }
-    refused("-n x", "-n \"x\": 0 to 1000 files is allowed");
+    refused("-n x", "-n \"x\": a whole number of files, 0 to 1000, is allowed");
     refused("-m 5X", "-m \"5X\"");
     refused("-m 99999999999G", "K, M or G");
     refused("-f 2", "0 or 1 is allowed");
-    refused("--keep 0", "1 to 3650 days");
-    refused("--sync 0", "--sync \"0\": 1 to 3600 seconds is allowed");
-    refused("--sync 3601", "1 to 3600 seconds");
+    refused("--keep 0", "a whole number of days, 1 to 3650, is allowed");
+    refused("--sync 0", "--sync \"0\": a whole number of seconds, 1 to 3600, is allowed");
+    refused("--sync 3601", "seconds, 1 to 3600,");
     assert_eq!(settings("-d sqlite:x").unwrap().sync, Duration::from_secs(10));
     assert_eq!(settings("-d sqlite:x --sync 3600").unwrap().sync, Duration::from_secs(3600));
     refused("-b a=h -b b=h", "battery h:9000/ws/ is given twice");

@@ -16,7 +16,11 @@ const WITHOUT_ZONE: [&str; 2] =
 /// What is allowed, for errors.
 const TIME_ALLOWED: &str = "a time in UTC such as 2026-11-22 or \"2026-11-22 16:50:10\", one with \
                             its zone such as 2026-11-22T16:50:10+01:00, or a span back from now \
-                            such as 7d, 12h or 30m,";
+                            such as 1d for yesterday at this time, 12h or 30m,";
+
+/// What is allowed where days are asked for, for errors.
+const DAY_ALLOWED: &str = "a day such as 2026-11-22, as your clock has it, or the day of a time or \
+                           a span back from now, such as 1d for yesterday, 365d or 12h,";
 
 /// The time that `given` means. Without a zone it is UTC, as all times in the table are; a date is
 /// its first instant; `7d`, `12h`, `30m` and `10s` are so long before `now`.
@@ -28,16 +32,34 @@ pub(crate) fn time_argument(
     given: &str,
     now: UtcDateTime,
 ) -> Result<UtcDateTime, SettingsError> {
-    let time = before_now(given, now).or_else(|| calendar_time(given));
-    time.ok_or_else(|| SettingsError::NotAllowed {
-        option,
-        given: given.to_owned(),
-        allowed: TIME_ALLOWED,
-    })
+    time_of(given, now).ok_or_else(|| not_allowed(option, given, TIME_ALLOWED))
+}
+
+/// The day that `given` means: a date is itself; a time, or a span back from `now`, is in the day
+/// that `day_of` says.
+///
+/// # Errors
+/// `given` is none of these. The error names `option`.
+pub(crate) fn day_argument(
+    option: &'static str,
+    given: &str,
+    now: UtcDateTime,
+    day_of: impl Fn(UtcDateTime) -> Date,
+) -> Result<Date, SettingsError> {
+    let day = date(given).or_else(|| time_of(given, now).map(day_of));
+    day.ok_or_else(|| not_allowed(option, given, DAY_ALLOWED))
+}
+
+fn not_allowed(option: &'static str, given: &str, allowed: &'static str) -> SettingsError {
+    SettingsError::NotAllowed { option, given: given.to_owned(), allowed }
+}
+
+fn time_of(given: &str, now: UtcDateTime) -> Option<UtcDateTime> {
+    before_now(given, now).or_else(|| calendar_time(given))
 }
 
 /// The date that `given` is: `2026-11-22`.
-pub(crate) fn date_argument(given: &str) -> Option<Date> {
+fn date(given: &str) -> Option<Date> {
     let format = format_description::parse_borrowed::<2>("[year]-[month]-[day]").ok()?;
     Date::parse(given, &format).ok()
 }
@@ -57,7 +79,8 @@ fn before_now(given: &str, now: UtcDateTime) -> Option<UtcDateTime> {
         return None;
     }
     let span = Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?);
-    now.checked_sub(span.try_into().ok()?)
+    // Whole seconds are what can be given otherwise, and what is read in a message.
+    now.truncate_to_second().checked_sub(span.try_into().ok()?)
 }
 
 fn calendar_time(given: &str) -> Option<UtcDateTime> {
@@ -67,7 +90,7 @@ fn calendar_time(given: &str) -> Option<UtcDateTime> {
         return time.checked_to_utc();
     }
     let with_blank = given.replacen('T', " ", 1);
-    let midnight = || Some(PlainDateTime::new(date_argument(given)?, Time::MIDNIGHT));
+    let midnight = || Some(PlainDateTime::new(date(given)?, Time::MIDNIGHT));
     let with_time = |form: &&str| {
         let form = format_description::parse_borrowed::<2>(form).ok()?;
         PlainDateTime::parse(&with_blank, &form).ok()
@@ -109,6 +132,29 @@ mod tests {
         check("30m", "1970-01-14T23:30:00Z");
         check("10s", "1970-01-14T23:59:50Z");
         check("0s", "1970-01-15T00:00:00Z");
+    }
+
+    #[test]
+    fn a_day_is_that_of_a_calendar_on_a_wall() {
+        use time::macros::{date, utc_datetime};
+        let now = utc_datetime!(2026-11-27 23:30:10.5);
+        // An hour east of Greenwich.
+        let day_of = |time: UtcDateTime| (time + Duration::from_secs(3600)).date();
+        for (given, day) in [
+            ("2026-11-22", date!(2026 - 11 - 22)),
+            ("2026-11-22 22:59", date!(2026 - 11 - 22)),
+            ("2026-11-22T23:00", date!(2026 - 11 - 23)),
+            ("0s", date!(2026 - 11 - 28)),
+            ("1d", date!(2026 - 11 - 27)),
+        ] {
+            assert_eq!(day_argument("--from", given, now, day_of).unwrap(), day, "{given}");
+        }
+        for given in ["yesterday", "2026-02-30", ""] {
+            let error = day_argument("--to", given, now, day_of).unwrap_err().to_string();
+            let start = format!("--to {given:?}: a day such as 2026-11-22, as your clock has it");
+            assert!(error.starts_with(&start), "{error}");
+            assert!(!error.contains("UTC"), "{error}");
+        }
     }
 
     #[test]

@@ -86,20 +86,26 @@ impl Trouble {
 }
 
 /// Whether the server didn't answer at all.
-pub(crate) fn is_unreachable(error: &bluenova_postgres::Error) -> bool {
+fn is_unreachable(error: &bluenova_postgres::Error) -> bool {
     error.sqlstate().is_none() && error.retry() == Retry::Soon
+}
+
+/// What to look at where the server didn't answer at all, unless the error says that already.
+pub(crate) fn what_to_look_at_there(error: &bluenova_postgres::Error) -> Option<&'static str> {
+    (is_unreachable(error) && !error.has_remedy())
+        .then_some("Is the server running, and reachable from here?")
 }
 
 /// What to look at, what is safe, and when the rows are delivered.
 pub(super) fn what_to_expect(error: &ForwardError, waiting: Waiting, is_in_memory: bool) -> String {
     let (look_at, then) = match error {
-        ForwardError::Server(error) if is_unreachable(error) => {
-            ("Is the server running, and reachable from here? ", "when it is back")
+        ForwardError::Server(error) if error.retry() == Retry::Soon => {
+            (what_to_look_at_there(error), "when it is back")
         }
-        ForwardError::Server(error) if error.retry() == Retry::Soon => ("", "when it is back"),
-        ForwardError::Server(_) => ("", "once that is mended"),
-        ForwardError::Journal(_) => ("", "as far as the journal can be read"),
+        ForwardError::Server(_) => (None, "once that is mended"),
+        ForwardError::Journal(_) => (None, "as far as the journal can be read"),
     };
+    let look_at = look_at.map(|look_at| format!("{look_at} ")).unwrap_or_default();
     let kept = match (error, waiting.in_memory) {
         // How many of them can be read shows when it is recovered.
         (ForwardError::Journal(_), _) => "Rows wait in the journal".to_owned(),

@@ -21,7 +21,7 @@ mod spool_log;
 pub(crate) use battery::{Assembled, BatteryOutputs, BatteryThread};
 pub(crate) use clock::clock_is_set;
 pub(crate) use connection_log::what_to_look_at;
-pub(crate) use delivery_trouble::is_unreachable;
+pub(crate) use delivery_trouble::what_to_look_at_there;
 pub(crate) use disk_watch::{DiskWatch, RecorderInput, RecorderMessage, RecorderProgress};
 pub(crate) use events::NewEvent;
 pub(crate) use forwarder::Forwarder;

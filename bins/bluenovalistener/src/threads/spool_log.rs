@@ -11,6 +11,7 @@ use bluenova_status::{Shared, StorageStatus};
 use log::{error, info, warn};
 
 use super::outage::REMINDER;
+use crate::console::rows as counted;
 
 /// Logger of the spool's notices, which also puts them into the status.
 pub(super) struct SpoolLog {
@@ -62,23 +63,27 @@ impl SpoolLog {
                 status.update(|storage| storage.trouble = Some(why));
             }
             Notice::InFile { rows } => {
+                let rows_there = counted(*rows as u64);
                 let logged_elsewhere = mem::take(&mut self.logged_elsewhere);
                 if mem::take(&mut self.was_replaced) {
                     warn!(
                         "journal {path} was deleted or replaced while in use: written again, with \
-                         {rows} rows that the file there did not have"
+                         {rows_there} that the file there did not have"
                     );
                 } else if logged_elsewhere || *rows > 0 {
-                    info!("journal {path}: written again, with {rows} rows from its stand-in");
+                    info!("journal {path}: written again, with {rows_there} from its stand-in");
                 }
                 status.update(|storage| storage.trouble = None);
             }
             Notice::Recovered(Recovery { aside, rows, lost, removed }) => {
                 let lost = match lost {
+                    Some(0) => "none is lost".to_owned(),
+                    Some(1) => "1 that was not delivered yet is lost".to_owned(),
                     Some(lost) => format!("{lost} that were not delivered yet are lost"),
                     None => "the number of lost rows isn't known".to_owned(),
                 };
-                let saved = format!("{rows} rows are saved, {lost}");
+                let are = if *rows == 1 { "is" } else { "are" };
+                let saved = format!("{} {are} saved, {lost}", counted(*rows));
                 let aside = aside.display();
                 let older = match removed {
                     0 => String::new(),
@@ -96,8 +101,12 @@ impl SpoolLog {
                         true => ("the memory for rows", "the journal can be written"),
                         false => ("the journal", "PostgreSQL takes rows"),
                     };
+                    let (oldest, are) = match lost {
+                        1 => ("oldest row".to_owned(), "is"),
+                        _ => (format!("{lost} oldest rows"), "are"),
+                    };
                     error!(
-                        "{what} is full: its {lost} oldest rows, not delivered yet, are lost. \
+                        "{what} is full: its {oldest}, not delivered yet, {are} lost. \
                          More will be lost until {until} again"
                     );
                 }

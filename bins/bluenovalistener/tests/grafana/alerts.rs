@@ -54,13 +54,14 @@ fn rules_for_the_table_fire_when_they_should() {
         let mut firing = vec![];
         for (name, sql) in &rules {
             let table = Table::of(&mut client, &view.expand(sql));
-            assert!(table.numbers("value").iter().all(|value| *value > 0.0), "{name}");
-            for (row, battery) in table.rows.iter().zip(table.texts("battery")) {
+            let values = table.numbers("value");
+            for ((row, battery), value) in table.rows.iter().zip(table.texts("battery")).zip(values)
+            {
                 // The value is the last column, and the label between is the cell, or a text.
                 let detail =
                     row[1..row.len() - 1].iter().flatten().map(String::as_str).collect::<String>();
                 firing.push(format!(
-                    "{} {} {detail}",
+                    "{} {} {detail} {value:.0}",
                     &name["BlueNovaSql".len()..],
                     battery.unwrap()
                 ));
@@ -69,23 +70,23 @@ fn rules_for_the_table_fire_when_they_should() {
         firing
     };
     // The empty one, all the time.
-    let empty = "LowCharge 00000BAD ";
+    let empty = "LowCharge 00000BAD  10";
     assert_eq!(firing(utc_datetime!(2026-09-05 08:00:30)), [empty]);
-    assert_eq!(firing(utc_datetime!(2026-09-12 05:00:00)), ["Silent 9F3C07B2 ", empty]);
+    assert_eq!(firing(utc_datetime!(2026-09-12 05:00:00)), ["Silent 9F3C07B2  18060", empty]);
     // A row an hour is no silence, and ten seconds after a change of the interval a gap of minutes
     // is one.
     assert!(firing(utc_datetime!(2026-10-24 12:59:00)).is_empty());
     assert!(firing(utc_datetime!(2026-10-27 00:09:00)).is_empty());
-    assert_eq!(firing(utc_datetime!(2026-10-27 00:11:00)), ["Silent 00000008 "]);
+    assert_eq!(firing(utc_datetime!(2026-10-27 00:11:00)), ["Silent 00000008  660"]);
     // Removed for a day.
     assert_eq!(firing(utc_datetime!(2026-09-13 00:00:00) - Duration::SECOND), [empty]);
-    let apart = "CellSpread 9F3C07B2 07";
+    let apart = "CellSpread 9F3C07B2 07 120";
     assert_eq!(firing(utc_datetime!(2026-09-25 09:00:00)), [empty, apart]);
-    let error = "Errors 9F3C07B2 OVERVOLT";
+    let error = "Errors 9F3C07B2 OVERVOLT 1";
     assert_eq!(firing(utc_datetime!(2026-09-25 10:05:00)), [error, empty, apart]);
     // While it is charged, and not while it is discharged.
-    let (cold, frost) = (utc_datetime!(2026-09-28 08:00:00), "Frost 9F3C07B2 01");
-    let breaker = "Breaker 9F3C07B2 OPEN";
+    let (cold, frost) = (utc_datetime!(2026-09-28 08:00:00), "Frost 9F3C07B2 01 -1");
+    let breaker = "Breaker 9F3C07B2 OPEN 1";
     assert_eq!(firing(cold), [breaker, empty, apart, frost]);
     assert_eq!(firing(cold + Duration::hours(6)), [breaker, empty, apart]);
 }
@@ -119,6 +120,14 @@ fn grafana_has_the_same_rules() {
         assert!(documented.contains(&format!("`{name}`")), "{name} isn't in docs/grafana.md");
     }
     let grafana = fs::read_to_string(repository("grafana/alerts.yaml")).unwrap();
+    let summaries = |text: &str| {
+        let lines = text.lines().map(str::trim_start);
+        lines.filter(|line| line.starts_with("summary: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    // The value of the query, which is A there.
+    let ours = summaries(&ours.replace(".Value", ".Values.A.Value"));
+    assert_eq!(summaries(&grafana), ours);
+    assert!(ours.iter().filter(|text| text.contains(".Values.A.Value ")).count() > 8, "{ours:?}");
     let variables = grafana.matches('$').count();
     assert_eq!(variables, grafana.matches("datasourceUid: $BLUENOVA_PROMETHEUS").count());
 }

@@ -214,6 +214,25 @@ fn demo_shows_two_batteries_and_keeps_their_rows() {
     assert!(!text(&again.stdout).contains("A week of history"), "once is enough");
 }
 
+#[test]
+fn a_second_demo_at_the_same_time_says_so() {
+    let home = Home::new();
+    let demo = ["--http", "127.0.0.1:0", "demo"];
+    let mut first = home.listen(&demo);
+    // The first one is about to make its history, or has made it.
+    first.wait_for("A week of history");
+    let second = home.run(&demo);
+    assert_eq!(second.status.code(), Some(1), "{}", text(&second.stdout));
+    let error = text(&second.stderr);
+    assert!(error.starts_with("bluenovalistener: another demo is running, "), "{error}");
+    assert_eq!(text(&second.stdout), "");
+    // It does the first one no harm.
+    first.wait_for("north  ");
+    first.stop();
+    let third = home.run(&[&demo[..], &["--seconds", "1"]].concat());
+    assert_eq!(third.status.code(), Some(0), "{}", text(&third.stderr));
+}
+
 /// Number of ended days in the demo's database, of both batteries.
 fn days(home: &Home) -> u32 {
     let path = home.path("state/bluenova/demo.sqlite");
@@ -514,6 +533,7 @@ fn check_says_what_the_listener_would_do_and_makes_nothing() {
         ("database", &["-d", &database], "ok      database: the listener will create"),
         ("database", &["-d", &home.sqlite("empty")], "ok "),
         ("database", &["-d", &home.sqlite("text/db")], "NOT OK "),
+        ("database", &["-d", &home.sqlite("full.2")], "is a directory; choose the path of a file"),
         ("log", &["-d", &database, "-l", "no/such/x.log"], "there is no directory"),
         ("log", &["-d", &database, "-l", "."], "WARNING log: "),
         (

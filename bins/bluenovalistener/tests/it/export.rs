@@ -267,14 +267,21 @@ fn errors_name_what_is_wrong() {
         (
             "-d sqlite:db --from 2026-11-23 --battery 9F3C07B2",
             "there are no rows of 9F3C07B2 from 2026-11-23T00:00:00Z in /HOME/db, where the first \
-             one is of 2026-11-22T12:00:00Z",
+             one is of 2026-11-22T12:00:00Z, and the last one of 2026-11-22T12:00:00Z\n",
         ),
+        (
+            "-d x --journal db --to 2026-11-22",
+            ", and the last one of 2026-11-22T12:00:00Z; the table in PostgreSQL may have older \
+             ones (--from-database)\n",
+        ),
+        ("-d x --journal db --from 2026-11-23", ", and the last one of 2026-11-22T12:00:00Z\n"),
         (
             "-d URL --from-database --to 2026-11-22",
             "there are no rows to 2026-11-22T00:00:00Z in battery_pack of wrong on ",
         ),
         ("-d sqlite:empty", "there are no rows in /HOME/empty yet"),
-        ("-d sqlite:none", "there is no journal /HOME/none"),
+        ("-d sqlite:none", "there is no file /HOME/none: no listener has recorded into it yet"),
+        ("-d x --journal none", "there is no journal /HOME/none; give the listener's options"),
         ("-d sqlite:db -o none/x.csv", "-o none/x.csv: No such file or directory"),
         ("-d sqlite:db -o .", "-o .: Is a directory"),
         ("-d sqlite:db -o /dev/full", "-o /dev/full can't be written: No space left on device"),

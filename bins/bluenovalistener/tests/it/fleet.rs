@@ -268,6 +268,28 @@ fn check_tries_each_battery_of_a_file() {
 }
 
 #[test]
+fn check_says_that_two_addresses_lead_to_one_battery() {
+    let mut server = talking_battery(1);
+    let again = server.add(loopback(), battery(1), Pace::Free { speed: 4.0 }).unwrap();
+    let other = talking_battery(2);
+    let home = Home::new();
+    let database = home.sqlite("db");
+    let [attic, cellar, shed] = [
+        named("attic", server.local_addr()),
+        named("cellar", other.local_addr()),
+        named("shed", again.local_addr()),
+    ];
+    let args = ["-b", &attic, "-b", &cellar, "-b", &shed, "-d", &database, "check"];
+    let output = home.run(&args);
+    let said = text(&output.stdout);
+    let warnings: Vec<_> = said.lines().filter(|line| line.starts_with("WARNING")).collect();
+    assert_eq!(warnings.len(), 1, "{said}");
+    assert!(warnings[0].starts_with("WARNING battery shed: it has the MCU ID of attic,"), "{said}");
+    // Nothing is wrong with the rows.
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+#[test]
 fn check_does_not_try_batteries_one_after_the_other() {
     // Each takes the deadline of a handshake, which none of them answers.
     let deaf: Vec<_> = (0..30).map(|_| TcpListener::bind(loopback()).unwrap()).collect();

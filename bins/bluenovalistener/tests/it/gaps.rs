@@ -216,7 +216,7 @@ fn without_a_journal_there_is_an_error() {
     let home = Home::new();
     let output = home.run(&["-d", &home.sqlite("db"), "gaps"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("there is no journal"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("there is no file "), "{}", text(&output.stderr));
     for wrong in [&["--from", "soon"][..], &["--to", "x"], &["--from", "0s"]] {
         let mut listener = home.listen(&["-b", "127.0.0.1:1", "-d", &home.sqlite("db")]);
         listener.wait_for("not reachable");
@@ -225,6 +225,37 @@ fn without_a_journal_there_is_an_error() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", text(&output.stdout));
         assert!(text(&output.stderr).contains(wrong[0]), "{}", text(&output.stderr));
     }
+}
+
+/// The journal `db` of a listener that has found a battery at some time.
+fn journal_since(home: &Home, found: UtcDateTime) {
+    let mut journal =
+        bluenova_journal::Journal::open(&home.path("db"), bluenova_journal::Retention::FOREVER);
+    let event = Event {
+        battery: Some("attic".to_owned()),
+        mcu_id: Some(7),
+        ..Event::new(found, EventKind::Identified, "")
+    };
+    journal.as_mut().unwrap().put_events(&[event]).unwrap();
+}
+
+#[test]
+fn a_time_before_the_listener_s_is_not_counted() {
+    let home = Home::new();
+    journal_since(&home, UtcDateTime::now() - time::Duration::minutes(10));
+    let args = ["-d", &home.sqlite("db"), "-i", "60"];
+    let printed = run(&home, &args, &["--from", "5d"]);
+    let last = printed.lines().last().unwrap();
+    let (share, since) = last.split_once("; before ").expect(last);
+    // Of the intervals that are over, the first one being under way when the battery was found.
+    assert!(share.starts_with("0.00 % of ") && share.contains(" min"), "{last}");
+    assert!(since.ends_with(" no battery had a row or an event"), "{last}");
+    // What is all counted needs no remark.
+    let printed = run(&home, &args, &["--from", "5m"]);
+    assert!(printed.lines().last().unwrap().ends_with(" s"), "{printed}");
+    // And of what is not at all, there is no share.
+    let printed = run(&home, &args, &["--from", "5h", "--to", "4h"]);
+    assert_eq!(printed, "no battery had a row or an event in 1 h\n");
 }
 
 /// A listener whose rows are in PostgreSQL, with a battery that says what it is told.

@@ -272,7 +272,7 @@ fn errors_name_what_is_wrong_and_what_there_is() {
     let report =
         |more: &[&str]| failed(&run(&home, &[&["-d", &database, "report"], more].concat()));
     let error = report(&[]);
-    assert!(error.contains("there is no journal") && error.contains("--from-log"), "{error}");
+    assert!(error.contains("there is no file ") && error.contains("--from-log"), "{error}");
     drop(write_journal(&home.path("db"), &[]));
     let error = report(&[]);
     assert!(error.contains("nothing is known yet in "), "{error}");
@@ -280,8 +280,8 @@ fn errors_name_what_is_wrong_and_what_there_is() {
     for (more, says) in [
         (&["--battery", "10ABCDEF"][..], "has nothing of 10ABCDEF, but of 9F3C07B2"),
         (&["--battery", "shed"], "--battery \"shed\": the name of a battery"),
-        (&["--from", "yesterday"], "--from \"yesterday\": a time in UTC"),
-        (&["--to", "2026-13-01"], "--to \"2026-13-01\": a time in UTC"),
+        (&["--from", "yesterday"], "--from \"yesterday\": a day such as 2026-11-22, as your clock"),
+        (&["--to", "2026-13-01"], "--to \"2026-13-01\": a day such as 2026-11-22, as your clock"),
         (
             &["--from", "2026-11-23", "--to", "2026-11-22"],
             "--from 2026-11-23 must not be after --to 2026-11-22",

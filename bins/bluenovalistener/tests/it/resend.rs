@@ -40,10 +40,19 @@ fn resends(home: &Home, args: &[&str], code: i32, rows: u32, missing: u32) -> Ou
     let output = home.run(args);
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     let printed = text(&output.stdout);
-    let counted = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
-    let starts = printed.starts_with(&counted);
-    let says = printed.contains(&format!("in the journal; {missing} were missing in "));
+    let starts = match rows {
+        0 => printed.starts_with("there is no row from "),
+        _ => printed.starts_with(&format!("{rows} rows")),
+    };
+    let says = match (rows, missing) {
+        (0, _) => printed.ends_with(" UTC on in the journal\n"),
+        (_, 0) => printed.contains("in the journal; none was missing in "),
+        (_, 1) => printed.contains("in the journal; 1 was missing in "),
+        _ => printed.contains(&format!("in the journal; {missing} were missing in ")),
+    };
     assert!(starts && says, "{printed}");
+    let end = if missing == 1 { ", and is there now\n" } else { ", and are there now\n" };
+    assert_eq!(printed.ends_with(end), missing > 0, "{printed}");
     output
 }
 

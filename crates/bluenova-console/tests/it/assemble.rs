@@ -172,6 +172,20 @@ fn a_first_mcu_id_that_was_garbled_does_not_stay() {
 }
 
 #[test]
+fn a_garbled_mcu_id_stays_only_until_that_of_the_connection_before_comes() {
+    let mut assembler = identified();
+    assembler.disconnected();
+    // A connection that has said none in between changes nothing.
+    assembler.disconnected();
+    feed(&mut assembler, &["MCU ID: 9F", "SOC: 63", "MCU ID: 9F3C07B2"]);
+    assert_eq!(row(&mut assembler, 10.0), PackRecord { soc: Some(63), ..empty(10.0) });
+    // Of another battery, the first counts at once, and a garbled one in between is none.
+    assembler.disconnected();
+    feed(&mut assembler, &["MCU ID: 1", "MCU ID: 9F3C07B", "MCU ID: 1"]);
+    assert_eq!(row(&mut assembler, 20.0).mcu_id, 1);
+}
+
+#[test]
 fn an_interval_without_known_lines_has_no_row() {
     let mut assembler = identified();
     row(&mut assembler, 10.0);

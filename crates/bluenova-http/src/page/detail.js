@@ -216,24 +216,15 @@ function dateText(date) {
   return new Date(`${date}T00:00Z`).toLocaleDateString("en-GB", options);
 }
 
-/** The events without those that a gap in the rows has as its reason: it says the same, and how
- * long that was. A gap begins with the first interval that has no row. */
-function withoutReasons(events) {
-  const gaps = events.filter(({ event }) => event === "gap");
-  const slack = 2000 * status.interval_s;
-  return events.filter(({ event, time, text }) => {
-    const isReason = (gap) => {
-      const reason = gap.text.slice(gap.text.indexOf(": ") + 2);
-      const [at, from, to] = [time, gap.time, gap.until].map(Date.parse);
-      const isThen = at >= from - slack && at <= to;
-      return isThen && (text === reason || text.startsWith(`${reason}: `));
-    };
-    return event === "gap" || !gaps.some(isReason);
-  });
+/** The events without those that are the cause of a gap, which says the same and how long that
+ * was. */
+function withoutCauses(events) {
+  const gaps = new Set(events.filter(({ event }) => event === "gap").map(({ time }) => time));
+  return events.filter(({ gap }) => !gaps.has(gap));
 }
 
 function showEvents(answer) {
-  const all = withoutReasons(answer?.events ?? []);
+  const all = withoutCauses(answer?.events ?? []);
   const events = all.slice(0, areEventsMany ? MANY_EVENTS : FEW_EVENTS);
   setText($("events-trouble"), noneOf(answer, all, "Nothing has happened yet."));
   const list = $("events");

@@ -285,7 +285,7 @@ fn north_sends(change: impl Fn(&mut PackRecord)) -> impl FnOnce(&mut Status) {
 #[test]
 fn all_answers_have_the_same_problems() {
     check_problems(|_| (), &[], "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 0");
-    for none in ["", "NONE"] {
+    for none in ["", "NONE", "None"] {
         let errors = "bluenova_errors_present{battery=\"9F3C07B2\",name=\"north\"} 0";
         check_problems(north_sends(|row| row.errors = Some(Text::new(none))), &[], errors);
     }

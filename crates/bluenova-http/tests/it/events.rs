@@ -97,6 +97,12 @@ fn a_battery_has_its_own_events_and_those_of_the_listener() {
     let gap = &answer["events"][5];
     assert_eq!((&gap["battery"], &gap["name"]), (&json!("9F3C07B2"), &json!("north")));
     assert_eq!(gap["until"], "2026-11-22T19:59:20Z");
+    // Which of the others is the cause of it.
+    assert_eq!((&gap["cause"], &gap["gap"]), (&json!("not_connected"), &Value::Null));
+    let causes =
+        answer["events"].as_array().unwrap().iter().filter(|event| event["gap"].is_string());
+    let causes: Vec<_> = causes.map(|event| (&event["event"], &event["gap"])).collect();
+    assert_eq!(causes, [(&json!("not_connected"), &gap["time"])]);
 }
 
 #[test]

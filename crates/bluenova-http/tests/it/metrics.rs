@@ -134,7 +134,9 @@ fn a_stale_battery_has_no_series() {
     let text = listener.get("/metrics").body;
     let silent = "bluenova_battery_silent{battery=\"9F3C07B2\",name=\"north\"} 1";
     let of_north: Vec<&str> = text.lines().filter(|line| line.contains("9F3C07B2")).collect();
-    assert_eq!(of_north, [silent], "{text}");
+    let last_row = "bluenova_battery_last_row_timestamp_seconds\
+                    {battery=\"9F3C07B2\",name=\"north\"} 1795377573.25";
+    assert_eq!(of_north, [last_row, silent], "{text}");
     let south = "bluenova_battery_silent{battery=\"00000BAD\",name=\"south\"} 0\n";
     assert!(text.contains(south), "{text}");
     assert!(text.contains("bluenova_connected{name=\"north\"} 0\n"), "{text}");
@@ -182,6 +184,52 @@ fn a_battery_of_two_addresses_is_one_series() {
     listener.set_age(1, 31_000);
     let text = listener.get("/metrics").body;
     assert!(text.contains(&format!("bluenova_battery_silent{both} 0\n")), "{text}");
+}
+
+/// What is wrong begins with the samples and has its value, before the first row and between two.
+#[test]
+fn problems_follow_the_samples() {
+    let listener = Listener::start();
+    listener.change(|status| {
+        let mut sample = record(NORTH);
+        sample.soc = Some(9);
+        sample.temp = Some(60);
+        sample.errors = Some(Text::new("CELL_OV"));
+        let (north, now) = (&mut status.batteries[0], status.instant);
+        north.newest = None;
+        north.announced_mcu_id = Some(NORTH);
+        for second in [4, 2, 0] {
+            north.sampled(sample.clone(), now - Duration::from_secs(second));
+        }
+        (status.started, status.interval) = (now, Duration::from_secs(600));
+    });
+    let of_north = || {
+        let text = listener.get("/metrics").body;
+        let lines = text.lines().filter_map(|line| line.strip_prefix("bluenova_battery_problem"));
+        let lines = lines.filter(|line| line.contains("9F3C07B2") && !line.ends_with(" 0"));
+        lines.map(|line| line.replace("battery=\"9F3C07B2\",", "")).collect::<Vec<_>>()
+    };
+    let red = "limit=\"errors\",name=\"north\",severity=\"red\"";
+    let amber = "limit=\"low-charge\",name=\"north\",severity=\"amber\"";
+    let begun = ["s_total{limit=\"errors\",name=\"north\"} 1".to_owned()];
+    let mut expected = vec![
+        format!("{{{red}}} 1"),
+        format!("{{{amber}}} 1"),
+        format!("_info{{{red},words=\"CELL_OV\"}} 1"),
+        format!("_value{{cell=\"\",{amber}}} 9"),
+    ];
+    expected.extend(begun.clone());
+    assert_eq!(of_north(), expected);
+    check(&listener);
+    // It has been over before anyone asked: the count shows it.
+    listener.change(|status| {
+        for second in [4, 2, 0] {
+            let now = status.instant + Duration::from_secs(10 - second);
+            status.batteries[0].sampled(record(NORTH), now);
+        }
+        status.instant += Duration::from_secs(10);
+    });
+    assert_eq!(of_north(), begun);
 }
 
 /// Texts from a battery and the command line, and one battery under two addresses.

@@ -101,6 +101,7 @@ fn counts_frost_open_breakers_errors_and_the_spread_at_rest() {
     for second in 0..=400_i16 {
         let mut sample = sample(second.into(), 52.0, if second < 50 { 20.0 } else { 1.0 });
         sample.cell_t[3] = Some(if second <= 10 { -1 } else { 0 });
+        sample.temp = Some(if (11..=14).contains(&second) { -1 } else { 20 });
         (sample.cell_v[0], sample.cell_v[1]) = (Some(3.3), Some(3.304));
         if second < 50 {
             sample.cell_v[1] = Some(3.34);
@@ -110,7 +111,7 @@ fn counts_frost_open_breakers_errors_and_the_spread_at_rest() {
         insight.sample(&sample, &UtcDays);
     }
     let day = insight.figures().unwrap().today;
-    assert_eq!((day.frost_charge_s, day.breaker_open_s, day.errors), (10.0, 19.0, 2));
+    assert_eq!((day.frost_charge_s, day.breaker_open_s, day.errors), (14.0, 19.0, 2));
     assert_eq!(day.spread_mv, Some(Extremes { low: 4.0, high: 40.0 }));
     assert_eq!(day.rest_spread_mv, Some(Extremes { low: 4.0, high: 4.0 }));
     // A day that goes on after a restart is told the same errors again.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::events::{Event, EventKind};
+
 /// Why an interval has no row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GapCause {
@@ -47,6 +49,16 @@ impl GapCause {
             Self::Evicted => "evicted",
             Self::BeforeEvents => "before_events",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether it is what this event says, so that who shows both says it twice.
+    pub fn is_said_by(&self, event: &Event) -> bool {
+        match (self, event.kind) {
+            (Self::ClockNotSet(how), EventKind::ClockNotSet) => *how == event.detail,
+            (Self::NotConnected(why), EventKind::NotConnected) => *why == event.detail,
+            (Self::Silent, EventKind::Silent) | (Self::NoMcuId, EventKind::NoMcuId) => true,
+            _ => false,
         }
     }
 }

@@ -109,8 +109,18 @@ fn a_battery_counts_from_its_first_sign_on() {
     let mut finder =
         GapFinder::new(Duration::from_secs(10), at(0.0)..at(100.0), &[], &[BATTERY], true);
     assert!(finder.end().is_empty() && finder.shares().is_empty(), "it was never there");
-    let found = find(&[event(42.0, EventKind::Identified)], &[100.0], &[], true);
+    let events = [event(42.0, EventKind::Identified)];
+    let found = find(&events, &[100.0], &[], true);
     assert_eq!((found.missing, found.intervals), (5, 6));
+    let shares_until = |end| {
+        let times = at(0.0)..at(end);
+        let length = Duration::from_secs(10);
+        let mut finder = GapFinder::new(length, times, &events, &[BATTERY], true);
+        finder.end();
+        finder.shares()
+    };
+    assert_eq!(shares_until(100.0)[0].since, at(40.0));
+    assert_eq!(shares_until(40.0), [], "it came later");
 }
 
 #[test]
@@ -293,7 +303,7 @@ fn a_battery_without_mcu_id_goes_by_its_name() {
     assert_eq!(finder.battery(&missing[0]), Some(&battery));
     let gaps = finder.explain(&missing[0], &[]);
     assert_eq!((gaps.len(), gaps[0].intervals, &gaps[0].cause), (1, 10, &GapCause::NoMcuId));
-    assert_eq!(finder.shares(), [RowShare { battery, intervals: 10, missing: 10 }]);
+    assert_eq!(finder.shares(), [RowShare { battery, since: at(0.0), intervals: 10, missing: 10 }]);
 }
 
 #[test]

@@ -218,4 +218,5 @@ fn a_socket_that_is_not_there_is_named() {
     let error = refused(settings);
     assert_eq!(error.retry(), Retry::Soon, "{error}");
     assert!(error.to_string().contains("no socket /nowhere/.s.PGSQL.7: start the"), "{error}");
+    assert!(error.has_remedy(), "no other advice belongs behind it");
 }

@@ -2,6 +2,7 @@
 //! what is not.
 
 use std::{
+    collections::HashMap,
     env,
     error::Error,
     io::ErrorKind,
@@ -26,9 +27,11 @@ use time::UtcDateTime;
 use crate::{
     args::Args,
     console::{self, rows},
-    page,
+    options_file, page,
     settings::{Battery, LogSettings, Mqtt, Settings, Store},
-    threads::{MqttError, check_broker, clock_is_set, describe, is_unreachable, what_to_look_at},
+    threads::{
+        MqttError, check_broker, clock_is_set, describe, what_to_look_at, what_to_look_at_there,
+    },
 };
 
 mod files;
@@ -49,6 +52,9 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let log = LogSettings::resolve(args)?;
+    if let Some(odd) = options_file::oddity(|name| env::var(name).ok()) {
+        show("WARNING", "options", &Err(odd));
+    }
     let mut fine = report("clock", clock());
     fine &= report_batteries(&settings.batteries);
     match &settings.store {
@@ -83,23 +89,47 @@ pub(crate) fn run(args: &Args) -> Result<(), Box<dyn Error>> {
 /// Tries the batteries, many at a time, and shows them in their order; returns whether all are
 /// fine.
 fn report_batteries(batteries: &[Battery]) -> bool {
-    let mut fine = true;
+    let (mut fine, mut by_mcu_id) = (true, HashMap::new());
     for some in batteries.chunks(BATTERIES_AT_A_TIME) {
         thread::scope(|scope| {
-            let listen =
-                |battery| thread::Builder::new().spawn_scoped(scope, move || listen_to(battery));
-            let tries: Vec<_> = some.iter().map(listen).collect();
+            let ask = |battery| {
+                thread::Builder::new().spawn_scoped(scope, move || ask_for_mcu_id(battery))
+            };
+            let tries: Vec<_> = some.iter().map(ask).collect();
             for (battery, thread) in some.iter().zip(tries) {
-                let finding = match thread.map(ScopedJoinHandle::join) {
-                    Ok(Ok(finding)) => finding,
+                let mcu_id = match thread.map(ScopedJoinHandle::join) {
+                    Ok(Ok(answer)) => answer,
                     Ok(Err(_)) => Err("the check has panicked".to_owned()),
                     Err(error) => Err(format!("no thread can be started to try it: {error}")),
                 };
-                fine &= report(&format!("battery {}", battery.name), finding);
+                fine &= report_battery(battery, mcu_id, &mut by_mcu_id);
             }
         });
     }
     fine
+}
+
+/// Shows what a battery has answered; `by_mcu_id` has those before it.
+fn report_battery<'a>(
+    battery: &'a Battery,
+    mcu_id: Result<u32, String>,
+    by_mcu_id: &mut HashMap<u32, &'a str>,
+) -> bool {
+    let what = format!("battery {}", battery.name);
+    let id = match mcu_id {
+        Ok(id) => id,
+        Err(wrong) => return report(&what, Err(wrong)),
+    };
+    report(&what, Ok(format!("MCU ID {id:08X} at ws://{}", battery.address)));
+    if let Some(other) = by_mcu_id.get(&id) {
+        let twin = format!(
+            "it has the MCU ID of {other}, so both addresses lead to one battery. Its rows are \
+             stored once; if there are two batteries, one of the addresses is wrong"
+        );
+        show("WARNING", &what, &Err(twin));
+    }
+    by_mcu_id.entry(id).or_insert(&battery.name);
+    true
 }
 
 /// What is fine, or what isn't and what to do about it: the rest of a line of output.
@@ -128,11 +158,6 @@ fn clock() -> Finding {
     } else {
         Err(format!("{shown}; nothing is recorded until it is set, by NTP for instance"))
     }
-}
-
-fn listen_to(battery: &Battery) -> Finding {
-    let id = ask_for_mcu_id(battery)?;
-    Ok(format!("MCU ID {id:08X} at ws://{}", battery.address))
 }
 
 /// Connects to a battery and waits for its MCU ID. The error is worded for the terminal.
@@ -206,6 +231,9 @@ fn open(path: &Path, on_the_way: bool) -> Finding {
             "{shown} is not a journal, but a file of something else. The listener doesn't start \
              with it, and leaves it alone; choose another path"
         )),
+        Err(error) if path.is_dir() => {
+            Err(format!("{}; choose the path of a file, in it perhaps", ErrorChain(&error)))
+        }
         Err(error) => Err(format!(
             "{}; see to {shown} and its directory: owner, permissions, free space",
             ErrorChain(&error)
@@ -237,11 +265,8 @@ fn database(server: &bluenova_postgres::Settings) -> Finding {
     let mut sink = Sink::dry_run(server.clone(), Deadlines::default());
     sink.connect().map_err(|error| {
         let why = ErrorChain(&error);
-        if is_unreachable(&error) {
-            format!("{why}; is the server running, and reachable from here?")
-        } else {
-            why.to_string()
-        }
+        let look_at = what_to_look_at_there(&error).map(|look_at| format!(". {look_at}"));
+        format!("{why}{}", look_at.unwrap_or_default())
     })?;
     // The row is inserted and rolled back.
     let row = PackRecord::new(UtcDateTime::now(), 0);

@@ -52,6 +52,26 @@ pub(super) fn make(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dy
     Ok(batteries)
 }
 
+/// The two batteries at `now`, going on from the newest row of each in the database at `path`: sun
+/// and household have not waited for the demo.
+///
+/// # Errors
+/// The database can't be read.
+pub(super) fn go_on(
+    path: &Path,
+    now: UtcDateTime,
+) -> Result<[Battery; 2], bluenova_journal::Error> {
+    let latest = Reader::open(path)?.latest()?;
+    Ok(Battery::pair(now).map(|battery| {
+        let mut its_rows = latest.iter().filter(|row| row.mcu_id == battery.profile().mcu_id);
+        let Some(row) = its_rows.next() else { return battery };
+        let mut battery = battery.resumed(row);
+        // A row is later than now where a clock was set back.
+        battery.advance((now - row.insert_time_utc).try_into().unwrap_or_default());
+        battery
+    }))
+}
+
 /// The name of the database at `path` while its history is made.
 fn draft(path: &Path) -> PathBuf {
     beside(path, ".draft")
@@ -154,6 +174,30 @@ mod tests {
     use time::macros::utc_datetime;
 
     use super::*;
+
+    #[test]
+    fn a_second_demo_goes_on_where_the_first_one_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("demo.sqlite");
+        let now = utc_datetime!(2026-11-27 06:00:30);
+        make(&path, now).unwrap();
+        let latest = Reader::open(&path).unwrap().latest().unwrap();
+        let later = now + Duration::seconds(30);
+        for mut battery in go_on(&path, later).unwrap() {
+            let id = battery.profile().mcu_id;
+            let row = latest.iter().find(|row| row.mcu_id == id).unwrap();
+            let found = battery.print_cycle(&mut String::new());
+            let soc = row.soc.unwrap();
+            assert!((soc - 55).abs() > 5, "{soc} % is about what a new battery has");
+            assert!((found.soc - soc).abs() <= 1, "{} % after {soc} %", found.soc);
+            let energy = found.energy_in.unwrap().to_f32();
+            assert!((energy - row.energy_in.unwrap()).abs() <= 0.2, "{energy} after {row:?}");
+            assert_eq!(battery.time(), later);
+        }
+        // The night has passed meanwhile.
+        let [slept, _] = go_on(&path, now + Duration::hours(15)).unwrap();
+        assert_eq!(slept.time(), now + Duration::hours(15));
+    }
 
     #[test]
     fn a_week_is_whole_after_one_that_was_killed() {

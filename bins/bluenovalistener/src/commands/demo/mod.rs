@@ -3,7 +3,7 @@
 use std::{
     env,
     error::Error,
-    fs,
+    fs::{self, File, TryLockError},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     sync::mpsc,
@@ -35,6 +35,9 @@ mod view;
 
 const NAMES: [&str; 2] = ["north", "south"];
 
+/// What is allowed for `--seconds`, for errors.
+const SECONDS_ALLOWED: &str = "a whole number of seconds, 1 to 86400,";
+
 /// Address of the page, unless another one is given or this one is in use.
 const USUAL_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9080);
 
@@ -47,13 +50,14 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     let length = options
         .seconds
         .as_deref()
-        .map(|given| whole_number("--seconds", given, 1..=86_400, "1 to 86400"))
+        .map(|given| whole_number("--seconds", given, 1..=86_400, SECONDS_ALLOWED))
         .transpose()?
         .map(|seconds| Duration::from_secs(u64::from(seconds)));
     let http = settings::http(args)?;
 
     let directory = state_directory(|name| env::var(name).ok());
     fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let _lock = lock(&directory)?;
     let mut log_settings = LogSettings::resolve(args)?;
     // Standard output belongs to the view.
     log_settings.file.get_or_insert_with(|| directory.join("demo.log"));
@@ -98,7 +102,7 @@ pub(crate) fn run(args: &Args, options: &Demo) -> Result<(), Box<dyn Error>> {
     };
     let stopped = pipeline.stop();
     let rows = view.rows() + stored.try_iter().count() as u64;
-    console::print(&format!("\n{rows} rows recorded.\n"));
+    console::print(&format!("\n{} recorded.\n", console::rows(rows)));
     log.flush();
     shown?;
     Ok(stopped?)
@@ -156,8 +160,24 @@ fn settings(
     })
 }
 
-/// The batteries to record, as a week of history that has just been made leaves them; or just so,
-/// where there is one.
+/// Lock of the one demo that uses `directory`, held until the file is closed. The journal has a
+/// lock of its own, but the week of history is made before it is there.
+fn lock(directory: &Path) -> Result<File, String> {
+    let path = directory.join("demo.lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "another demo is running, with its rows in {}; end it first, by Ctrl-C in its terminal",
+            directory.display()
+        )),
+        // Where files can't be locked, the journal's lock is left.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
+
+/// The batteries to record: as a week of history leaves them that is made now, or as those go on
+/// that an earlier demo has left.
 fn with_history(path: &Path) -> [SimulatedBattery; 2] {
     let now = UtcDateTime::now();
     if history::is_missing(path, now) {
@@ -167,7 +187,10 @@ fn with_history(path: &Path) -> [SimulatedBattery; 2] {
             Err(error) => warn!("no history was made: {}", ErrorChain(&*error)),
         }
     }
-    SimulatedBattery::pair(now)
+    history::go_on(path, now).unwrap_or_else(|error| {
+        warn!("the batteries begin anew: {}", ErrorChain(&error));
+        SimulatedBattery::pair(now)
+    })
 }
 
 /// Serves both batteries, each on a free port of 127.0.0.1.

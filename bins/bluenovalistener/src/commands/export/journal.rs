@@ -17,9 +17,14 @@ const PIECE: usize = 1000;
 /// Deadline for a piece, which a slow SD card may need.
 const PIECE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Exports the rows of the journal at `path`, or of the file that is journal and database in one.
-pub(super) fn export(path: &Path, request: &Request<'_>) -> Result<(), ExportError> {
-    let mut reader = open(path)?;
+/// Exports the rows of the journal at `path`, or of the file that is journal and database in one,
+/// where there is no server.
+pub(super) fn export(
+    path: &Path,
+    request: &Request<'_>,
+    has_server: bool,
+) -> Result<(), ExportError> {
+    let mut reader = open(path, has_server)?;
     reader.time_limit = PIECE_DEADLINE;
     let selection = RowSelection {
         times: request.from.unwrap_or(UtcDateTime::MIN)..request.to.unwrap_or(UtcDateTime::MAX),
@@ -30,15 +35,16 @@ pub(super) fn export(path: &Path, request: &Request<'_>) -> Result<(), ExportErr
     let mut output = CsvOutput::open(request.output, request.columns.clone(), total)?;
     write(&reader, selection.clone(), request, &mut output)?;
     if output.rows() == 0 {
-        return Err(no_rows(&reader, path, request, selection)?);
+        return Err(no_rows(&reader, path, request, selection, has_server)?);
     }
     output.finish()
 }
 
-fn open(path: &Path) -> Result<Reader, ExportError> {
+fn open(path: &Path, has_server: bool) -> Result<Reader, ExportError> {
     if !path.exists() {
-        let why = no_journal(path, "export");
-        return Err(ExportError::Wrong(format!("{why}; --from-database exports from PostgreSQL")));
+        let why = no_journal(path, "export", has_server);
+        let from = if has_server { "; --from-database exports from PostgreSQL" } else { "" };
+        return Err(ExportError::Wrong(why + from));
     }
     Ok(Reader::open(path)?)
 }
@@ -93,21 +99,30 @@ fn no_rows(
     path: &Path,
     request: &Request<'_>,
     mut selection: RowSelection,
+    has_server: bool,
 ) -> Result<ExportError, ExportError> {
+    let until = selection.times.end;
     selection.times = UtcDateTime::MIN..UtcDateTime::MAX;
     let mut first = None;
     reader.rows(&selection, &[], |time, _, _| {
         first = Some(time);
         ControlFlow::Break(())
     })?;
+    let Some(first) = first else {
+        return Ok(ExportError::Wrong(format!("there are no rows in {} yet", path.display())));
+    };
     let (path, times) = (path.display(), request.times());
     let of = of_batteries(&selection.batteries);
-    Ok(ExportError::Wrong(match first {
-        Some(first) => format!(
-            "there are no rows{of}{times} in {path}, where the first one is of {}; the table in \
-             PostgreSQL may have older ones (--from-database)",
-            Rfc3339(first)
-        ),
-        None => format!("there are no rows in {path} yet"),
-    }))
+    let latest = reader.latest()?.into_iter();
+    let latest = latest.filter(|row| of.is_empty() || selection.batteries.contains(&row.mcu_id));
+    let last = latest.map(|row| row.insert_time_utc).max().unwrap_or(first);
+    let [shown_first, shown_last] = [first, last].map(Rfc3339);
+    let mut why = format!(
+        "there are no rows{of}{times} in {path}, where the first one is of {shown_first}, and the \
+         last one of {shown_last}"
+    );
+    if has_server && until <= first {
+        why += "; the table in PostgreSQL may have older ones (--from-database)";
+    }
+    Ok(ExportError::Wrong(why))
 }

@@ -31,9 +31,8 @@ pub(crate) fn run(args: &Args, options: &args::Export) -> Result<(), Box<dyn Err
         Store::Postgres { server, journal, .. } if options.from_database => {
             table::export(server, journal, &request)
         }
-        Store::Postgres { journal: path, .. } | Store::Sqlite { path } => {
-            journal::export(path, &request)
-        }
+        Store::Postgres { journal: path, .. } => journal::export(path, &request, true),
+        Store::Sqlite { path } => journal::export(path, &request, false),
     };
     match written {
         Err(ExportError::Write { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {

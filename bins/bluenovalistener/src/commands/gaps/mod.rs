@@ -57,7 +57,8 @@ pub(crate) fn run(args: &Args, options: &args::Gaps) -> Result<(), Box<dyn Error
     let settings = Settings::resolve(args, |name| env::var(name).ok())?;
     let now = UtcDateTime::now();
     let (Store::Postgres { journal: path, .. } | Store::Sqlite { path }) = &settings.store;
-    let mut journal = open(path)?;
+    let has_server = matches!(settings.store, Store::Postgres { .. });
+    let mut journal = open(path, has_server)?;
     journal.time_limit = READ_LIMIT;
     let times = times(&settings, options, &journal, now)?;
     let mut question = Question {
@@ -92,9 +93,9 @@ pub(crate) fn run(args: &Args, options: &args::Gaps) -> Result<(), Box<dyn Error
     Ok(())
 }
 
-fn open(path: &Path) -> Result<Reader, Box<dyn Error>> {
+fn open(path: &Path, has_server: bool) -> Result<Reader, Box<dyn Error>> {
     if !path.exists() {
-        return Err(super::no_journal(path, "gaps").into());
+        return Err(super::no_journal(path, "gaps", has_server).into());
     }
     Ok(Reader::open(path)?)
 }

@@ -97,11 +97,19 @@ impl<W: Write> GapOutput for Lines<W> {
             )?;
         }
         let (intervals, missing) = sums(shares);
-        let length = length(question.times.end - question.times.start);
-        match intervals {
-            0 => writeln!(self.out, "no battery had a row or an event in {length}")?,
-            _ => writeln!(self.out, "{:.2} % of {length}", percent(intervals, missing))?,
+        let Question { times, interval, .. } = question;
+        let Some(since) = shares.iter().map(|share| share.since).min() else {
+            let length = length(times.end - times.start);
+            writeln!(self.out, "no battery had a row or an event in {length}")?;
+            return self.out.flush();
+        };
+        let length = length(times.end - since.max(times.start));
+        write!(self.out, "{:.2} % of {length}", percent(intervals, missing))?;
+        if since > times.start + *interval {
+            let begin = self.local(since);
+            write!(self.out, "; before {begin} no battery had a row or an event")?;
         }
+        writeln!(self.out)?;
         self.out.flush()
     }
 }

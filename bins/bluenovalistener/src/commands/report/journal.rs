@@ -15,7 +15,7 @@ use bluenova_report::{EventLog, Identity, Sources};
 use time::{Date, UtcDateTime};
 
 use super::{super::export, Request, events, warn};
-use crate::settings::Settings;
+use crate::settings::{Settings, Store};
 
 /// Rows that are read at a time: few enough that the writer, whose log grows meanwhile, has it back
 /// soon.
@@ -34,7 +34,8 @@ pub(super) fn sources(
     request: &Request<'_>,
 ) -> Result<Vec<Sources>, Box<dyn Error>> {
     if !path.exists() {
-        let why = super::super::no_journal(path, "report");
+        let has_server = matches!(settings.store, Store::Postgres { .. });
+        let why = super::super::no_journal(path, "report", has_server);
         return Err(format!("{why}; --from-log makes a report from logs").into());
     }
     let mut reader = Reader::open(path)?;

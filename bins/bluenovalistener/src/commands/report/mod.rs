@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     args::{self, Args},
-    settings::{Settings, Store, date_argument, time_argument},
+    settings::{Settings, Store, day_argument},
 };
 
 mod events;
@@ -164,10 +164,7 @@ fn dates(
 ) -> Result<RangeInclusive<Date>, Box<dyn Error>> {
     let date = |option, given: &Option<String>| {
         let Some(given) = given.as_deref() else { return Ok(None) };
-        if let Some(date) = date_argument(given) {
-            return Ok(Some(date));
-        }
-        time_argument(option, given, now).map(|time| Some(zone.day_of(time).date))
+        day_argument(option, given, now, |time| zone.day_of(time).date).map(Some)
     };
     let from = date("--from", &options.from)?.unwrap_or(Date::MIN);
     let to = date("--to", &options.to)?.unwrap_or(Date::MAX);

@@ -152,7 +152,8 @@ impl CatchUp {
             }
             rows += slice.len();
             if slice.len() < SLICE {
-                info!("energy and other figures go on from {rows} rows of the journal");
+                let rows = crate::console::rows(rows as u64);
+                info!("energy and other figures go on from {rows} of the journal");
                 break;
             }
             // Others have more urgent work for this processor and this disk.
