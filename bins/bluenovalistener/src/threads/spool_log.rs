@@ -76,7 +76,7 @@ impl SpoolLog {
                 status.update(|storage| storage.trouble = None);
             }
             Notice::Recovered(recovery) => {
-                error!("journal {path} was damaged: {}", outcome(recovery))
+                error!("journal {path} was damaged: {}", outcome(recovery));
             }
             Notice::Evicted { rows, from_memory } => self.report_evicted(*rows, *from_memory),
             Notice::OrphansLost(error) => {
