@@ -18,7 +18,8 @@ pub(crate) struct Args {
     pub(crate) speed: f64,
     /// fault to make at that second (0); can be repeated. Of the link: silence, half-open,
     /// malformed, malformed:SHARE, drop, giant; of the battery, to try alerts with: errors,
-    /// breaker, low-charge, frost, cell-spread; healthy ends all
+    /// breaker, low-charge, frost, cell-spread, which raises none while the battery is nearly full
+    /// or empty; healthy ends all
     #[argh(option, arg_name = "kind[@seconds]")]
     pub(crate) fault: Vec<ScheduledFault>,
     /// end after this many seconds (never)

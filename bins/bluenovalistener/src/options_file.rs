@@ -31,8 +31,9 @@ pub(crate) fn oddity(env: impl Fn(&str) -> Option<String>) -> Option<String> {
 }
 
 fn read(path: &str) -> String {
-    // What can't be read can't be remarked on; the options themselves have come from it.
-    fs::read_to_string(path).unwrap_or_default()
+    // What can't be read can't be remarked on; the options themselves have come from it. A line in
+    // another encoding is a line, too.
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 /// The number of the line that counts, and what is odd about its quotes: the first one with odd

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{Error, files, migrations, recover};
+use crate::{Error, error::SqliteError, files, migrations, recover};
 
 /// How long a connection waits for another one: far longer than any transaction takes, even on
 /// an SD card that is busy with itself.
@@ -123,7 +123,7 @@ impl Address {
     }
 
     pub(crate) fn error(&self, action: &'static str, source: rusqlite::Error) -> Error {
-        Error::Sqlite { action, path: self.name(), source }
+        Error::Sqlite { action, path: self.name(), source: SqliteError(source) }
     }
 
     /// What errors call the journal.

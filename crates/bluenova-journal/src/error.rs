@@ -1,10 +1,11 @@
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::{
-    SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_READ, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_SHORT_READ,
+    self, SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_READ, SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_SHORT_READ,
 };
 
 /// What went wrong with a journal, and with which.
@@ -94,8 +95,24 @@ pub enum Error {
         /// On which journal.
         path: PathBuf,
         /// Why it failed.
-        source: rusqlite::Error,
+        source: SqliteError,
     },
+}
+
+/// What SQLite has answered, in one sentence: the error of the crate `rusqlite` has the same text
+/// once more in its source.
+#[derive(Debug)]
+pub struct SqliteError(pub(crate) rusqlite::Error);
+
+impl std::error::Error for SqliteError {}
+
+impl fmt::Display for SqliteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rusqlite::Error::SqliteFailure(error, text) = &self.0 else { return self.0.fmt(f) };
+        let code = error.extended_code;
+        let text = text.as_deref().unwrap_or_else(|| ffi::code_to_str(code));
+        write!(f, "{text} (error {code} of SQLite)")
+    }
 }
 
 impl Error {
@@ -111,26 +128,30 @@ impl Error {
             // put there, or hold what never was.
             Self::Sqlite {
                 source:
-                    Sqlite::QueryReturnedNoRows
-                    | Sqlite::InvalidColumnType(..)
-                    | Sqlite::Utf8Error(..)
-                    | Sqlite::FromSqlConversionFailure(..)
-                    | Sqlite::IntegralValueOutOfRange(..),
+                    SqliteError(
+                        Sqlite::QueryReturnedNoRows
+                        | Sqlite::InvalidColumnType(..)
+                        | Sqlite::Utf8Error(..)
+                        | Sqlite::FromSqlConversionFailure(..)
+                        | Sqlite::IntegralValueOutOfRange(..),
+                    ),
                 ..
             } => true,
-            Self::Sqlite { source, .. } => source.sqlite_error().is_some_and(|error| {
-                matches!(
-                    error.code,
-                    ErrorCode::DatabaseCorrupt
+            Self::Sqlite { source: SqliteError(source), .. } => {
+                source.sqlite_error().is_some_and(|error| {
+                    matches!(
+                        error.code,
+                        ErrorCode::DatabaseCorrupt
                         | ErrorCode::NotADatabase
                         // No statement of ours violates one on tables as we left them.
                         | ErrorCode::ConstraintViolation
-                ) || matches!(
-                    error.extended_code,
-                    // The disk does not give a part of the file.
-                    SQLITE_IOERR_READ | SQLITE_IOERR_SHORT_READ | SQLITE_IOERR_CORRUPTFS
-                )
-            }),
+                    ) || matches!(
+                        error.extended_code,
+                        // The disk does not give a part of the file.
+                        SQLITE_IOERR_READ | SQLITE_IOERR_SHORT_READ | SQLITE_IOERR_CORRUPTFS
+                    )
+                })
+            }
             _ => false,
         }
     }
@@ -140,7 +161,7 @@ impl Error {
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::TimeLimit { .. } => true,
-            Self::Sqlite { source, .. } => {
+            Self::Sqlite { source: SqliteError(source), .. } => {
                 source.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
             }
             _ => false,
@@ -154,7 +175,7 @@ impl Error {
             Self::Io { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
-            Self::Sqlite { source, .. } => {
+            Self::Sqlite { source: SqliteError(source), .. } => {
                 source.sqlite_error().is_some_and(|error| {
                     // The second one is how SQLite says it of the index to its log.
                     error.code == ErrorCode::DiskFull || error.extended_code == SQLITE_IOERR_SHMSIZE

@@ -111,7 +111,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use announced::Announced;
-pub use error::Error;
+pub use error::{Error, SqliteError};
 pub use events::{Event, EventKind, MAX_EVENTS};
 pub use gaps::{
     Gap, GapBattery, GapCause, GapFinder, MissingIntervals, RowShare, RowsOutsideTable,

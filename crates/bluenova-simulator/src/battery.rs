@@ -60,8 +60,8 @@ impl Profile {
 ///
 /// It is charged by the sun, at constant current and then at constant voltage, and discharged by
 /// the household. It fails only where it is made to [suffer](Self::suffer), and its cells do not
-/// age. Nothing in it reads a clock
-/// or another source of randomness than the seed of its [`Profile`].
+/// age. Nothing in it reads a clock or another source of randomness than the seed of its
+/// [`Profile`].
 ///
 /// ```
 /// use std::time::Duration;

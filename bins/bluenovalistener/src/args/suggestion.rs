@@ -1,9 +1,9 @@
 use super::options_first::{OF_SUBCOMMANDS, SWITCHES, WITH_VALUE, WORDS, has_value};
+use super::{Args, without_passwords};
+use argh::ArgsInfo;
 
 /// Options of one letter, beside those of [`WITH_VALUE`].
 const OTHER_SHORT: [&str; 4] = ["-r", "-o", "-h", "-V"];
-use super::{Args, without_passwords};
-use argh::ArgsInfo;
 
 /// An argument that is no option, and the one that may be meant.
 pub(super) fn no_option(argument: &str) -> String {
@@ -45,14 +45,15 @@ fn nearest_option<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Optio
 /// before it, the same.
 pub(super) fn not_taken(word: &str, argument: &str) -> String {
     let shown = format!("{:?}", without_passwords(argument));
-    if !argument.starts_with('-') {
-        return format!("{shown} is a word too many behind {word}");
-    }
     let is_it = |flag: &argh::FlagInfo<'_>| {
         flag.long == argument || flag.short.is_some_and(|it| argument == format!("-{it}"))
     };
     let mut owners = Args::get_args_info().commands;
     owners.retain(|owner| owner.command.flags.iter().any(is_it));
+    // Behind `--` an option is a word, too.
+    if !argument.starts_with('-') || owners.iter().any(|owner| owner.name == word) {
+        return format!("{shown} is a word too many behind {word}");
+    }
     let owners = owners.iter().map(|owner| owner.name).collect::<Vec<_>>().join(", ");
     match word {
         "" => format!("{shown} stands behind the word that it is an option of: {owners}"),

@@ -185,6 +185,7 @@ fn an_option_that_is_none_gets_a_suggestion() {
             "\"--from\" stands behind the word that it is an option of: export, gaps, report",
         ),
         ("gaps 1h", "\"1h\" is a word too many behind gaps"),
+        ("gaps -- --from", "\"--from\" is a word too many behind gaps"),
         ("generate man man", "\"man\" is a word too many behind generate"),
         ("generate", "generate: something is missing behind it: man|bash|zsh|fish|defaults"),
         ("-i", "-i: its value is missing behind it"),

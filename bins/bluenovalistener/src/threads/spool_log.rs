@@ -75,48 +75,73 @@ impl SpoolLog {
                 }
                 status.update(|storage| storage.trouble = None);
             }
-            Notice::Recovered(Recovery { aside, rows, lost, removed }) => {
-                let lost = match lost {
-                    Some(0) => "none is lost".to_owned(),
-                    Some(1) => "1 that was not delivered yet is lost".to_owned(),
-                    Some(lost) => format!("{lost} that were not delivered yet are lost"),
-                    None => "the number of lost rows isn't known".to_owned(),
-                };
-                let are = if *rows == 1 { "is" } else { "are" };
-                let saved = format!("{} {are} saved, {lost}", counted(*rows));
-                let aside = aside.display();
-                let older = match removed {
-                    0 => String::new(),
-                    n => format!("; of older ones the newest two are kept, {n} removed"),
-                };
-                error!(
-                    "journal {path} was damaged: {saved}; what was there is kept as {aside}{older}"
-                );
+            Notice::Recovered(recovery) => {
+                error!("journal {path} was damaged: {}", outcome(recovery));
             }
-            Notice::Evicted { rows, from_memory } => {
-                self.evicted += rows;
-                if self.full.is_due((), Instant::now()) {
-                    let lost = mem::take(&mut self.evicted);
-                    let (what, until) = match from_memory {
-                        true => ("the memory for rows", "the journal can be written"),
-                        false => ("the journal", "PostgreSQL takes rows"),
-                    };
-                    let (oldest, are) = match lost {
-                        1 => ("oldest row".to_owned(), "is"),
-                        _ => (format!("{lost} oldest rows"), "are"),
-                    };
-                    error!(
-                        "{what} is full: its {oldest}, not delivered yet, {are} lost. \
-                         More will be lost until {until} again"
-                    );
-                }
-            }
+            Notice::Evicted { rows, from_memory } => self.report_evicted(*rows, *from_memory),
             Notice::OrphansLost(error) => {
                 error!("rows of the deleted journal are lost: {}", ErrorChain(error));
             }
             Notice::Postponed(error) => {
                 warn!("{}. No row is lost; trying again later", ErrorChain(error));
             }
+        }
+    }
+
+    fn report_evicted(&mut self, rows: u64, from_memory: bool) {
+        self.evicted += rows;
+        if !self.full.is_due((), Instant::now()) {
+            return;
+        }
+        let lost = mem::take(&mut self.evicted);
+        let (what, until) = match from_memory {
+            true => ("the memory for rows", "the journal can be written"),
+            false => ("the journal", "PostgreSQL takes rows"),
+        };
+        let (oldest, are) = match lost {
+            1 => ("oldest row".to_owned(), "is"),
+            _ => (format!("{lost} oldest rows"), "are"),
+        };
+        error!(
+            "{what} is full: its {oldest}, not delivered yet, {are} lost. More will be lost until \
+             {until} again"
+        );
+    }
+}
+
+/// What a recovery has saved, and where the damaged file is.
+fn outcome(recovery: &Recovery) -> String {
+    let Recovery { aside, rows, lost, removed } = recovery;
+    let lost = match lost {
+        Some(0) => "none is lost".to_owned(),
+        Some(1) => "1 that was not delivered yet is lost".to_owned(),
+        Some(lost) => format!("{lost} that were not delivered yet are lost"),
+        None => "the number of lost rows isn't known".to_owned(),
+    };
+    let are = if *rows == 1 { "is" } else { "are" };
+    let saved = counted(*rows);
+    let older = match removed {
+        0 => String::new(),
+        n => format!("; of older ones the newest two are kept, {n} removed"),
+    };
+    let aside = aside.display();
+    format!("{saved} {are} saved, {lost}; what was there is kept as {aside}{older}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outcome_of_a_recovery_is_a_sentence_for_any_number() {
+        for (rows, lost, says) in [
+            (0, None, "0 rows are saved, the number of lost rows isn't known; "),
+            (1, Some(0), "1 row is saved, none is lost; "),
+            (2, Some(1), "2 rows are saved, 1 that was not delivered yet is lost; "),
+            (3, Some(2), "3 rows are saved, 2 that were not delivered yet are lost; "),
+        ] {
+            let recovery = Recovery { aside: "j.damaged".into(), rows, lost, removed: 0 };
+            assert_eq!(outcome(&recovery), format!("{says}what was there is kept as j.damaged"));
         }
     }
 }

@@ -12,8 +12,9 @@ const SCRIPT: &str = include_str!("../../../../packaging/debian/bluenovalistener
 fn write(home: &Home, options: &str) -> String {
     let path = home.path("default");
     // Apostrophes in the comments behind are quotes, too, for what has begun before.
-    let text = format!("# Options\n\nOPTIONS={options}\n\n# PostgreSQL's environment\n#PGHOST=x\n");
-    fs::write(&path, text).unwrap();
+    let text = format!("\n\nOPTIONS={options}\n\n# PostgreSQL's environment\n#PGHOST=x\n");
+    // The first line is in Latin 1.
+    fs::write(&path, [b"# Options f\xfcr den Keller", text.as_bytes()].concat()).unwrap();
     path.display().to_string()
 }
 
@@ -90,6 +91,7 @@ fn the_script_says_where_the_options_are_wrong() {
         let error = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2), "{options}: {error}");
         assert!(says.split('|').any(|says| error.contains(says)), "{options}: {error}");
-        assert!(error.contains(&format!("See {path}, line 3: one pair of ")), "{error}");
+        let see = format!("See {path} (OPTIONS in line 3): one pair of ");
+        assert!(error.contains(&see), "{error}");
     }
 }

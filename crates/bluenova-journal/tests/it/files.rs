@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use bluenova_journal::{Error, Journal, Retention};
+use bluenova_journal::{Error, Journal, Reader, Retention};
+use bluenova_record::ErrorChain;
 use rusqlite::Connection;
 
 use crate::{BATTERY, nth, open, patiently, undelivered};
@@ -76,6 +77,18 @@ fn other_peoples_files_are_refused_and_left_alone() {
         assert_eq!(fs::read(&path).unwrap(), before);
         fs::remove_file(&path).unwrap();
     }
+}
+
+#[test]
+fn what_sqlite_says_is_said_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("text");
+    fs::write(&path, "# A file of notes, which is longer than the header of a database".repeat(9))
+        .unwrap();
+    let error = Reader::open(&path).unwrap_err();
+    let start = format!("can't open journal {}: ", path.display());
+    let chain = ErrorChain(&error).to_string();
+    assert_eq!(chain, format!("{start}file is not a database (error 26 of SQLite)"));
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(super) fn make(path: &Path, now: UtcDateTime) -> Result<[Battery; 2], Box<dy
 }
 
 /// The two batteries at `now`, going on from the newest row of each in the database at `path`: sun
-/// and household have not waited for the demo.
+/// and household went on in the time between.
 ///
 /// # Errors
 /// The database can't be read.
