@@ -198,8 +198,10 @@ fn a_daemon_records_without_log_file_and_page_until_they_can_be_had() {
 fn on_terminal(home: &Home, before: &str, at: &str) -> (Killed, Pid) {
     let (program, database) = (env!("CARGO_BIN_EXE_bluenovalistener"), home.sqlite("db"));
     let line = format!("{before} {program} -b {at} -d {database} -i 1 -l x.log -f 1");
-    let mut command = Command::new("script");
-    command.args(["-qec", &line, "/dev/null"]).current_dir(home.directory()).env_clear();
+    // The tests themselves may run under nohup, which children inherit.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", "script", "-qec", &line, "/dev/null"]);
+    command.current_dir(home.directory()).env_clear();
     command.env("HOME", home.directory()).env("PATH", std::env::var_os("PATH").unwrap());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let terminal = Killed(command.spawn().unwrap());
