@@ -80,8 +80,8 @@ const LARGEST_DEVIATION: f64 = 0.02;
 /// charge that is lost between charging and discharging.
 const SYSTEMATIC: f64 = 0.015;
 /// What the firmware's scale may be wrong by, as long as the battery was not seen empty: one that
-/// counts with the capacity of the label is wrong by a fifth when 80 % of it are left, as at the end
-/// of many a guarantee.
+/// counts with the capacity of the label is wrong by a fifth when 80 % of it are left, as at the
+/// end of many a guarantee.
 const FIRMWARE: f64 = 0.2;
 /// Part of the capacity by which a cell may be behind, or it isn't known what can be used.
 const LARGEST_LAG: f64 = 0.1;

@@ -434,7 +434,8 @@ impl Cells {
         lags.fold(0.0, f64::max)
     }
 
-    /// Part by which the smallest cell is smaller than the others, at most; 0 as long as none surely is.
+    /// Part by which the smallest cell is smaller than the others, at most; 0 as long as none
+    /// surely is.
     pub(crate) fn smaller(&self) -> f64 {
         let deficits = self.curve.deficits(self.count()).into_iter().flatten();
         let surely = deficits.filter(|deficit| deficit.value > deficit.plus_minus);

@@ -77,8 +77,8 @@ pub(crate) struct Ends {
     knee: Option<(f32, f32)>,
     /// Charge that was counted too much, the hours in which it was, and all charge in them.
     drift: Count,
-    /// The capacity in ampere-hours that each of the last cycles showed, and what may have been left
-    /// in it, as a part of the capacity.
+    /// The capacity in ampere-hours that each of the last cycles showed, and what may have been
+    /// left in it, as a part of the capacity.
     #[serde(with = "packed")]
     cycles: Recent<[f32; 2], REMEMBERED>,
 }
@@ -99,8 +99,8 @@ impl Ends {
         (value > 0.0).then_some(Estimate { value, plus_minus })
     }
 
-    /// Part of the energy, in or out, that may have been counted wrongly: by the scale of the sensor,
-    /// and by what it adds. What the battery loses looks the same.
+    /// Part of the energy, in or out, that may have been counted wrongly: by the scale of the
+    /// sensor, and by what it adds. What the battery loses looks the same.
     pub(crate) fn energy_uncertainty(&self) -> Option<f64> {
         let Count { charge_ah, hours, moved_ah } = self.drift;
         let drift = charge_ah / (moved_ah / 2.0);

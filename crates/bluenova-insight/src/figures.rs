@@ -21,9 +21,9 @@ pub struct Figures {
     pub time: Rfc3339,
     /// Energy and charge since the first sample of the battery.
     pub counters: Counters,
-    /// Part of the energy in, and of that out, by which it may be wrong in 95 of 100 cases: 1 % that
-    /// the scale of a current sensor may be off, and what is missing from one full charge to the next,
-    /// be it the sensor's offset or a loss. `None` until the battery was full twice.
+    /// Part of the energy in, and of that out, by which it may be wrong in 95 of 100 cases: 1 %
+    /// that the scale of a current sensor may be off, and what is missing from one full charge to
+    /// the next, be it the sensor's offset or a loss. `None` until the battery was full twice.
     pub energy_uncertainty: Option<f64>,
     /// The day under way; in JSON it is [`whole`](DayStatistics::whole).
     #[serde(serialize_with = "whole_day::serialize")]
@@ -36,8 +36,8 @@ pub struct Figures {
     pub time_to_go: Option<TimeToGo>,
     /// Usable capacity in ampere-hours.
     pub capacity_ah: Option<Estimate>,
-    /// Temperature of the pack in °C at which the resistances of its cells hold, which fall by about
-    /// 1 % per kelvin: the mean of the last days, or as near to it as they were measured.
+    /// Temperature of the pack in °C at which the resistances of its cells hold, which fall by
+    /// about 1 % per kelvin: the mean of the last days, or as near to it as they were measured.
     pub resistance_celsius: Option<f64>,
     /// Each cell; cell 01 is the first. Only as many as the battery has.
     pub cells: Vec<CellFigures>,

@@ -21,11 +21,11 @@
 //! information and two hours have passed, and the median of the last such sums is the figure: so it
 //! is one of about a day, whose warm and cold hours both count.
 //!
-//! **At which temperature.** Where the current changes in cold hours only, the sums are of those. So
-//! the figure comes with the temperature at which it holds: the median of those of the sums. Where
-//! they differ enough, a line of the logarithms of the sums over their temperatures (Arrhenius' law
-//! in a small range) brings each sum to the mean temperature of the last days first, or as near to
-//! that as a sum was.
+//! **At which temperature.** Where the current changes in cold hours only, the sums are of those.
+//! So the figure comes with the temperature at which it holds: the median of those of the sums.
+//! Where they differ enough, a line of the logarithms of the sums over their temperatures
+//! (Arrhenius' law in a small range) brings each sum to the mean temperature of the last days
+//! first, or as near to that as a sum was.
 
 use bluenova_record::CELLS;
 use serde::{Deserialize, Serialize};
@@ -104,8 +104,8 @@ pub(crate) struct Resistance {
     current: PerCell,
     information: f32,
     windows: f32,
-    /// Moments of the windows' temperatures (°C), and of current and instrument where there was one. A
-    /// restart costs those of the sum under way.
+    /// Moments of the windows' temperatures (°C), and of current and instrument where there was
+    /// one. A restart costs those of the sum under way.
     #[serde(skip)]
     celsius: (f32, f32),
     /// Minute since 1970 in which the sum before ended.
@@ -243,7 +243,8 @@ impl Resistance {
         (plus_minus <= LARGEST_UNCERTAINTY * value).then_some(Estimate { value, plus_minus })
     }
 
-    /// For each sum, how many times larger a resistance is at its temperature than at the common one.
+    /// For each sum, how many times larger a resistance is at its temperature than at the common
+    /// one.
     fn times_of_common_temperature(&self) -> [f64; REMEMBERED] {
         let mut times = [1.0; REMEMBERED];
         if let Some(common) = self.celsius().filter(|_| self.per_kelvin != 0.0) {
