@@ -61,7 +61,8 @@ const GUARD: &str = r#"
 
 /// A headless Chromium with one page, driven by the DevTools protocol.
 ///
-/// Every call ends within [`TIME_LIMIT`]. The browser and its children end when the value is dropped.
+/// Every call ends within [`TIME_LIMIT`]. The browser and its children end when the value is
+/// dropped.
 pub struct Browser {
     socket: WebSocket<TcpStream>,
     /// The page, as the protocol names it; none until there is one.

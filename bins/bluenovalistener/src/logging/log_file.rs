@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{RETRY_AFTER, rotating_file::RotatingFile};
-use crate::{console::counted, settings::LogSettings};
+use crate::settings::LogSettings;
 
 /// Maximum number of bytes that wait for the file.
 const WAITING_BYTES: usize = 256 * 1024;
@@ -84,9 +84,7 @@ impl LogFile {
         self.retry_at = Instant::now() + RETRY_AFTER;
         let Ok(mut file) = RotatingFile::open(&self.path, &self.settings) else { return };
         if self.lost > 0 {
-            let are = if self.lost == 1 { "is" } else { "are" };
-            let lost = counted(self.lost, "line");
-            let lost = format!("{lost} of the log {are} lost: its file couldn't be opened");
+            let lost = super::lost_lines(self.lost, "its file couldn't be opened");
             let _ = file.write(&super::line("WARN", &lost));
         }
         for line in self.waiting.drain(..) {

@@ -114,12 +114,8 @@ impl LogWriter for Queue {
         let mut text = Vec::with_capacity(128);
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
-            let are = if lost == 1 { "is" } else { "are" };
-            writeln!(
-                text,
-                "{time} WARN  {} of the log {are} lost: its file or terminal was too slow",
-                counted(lost, "line")
-            )?;
+            let lost = lost_lines(lost, "its file or terminal was too slow");
+            writeln!(text, "{time} WARN  {lost}")?;
         }
         writeln!(text, "{time} {:<5} {}", record.level(), record.args())?;
         if !self.send(Message::Line(text), lost > 0) {
@@ -164,6 +160,12 @@ impl Queue {
 fn line(level: &str, text: &str) -> Vec<u8> {
     let time = DeferredNow::new().format(TIME_FORMAT).to_string();
     format!("{time} {level:<5} {text}\n").into_bytes()
+}
+
+/// What stands in the log for lines that aren't in it.
+fn lost_lines(count: u64, why: &str) -> String {
+    let are = if count == 1 { "is" } else { "are" };
+    format!("{} of the log {are} lost: {why}", counted(count, "line"))
 }
 
 /// The log's thread: writes what the queue holds. If writing fails, there is no log to say so.
